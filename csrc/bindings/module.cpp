@@ -1,0 +1,219 @@
+// The Python module sparsebp._C. Pointers cross as integers with the shapes agreed in the spec; the Python side
+// (sparsebp.engine) checks dtype, device and layout before it passes them.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "isa/dispatch.h"
+#include "program/program.h"
+
+namespace py = pybind11;
+using namespace sparsebp;
+
+namespace {
+
+using Address = std::uintptr_t;
+
+template <class P = void*>
+P pointer(Address address) {
+  return reinterpret_cast<P>(address);
+}
+
+void translate(std::exception_ptr raised) {
+  try {
+    if (raised) std::rethrow_exception(raised);
+  } catch (const BudgetExceeded& error) {
+    const py::object type = py::module_::import("sparsebp.errors").attr("BudgetExceeded");
+    PyErr_SetObject(type.ptr(), type(error.what(), error.required, error.budget).ptr());
+  } catch (const NonFinite& error) {
+    PyErr_SetString(PyExc_FloatingPointError, error.what());
+  } catch (const WrongState& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  } catch (const InvalidArgument& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
+  }
+}
+
+py::list layout_buffers(const Layout& layout) {
+  py::list out;
+  for (const Buffer& b : layout.buffers()) {
+    py::dict row;
+    row["name"] = b.name;
+    row["category"] = category_name(b.category);
+    row["bytes"] = b.bytes;
+    row["offset"] = b.offset;
+    row["begin"] = b.begin;
+    row["end"] = b.end;
+    out.append(row);
+  }
+  return out;
+}
+
+py::dict arena_held(const Arena& arena, bool peak) {
+  py::dict out;
+  for (int i = 0; i < kCategories; ++i) {
+    const auto category = static_cast<Category>(i);
+    out[category_name(category)] = peak ? arena.held_peak(category) : arena.held(category);
+  }
+  return out;
+}
+
+Arena& require_arena(Arena* arena) {
+  if (arena == nullptr) throw WrongState("program: allocate was not called");
+  return *arena;
+}
+
+void bind_specs(py::module_& m) {
+  py::class_<ConvShape>(m, "ConvShape")
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &ConvShape::name)
+      FIELD(in) FIELD(out) FIELD(groups) FIELD(height) FIELD(width) FIELD(out_height) FIELD(out_width)
+      FIELD(kernel_h) FIELD(kernel_w) FIELD(stride_h) FIELD(stride_w) FIELD(pad_h) FIELD(pad_w)
+      FIELD(dilation_h) FIELD(dilation_w)
+#undef FIELD
+      ;
+  py::enum_<Activation>(m, "Activation")
+      .value("identity", Activation::identity)
+      .value("relu", Activation::relu)
+      .value("relu6", Activation::relu6);
+  py::enum_<OpKind>(m, "OpKind")
+      .value("conv", OpKind::conv)
+      .value("depthwise", OpKind::depthwise)
+      .value("block", OpKind::block)
+      .value("head", OpKind::head)
+      .value("add", OpKind::add)
+      .value("activation", OpKind::activation)
+      .value("pool", OpKind::pool)
+      .value("dropout", OpKind::dropout);
+  py::enum_<Draw>(m, "Draw")
+      .value("uniform", Draw::uniform)
+      .value("cyclic", Draw::cyclic)
+      .value("weighted", Draw::weighted)
+      .value("largest", Draw::largest);
+  py::class_<ValueSpec>(m, "ValueSpec")
+      .def(py::init<Index, Index, Index>(), py::arg("height"), py::arg("width"), py::arg("channels"))
+      .def_readonly("height", &ValueSpec::height)
+      .def_readonly("width", &ValueSpec::width)
+      .def_readonly("channels", &ValueSpec::channels);
+  py::class_<LayerSpec>(m, "LayerSpec")
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &LayerSpec::name)
+      FIELD(name) FIELD(shape) FIELD(activation) FIELD(has_bias) FIELD(has_norm) FIELD(eps) FIELD(selected)
+      FIELD(train_bias)
+#undef FIELD
+      ;
+  py::class_<OpSpec>(m, "OpSpec")
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &OpSpec::name)
+      FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(forward_block)
+      FIELD(activation) FIELD(window) FIELD(count_padding) FIELD(drop)
+#undef FIELD
+      ;
+  py::class_<ProgramSpec>(m, "ProgramSpec")
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &ProgramSpec::name)
+      FIELD(values) FIELD(layers) FIELD(ops) FIELD(input) FIELD(output) FIELD(span_begin) FIELD(batch)
+      FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores)
+#undef FIELD
+      ;
+}
+
+void bind_arena(py::module_& m) {
+  py::class_<Arena>(m, "Arena")
+      .def_property_readonly("capacity", &Arena::capacity)
+      .def_property_readonly("used", &Arena::used)
+      .def_property_readonly("peak", &Arena::peak)
+      .def_property_readonly("held", [](const Arena& arena) { return arena_held(arena, false); })
+      .def_property_readonly("held_peak", [](const Arena& arena) { return arena_held(arena, true); })
+      .def(
+          "memory",
+          [](Arena& arena) {
+            return py::memoryview::from_memory(arena.data(), static_cast<py::ssize_t>(arena.capacity()));
+          },
+          py::keep_alive<0, 1>());
+}
+
+void bind_program(py::module_& m) {
+  py::class_<AnyProgram>(m, "Program")
+      .def(py::init(&make_program), py::arg("spec"), py::arg("float64") = false, py::arg("isa") = "")
+      .def_property_readonly("isa", &AnyProgram::isa)
+      .def_property_readonly("training_peak", [](const AnyProgram& p) { return p.training_layout().peak(); })
+      .def_property_readonly("workspace_peak", [](const AnyProgram& p) { return p.workspace_layout().peak(); })
+      .def("training_buffers", [](const AnyProgram& p) { return layout_buffers(p.training_layout()); })
+      .def("workspace_buffers", [](const AnyProgram& p) { return layout_buffers(p.workspace_layout()); })
+      .def("allocate", &AnyProgram::allocate, py::arg("budget"))
+      .def_property_readonly(
+          "arena", [](AnyProgram& p) -> Arena& { return require_arena(p.arena()); },
+          py::return_value_policy::reference_internal)
+      .def_property_readonly(
+          "workspace", [](AnyProgram& p) -> Arena& { return require_arena(p.workspace()); },
+          py::return_value_policy::reference_internal)
+      .def(
+          "bind",
+          [](AnyProgram& p, int layer, Address weight, Address bias, Address gamma, Address beta, Address mean,
+             Address var) {
+            p.bind(layer, {pointer(weight), pointer(bias), pointer(gamma), pointer(beta), pointer(mean), pointer(var)});
+          },
+          py::arg("layer"), py::arg("weight"), py::arg("bias") = 0, py::arg("gamma") = 0, py::arg("beta") = 0,
+          py::arg("mean") = 0, py::arg("var") = 0)
+      .def(
+          "forward",
+          [](AnyProgram& p, int first, int last, Address in, Address out, Index images, bool save, bool drop,
+             std::uint64_t dropout_key) {
+            py::gil_scoped_release release;
+            p.forward(first, last, pointer<const void*>(in), pointer(out), images, save, drop, dropout_key);
+          },
+          py::arg("first"), py::arg("last"), py::arg("input"), py::arg("output"), py::arg("images"), py::arg("save"),
+          py::arg("drop") = false, py::arg("dropout_key") = 0)
+      .def(
+          "backward",
+          [](AnyProgram& p, Address dy, Address dx, Address rules) {
+            py::gil_scoped_release release;
+            p.backward(pointer<const void*>(dy), pointer(dx), pointer<const double*>(rules));
+          },
+          py::arg("output_grad"), py::arg("input_grad"), py::arg("rules"))
+      .def(
+          "apply",
+          [](AnyProgram& p, Address rules) {
+            py::gil_scoped_release release;
+            p.apply(pointer<const double*>(rules));
+          },
+          py::arg("rules"))
+      .def("discard", &AnyProgram::discard)
+      .def_property_readonly("in_flight", &AnyProgram::in_flight)
+      .def("draw", &AnyProgram::draw, py::arg("layer"), py::arg("method"), py::arg("seed"), py::arg("turn"))
+      .def("set_indices", &AnyProgram::set_indices, py::arg("layer"), py::arg("channels"))
+      .def("indices", &AnyProgram::indices, py::arg("layer"))
+      .def("visited", &AnyProgram::visited, py::arg("layer"))
+      .def("persistent",
+           [](const AnyProgram& p) {
+             py::list out;
+             for (const auto& r : p.persistent()) out.append(py::make_tuple(r.name, r.offset, r.bytes));
+             return out;
+           })
+      .def(
+          "sum_region",
+          [](const AnyProgram& p, int layer, const std::string& parameter) {
+            const auto region = p.sum_region(layer, parameter);
+            return py::make_tuple(region.offset, region.bytes);
+          },
+          py::arg("layer"), py::arg("parameter"));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "Native core of sparsebp: the arena, the kernels and the program executor.";
+  py::register_exception_translator(&translate);
+  bind_specs(m);
+  bind_arena(m);
+  bind_program(m);
+  m.attr("PANEL") = kPanel;
+  m.attr("RULE_NUMBERS") = kRuleNumbers;
+  m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");
+  m.def("chosen_isa", [] { return std::string(choose_isa().name); }, "The instruction set that will be used.");
+  m.def("thread_count", &thread_count);
+  m.def("thread_pool_name", &thread_pool_name);
+  m.def("set_plain_threads", &set_plain_threads, py::arg("threads"));
+}

@@ -1,0 +1,55 @@
+// One block of memory of a fixed size, handed out at planned offsets and counted while it is held.
+//
+// The arena does not choose offsets (layout.h does, once, when the plan is made); it enforces them: a request
+// that would end behind the block throws BudgetExceeded and changes nothing. `peak` is the highest byte that was
+// ever acquired, counted from the requests themselves and not read back from a plan.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace sparsebp {
+
+// What a byte is held for: the seven kinds of training memory, and what inference holds as well.
+enum class Category : std::uint8_t {
+  saved,             // selected input channels, copied out in the forward pass
+  masks,             // one bit per element: does the gradient pass the activation
+  gradients,         // with respect to activations
+  weight_gradients,  // sums over micro-batches, where the budget holds them
+  optimizer,         // momentum
+  scratch,           // kernel scratch and packing panels
+  sampler,           // sampled indices and what a sampler remembers per channel
+  activations,       // inference only: these live in the workspace, never in the arena
+};
+constexpr int kCategories = 8;
+const char* category_name(Category category);
+
+class Arena {
+ public:
+  explicit Arena(std::size_t capacity);
+
+  std::byte* acquire(std::size_t offset, std::size_t bytes, Category category);
+  void release(std::size_t bytes, Category category);
+
+  std::byte* data() { return data_.get(); }
+  std::size_t capacity() const { return capacity_; }
+  std::size_t used() const { return used_; }
+  std::size_t peak() const { return peak_; }
+  std::size_t held(Category category) const { return held_[static_cast<int>(category)]; }
+  std::size_t held_peak(Category category) const { return held_peak_[static_cast<int>(category)]; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte, Free> data_;
+  std::size_t capacity_;
+  std::size_t used_ = 0;
+  std::size_t peak_ = 0;
+  std::array<std::size_t, kCategories> held_{};
+  std::array<std::size_t, kCategories> held_peak_{};
+};
+
+}  // namespace sparsebp

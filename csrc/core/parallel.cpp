@@ -1,0 +1,155 @@
+#include "core/parallel.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+
+namespace sparsebp {
+namespace {
+
+// The C ABI that libtorch_cpu exports since torch 2.10. It is looked up among the libraries that are already
+// loaded, so nothing here links or loads torch.
+struct TorchPool {
+  int (*parallel_for)(std::int64_t, std::int64_t, std::int64_t, RangeFunction, void*) = nullptr;
+  int (*thread_count)(std::uint32_t*) = nullptr;
+};
+
+const TorchPool* torch_pool() {
+  static TorchPool pool;
+  static std::atomic<bool> found{false};
+  if (found.load(std::memory_order_acquire)) return &pool;
+  void* library = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
+  if (library == nullptr) return nullptr;
+  TorchPool candidate;
+  candidate.parallel_for = reinterpret_cast<decltype(candidate.parallel_for)>(dlsym(library, "torch_parallel_for"));
+  candidate.thread_count =
+      reinterpret_cast<decltype(candidate.thread_count)>(dlsym(library, "torch_get_num_threads"));
+  if (candidate.parallel_for == nullptr || candidate.thread_count == nullptr) return nullptr;
+  pool = candidate;
+  found.store(true, std::memory_order_release);
+  return &pool;
+}
+
+// Workers that wait for a range. One parallel region at a time; a nested or concurrent one runs serially.
+class PlainPool {
+ public:
+  ~PlainPool() { stop(); }
+
+  void resize(int threads) {
+    stop();
+    stopping_ = false;
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  }
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  void run(std::int64_t count, RangeFunction function, void* context) {
+    std::unique_lock<std::mutex> region(region_, std::try_to_lock);
+    if (!region.owns_lock() || workers_.empty()) {
+      function(0, count, context);
+      return;
+    }
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      count_ = count;
+      function_ = function;
+      context_ = context;
+      pending_ = static_cast<int>(workers_.size());
+      ++generation_;
+    }
+    wake_.notify_all();
+    run_share(0);
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [this] { return pending_ == 0; });
+  }
+
+ private:
+  void run_share(int index) {
+    const std::int64_t share = (count_ + threads() - 1) / threads();
+    const std::int64_t begin = std::min(count_, index * share), end = std::min(count_, begin + share);
+    if (begin < end) function_(begin, end, context_);
+  }
+
+  void work(int index) {
+    std::uint64_t seen = 0;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      seen = start_generation_;
+    }
+    for (;;) {
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+        if (stopping_) return;
+        seen = generation_;
+      }
+      run_share(index);
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (--pending_ == 0) done_.notify_one();
+    }
+  }
+
+  void stop() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      start_generation_ = generation_;
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex region_, mutex_;
+  std::condition_variable wake_, done_;
+  std::int64_t count_ = 0;
+  RangeFunction function_ = nullptr;
+  void* context_ = nullptr;
+  int pending_ = 0;
+  std::uint64_t generation_ = 0, start_generation_ = 0;
+  bool stopping_ = false;
+};
+
+PlainPool& plain_pool() {
+  static PlainPool pool;
+  return pool;
+}
+
+}  // namespace
+
+void parallel_for_ranges(std::int64_t count, RangeFunction function, void* context) {
+  if (count <= 0) return;
+  if (count == 1) {
+    function(0, 1, context);
+  } else if (const TorchPool* torch = torch_pool()) {
+    torch->parallel_for(0, count, 1, function, context);
+  } else {
+    plain_pool().run(count, function, context);
+  }
+}
+
+void set_plain_threads(int threads) {
+  if (threads < 1) throw InvalidArgument("threads: expected at least 1, got " + std::to_string(threads));
+  plain_pool().resize(threads);
+}
+
+int thread_count() {
+  if (const TorchPool* torch = torch_pool()) {
+    std::uint32_t threads = 1;
+    torch->thread_count(&threads);
+    return static_cast<int>(threads);
+  }
+  return plain_pool().threads();
+}
+
+const char* thread_pool_name() { return torch_pool() != nullptr ? "torch" : "plain"; }
+
+}  // namespace sparsebp

@@ -1,0 +1,63 @@
+// The geometry of a 2-D convolution on NHWC activations. Every other header counts in these words.
+#pragma once
+
+#include <cstdint>
+
+namespace sparsebp {
+
+using Index = std::int64_t;
+
+// This header is compiled into files with ISA flags. A shared inline function that was not inlined there could end up,
+// in its AVX form, serving every caller; so these are always inlined and leave no symbol.
+#define SPARSEBP_INLINE [[gnu::always_inline]] inline
+
+// Weights are HWIO: [kernel_h][kernel_w][in / groups][out], output channels contiguous.
+// `pad_h` and `pad_w` are the zeros above and left; those below and right follow from the output size.
+struct ConvShape {
+  Index in = 1, out = 1, groups = 1;
+  Index height = 1, width = 1, out_height = 1, out_width = 1;
+  Index kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1;
+  Index pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1;
+
+  SPARSEBP_INLINE Index taps() const { return kernel_h * kernel_w; }
+  SPARSEBP_INLINE Index in_per_group() const { return in / groups; }
+  SPARSEBP_INLINE Index out_per_group() const { return out / groups; }
+  SPARSEBP_INLINE Index pixels() const { return height * width; }
+  SPARSEBP_INLINE Index out_pixels() const { return out_height * out_width; }
+  SPARSEBP_INLINE Index weights() const { return taps() * in_per_group() * out; }
+  // Weights that read one input channel.
+  SPARSEBP_INLINE Index weights_per_channel() const { return taps() * out_per_group(); }
+  SPARSEBP_INLINE bool depthwise() const { return groups > 1 && groups == in && in == out; }
+  // One tap, no border: rows of pixels can be treated as one matrix.
+  SPARSEBP_INLINE bool pointwise() const {
+    return taps() == 1 && stride_h == 1 && stride_w == 1 && pad_h == 0 && pad_w == 0 && out_height == height &&
+           out_width == width;
+  }
+};
+
+struct Range {
+  Index begin, end;
+};
+
+// The kernel taps t in [0, kernel) whose input `out * stride - pad + t * dilation` lies inside [0, size).
+SPARSEBP_INLINE Range valid_taps(Index out, Index kernel, Index stride, Index pad, Index dilation, Index size) {
+  const Index first = out * stride - pad;
+  Index begin = first < 0 ? (-first + dilation - 1) / dilation : 0;
+  Index end = first < size ? (size - 1 - first) / dilation + 1 : 0;
+  if (end > kernel) end = kernel;
+  if (begin > end) begin = end;
+  return {begin, end};
+}
+
+// The outputs o in [0, outputs) for which tap `tap` lies inside [0, size).
+SPARSEBP_INLINE Range valid_outputs(Index tap, Index outputs, Index stride, Index pad, Index dilation, Index size) {
+  const Index shift = pad - tap * dilation;  // input = out * stride - shift
+  Index begin = shift > 0 ? (shift + stride - 1) / stride : 0;
+  const Index last = size - 1 + shift;
+  Index end = last >= 0 ? last / stride + 1 : 0;
+  if (end > outputs) end = outputs;
+  if (begin > end) begin = end;
+  return {begin, end};
+}
+
+}  // namespace sparsebp

@@ -1,0 +1,8 @@
+#include "isa/vec_neon.h"
+
+#include "isa/tables.h"
+#include "kernels/make_table.h"
+
+namespace sparsebp {
+const Kernels<float> kNeonF32 = make_table<Neon>();
+}  // namespace sparsebp

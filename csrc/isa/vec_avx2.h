@@ -1,0 +1,45 @@
+// Eight floats in a 256-bit register, with fused multiply-add.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace sparsebp {
+namespace {
+
+struct Avx2 {
+  using value = float;
+  static constexpr int width = 8;
+  static constexpr int tile_rows = 6;
+  __m256 v;
+
+  // The first `count` lanes, as the sign bits that masked moves look at.
+  static inline __m256i lanes(int count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static inline Avx2 set(float x) { return {_mm256_set1_ps(x)}; }
+  static inline Avx2 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static inline Avx2 load_some(const float* p, int count) { return {_mm256_maskload_ps(p, lanes(count))}; }
+  inline void store(float* p) const { _mm256_storeu_ps(p, v); }
+  inline void store_some(float* p, int count) const { _mm256_maskstore_ps(p, lanes(count), v); }
+  static inline Avx2 add(Avx2 a, Avx2 b) { return {_mm256_add_ps(a.v, b.v)}; }
+  static inline Avx2 mul(Avx2 a, Avx2 b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  static inline Avx2 fma(Avx2 a, Avx2 b, Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+  static inline Avx2 max(Avx2 a, Avx2 b) { return {_mm256_max_ps(a.v, b.v)}; }
+  static inline Avx2 min(Avx2 a, Avx2 b) { return {_mm256_min_ps(a.v, b.v)}; }
+  static inline std::uint8_t mask8(const float* y, bool capped) {
+    const __m256 x = _mm256_loadu_ps(y);
+    __m256 pass = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ);
+    if (capped) pass = _mm256_and_ps(pass, _mm256_cmp_ps(x, _mm256_set1_ps(6.0f), _CMP_LT_OQ));
+    return static_cast<std::uint8_t>(_mm256_movemask_ps(pass));
+  }
+  static inline void keep8(float* g, std::uint8_t bits) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), bit), bit);
+    _mm256_storeu_ps(g, _mm256_and_ps(_mm256_loadu_ps(g), _mm256_castsi256_ps(on)));
+  }
+};
+
+}  // namespace
+}  // namespace sparsebp

@@ -1,0 +1,41 @@
+// Sixteen floats in a 512-bit register: one panel row is one vector.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace sparsebp {
+namespace {
+
+struct Avx512 {
+  using value = float;
+  static constexpr int width = 16;
+  static constexpr int tile_rows = 14;  // 14 accumulators hide the FMA latency of 4 cycles on two ports
+  __m512 v;
+
+  static inline __mmask16 lanes(int count) { return static_cast<__mmask16>((1u << count) - 1); }
+  static inline Avx512 set(float x) { return {_mm512_set1_ps(x)}; }
+  static inline Avx512 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static inline Avx512 load_some(const float* p, int count) { return {_mm512_maskz_loadu_ps(lanes(count), p)}; }
+  inline void store(float* p) const { _mm512_storeu_ps(p, v); }
+  inline void store_some(float* p, int count) const { _mm512_mask_storeu_ps(p, lanes(count), v); }
+  static inline Avx512 add(Avx512 a, Avx512 b) { return {_mm512_add_ps(a.v, b.v)}; }
+  static inline Avx512 mul(Avx512 a, Avx512 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  static inline Avx512 fma(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+  static inline Avx512 max(Avx512 a, Avx512 b) { return {_mm512_max_ps(a.v, b.v)}; }
+  static inline Avx512 min(Avx512 a, Avx512 b) { return {_mm512_min_ps(a.v, b.v)}; }
+  static inline std::uint8_t mask8(const float* y, bool capped) {
+    const __m512 x = _mm512_maskz_loadu_ps(0xFF, y);
+    __mmask16 pass = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ);
+    if (capped) pass = static_cast<__mmask16>(pass & _mm512_cmp_ps_mask(x, _mm512_set1_ps(6.0f), _CMP_LT_OQ));
+    return static_cast<std::uint8_t>(pass);
+  }
+  static inline void keep8(float* g, std::uint8_t bits) {
+    const __m512 x = _mm512_maskz_loadu_ps(static_cast<__mmask16>(bits), g);
+    _mm512_mask_storeu_ps(g, 0xFF, x);
+  }
+};
+
+}  // namespace
+}  // namespace sparsebp

@@ -1,0 +1,63 @@
+// Four floats in a 128-bit NEON register, on aarch64 and on armv7 with VFPv4 (fused multiply-add).
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstdint>
+
+namespace sparsebp {
+namespace {
+
+struct Neon {
+  using value = float;
+  static constexpr int width = 4;
+#if defined(__aarch64__)
+  static constexpr int tile_rows = 6;  // 24 accumulators, 4 vectors of b, 1 broadcast: 29 of 32 registers
+#else
+  static constexpr int tile_rows = 2;  // 8 accumulators, 4 vectors of b, 1 broadcast: 13 of 16 registers
+#endif
+  float32x4_t v;
+
+  static inline Neon set(float x) { return {vdupq_n_f32(x)}; }
+  static inline Neon load(const float* p) { return {vld1q_f32(p)}; }
+  static inline Neon load_some(const float* p, int count) {
+    float lanes[width] = {};
+    for (int i = 0; i < count; ++i) lanes[i] = p[i];
+    return load(lanes);
+  }
+  inline void store(float* p) const { vst1q_f32(p, v); }
+  inline void store_some(float* p, int count) const {
+    float lanes[width];
+    store(lanes);
+    for (int i = 0; i < count; ++i) p[i] = lanes[i];
+  }
+  static inline Neon add(Neon a, Neon b) { return {vaddq_f32(a.v, b.v)}; }
+  static inline Neon mul(Neon a, Neon b) { return {vmulq_f32(a.v, b.v)}; }
+  static inline Neon fma(Neon a, Neon b, Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+  static inline Neon max(Neon a, Neon b) { return {vmaxq_f32(a.v, b.v)}; }
+  static inline Neon min(Neon a, Neon b) { return {vminq_f32(a.v, b.v)}; }
+  static inline std::uint8_t mask8(const float* y, bool capped) {
+    unsigned bits = 0;
+    for (int half = 0; half < 2; ++half) {
+      const float32x4_t x = vld1q_f32(y + 4 * half);
+      uint32x4_t pass = vcgtq_f32(x, vdupq_n_f32(0.0f));
+      if (capped) pass = vandq_u32(pass, vcltq_f32(x, vdupq_n_f32(6.0f)));
+      const std::uint32_t weights[4] = {1, 2, 4, 8};
+      const uint32x4_t set = vandq_u32(pass, vld1q_u32(weights));
+      const uint32x2_t pair = vadd_u32(vget_low_u32(set), vget_high_u32(set));
+      bits |= (vget_lane_u32(pair, 0) + vget_lane_u32(pair, 1)) << (4 * half);
+    }
+    return static_cast<std::uint8_t>(bits);
+  }
+  static inline void keep8(float* g, std::uint8_t bits) {
+    const std::uint32_t weights[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    for (int half = 0; half < 2; ++half) {
+      const uint32x4_t on = vtstq_u32(vdupq_n_u32(bits), vld1q_u32(weights + 4 * half));
+      const uint32x4_t x = vandq_u32(vreinterpretq_u32_f32(vld1q_f32(g + 4 * half)), on);
+      vst1q_f32(g + 4 * half, vreinterpretq_f32_u32(x));
+    }
+  }
+};
+
+}  // namespace
+}  // namespace sparsebp

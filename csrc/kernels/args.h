@@ -1,0 +1,191 @@
+// The parameter struct of every kernel: sizes, strides in elements, pointers. No kernel allocates or can fail;
+// whoever fills these structs has validated them. Headers of the kernels state what each computes.
+#pragma once
+
+#include <cstdint>
+
+#include "core/shape.h"
+
+namespace sparsebp {
+
+// Columns of one panel and of one tile, on every ISA: plans must not depend on the ISA.
+constexpr Index kPanel = 16;
+// Most rows of a packed panel: 16 KB of float32, half of a common first-level cache.
+constexpr Index kPanelRows = 256;
+
+enum class Activation : std::uint8_t { identity, relu, relu6 };
+
+// Three nested sums over k. Element strides for the left operand (a) and the right one (b).
+struct SumLoop {
+  Index n1 = 1, n2 = 1, n3 = 1;  // innermost first
+  Index a1 = 1, a2 = 0, a3 = 0;
+  Index b1 = 0, b2 = 0, b3 = 0;
+};
+
+// What happens to a finished sum. `accumulate` adds what the output holds first; `affine` then applies Affine.
+enum class Store : std::uint8_t { assign = 0, accumulate = 1, affine = 2, accumulate_affine = 3 };
+
+// y = activation(scale * acc + shift) + residual, with one mask bit per element if wanted.
+template <class T>
+struct Affine {
+  const T* scale = nullptr;  // null: ones
+  const T* shift = nullptr;  // null: zeros
+  Activation activation = Activation::identity;
+  const T* residual = nullptr;
+  Index residual_row = 0;
+  std::uint8_t* mask = nullptr;  // bit c of a row: does the gradient pass column c
+  Index mask_row = 0;            // bytes
+};
+
+template <class T>
+struct GemmArgs {
+  const T* a;
+  Index a_row;
+  const T* b;
+  T* c;
+  Index c_row;
+  Index rows, cols;
+  SumLoop sum;
+  Store store;
+  Affine<T> affine;
+};
+
+// One training rule for a run of numbers that share a learning rate.
+struct Sgd {
+  double rate = 0, weight_decay = 0, momentum = 0;
+};
+
+// Rows of a weight gradient: row r is sum over pixels of a[r][pixel] * b[pixel][cols], times scale[cols].
+template <class T>
+struct WeightRow {
+  const T* a;
+  T* weight;    // updated in place unless `sum` is set
+  T* momentum;  // null: none
+  T* sum;       // null: in place; otherwise the gradient is added here and the weight stays
+  float* energy;  // null, or where the squared gradient norm of this row is added
+};
+constexpr int kWeightRows = 4;
+
+template <class T>
+struct WeightGradArgs {
+  WeightRow<T> rows[kWeightRows];
+  int row_count;
+  const T* b;
+  Index cols;
+  const T* scale;  // null: ones
+  SumLoop sum;
+  Sgd sgd;
+};
+
+template <class T>
+struct ConvForwardArgs {
+  ConvShape shape;
+  const T* x;       // one image
+  const T* weight;
+  T* y;             // one image
+  Index row_begin, row_end;  // output rows
+  Index col_begin, col_end;  // output channels, inside one group
+  Affine<T> affine;  // mask and residual point at the image's first output pixel, column 0
+};
+
+// A block of `channels` neighbouring channels. Weights are [taps][weight_row].
+template <class T>
+struct DepthwiseArgs {
+  ConvShape shape;
+  const T* x;  // forward: input; input_grad: gradient of the output (one image)
+  Index x_pixel;
+  const T* weight;
+  Index weight_row;
+  T* y;  // forward: output; input_grad: gradient of the input (one image)
+  Index y_pixel;
+  Index channels;
+  Index row_begin, row_end;  // rows of y
+  bool accumulate;           // input_grad only
+  Affine<T> affine;          // input_grad uses `scale` alone
+};
+
+template <class T>
+struct DepthwiseWeightGradArgs {
+  ConvShape shape;
+  Index images;
+  const T* saved;  // [images * pixels][saved_pixel], this channel's column
+  Index saved_pixel;
+  const T* dz;  // [images * out_pixels][dz_pixel], this channel's column
+  Index dz_pixel;
+  Index tap_begin, tap_end;
+  T* grad;  // [tap_end - tap_begin]
+};
+
+// g *= mask, and the sum of g over the rows, for `cols` <= kPanel columns.
+template <class T>
+struct MaskArgs {
+  T* g;
+  Index g_row;
+  const std::uint8_t* mask;  // null: every gradient passes
+  Index mask_row;
+  Index rows, cols;
+  T* sum;  // null, or [cols], assigned
+};
+
+// y = activation(x) for a matrix, with its mask bits if wanted; y may be x.
+template <class T>
+struct ActivationArgs {
+  const T* x;
+  T* y;
+  Index row;  // elements from one row to the next, of x and of y
+  Index rows, cols;
+  Activation activation;
+  std::uint8_t* mask;  // null: not wanted
+  Index mask_row;
+};
+
+// panel[k][j] = source[j][k] * scale[k] for k < rows, j < cols; columns up to kPanel are zero.
+template <class T>
+struct PackArgs {
+  const T* source;
+  Index source_row;
+  const T* scale;  // null: ones
+  T* panel;
+  Index rows, cols;
+};
+
+template <class T>
+struct GatherArgs {
+  const T* x;
+  Index x_pixel;
+  const std::int32_t* channels;  // null: the first `count` channels
+  T* out;
+  Index out_pixel;
+  Index pixels, count;
+};
+
+// The frozen batch norm as scale and shift: scale = gamma / sqrt(var + eps), shift = beta + scale * (bias - mean).
+template <class T>
+struct FoldArgs {
+  const T *gamma, *beta, *mean, *var, *bias;  // each may be null; var null: no batch norm
+  double eps;
+  Index count;
+  T* scale;  // null: not wanted
+  T* shift;  // null: not wanted
+};
+
+template <class T>
+struct SgdArgs {
+  T* weight;
+  const T* grad;
+  T* momentum;  // null: none
+  Index count;
+  Sgd sgd;
+};
+
+// Average pooling of one image, all channels.
+template <class T>
+struct PoolArgs {
+  ConvShape shape;  // kernel, stride, padding; in == out
+  const T* x;
+  T* y;
+  bool count_padding;  // divide by the kernel's size, or only by what lies inside
+  bool accumulate;     // backward only
+};
+
+}  // namespace sparsebp

@@ -1,0 +1,79 @@
+// Matrix product with an epilogue: c = a (rows x k) b (k x cols), or c += that, and then, if asked,
+// activation(scale * c + shift) + residual.
+//
+// a: row r starts at a + r * a_row; b: column-contiguous; the k loop is the SumLoop. c may alias neither, except that
+// `residual` may be read from anywhere. Tails in both directions; absent columns are never touched.
+#pragma once
+
+#include "kernels/tile.h"
+
+namespace sparsebp {
+namespace {
+
+// Writes one finished tile whose first element is row `row`, column `col` of the matrix.
+template <class V, int kRows, bool kFull>
+inline void finish_tile(V (&acc)[kRows][Tile<V>::kVectors], typename V::value* c, Index c_row, Index row, Index col,
+                        Index cols, Store store, const Affine<typename V::value>& affine) {
+  using T = typename V::value;
+  using Tile = Tile<V>;
+  const bool accumulate = (static_cast<int>(store) & 1) != 0, transform = (static_cast<int>(store) & 2) != 0;
+  for (int r = 0; r < kRows; ++r) {
+    T* out = c + r * c_row;
+    for (int v = 0; v < Tile::kVectors; ++v) {
+      V y = acc[r][v];
+      if (accumulate) y = V::add(Tile::template load<kFull>(out, v, cols), y);
+      if (transform) {
+        const V shift =
+            affine.shift != nullptr ? Tile::template load<kFull>(affine.shift + col, v, cols) : V::set(T(0));
+        if (affine.scale != nullptr) {
+          y = V::fma(Tile::template load<kFull>(affine.scale + col, v, cols), y, shift);
+        } else {
+          y = V::add(y, shift);
+        }
+        y = activate(y, affine.activation);
+        if (affine.residual != nullptr) {
+          const T* residual = affine.residual + (row + r) * affine.residual_row + col;
+          y = V::add(y, Tile::template load<kFull>(residual, v, cols));
+        }
+      }
+      Tile::template store<kFull>(out, v, cols, y);
+    }
+    if (transform && affine.mask != nullptr) {
+      write_mask<V>(out, cols, affine.activation, affine.mask + (row + r) * affine.mask_row + col / 8);
+    }
+  }
+}
+
+template <class V, int kRows, bool kFull>
+inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index col, Index cols) {
+  using T = typename V::value;
+  V acc[kRows][Tile<V>::kVectors];
+  Tile<V>::template clear<kRows>(acc);
+  const T* a[kRows];
+  for (int r = 0; r < kRows; ++r) a[r] = args.a + (row + r) * args.a_row;
+  Tile<V>::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols);
+  finish_tile<V, kRows, kFull>(acc, args.c + row * args.c_row + col, args.c_row, row, col, cols, args.store,
+                               args.affine);
+}
+
+template <class V, bool kFull>
+inline void gemm_columns(const GemmArgs<typename V::value>& args, Index col, Index cols) {
+  Index row = 0;
+  for (; row + V::tile_rows <= args.rows; row += V::tile_rows) gemm_tile<V, V::tile_rows, kFull>(args, row, col, cols);
+  for (; row + 2 <= args.rows; row += 2) gemm_tile<V, 2, kFull>(args, row, col, cols);
+  if (row < args.rows) gemm_tile<V, 1, kFull>(args, row, col, cols);
+}
+
+template <class V>
+void gemm(const GemmArgs<typename V::value>& args) {
+  for (Index col = 0; col < args.cols; col += kPanel) {
+    if (args.cols - col >= kPanel) {
+      gemm_columns<V, true>(args, col, kPanel);
+    } else {
+      gemm_columns<V, false>(args, col, args.cols - col);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sparsebp

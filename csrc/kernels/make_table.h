@@ -1,0 +1,35 @@
+// Fills a table with every kernel compiled over vector type V. Included once by each file in isa/.
+#pragma once
+
+#include "kernels/conv.h"
+#include "kernels/copy.h"
+#include "kernels/depthwise.h"
+#include "kernels/gemm.h"
+#include "kernels/mask.h"
+#include "kernels/pool.h"
+#include "kernels/table.h"
+#include "kernels/weight_grad.h"
+
+namespace sparsebp {
+namespace {
+
+template <class V>
+constexpr Kernels<typename V::value> make_table() {
+  return {&gemm<V>,
+          &conv_forward<V>,
+          &weight_grad<V>,
+          &depthwise_forward<V>,
+          &depthwise_input_grad<V>,
+          &depthwise_weight_grad<V>,
+          &activation_forward<V>,
+          &mask<V>,
+          &pack<V>,
+          &gather<V>,
+          &fold<V>,
+          &sgd<V>,
+          &pool_forward<V>,
+          &pool_backward<V>};
+}
+
+}  // namespace
+}  // namespace sparsebp

@@ -1,0 +1,26 @@
+// One instruction set's kernels: a constant table of function pointers, no slot empty.
+#pragma once
+
+#include "kernels/args.h"
+
+namespace sparsebp {
+
+template <class T>
+struct Kernels {
+  void (*gemm)(const GemmArgs<T>&);
+  void (*conv_forward)(const ConvForwardArgs<T>&);
+  void (*weight_grad)(const WeightGradArgs<T>&);
+  void (*depthwise_forward)(const DepthwiseArgs<T>&);
+  void (*depthwise_input_grad)(const DepthwiseArgs<T>&);
+  void (*depthwise_weight_grad)(const DepthwiseWeightGradArgs<T>&);
+  void (*activation_forward)(const ActivationArgs<T>&);
+  void (*mask)(const MaskArgs<T>&);
+  void (*pack)(const PackArgs<T>&);
+  void (*gather)(const GatherArgs<T>&);
+  void (*fold)(const FoldArgs<T>&);
+  void (*sgd)(const SgdArgs<T>&);
+  void (*pool_forward)(const PoolArgs<T>&);
+  void (*pool_backward)(const PoolArgs<T>&);
+};
+
+}  // namespace sparsebp

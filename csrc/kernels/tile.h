@@ -1,0 +1,99 @@
+// The one register tile under every dense product: kRows x kPanel accumulators, rows broadcast, columns loaded.
+//
+// acc[r][j] += sum over (k3, k2, k1) of a[r][k] * b[k][j], in that order with one fused multiply-add a term, so an
+// element's bits depend on its own sum alone: not on the tile it falls in, its neighbours, or the thread.
+// AVX2: 6 x 16 is 12 accumulators, 2 vectors of b and 1 broadcast, 15 of 16 registers; 12 FMA for 8 loads.
+#pragma once
+
+#include "kernels/args.h"
+
+namespace sparsebp {
+namespace {
+
+template <class V>
+struct Tile {
+  using T = typename V::value;
+  static constexpr int kVectors = static_cast<int>(kPanel) / V::width;
+
+  // `kFull`: all kPanel columns exist; otherwise only the first `cols`.
+  template <int kRows, bool kFull>
+  static inline void sum(V (&acc)[kRows][kVectors], const T* const (&a)[kRows], const T* b, const SumLoop& loop,
+                         Index cols) {
+    for (Index k3 = 0; k3 < loop.n3; ++k3) {
+      for (Index k2 = 0; k2 < loop.n2; ++k2) {
+        Index at = k3 * loop.a3 + k2 * loop.a2;
+        const T* row = b + k3 * loop.b3 + k2 * loop.b2;
+        for (Index k1 = 0; k1 < loop.n1; ++k1, at += loop.a1, row += loop.b1) {
+          V right[kVectors];
+          for (int v = 0; v < kVectors; ++v) right[v] = load<kFull>(row, v, cols);
+          for (int r = 0; r < kRows; ++r) {
+            const V left = V::set(a[r][at]);
+            for (int v = 0; v < kVectors; ++v) acc[r][v] = V::fma(left, right[v], acc[r][v]);
+          }
+        }
+      }
+    }
+  }
+
+  template <int kRows>
+  static inline void clear(V (&acc)[kRows][kVectors]) {
+    for (auto& row : acc) {
+      for (V& v : row) v = V::set(T(0));
+    }
+  }
+
+  // Vector v of a row of `cols` columns; absent columns read as zero.
+  template <bool kFull>
+  static inline V load(const T* row, int v, Index cols) {
+    if constexpr (kFull) {
+      return V::load(row + v * V::width);
+    } else {
+      const Index left = cols - v * V::width;
+      if (left >= V::width) return V::load(row + v * V::width);
+      return left > 0 ? V::load_some(row + v * V::width, static_cast<int>(left)) : V::set(T(0));
+    }
+  }
+
+  template <bool kFull>
+  static inline void store(T* row, int v, Index cols, V value) {
+    if constexpr (kFull) {
+      value.store(row + v * V::width);
+    } else {
+      const Index left = cols - v * V::width;
+      if (left >= V::width) {
+        value.store(row + v * V::width);
+      } else if (left > 0) {
+        value.store_some(row + v * V::width, static_cast<int>(left));
+      }
+    }
+  }
+};
+
+template <class V>
+inline V activate(V x, Activation activation) {
+  using T = typename V::value;
+  if (activation == Activation::identity) return x;
+  x = V::max(x, V::set(T(0)));
+  return activation == Activation::relu6 ? V::min(x, V::set(T(6))) : x;
+}
+
+// Mask bits of `cols` finished outputs: 0 < y, and y < 6 for ReLU6. y is clamped, so this is 0 < z < 6.
+template <class V>
+inline void write_mask(const typename V::value* y, Index cols, Activation activation, std::uint8_t* bits) {
+  using T = typename V::value;
+  for (Index c = 0; c < cols; c += 8) {
+    if (cols - c >= 8) {
+      *bits++ = V::mask8(y + c, activation == Activation::relu6);
+    } else {
+      unsigned byte = 0;
+      for (Index i = c; i < cols; ++i) {
+        const bool pass = y[i] > T(0) && (activation != Activation::relu6 || y[i] < T(6));
+        byte |= static_cast<unsigned>(pass) << (i - c);
+      }
+      *bits++ = static_cast<std::uint8_t>(byte);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sparsebp

@@ -1,0 +1,102 @@
+// Rows of a weight gradient, reduced in registers and used at once: added to the weights (SGD) or to a gradient sum.
+//
+// Up to kWeightRows rows (one per selected input channel) times kPanel output channels share a tile; the reduction
+// over pixels follows the SumLoop. No gradient tensor exists when the update is applied in place.
+#pragma once
+
+#include "kernels/tile.h"
+
+namespace sparsebp {
+namespace {
+
+// w -= rate * (momentum * m + g + decay * w), torch.optim.SGD's rule without dampening.
+template <class V>
+inline V sgd_step(V w, V g, V* m, const Sgd& sgd) {
+  using T = typename V::value;
+  if (sgd.weight_decay != 0) g = V::fma(V::set(static_cast<T>(sgd.weight_decay)), w, g);
+  if (m != nullptr) {
+    g = V::fma(V::set(static_cast<T>(sgd.momentum)), *m, g);
+    *m = g;
+  }
+  return V::fma(V::set(static_cast<T>(-sgd.rate)), g, w);
+}
+
+template <class V, bool kFull>
+inline void finish_weight_row(V (&acc)[Tile<V>::kVectors], const WeightRow<typename V::value>& row,
+                              const WeightGradArgs<typename V::value>& args, Index col, Index cols) {
+  using T = typename V::value;
+  using Tile = Tile<V>;
+  double energy = 0;
+  for (int v = 0; v < Tile::kVectors; ++v) {
+    V g = acc[v];
+    if (args.scale != nullptr) g = V::mul(g, Tile::template load<kFull>(args.scale + col, v, cols));
+    if (row.energy != nullptr) {
+      T lanes[V::width];
+      g.store(lanes);
+      for (T lane : lanes) energy += static_cast<double>(lane) * static_cast<double>(lane);
+    }
+    if (row.sum != nullptr) {
+      Tile::template store<kFull>(row.sum + col, v, cols,
+                                  V::add(Tile::template load<kFull>(row.sum + col, v, cols), g));
+      continue;
+    }
+    const V w = Tile::template load<kFull>(row.weight + col, v, cols);
+    if (row.momentum != nullptr) {
+      V m = Tile::template load<kFull>(row.momentum + col, v, cols);
+      const V next = sgd_step(w, g, &m, args.sgd);
+      Tile::template store<kFull>(row.momentum + col, v, cols, m);
+      Tile::template store<kFull>(row.weight + col, v, cols, next);
+    } else {
+      Tile::template store<kFull>(row.weight + col, v, cols, sgd_step<V>(w, g, nullptr, args.sgd));
+    }
+  }
+  if (row.energy != nullptr) *row.energy += static_cast<float>(energy);
+}
+
+template <class V, int kRows, bool kFull>
+inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int first, Index col, Index cols) {
+  using T = typename V::value;
+  V acc[kRows][Tile<V>::kVectors];
+  Tile<V>::template clear<kRows>(acc);
+  const T* a[kRows];
+  for (int r = 0; r < kRows; ++r) a[r] = args.rows[first + r].a;
+  Tile<V>::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols);
+  for (int r = 0; r < kRows; ++r) finish_weight_row<V, kFull>(acc[r], args.rows[first + r], args, col, cols);
+}
+
+template <class V, bool kFull>
+inline void weight_grad_columns(const WeightGradArgs<typename V::value>& args, Index col, Index cols) {
+  int row = 0;
+  if (args.row_count == kWeightRows) {
+    weight_grad_tile<V, kWeightRows, kFull>(args, 0, col, cols);
+    return;
+  }
+  for (; row + 2 <= args.row_count; row += 2) weight_grad_tile<V, 2, kFull>(args, row, col, cols);
+  if (row < args.row_count) weight_grad_tile<V, 1, kFull>(args, row, col, cols);
+}
+
+template <class V>
+void weight_grad(const WeightGradArgs<typename V::value>& args) {
+  for (Index col = 0; col < args.cols; col += kPanel) {
+    if (args.cols - col >= kPanel) {
+      weight_grad_columns<V, true>(args, col, kPanel);
+    } else {
+      weight_grad_columns<V, false>(args, col, args.cols - col);
+    }
+  }
+}
+
+template <class V>
+void sgd(const SgdArgs<typename V::value>& args) {
+  for (Index i = 0; i < args.count; i += V::width) {
+    const int left = static_cast<int>(args.count - i < V::width ? args.count - i : V::width);
+    const V w = V::load_some(args.weight + i, left), g = V::load_some(args.grad + i, left);
+    V m = args.momentum != nullptr ? V::load_some(args.momentum + i, left) : V::set(0);
+    const V next = sgd_step(w, g, args.momentum != nullptr ? &m : nullptr, args.sgd);
+    if (args.momentum != nullptr) m.store_some(args.momentum + i, left);
+    next.store_some(args.weight + i, left);
+  }
+}
+
+}  // namespace
+}  // namespace sparsebp

@@ -1,0 +1,104 @@
+// What an op sees while it runs: kernels, this pass's pointers, and the two arenas it acquires memory from.
+//
+// The arena holds training memory, the workspace holds what inference needs; no buffer is in both. Moments of a step:
+// -1 draw, i forward of op i (i < n), 2n-1-i backward of op i, 2n update. Persistent buffers live from -1 to 2n.
+#pragma once
+
+#include <vector>
+
+#include "core/arena.h"
+#include "core/layout.h"
+#include "kernels/table.h"
+#include "program/spec.h"
+
+namespace sparsebp {
+
+// A planned arena: acquires buffers at their planned offsets with the bytes that this pass really needs.
+class PlannedArena {
+ public:
+  Layout layout;
+
+  void allocate(std::size_t capacity) {
+    arena = std::make_unique<Arena>(capacity);
+    held_.assign(layout.buffers().size(), 0);
+  }
+  template <class T>
+  T* acquire(int buffer, Index count) {
+    const Buffer& planned = layout[buffer];
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    void* data = arena->acquire(planned.offset, bytes, planned.category);
+    held_[static_cast<std::size_t>(buffer)] = bytes;
+    return static_cast<T*>(data);
+  }
+  // The pointer of a buffer that is held.
+  template <class T>
+  T* at(int buffer) const {
+    return reinterpret_cast<T*>(arena->data() + layout[buffer].offset);
+  }
+  void release(int buffer) {
+    std::size_t& bytes = held_[static_cast<std::size_t>(buffer)];
+    arena->release(bytes, layout[buffer].category);
+    bytes = 0;
+  }
+  bool holds(int buffer) const { return held_[static_cast<std::size_t>(buffer)] != 0; }
+
+  std::unique_ptr<Arena> arena;
+
+ private:
+  std::vector<std::size_t> held_;
+};
+
+template <class T>
+class Layer;
+
+template <class T>
+struct Context {
+  const Kernels<T>* kernels = nullptr;
+  PlannedArena training, workspace;
+  std::vector<Layer<T>> layers;
+  std::vector<T*> values;     // this pass's activations
+  std::vector<T*> grads;      // this pass's gradients
+  std::vector<char> grad_set; // has the gradient been written yet, so that the next writer adds
+  Index images = 0;           // in this pass, at most the planned batch
+  bool save = false;          // is this forward pass followed by a backward pass
+  bool drop = false;          // is dropout active
+  std::uint64_t dropout_key = 0;
+};
+
+// Collects the buffers of one op while the program is laid out.
+template <class T>
+struct Declare {
+  PlannedArena& training;
+  PlannedArena& workspace;
+  Index batch;
+  int forward_time, backward_time;
+  bool in_span;     // does this op train or pass a gradient
+  bool input_grad;  // does its (first) input want a gradient
+  std::string name;
+
+  int saved(const std::string& what, Index count) const {
+    return training.layout.add(name + "." + what, Category::saved, bytes<T>(count), forward_time, backward_time);
+  }
+  int masks(const std::string& what, Index count) const {
+    return training.layout.add(name + "." + what, Category::masks, bytes<std::uint8_t>(count), forward_time,
+                               backward_time);
+  }
+  int backward_scratch(const std::string& what, Index count) const {
+    return training.layout.add(name + "." + what, Category::scratch, bytes<T>(count), backward_time, backward_time);
+  }
+  int forward_scratch(const std::string& what, Index count) const {
+    return workspace.layout.add(name + "." + what, Category::activations, bytes<T>(count), forward_time,
+                                forward_time);
+  }
+
+ private:
+  template <class U>
+  static std::size_t bytes(Index count) {
+    return static_cast<std::size_t>(count) * sizeof(U);
+  }
+};
+
+constexpr Index div_up(Index a, Index b) { return (a + b - 1) / b; }
+constexpr Index mask_row_bytes(Index channels) { return div_up(channels, 8); }
+
+}  // namespace sparsebp

@@ -1,0 +1,181 @@
+#include "program/dense.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+
+namespace sparsebp {
+namespace {
+
+// Rows of one unit: enough to use a panel of weights from the first-level cache many times.
+constexpr Index kRowRun = 96;
+
+// Part of one panel of input columns: channels [begin, begin + count) of the layer's input, all in `group`.
+struct InputColumns {
+  Index begin, count, group;
+};
+
+InputColumns input_columns(const ConvShape& s, Index unit) {
+  const Index per_group = div_up(s.in_per_group(), kPanel);
+  const Index group = unit / per_group, local = unit % per_group * kPanel;
+  return {group * s.in_per_group() + local, std::min(kPanel, s.in_per_group() - local), group};
+}
+
+Index input_units(const ConvShape& s) { return s.groups * div_up(s.in_per_group(), kPanel); }
+
+Index panel_rows(const ConvShape& s, Index out_count) {
+  return std::min(s.groups == 1 ? out_count : s.out_per_group(), kPanelRows);
+}
+
+// One tap's share of the input gradient, for `count` columns of one panel: dx rows that the tap reaches get
+// dz (rows x k) times the packed panel (k x count).
+template <class T>
+void add_tap(const Kernels<T>& kernels, const ConvShape& s, Index images, Index tap, GemmArgs<T> args) {
+  const T* dz = args.a;
+  T* dx = args.c;
+  const Index kh = tap / s.kernel_w, kw = tap % s.kernel_w;
+  const Range oy = valid_outputs(kh, s.out_height, s.stride_h, s.pad_h, s.dilation_h, s.height);
+  const Range ox = valid_outputs(kw, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width);
+  args.rows = ox.end - ox.begin;
+  args.c_row = s.stride_w * s.in;
+  if (args.rows == 0) return;
+  for (Index n = 0; n < images; ++n) {
+    for (Index y = oy.begin; y < oy.end; ++y) {
+      const Index in_y = y * s.stride_h - s.pad_h + kh * s.dilation_h;
+      const Index in_x = ox.begin * s.stride_w - s.pad_w + kw * s.dilation_w;
+      args.a = dz + (n * s.out_pixels() + y * s.out_width + ox.begin) * args.a_row;
+      args.c = dx + (n * s.pixels() + in_y * s.width + in_x) * s.in;
+      kernels.gemm(args);
+    }
+  }
+}
+
+template <class T>
+void clear_columns(T* dx, Index pixels, Index row, Index count) {
+  for (Index m = 0; m < pixels; ++m) std::fill_n(dx + m * row, count, T(0));
+}
+
+// The input gradient of one panel of columns.
+template <class T>
+void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const OutputGrad<T>& grad,
+                        const InputColumns& columns, T* dx, bool accumulate, T* panel) {
+  const ConvShape& s = layer.spec.shape;
+  const Index first = s.groups == 1 ? grad.begin : columns.group * s.out_per_group();
+  const Index count = s.groups == 1 ? grad.count : s.out_per_group();
+  const Index offset = first - grad.begin;
+  if (!accumulate && !s.pointwise()) clear_columns(dx + columns.begin, images * s.pixels(), s.in, columns.count);
+  for (Index tap = 0; tap < s.taps(); ++tap) {
+    for (Index k = 0; k < count; k += kPanelRows) {
+      const Index rows = std::min(kPanelRows, count - k);
+      PackArgs<T> pack{};
+      pack.source = layer.params.weight +
+                    (tap * s.in_per_group() + columns.begin % s.in_per_group()) * s.out + first + k;
+      pack.source_row = s.out;
+      pack.scale = grad.scale != nullptr ? grad.scale + offset + k : nullptr;
+      pack.panel = panel, pack.rows = rows, pack.cols = columns.count;
+      kernels.pack(pack);
+      GemmArgs<T> args{};
+      args.a = grad.dz + offset + k, args.a_row = grad.row;
+      args.b = panel;
+      args.c = dx + columns.begin, args.c_row = s.in;
+      args.cols = columns.count;
+      args.sum.n1 = rows, args.sum.b1 = kPanel;
+      if (s.pointwise()) {
+        args.rows = images * s.pixels();
+        args.store = k == 0 && !accumulate ? Store::assign : Store::accumulate;
+        kernels.gemm(args);
+      } else {
+        args.store = Store::accumulate;
+        add_tap(kernels, s, images, tap, args);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args) {
+  const Index panels = div_up(args.cols, kPanel), runs = div_up(args.rows, kRowRun);
+  parallel_for(runs * panels, [&](Index unit) {
+    const Index row = unit / panels * kRowRun, col = unit % panels * kPanel;
+    GemmArgs<T> part = args;
+    part.rows = std::min(kRowRun, args.rows - row), part.cols = std::min(kPanel, args.cols - col);
+    part.a = args.a + row * args.a_row, part.b = args.b + col, part.c = args.c + row * args.c_row + col;
+    Affine<T>& affine = part.affine;
+    if (affine.scale != nullptr) affine.scale += col;
+    if (affine.shift != nullptr) affine.shift += col;
+    if (affine.residual != nullptr) affine.residual += row * affine.residual_row + col;
+    if (affine.mask != nullptr) affine.mask += row * affine.mask_row + col / 8;
+    kernels.gemm(part);
+  });
+}
+
+template <class T>
+void conv_forward(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const T* x, T* y,
+                  const Affine<T>& affine) {
+  const ConvShape& s = layer.spec.shape;
+  if (s.pointwise() && s.groups == 1) {
+    GemmArgs<T> args{};
+    args.a = x, args.a_row = s.in;
+    args.b = layer.params.weight;
+    args.c = y, args.c_row = s.out;
+    args.rows = images * s.pixels(), args.cols = s.out;
+    args.sum.n1 = s.in, args.sum.b1 = s.out;
+    args.store = Store::affine, args.affine = affine;
+    parallel_gemm(kernels, args);
+    return;
+  }
+  parallel_for(images * s.out_height, [&](Index unit) {
+    const Index n = unit / s.out_height, oy = unit % s.out_height;
+    ConvForwardArgs<T> args{};
+    args.shape = s;
+    args.x = x + n * s.pixels() * s.in, args.weight = layer.params.weight, args.y = y + n * s.out_pixels() * s.out;
+    args.row_begin = oy, args.row_end = oy + 1;
+    args.affine = affine;
+    // Columns of a group need not start at a whole mask byte: with groups, the mask is packed in a second pass.
+    if (s.groups > 1) args.affine.mask = nullptr;
+    if (args.affine.mask != nullptr) args.affine.mask += n * s.out_pixels() * affine.mask_row;
+    for (Index g = 0; g < s.groups; ++g) {
+      args.col_begin = g * s.out_per_group(), args.col_end = args.col_begin + s.out_per_group();
+      kernels.conv_forward(args);
+    }
+    if (s.groups > 1 && affine.mask != nullptr) {
+      const Index pixel = unit * s.out_width;
+      T* row = y + pixel * s.out;
+      kernels.activation_forward({row, row, s.out, s.out_width, s.out, affine.activation,
+                                  affine.mask + pixel * affine.mask_row, affine.mask_row});
+    }
+  });
+}
+
+Index conv_backward_scratch(const ConvShape& s, Index out_count) {
+  return std::min(kPanelSlots, input_units(s)) * panel_rows(s, out_count) * kPanel;
+}
+
+template <class T>
+void conv_backward(const Kernels<T>& kernels, Layer<T>& layer, Index images, const OutputGrad<T>& grad, const T* saved,
+                   T* dx, bool accumulate, T* panels) {
+  const ConvShape& s = layer.spec.shape;
+  const Index units = input_units(s), slot = panel_rows(s, grad.count) * kPanel;
+  // Waves of at most kPanelSlots units: the scratch is shared by the threads, not multiplied by them.
+  const Index wave = dx != nullptr ? kPanelSlots : units;
+  for (Index first = 0; first < units; first += wave) {
+    parallel_for(std::min(wave, units - first), [&](Index i) {
+      const InputColumns columns = input_columns(s, first + i);
+      if (dx != nullptr) {
+        input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, panels + i * slot);
+      }
+      layer.update_weight(kernels, images, grad, saved, columns.begin, columns.count);
+    });
+  }
+}
+
+#define SPARSEBP_INSTANTIATE(T)                                                                                     \
+  template void parallel_gemm<T>(const Kernels<T>&, const GemmArgs<T>&);                                            \
+  template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&);         \
+  template void conv_backward<T>(const Kernels<T>&, Layer<T>&, Index, const OutputGrad<T>&, const T*, T*, bool, T*);
+SPARSEBP_INSTANTIATE(float)
+SPARSEBP_INSTANTIATE(double)
+
+}  // namespace sparsebp

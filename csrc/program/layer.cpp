@@ -1,0 +1,187 @@
+#include "program/layer.h"
+
+#include <algorithm>
+
+namespace sparsebp {
+
+template <class T>
+void Layer<T>::fold(const Kernels<T>& kernels, Index begin, Index count, T* scale, T* shift) const {
+  FoldArgs<T> args{};
+  const auto from = [begin](auto* p) { return p != nullptr ? p + begin : nullptr; };
+  args.gamma = from(params.gamma), args.beta = from(params.beta);
+  args.mean = from(params.mean), args.var = from(params.var);
+  args.bias = from(params.bias);
+  args.eps = spec.eps, args.count = count;
+  args.scale = scale, args.shift = shift;
+  kernels.fold(args);
+}
+
+template <class T>
+void Layer<T>::save(const Kernels<T>& kernels, const T* x, Index x_pixel, Index pixels, Index begin, Index count,
+                    T* saved) const {
+  GatherArgs<T> args{};
+  args.x_pixel = x_pixel, args.out_pixel = spec.selected, args.pixels = pixels;
+  if (begin == 0 && count == spec.shape.in) {
+    args.x = x, args.channels = state.indices, args.out = saved, args.count = spec.selected;
+    kernels.gather(args);
+  } else if (selects_all()) {
+    args.x = x, args.out = saved + begin, args.count = count;
+    kernels.gather(args);
+  } else {
+    args.count = 1;
+    for (Index j = 0; j < spec.selected; ++j) {
+      const Index c = channel(j) - begin;
+      if (c < 0 || c >= count) continue;
+      args.x = x + c, args.out = saved + j;
+      kernels.gather(args);
+    }
+  }
+}
+
+template <class T>
+void Layer<T>::update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, const Index* selected, int count,
+                           Index tap, Index first_column) const {
+  const ConvShape& s = spec.shape;
+  const Index group_column = first_column % s.out_per_group();
+  for (int r = 0; r < count; ++r) {
+    const Index j = selected[r], row = (j * s.taps() + tap) * s.out_per_group() + group_column;
+    const Index u = channel(j) % s.in_per_group();
+    WeightRow<T>& out = args.rows[r];
+    out.weight = params.weight + (tap * s.in_per_group() + u) * s.out + first_column;
+    out.momentum = state.momentum != nullptr ? state.momentum + row : nullptr;
+    out.sum = state.sum != nullptr ? state.sum + row : nullptr;
+    out.energy = energy != nullptr ? energy + j : nullptr;
+  }
+  args.row_count = count;
+  args.sgd = sgd.weight;
+  kernels.weight_grad(args);
+}
+
+template <class T>
+void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved,
+                             Index begin, Index count) {
+  if (!trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
+  const ConvShape& s = spec.shape;
+  const Index k = spec.selected;
+  for (Index j = 0; j < k;) {
+    // Up to kWeightRows selected channels of one group share a tile.
+    Index selected[kWeightRows];
+    int rows = 0;
+    Index group = -1;
+    for (; j < k && rows < kWeightRows; ++j) {
+      const Index c = channel(j);
+      if (c < begin || c >= begin + count) continue;
+      if (rows > 0 && c / s.in_per_group() != group) break;
+      group = c / s.in_per_group();
+      selected[rows++] = j;
+    }
+    if (rows == 0) break;
+    // Without groups the gradient may cover a part of the columns (streaming); with groups it covers all.
+    const Index first = s.groups == 1 ? grad.begin : group * s.out_per_group();
+    WeightGradArgs<T> args{};
+    args.cols = s.groups == 1 ? grad.count : s.out_per_group();
+    args.scale = grad.scale != nullptr ? grad.scale + (first - grad.begin) : nullptr;
+    const T* dz = grad.dz + (first - grad.begin);
+    if (s.pointwise()) {
+      args.sum.n1 = images * s.out_pixels(), args.sum.a1 = k, args.sum.b1 = grad.row;
+      args.b = dz;
+      for (int r = 0; r < rows; ++r) args.rows[r].a = saved + selected[r];
+      update_rows(kernels, args, selected, rows, 0, first);
+      continue;
+    }
+    for (Index tap = 0; tap < s.taps(); ++tap) {
+      const Index kh = tap / s.kernel_w, kw = tap % s.kernel_w;
+      const Range oy = valid_outputs(kh, s.out_height, s.stride_h, s.pad_h, s.dilation_h, s.height);
+      const Range ox = valid_outputs(kw, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width);
+      const bool empty = oy.begin == oy.end || ox.begin == ox.end;
+      args.sum.n1 = empty ? 0 : ox.end - ox.begin, args.sum.n2 = oy.end - oy.begin, args.sum.n3 = images;
+      args.sum.a1 = s.stride_w * k, args.sum.a2 = s.stride_h * s.width * k, args.sum.a3 = s.pixels() * k;
+      args.sum.b1 = grad.row, args.sum.b2 = s.out_width * grad.row, args.sum.b3 = s.out_pixels() * grad.row;
+      const Index iy = oy.begin * s.stride_h - s.pad_h + kh * s.dilation_h;
+      const Index ix = ox.begin * s.stride_w - s.pad_w + kw * s.dilation_w;
+      args.b = empty ? dz : dz + (oy.begin * s.out_width + ox.begin) * grad.row;
+      for (int r = 0; r < rows; ++r) args.rows[r].a = saved + (empty ? 0 : (iy * s.width + ix) * k) + selected[r];
+      update_rows(kernels, args, selected, rows, tap, first);
+    }
+  }
+}
+
+template <class T>
+void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved) {
+  if (!trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
+  const ConvShape& s = spec.shape;
+  const Index taps = s.taps();
+  for (Index j = 0; j < spec.selected; ++j) {
+    const Index c = channel(j) - grad.begin;
+    if (c < 0 || c >= grad.count) continue;
+    constexpr Index kRun = 64;  // taps reduced at a time; larger kernels go tap run by tap run
+    T sums[kRun];
+    DepthwiseWeightGradArgs<T> args{};
+    args.shape = s, args.images = images;
+    args.saved = saved + j, args.saved_pixel = spec.selected;
+    args.dz = grad.dz + c, args.dz_pixel = grad.row;
+    args.grad = sums;
+    for (args.tap_begin = 0; args.tap_begin < taps; args.tap_begin = args.tap_end) {
+      args.tap_end = std::min(taps, args.tap_begin + kRun);
+      kernels.depthwise_weight_grad(args);
+      for (Index tap = args.tap_begin; tap < args.tap_end; ++tap) {
+        T& g = sums[tap - args.tap_begin];
+        if (grad.scale != nullptr) g *= grad.scale[c];
+        if (energy != nullptr) energy[j] += static_cast<float>(g * g);
+        if (state.sum != nullptr) {
+          state.sum[j * taps + tap] += g;
+          continue;
+        }
+        SgdArgs<T> step{params.weight + tap * s.out + channel(j), &g,
+                        state.momentum != nullptr ? state.momentum + j * taps + tap : nullptr, 1, sgd.weight};
+        kernels.sgd(step);
+      }
+    }
+  }
+}
+
+template <class T>
+void Layer<T>::update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale) {
+  if (!trains_bias()) return;
+  T bias_grad[kPanel];
+  for (Index c = 0; c < count; ++c) bias_grad[c] = scale != nullptr ? sums[c] * scale[c] : sums[c];
+  const auto train = [&](T* weight, const T* grad, T* momentum, T* sum, const Sgd& rule, bool on) {
+    if (weight == nullptr) return;
+    if (sum != nullptr) {
+      for (Index c = 0; c < count; ++c) sum[begin + c] += grad[c];
+    } else if (on) {
+      kernels.sgd({weight + begin, grad, momentum != nullptr ? momentum + begin : nullptr, count, rule});
+    }
+  };
+  train(params.bias, bias_grad, state.bias_momentum, state.bias_sum, sgd.bias, sgd.bias_on);
+  train(params.beta, sums, state.beta_momentum, state.beta_sum, sgd.beta, sgd.beta_on);
+}
+
+template <class T>
+void Layer<T>::apply(const Kernels<T>& kernels) {
+  const ConvShape& s = spec.shape;
+  if (state.sum != nullptr && sgd.weight_on) {
+    for (Index j = 0; j < spec.selected; ++j) {
+      const Index u = channel(j) % s.in_per_group(), first = channel(j) / s.in_per_group() * s.out_per_group();
+      for (Index tap = 0; tap < s.taps(); ++tap) {
+        const Index row = (j * s.taps() + tap) * s.out_per_group();
+        kernels.sgd({params.weight + (tap * s.in_per_group() + u) * s.out + first, state.sum + row,
+                     state.momentum != nullptr ? state.momentum + row : nullptr, s.out_per_group(), sgd.weight});
+      }
+    }
+  }
+  if (state.bias_sum != nullptr && sgd.bias_on) {
+    kernels.sgd({params.bias, state.bias_sum, state.bias_momentum, s.out, sgd.bias});
+  }
+  if (state.beta_sum != nullptr && sgd.beta_on) {
+    kernels.sgd({params.beta, state.beta_sum, state.beta_momentum, s.out, sgd.beta});
+  }
+  if (state.sum != nullptr) std::fill_n(state.sum, sum_count(), T(0));
+  if (state.bias_sum != nullptr) std::fill_n(state.bias_sum, s.out, T(0));
+  if (state.beta_sum != nullptr) std::fill_n(state.beta_sum, s.out, T(0));
+}
+
+template class Layer<float>;
+template class Layer<double>;
+
+}  // namespace sparsebp

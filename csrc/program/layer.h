@@ -1,0 +1,92 @@
+// A layer's weights and its training state: which channels are selected, and what happens to their gradients.
+#pragma once
+
+#include "program/context.h"
+
+namespace sparsebp {
+
+// Where the parameters live. Owned by the caller; null where the layer has none.
+template <class T>
+struct LayerParams {
+  T* weight = nullptr;  // HWIO
+  T* bias = nullptr;
+  const T* gamma = nullptr;
+  T* beta = nullptr;
+  const T* mean = nullptr;
+  const T* var = nullptr;
+};
+
+// Training state inside the arena, persistent between steps. Null where the plan has none.
+template <class T>
+struct LayerState {
+  std::int32_t* indices = nullptr;  // [selected], null when every channel is selected
+  std::uint8_t* visited = nullptr;  // one bit per channel
+  float* scores = nullptr;          // [in], running gradient norm; negative: never visited
+  T* momentum = nullptr;            // [selected][taps][out per group]
+  T* bias_momentum = nullptr;
+  T* beta_momentum = nullptr;
+  T* sum = nullptr;  // like momentum
+  T* bias_sum = nullptr;
+  T* beta_sum = nullptr;
+};
+
+// A parameter that no optimizer owns is left alone.
+struct LayerSgd {
+  Sgd weight, bias, beta;
+  bool weight_on = false, bias_on = false, beta_on = false;
+};
+
+// The gradient of a layer's output over some of its output channels.
+template <class T>
+struct OutputGrad {
+  const T* dz;     // [images * out_pixels][row], first column is output channel `begin`
+  Index row;
+  Index begin, count;
+  const T* scale;  // batch-norm scale of these channels, or null
+};
+
+template <class T>
+class Layer {
+ public:
+  explicit Layer(LayerSpec layer_spec) : spec(std::move(layer_spec)) {}
+
+  const LayerSpec spec;
+  LayerParams<T> params;
+  LayerState<T> state;
+  LayerSgd sgd;
+  float* energy = nullptr;  // [selected] while a backward pass runs, if the plan keeps scores
+
+  bool trains_weight() const { return spec.selected > 0; }
+  bool trains_bias() const { return spec.train_bias && (spec.has_bias || spec.has_norm); }
+  bool trains() const { return trains_weight() || trains_bias(); }
+  bool selects_all() const { return spec.selected == spec.shape.in; }
+  Index channel(Index j) const { return state.indices != nullptr ? state.indices[j] : j; }
+  Index sum_count() const { return spec.selected * spec.shape.weights_per_channel(); }
+
+  // scale and shift of output channels [begin, begin + count); either may be null.
+  void fold(const Kernels<T>& kernels, Index begin, Index count, T* scale, T* shift) const;
+
+  // Copies the selected ones of channels [begin, begin + count) of x ([pixels][x_pixel], column 0 = begin) to
+  // `saved` ([pixels][selected]).
+  void save(const Kernels<T>& kernels, const T* x, Index x_pixel, Index pixels, Index begin, Index count,
+            T* saved) const;
+
+  // Trains the weight rows of the selected ones of input channels [begin, begin + count).
+  void update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved, Index begin,
+                     Index count);
+
+  // The same for a depthwise layer: `grad` covers at most kPanel channels and is indexed like the input.
+  void update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved);
+
+  // Trains bias and shift of `count` <= kPanel output channels from the sums of their gradients.
+  void update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale);
+
+  // Applies and clears the gradient sums.
+  void apply(const Kernels<T>& kernels);
+
+ private:
+  void update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, const Index* selected, int count, Index tap,
+                   Index first_column) const;
+};
+
+}  // namespace sparsebp

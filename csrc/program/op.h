@@ -1,0 +1,56 @@
+// One step of a program. Construction declares every buffer the op will acquire; running only acquires those.
+#pragma once
+
+#include <memory>
+
+#include "program/context.h"
+
+namespace sparsebp {
+
+template <class T>
+class Op {
+ public:
+  explicit Op(const OpSpec& op_spec) : spec(op_spec) {}
+  virtual ~Op() = default;
+
+  // Reads context.values of its inputs, writes that of its output; saves what backward needs if context.save.
+  virtual void forward(Context<T>& context) = 0;
+
+  // Reads context.grads of its output (and may overwrite it unless it is the program's output), adds to or writes
+  // those of its inputs, and trains its layers.
+  virtual void backward(Context<T>& context) = 0;
+
+  const OpSpec spec;
+
+ protected:
+  // Gives the writer of input `i`'s gradient its pointer (null: not wanted) and whether it must add.
+  struct Target {
+    T* grad;
+    bool accumulate;
+  };
+  Target input_grad(Context<T>& context, int i) const {
+    const auto value = static_cast<std::size_t>(spec.inputs[static_cast<std::size_t>(i)]);
+    const Target target{context.grads[value], context.grad_set[value] != 0};
+    context.grad_set[value] = 1;
+    return target;
+  }
+};
+
+template <class T>
+std::unique_ptr<Op<T>> make_conv(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+template <class T>
+std::unique_ptr<Op<T>> make_depthwise(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+template <class T>
+std::unique_ptr<Op<T>> make_block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+template <class T>
+std::unique_ptr<Op<T>> make_head(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+template <class T>
+std::unique_ptr<Op<T>> make_add(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+template <class T>
+std::unique_ptr<Op<T>> make_activation(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+template <class T>
+std::unique_ptr<Op<T>> make_pool(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+template <class T>
+std::unique_ptr<Op<T>> make_dropout(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+
+}  // namespace sparsebp

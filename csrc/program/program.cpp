@@ -1,0 +1,330 @@
+#include "program/program.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/draw.h"
+#include "core/error.h"
+#include "core/random.h"
+#include "program/state.h"
+#include "program/validate.h"
+
+namespace sparsebp {
+namespace {
+
+template <class T>
+std::unique_ptr<Op<T>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {
+  switch (op.kind) {
+    case OpKind::conv: return make_conv<T>(op, program, declare);
+    case OpKind::depthwise: return make_depthwise<T>(op, program, declare);
+    case OpKind::block: return make_block<T>(op, program, declare);
+    case OpKind::head: return make_head<T>(op, program, declare);
+    case OpKind::add: return make_add<T>(op, program, declare);
+    case OpKind::activation: return make_activation<T>(op, program, declare);
+    case OpKind::pool: return make_pool<T>(op, program, declare);
+    case OpKind::dropout: return make_dropout<T>(op, program, declare);
+  }
+  throw InvalidArgument("ops: unknown kind");
+}
+
+template <class T>
+class Program final : public AnyProgram {
+ public:
+  Program(ProgramSpec spec, const Isa& isa) : spec_(std::move(spec)), isa_(isa) {
+    validate(spec_);
+    context_.kernels = &kernels_of<T>(isa);
+    for (const LayerSpec& layer : spec_.layers) context_.layers.emplace_back(layer);
+    const std::size_t values = spec_.values.size();
+    context_.values.assign(values, nullptr);
+    context_.grads.assign(values, nullptr);
+    context_.grad_set.assign(values, 0);
+    lay_out();
+  }
+
+  const ProgramSpec& spec() const override { return spec_; }
+  const Layout& training_layout() const override { return context_.training.layout; }
+  const Layout& workspace_layout() const override { return context_.workspace.layout; }
+  const char* isa() const override { return sizeof(T) == sizeof(float) ? isa_.name : "scalar"; }
+  Arena* arena() override { return context_.training.arena.get(); }
+  Arena* workspace() override { return context_.workspace.arena.get(); }
+  bool in_flight() const override { return in_flight_; }
+
+  void allocate(std::size_t budget) override {
+    const std::size_t peak = context_.training.layout.peak();
+    if (peak > budget) {
+      throw BudgetExceeded("the plan needs " + std::to_string(peak) + " bytes of training memory, the budget is " +
+                               std::to_string(budget),
+                           peak, budget);
+    }
+    context_.training.allocate(budget);
+    context_.workspace.allocate(context_.workspace.layout.peak());
+    state_.acquire(context_);
+  }
+
+  void bind(int layer, const RawParams& p) override {
+    LayerParams<T>& params = layer_at(layer).params;
+    params.weight = static_cast<T*>(p.weight), params.bias = static_cast<T*>(p.bias);
+    params.gamma = static_cast<const T*>(p.gamma), params.beta = static_cast<T*>(p.beta);
+    params.mean = static_cast<const T*>(p.mean), params.var = static_cast<const T*>(p.var);
+  }
+
+  void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
+               std::uint64_t dropout_key) override {
+    require_ready();
+    const int n = static_cast<int>(ops_.size());
+    if (first < 0 || last > n || first >= last) throw InvalidArgument("forward: expected 0 <= first < last <= ops");
+    if (images < 0 || images > spec_.batch) {
+      throw InvalidArgument("forward: at most " + std::to_string(spec_.batch) + " images fit, got " +
+                            std::to_string(images));
+    }
+    if (save && in_flight_) throw WrongState("forward: an earlier training forward pass still waits for its backward");
+    context_.images = images, context_.save = false, context_.drop = drop, context_.dropout_key = dropout_key;
+    const int in_value = spec_.ops[static_cast<std::size_t>(first)].inputs[0];
+    const int out_value = spec_.ops[static_cast<std::size_t>(last - 1)].output;
+    set_value(in_value, const_cast<T*>(static_cast<const T*>(in)));
+    for (int i = first; i < last; ++i) {
+      const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
+      if (op.output == out_value) {
+        set_value(out_value, static_cast<T*>(out));
+      } else {
+        const ValueSpec& value = spec_.values[static_cast<std::size_t>(op.output)];
+        set_value(op.output, context_.workspace.template acquire<T>(value_buffer_[static_cast<std::size_t>(op.output)],
+                                                                    images * value.count()));
+      }
+      context_.save = save && i >= spec_.span_begin;
+      if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
+      release_at(context_.workspace, i);
+    }
+    release_all(context_.workspace, 0);
+    if (save) {
+      in_flight_ = true;
+      flight_images_ = images;
+    }
+  }
+
+  void backward(const void* dy, void* dx, const double* rules) override {
+    require_ready();
+    if (!in_flight_) throw WrongState("backward: there is no training forward pass to go back through");
+    // An inference pass may have run in between, on another number of images.
+    context_.images = flight_images_;
+    const T* incoming = static_cast<const T*>(dy);
+    const Index count = context_.images * spec_.values[static_cast<std::size_t>(spec_.output)].count();
+    for (Index i = 0; i < count; ++i) {
+      if (!std::isfinite(incoming[i])) {
+        throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
+      }
+    }
+    set_rules(rules);
+    std::fill(context_.grads.begin(), context_.grads.end(), nullptr);
+    std::fill(context_.grad_set.begin(), context_.grad_set.end(), 0);
+    context_.grads[static_cast<std::size_t>(spec_.output)] = const_cast<T*>(incoming);
+    if (spec_.input_grad) context_.grads[static_cast<std::size_t>(spec_.input)] = static_cast<T*>(dx);
+    const int n = static_cast<int>(ops_.size());
+    for (int i = n - 1; i >= spec_.span_begin && context_.images > 0; --i) {
+      if (needs_grad_[static_cast<std::size_t>(spec_.ops[static_cast<std::size_t>(i)].output)] == 0) continue;
+      for (int input : spec_.ops[static_cast<std::size_t>(i)].inputs) acquire_grad(input);
+      state_.begin_energy(context_, i);
+      ops_[static_cast<std::size_t>(i)]->backward(context_);
+      state_.end_energy(context_, i);
+      release_at(context_.training, 2 * n - 1 - i);
+    }
+    state_.mark_visited(context_);
+    discard();
+  }
+
+  void apply(const double* rules) override {
+    require_ready();
+    if (!spec_.sums) throw WrongState("apply: this plan holds no gradient sums");
+    set_rules(rules);
+    for (Layer<T>& layer : context_.layers) layer.apply(*context_.kernels);
+  }
+
+  void discard() override {
+    release_all(context_.training, 0);
+    in_flight_ = false;
+  }
+
+  void draw(int index, Draw method, std::uint64_t seed, std::uint64_t turn) override {
+    require_ready();
+    Layer<T>& layer = layer_at(index);
+    if (layer.state.indices == nullptr) return;
+    const int channels = static_cast<int>(layer.spec.shape.in), k = static_cast<int>(layer.spec.selected);
+    const auto stream = static_cast<std::uint64_t>(index);
+    const std::uint64_t key = random_key(seed, stream, turn);
+    switch (method) {
+      case Draw::uniform: draw_uniform(key, channels, k, layer.state.indices); break;
+      case Draw::cyclic: draw_cyclic(seed, stream, turn, channels, k, layer.state.indices); break;
+      case Draw::weighted:
+      case Draw::largest: {
+        if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
+        const auto scored = method == Draw::weighted ? draw_weighted : draw_largest;
+        float* keys = state_.acquire_keys(context_, k);
+        scored(key, layer.state.scores, channels, k, layer.state.indices, keys);
+        state_.release_keys(context_);
+      }
+    }
+    state_.forget_momentum(context_, index);
+  }
+
+  void set_indices(int index, const std::vector<std::int32_t>& channels) override {
+    require_ready();
+    Layer<T>& layer = layer_at(index);
+    check_channels(layer.spec, channels);
+    if (layer.state.indices == nullptr) return;
+    std::copy(channels.begin(), channels.end(), layer.state.indices);
+    state_.forget_momentum(context_, index);
+  }
+
+  std::vector<std::int32_t> indices(int index) const override {
+    const Layer<T>& layer = context_.layers.at(static_cast<std::size_t>(index));
+    std::vector<std::int32_t> out(static_cast<std::size_t>(layer.spec.selected));
+    for (std::size_t j = 0; j < out.size(); ++j) {
+      out[j] = static_cast<std::int32_t>(layer.channel(static_cast<Index>(j)));
+    }
+    return out;
+  }
+
+  Index visited(int index) const override {
+    return state_.visited(context_.layers.at(static_cast<std::size_t>(index)));
+  }
+
+  std::vector<Region> persistent() const override {
+    std::vector<Region> regions;
+    for (const Buffer& buffer : training_layout().buffers()) {
+      if (buffer.begin < 0 && buffer.end == end_time()) regions.push_back({buffer.name, buffer.offset, buffer.bytes});
+    }
+    return regions;
+  }
+
+  Region sum_region(int index, const std::string& parameter) const override {
+    const Layer<T>& layer = context_.layers.at(static_cast<std::size_t>(index));
+    const LayerState<T>& state = layer.state;
+    const T* data = parameter == "weight" ? state.sum : parameter == "bias" ? state.bias_sum : state.beta_sum;
+    if (data == nullptr) return {parameter, 0, 0};
+    const Index count = parameter == "weight" ? layer.sum_count() : layer.spec.shape.out;
+    const auto offset = reinterpret_cast<const std::byte*>(data) - context_.training.arena->data();
+    return {parameter, static_cast<std::size_t>(offset), static_cast<std::size_t>(count) * sizeof(T)};
+  }
+
+ private:
+  int end_time() const { return 2 * static_cast<int>(spec_.ops.size()); }
+  Layer<T>& layer_at(int index) {
+    if (index < 0 || index >= static_cast<int>(context_.layers.size())) {
+      throw InvalidArgument("layer: expected 0 to " + std::to_string(context_.layers.size()) + ", got " +
+                            std::to_string(index));
+    }
+    return context_.layers[static_cast<std::size_t>(index)];
+  }
+  void set_value(int id, T* data) { context_.values[static_cast<std::size_t>(id)] = data; }
+  void require_ready() const {
+    if (context_.training.arena == nullptr) throw WrongState("program: allocate was not called");
+  }
+
+  // Does a gradient have to reach this value: does anything that produced it, inside the span, train.
+  void find_needs() {
+    needs_grad_.assign(spec_.values.size(), 0);
+    needs_grad_[static_cast<std::size_t>(spec_.input)] = spec_.input_grad && spec_.span_begin == 0;
+    for (std::size_t i = static_cast<std::size_t>(spec_.span_begin); i < spec_.ops.size(); ++i) {
+      bool needs = false;
+      for (int layer : spec_.ops[i].layers) needs |= context_.layers[static_cast<std::size_t>(layer)].trains();
+      for (int input : spec_.ops[i].inputs) needs |= needs_grad_[static_cast<std::size_t>(input)] != 0;
+      needs_grad_[static_cast<std::size_t>(spec_.ops[i].output)] = needs;
+    }
+  }
+
+  void lay_out() {
+    find_needs();
+    const int n = static_cast<int>(spec_.ops.size());
+    std::vector<int> producer(spec_.values.size(), -1), consumer(spec_.values.size(), -1);
+    for (int i = 0; i < n; ++i) {
+      for (int input : spec_.ops[static_cast<std::size_t>(i)].inputs) consumer[static_cast<std::size_t>(input)] = i;
+      producer[static_cast<std::size_t>(spec_.ops[static_cast<std::size_t>(i)].output)] = i;
+    }
+    state_.declare(context_.training.layout, spec_, end_time());
+    value_buffer_.assign(spec_.values.size(), -1);
+    grad_buffer_.assign(spec_.values.size(), -1);
+    for (std::size_t v = 0; v < spec_.values.size(); ++v) {
+      const int id = static_cast<int>(v);
+      if (id == spec_.input || id == spec_.output) continue;
+      const std::size_t bytes = static_cast<std::size_t>(spec_.batch * spec_.values[v].count()) * sizeof(T);
+      const std::string name = "value" + std::to_string(id);
+      value_buffer_[v] =
+          context_.workspace.layout.add(name, Category::activations, bytes, producer[v], consumer[v]);
+      if (needs_grad_[v] == 0) continue;
+      grad_buffer_[v] = context_.training.layout.add(name + ".grad", Category::gradients, bytes,
+                                                     2 * n - 1 - consumer[v], 2 * n - 1 - producer[v]);
+    }
+    for (int i = 0; i < n; ++i) {
+      const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
+      const bool in_span = i >= spec_.span_begin && needs_grad_[static_cast<std::size_t>(op.output)] != 0;
+      const bool input_grad = needs_grad_[static_cast<std::size_t>(op.inputs[0])] != 0;
+      const std::string name = op.layers.empty() ? "op" + std::to_string(i)
+                                                 : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
+      ops_.push_back(make_op<T>(op, spec_, {context_.training, context_.workspace, spec_.batch, i, 2 * n - 1 - i,
+                                            in_span, input_grad, name}));
+      state_.declare_energy(context_.training.layout, spec_, i, 2 * n - 1 - i);
+    }
+    context_.training.layout.assign();
+    context_.workspace.layout.assign();
+    order_releases(context_.training.layout, releases_training_);
+    order_releases(context_.workspace.layout, releases_workspace_);
+  }
+
+  void order_releases(const Layout& layout, std::vector<std::vector<int>>& releases) const {
+    releases.assign(static_cast<std::size_t>(end_time()), {});
+    for (std::size_t i = 0; i < layout.buffers().size(); ++i) {
+      const Buffer& buffer = layout.buffers()[i];
+      if (buffer.end >= 0 && buffer.end < end_time()) {
+        releases[static_cast<std::size_t>(buffer.end)].push_back(static_cast<int>(i));
+      }
+    }
+  }
+
+  void release_at(PlannedArena& arena, int time) {
+    const auto& releases = &arena == &context_.training ? releases_training_ : releases_workspace_;
+    for (int buffer : releases[static_cast<std::size_t>(time)]) {
+      if (arena.holds(buffer)) arena.release(buffer);
+    }
+  }
+
+  void release_all(PlannedArena& arena, int from) {
+    for (int time = from; time < end_time(); ++time) release_at(arena, time);
+  }
+
+  void acquire_grad(int value) {
+    const auto v = static_cast<std::size_t>(value);
+    if (grad_buffer_[v] < 0 || context_.grads[v] != nullptr) return;
+    context_.grads[v] =
+        context_.training.template acquire<T>(grad_buffer_[v], context_.images * spec_.values[v].count());
+  }
+
+  void set_rules(const double* rules) {
+    for (Layer<T>& layer : context_.layers) {
+      const Sgd weight{rules[0], rules[1], rules[2]}, bias{rules[3], rules[4], rules[5]};
+      const Sgd beta{rules[6], rules[7], rules[8]};
+      layer.sgd = {weight, bias, beta, weight.rate >= 0, bias.rate >= 0, beta.rate >= 0};
+      rules += kRuleNumbers;
+    }
+  }
+
+  const ProgramSpec spec_;
+  const Isa& isa_;
+  Context<T> context_;
+  TrainingState<T> state_;
+  std::vector<std::unique_ptr<Op<T>>> ops_;
+  std::vector<char> needs_grad_;
+  std::vector<int> value_buffer_, grad_buffer_;
+  std::vector<std::vector<int>> releases_training_, releases_workspace_;
+  bool in_flight_ = false;
+  Index flight_images_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa) {
+  const Isa& chosen = choose_isa(isa);
+  if (float64) return std::make_unique<Program<double>>(std::move(spec), chosen);
+  return std::make_unique<Program<float>>(std::move(spec), chosen);
+}
+
+}  // namespace sparsebp

@@ -1,0 +1,73 @@
+// The executor: a list of ops run forward, backward and update without returning to the caller.
+//
+// Constructing a program only lays out its memory (a planner makes many). `allocate` takes the arena, `bind` the
+// weights. After the first step nothing here allocates.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "isa/dispatch.h"
+#include "program/layer.h"
+#include "program/op.h"
+
+namespace sparsebp {
+
+// Pointers as the caller has them; T is the program's.
+struct RawParams {
+  void *weight = nullptr, *bias = nullptr, *gamma = nullptr, *beta = nullptr, *mean = nullptr, *var = nullptr;
+};
+
+// The rules of a layer's weight, bias and batch-norm shift, in this order: learning rate, weight decay, momentum.
+// A negative learning rate means that no optimizer owns the parameter.
+constexpr int kRuleNumbers = 9;
+
+enum class Draw { uniform, cyclic, weighted, largest };
+
+// What the bindings see: a program whatever its element type.
+class AnyProgram {
+ public:
+  virtual ~AnyProgram() = default;
+
+  virtual const ProgramSpec& spec() const = 0;
+  virtual const Layout& training_layout() const = 0;
+  virtual const Layout& workspace_layout() const = 0;
+  virtual const char* isa() const = 0;
+
+  // Takes `budget` bytes for the arena and what the workspace needs. Throws BudgetExceeded.
+  virtual void allocate(std::size_t budget) = 0;
+  virtual Arena* arena() = 0;
+  virtual Arena* workspace() = 0;
+  virtual void bind(int layer, const RawParams& params) = 0;
+
+  // Runs ops [first, last) on `images` images; `in` and `out` are NHWC and belong to the caller.
+  virtual void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
+                       std::uint64_t dropout_key) = 0;
+  // Runs the span backwards from the output's gradient. `dx` may be null unless the spec wants it; `rules` are
+  // kRuleNumbers for every layer.
+  virtual void backward(const void* dy, void* dx, const double* rules) = 0;
+  // Applies gradient sums (a program with spec.sums only).
+  virtual void apply(const double* rules) = 0;
+  // Forgets a forward pass whose backward pass will not come.
+  virtual void discard() = 0;
+  virtual bool in_flight() const = 0;
+
+  virtual void draw(int layer, Draw method, std::uint64_t seed, std::uint64_t turn) = 0;
+  virtual void set_indices(int layer, const std::vector<std::int32_t>& channels) = 0;
+  virtual std::vector<std::int32_t> indices(int layer) const = 0;
+  virtual Index visited(int layer) const = 0;  // channels
+
+  // Persistent training state as raw bytes, in the order of the layout's persistent buffers.
+  struct Region {
+    std::string name;
+    std::size_t offset, bytes;
+  };
+  virtual std::vector<Region> persistent() const = 0;
+  // A layer's gradient sums inside the arena: offset in bytes and element count; zero count if there are none.
+  virtual Region sum_region(int layer, const std::string& parameter) const = 0;
+};
+
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa);
+
+}  // namespace sparsebp
