@@ -68,9 +68,9 @@ void bind_specs(py::module_& m) {
   py::class_<ConvShape>(m, "ConvShape")
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &ConvShape::name)
-      FIELD(in) FIELD(out) FIELD(groups) FIELD(height) FIELD(width) FIELD(out_height) FIELD(out_width)
-      FIELD(kernel_h) FIELD(kernel_w) FIELD(stride_h) FIELD(stride_w) FIELD(pad_h) FIELD(pad_w)
-      FIELD(dilation_h) FIELD(dilation_w)
+          FIELD(in) FIELD(out) FIELD(groups) FIELD(height) FIELD(width) FIELD(out_height) FIELD(out_width)
+              FIELD(kernel_h) FIELD(kernel_w) FIELD(stride_h) FIELD(stride_w) FIELD(pad_h) FIELD(pad_w)
+                  FIELD(dilation_h) FIELD(dilation_w)
 #undef FIELD
       ;
   py::enum_<Activation>(m, "Activation")
@@ -99,22 +99,22 @@ void bind_specs(py::module_& m) {
   py::class_<LayerSpec>(m, "LayerSpec")
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &LayerSpec::name)
-      FIELD(name) FIELD(shape) FIELD(activation) FIELD(has_bias) FIELD(has_norm) FIELD(eps) FIELD(selected)
-      FIELD(train_bias)
+          FIELD(name) FIELD(shape) FIELD(activation) FIELD(has_bias) FIELD(has_norm) FIELD(eps) FIELD(selected)
+              FIELD(train_bias)
 #undef FIELD
       ;
   py::class_<OpSpec>(m, "OpSpec")
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &OpSpec::name)
-      FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(forward_block)
-      FIELD(activation) FIELD(window) FIELD(count_padding) FIELD(drop)
+          FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(forward_block)
+              FIELD(activation) FIELD(window) FIELD(count_padding) FIELD(drop)
 #undef FIELD
       ;
   py::class_<ProgramSpec>(m, "ProgramSpec")
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &ProgramSpec::name)
-      FIELD(values) FIELD(layers) FIELD(ops) FIELD(input) FIELD(output) FIELD(span_begin) FIELD(batch)
-      FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores)
+          FIELD(values) FIELD(layers) FIELD(ops) FIELD(input) FIELD(output) FIELD(span_begin) FIELD(batch)
+              FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores)
 #undef FIELD
       ;
 }
@@ -212,7 +212,8 @@ PYBIND11_MODULE(_C, m) {
   m.attr("PANEL") = kPanel;
   m.attr("RULE_NUMBERS") = kRuleNumbers;
   m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");
-  m.def("chosen_isa", [] { return std::string(choose_isa().name); }, "The instruction set that will be used.");
+  m.def(
+      "chosen_isa", [] { return std::string(choose_isa().name); }, "The instruction set that will be used.");
   m.def("thread_count", &thread_count);
   m.def("thread_pool_name", &thread_pool_name);
   m.def("set_plain_threads", &set_plain_threads, py::arg("threads"));

@@ -58,8 +58,7 @@ void draw_uniform(std::uint64_t key, int channels, int k, std::int32_t* out) {
   }
 }
 
-void draw_cyclic(std::uint64_t seed, std::uint64_t stream, std::uint64_t turn, int channels, int k,
-                 std::int32_t* out) {
+void draw_cyclic(std::uint64_t seed, std::uint64_t stream, std::uint64_t turn, int channels, int k, std::int32_t* out) {
   const std::uint64_t turns = (static_cast<std::uint64_t>(channels) + k - 1) / k;
   const std::uint64_t key = random_key(seed, stream, turn / turns);
   const std::uint64_t first = turn % turns * k;

@@ -12,8 +12,7 @@ void draw_uniform(std::uint64_t key, int channels, int k, std::int32_t* out);
 
 // Set number `turn` of an endless walk in rounds. A round is one keyed shuffle of all channels, cut into
 // ceil(channels / k) sets; the last set of a round is filled up from the round's beginning.
-void draw_cyclic(std::uint64_t seed, std::uint64_t stream, std::uint64_t turn, int channels, int k,
-                 std::int32_t* out);
+void draw_cyclic(std::uint64_t seed, std::uint64_t stream, std::uint64_t turn, int channels, int k, std::int32_t* out);
 
 // Without replacement, with probability proportional to `weight` (Efraimidis & Spirakis 2006).
 // Channels with a negative weight (never visited) count as if they had the largest weight of all.

@@ -29,8 +29,7 @@ const TorchPool* torch_pool() {
   if (library == nullptr) return nullptr;
   TorchPool candidate;
   candidate.parallel_for = reinterpret_cast<decltype(candidate.parallel_for)>(dlsym(library, "torch_parallel_for"));
-  candidate.thread_count =
-      reinterpret_cast<decltype(candidate.thread_count)>(dlsym(library, "torch_get_num_threads"));
+  candidate.thread_count = reinterpret_cast<decltype(candidate.thread_count)>(dlsym(library, "torch_get_num_threads"));
   if (candidate.parallel_for == nullptr || candidate.thread_count == nullptr) return nullptr;
   pool = candidate;
   found.store(true, std::memory_order_release);

@@ -1,6 +1,5 @@
-#include "isa/vec_avx2.h"
-
 #include "isa/tables.h"
+#include "isa/vec_avx2.h"
 #include "kernels/make_table.h"
 
 namespace sparsebp {

@@ -1,6 +1,5 @@
-#include "isa/vec_avx512.h"
-
 #include "isa/tables.h"
+#include "isa/vec_avx512.h"
 #include "kernels/make_table.h"
 
 namespace sparsebp {

@@ -25,15 +25,15 @@ bool has_avx512() {
 const std::vector<Isa>& built_isas() {
   static const std::vector<Isa> isas = {
 #if defined(SPARSEBP_HAVE_AVX512)
-      {"avx512", &has_avx512, &kAvx512F32},
+    {"avx512", &has_avx512, &kAvx512F32},
 #endif
 #if defined(SPARSEBP_HAVE_AVX2)
-      {"avx2", &has_avx2, &kAvx2F32},
+    {"avx2", &has_avx2, &kAvx2F32},
 #endif
 #if defined(SPARSEBP_HAVE_NEON)
-      {"neon", &always, &kNeonF32},  // aarch64 always has it; the armv7 build requires it
+    {"neon", &always, &kNeonF32},  // aarch64 always has it; the armv7 build requires it
 #endif
-      {"scalar", &always, &kScalarF32},
+    {"scalar", &always, &kScalarF32},
   };
   return isas;
 }

@@ -1,6 +1,5 @@
-#include "isa/vec_scalar.h"
-
 #include "isa/tables.h"
+#include "isa/vec_scalar.h"
 #include "kernels/make_table.h"
 
 namespace sparsebp {

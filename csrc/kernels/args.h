@@ -59,9 +59,9 @@ struct Sgd {
 template <class T>
 struct WeightRow {
   const T* a;
-  T* weight;    // updated in place unless `sum` is set
-  T* momentum;  // null: none
-  T* sum;       // null: in place; otherwise the gradient is added here and the weight stays
+  T* weight;      // updated in place unless `sum` is set
+  T* momentum;    // null: none
+  T* sum;         // null: in place; otherwise the gradient is added here and the weight stays
   float* energy;  // null, or where the squared gradient norm of this row is added
 };
 constexpr int kWeightRows = 4;
@@ -80,12 +80,12 @@ struct WeightGradArgs {
 template <class T>
 struct ConvForwardArgs {
   ConvShape shape;
-  const T* x;       // one image
+  const T* x;  // one image
   const T* weight;
-  T* y;             // one image
+  T* y;                      // one image
   Index row_begin, row_end;  // output rows
   Index col_begin, col_end;  // output channels, inside one group
-  Affine<T> affine;  // mask and residual point at the image's first output pixel, column 0
+  Affine<T> affine;          // mask and residual point at the image's first output pixel, column 0
 };
 
 // A block of `channels` neighbouring channels. Weights are [taps][weight_row].

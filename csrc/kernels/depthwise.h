@@ -46,8 +46,7 @@ void depthwise_forward(const DepthwiseArgs<typename V::value>& args) {
           }
         }
         const V shift = affine.shift != nullptr ? load_lanes<V>(affine.shift + c, lanes) : V::set(T(0));
-        acc = affine.scale != nullptr ? V::fma(load_lanes<V>(affine.scale + c, lanes), acc, shift)
-                                      : V::add(acc, shift);
+        acc = affine.scale != nullptr ? V::fma(load_lanes<V>(affine.scale + c, lanes), acc, shift) : V::add(acc, shift);
         store_lanes<V>(out + c, lanes, activate(acc, affine.activation));
       }
       if (affine.mask != nullptr) {

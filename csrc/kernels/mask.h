@@ -1,4 +1,5 @@
-// Activations on their own. Forward: clamp, and one bit per element that the gradient passes. Backward: gradients that do not pass become zero, and what passes is summed per channel.
+// Activations on their own. Forward: clamp, and one bit per element that the gradient passes. Backward: gradients that
+// do not pass become zero, and what passes is summed per channel.
 #pragma once
 
 #include "kernels/depthwise.h"

@@ -57,8 +57,7 @@ void pool_backward(const PoolArgs<typename V::value>& args) {
           T* out = args.y + (corner + h * s.width + w) * s.in;
           for (Index c = 0; c < s.in; c += V::width) {
             const int lanes = static_cast<int>(s.in - c < V::width ? s.in - c : V::width);
-            store_lanes<V>(out + c, lanes,
-                           V::fma(load_lanes<V>(g + c, lanes), weight, load_lanes<V>(out + c, lanes)));
+            store_lanes<V>(out + c, lanes, V::fma(load_lanes<V>(g + c, lanes), weight, load_lanes<V>(out + c, lanes)));
           }
         }
       }

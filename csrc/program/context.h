@@ -56,12 +56,12 @@ struct Context {
   const Kernels<T>* kernels = nullptr;
   PlannedArena training, workspace;
   std::vector<Layer<T>> layers;
-  std::vector<T*> values;     // this pass's activations
-  std::vector<T*> grads;      // this pass's gradients
-  std::vector<char> grad_set; // has the gradient been written yet, so that the next writer adds
-  Index images = 0;           // in this pass, at most the planned batch
-  bool save = false;          // is this forward pass followed by a backward pass
-  bool drop = false;          // is dropout active
+  std::vector<T*> values;      // this pass's activations
+  std::vector<T*> grads;       // this pass's gradients
+  std::vector<char> grad_set;  // has the gradient been written yet, so that the next writer adds
+  Index images = 0;            // in this pass, at most the planned batch
+  bool save = false;           // is this forward pass followed by a backward pass
+  bool drop = false;           // is dropout active
   std::uint64_t dropout_key = 0;
 };
 
@@ -87,8 +87,7 @@ struct Declare {
     return training.layout.add(name + "." + what, Category::scratch, bytes<T>(count), backward_time, backward_time);
   }
   int forward_scratch(const std::string& what, Index count) const {
-    return workspace.layout.add(name + "." + what, Category::activations, bytes<T>(count), forward_time,
-                                forward_time);
+    return workspace.layout.add(name + "." + what, Category::activations, bytes<T>(count), forward_time, forward_time);
   }
 
  private:

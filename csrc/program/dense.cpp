@@ -68,8 +68,8 @@ void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index 
     for (Index k = 0; k < count; k += kPanelRows) {
       const Index rows = std::min(kPanelRows, count - k);
       PackArgs<T> pack{};
-      pack.source = layer.params.weight +
-                    (tap * s.in_per_group() + columns.begin % s.in_per_group()) * s.out + first + k;
+      pack.source =
+          layer.params.weight + (tap * s.in_per_group() + columns.begin % s.in_per_group()) * s.out + first + k;
       pack.source_row = s.out;
       pack.scale = grad.scale != nullptr ? grad.scale + offset + k : nullptr;
       pack.panel = panel, pack.rows = rows, pack.cols = columns.count;
@@ -171,9 +171,9 @@ void conv_backward(const Kernels<T>& kernels, Layer<T>& layer, Index images, con
   }
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                                     \
-  template void parallel_gemm<T>(const Kernels<T>&, const GemmArgs<T>&);                                            \
-  template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&);         \
+#define SPARSEBP_INSTANTIATE(T)                                                                             \
+  template void parallel_gemm<T>(const Kernels<T>&, const GemmArgs<T>&);                                    \
+  template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&); \
   template void conv_backward<T>(const Kernels<T>&, Layer<T>&, Index, const OutputGrad<T>&, const T*, T*, bool, T*);
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)

@@ -39,7 +39,7 @@ struct LayerSgd {
 // The gradient of a layer's output over some of its output channels.
 template <class T>
 struct OutputGrad {
-  const T* dz;     // [images * out_pixels][row], first column is output channel `begin`
+  const T* dz;  // [images * out_pixels][row], first column is output channel `begin`
   Index row;
   Index begin, count;
   const T* scale;  // batch-norm scale of these channels, or null

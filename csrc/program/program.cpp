@@ -15,14 +15,22 @@ namespace {
 template <class T>
 std::unique_ptr<Op<T>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {
   switch (op.kind) {
-    case OpKind::conv: return make_conv<T>(op, program, declare);
-    case OpKind::depthwise: return make_depthwise<T>(op, program, declare);
-    case OpKind::block: return make_block<T>(op, program, declare);
-    case OpKind::head: return make_head<T>(op, program, declare);
-    case OpKind::add: return make_add<T>(op, program, declare);
-    case OpKind::activation: return make_activation<T>(op, program, declare);
-    case OpKind::pool: return make_pool<T>(op, program, declare);
-    case OpKind::dropout: return make_dropout<T>(op, program, declare);
+    case OpKind::conv:
+      return make_conv<T>(op, program, declare);
+    case OpKind::depthwise:
+      return make_depthwise<T>(op, program, declare);
+    case OpKind::block:
+      return make_block<T>(op, program, declare);
+    case OpKind::head:
+      return make_head<T>(op, program, declare);
+    case OpKind::add:
+      return make_add<T>(op, program, declare);
+    case OpKind::activation:
+      return make_activation<T>(op, program, declare);
+    case OpKind::pool:
+      return make_pool<T>(op, program, declare);
+    case OpKind::dropout:
+      return make_dropout<T>(op, program, declare);
   }
   throw InvalidArgument("ops: unknown kind");
 }
@@ -152,8 +160,12 @@ class Program final : public AnyProgram {
     const auto stream = static_cast<std::uint64_t>(index);
     const std::uint64_t key = random_key(seed, stream, turn);
     switch (method) {
-      case Draw::uniform: draw_uniform(key, channels, k, layer.state.indices); break;
-      case Draw::cyclic: draw_cyclic(seed, stream, turn, channels, k, layer.state.indices); break;
+      case Draw::uniform:
+        draw_uniform(key, channels, k, layer.state.indices);
+        break;
+      case Draw::cyclic:
+        draw_cyclic(seed, stream, turn, channels, k, layer.state.indices);
+        break;
       case Draw::weighted:
       case Draw::largest: {
         if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
@@ -248,8 +260,7 @@ class Program final : public AnyProgram {
       if (id == spec_.input || id == spec_.output) continue;
       const std::size_t bytes = static_cast<std::size_t>(spec_.batch * spec_.values[v].count()) * sizeof(T);
       const std::string name = "value" + std::to_string(id);
-      value_buffer_[v] =
-          context_.workspace.layout.add(name, Category::activations, bytes, producer[v], consumer[v]);
+      value_buffer_[v] = context_.workspace.layout.add(name, Category::activations, bytes, producer[v], consumer[v]);
       if (needs_grad_[v] == 0) continue;
       grad_buffer_[v] = context_.training.layout.add(name + ".grad", Category::gradients, bytes,
                                                      2 * n - 1 - consumer[v], 2 * n - 1 - producer[v]);
@@ -258,10 +269,11 @@ class Program final : public AnyProgram {
       const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
       const bool in_span = i >= spec_.span_begin && needs_grad_[static_cast<std::size_t>(op.output)] != 0;
       const bool input_grad = needs_grad_[static_cast<std::size_t>(op.inputs[0])] != 0;
-      const std::string name = op.layers.empty() ? "op" + std::to_string(i)
-                                                 : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
-      ops_.push_back(make_op<T>(op, spec_, {context_.training, context_.workspace, spec_.batch, i, 2 * n - 1 - i,
-                                            in_span, input_grad, name}));
+      const std::string name =
+          op.layers.empty() ? "op" + std::to_string(i) : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
+      ops_.push_back(make_op<T>(
+          op, spec_,
+          {context_.training, context_.workspace, spec_.batch, i, 2 * n - 1 - i, in_span, input_grad, name}));
       state_.declare_energy(context_.training.layout, spec_, i, 2 * n - 1 - i);
     }
     context_.training.layout.assign();

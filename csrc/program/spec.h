@@ -44,8 +44,8 @@ struct OpSpec {
   std::vector<int> inputs;
   int output = 0;
   std::vector<int> layers;
-  bool residual = false;      // block: add the input to the output
-  Index block = kPanel;       // channels of one backward channel block, a multiple of kPanel
+  bool residual = false;  // block: add the input to the output
+  Index block = kPanel;   // channels of one backward channel block, a multiple of kPanel
   Index forward_block = kPanel;
   Activation activation = Activation::identity;
   ConvShape window;           // pool
@@ -60,7 +60,7 @@ struct ProgramSpec {
   int input = 0, output = 0;  // values
   int span_begin = 0;         // first op that trains; ops before it run forward only
   Index batch = 1;
-  bool input_grad = false;    // is the gradient of the program's input wanted
+  bool input_grad = false;  // is the gradient of the program's input wanted
   bool momentum = false;
   bool sums = false;    // gradients are summed in the arena and applied later
   bool scores = false;  // a running gradient norm is kept per channel

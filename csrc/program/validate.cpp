@@ -70,7 +70,8 @@ void check_op(const ProgramSpec& spec, std::size_t index) {
       require(dw.groups == dw.in && dw.in == dw.out && last.pointwise() && last.groups == 1 && last.in == dw.out,
               name + ": expected depthwise, then pointwise");
       if (op.layers.size() == 3) {
-        require(first.pointwise() && first.groups == 1 && first.out == dw.in, name + ": expected a pointwise expansion");
+        require(first.pointwise() && first.groups == 1 && first.out == dw.in,
+                name + ": expected a pointwise expansion");
       }
       require(spec.layers[static_cast<std::size_t>(op.layers.back())].activation == Activation::identity,
               name + ": a block's projection has no activation");
@@ -114,7 +115,8 @@ void validate(const ProgramSpec& spec) {
   for (std::size_t i = 0; i < spec.ops.size(); ++i) {
     check_op(spec, i);
     for (int input : spec.ops[i].inputs) {
-      require(ready[static_cast<std::size_t>(input)] != 0, "op " + std::to_string(i) + ": reads a value before it exists");
+      require(ready[static_cast<std::size_t>(input)] != 0,
+              "op " + std::to_string(i) + ": reads a value before it exists");
     }
     char& out = ready[static_cast<std::size_t>(spec.ops[i].output)];
     require(out == 0, "op " + std::to_string(i) + ": writes a value twice");

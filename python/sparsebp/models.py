@@ -135,9 +135,7 @@ class MobileNetV2(nn.Module):
             out_channels = _make_divisible(stage_channels * width_mult)
             for index in range(blocks):
                 first = index == 0
-                features.append(
-                    InvertedResidual(channels, out_channels, stride if first else 1, expansion)
-                )
+                features.append(InvertedResidual(channels, out_channels, stride if first else 1, expansion))
                 channels = out_channels
         features.append(_conv_bn_relu6(channels, last_channel, kernel=1))
 
@@ -176,9 +174,7 @@ def _checked_stages(setting: Sequence[Sequence[int]]) -> list[Stage]:
     for position, stage in enumerate(setting):
         name = f"inverted_residual_setting[{position}]"
         if len(stage) != 4:
-            raise ValueError(
-                f"{name} must be (expansion, channels, blocks, stride), got {tuple(stage)!r}"
-            )
+            raise ValueError(f"{name} must be (expansion, channels, blocks, stride), got {tuple(stage)!r}")
         expansion, channels, blocks, stride = stage
         if min(expansion, channels, blocks) < 1:
             raise ValueError(

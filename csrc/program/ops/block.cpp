@@ -84,8 +84,7 @@ class Block final : public Op<T> {
     dw.fold(kernels, 0, wide_, dw_fold, dw_fold + wide_);
     project.fold(kernels, 0, out_, project_fold, project_fold + out_);
     T* filtered = context.workspace.template acquire<T>(filtered_, n * out_rows_ * forward_block_);
-    T* expanded =
-        expands_ ? context.workspace.template acquire<T>(expanded_, n * in_rows_ * forward_block_) : nullptr;
+    T* expanded = expands_ ? context.workspace.template acquire<T>(expanded_, n * in_rows_ * forward_block_) : nullptr;
     Saved saved;
     if (context.save) saved = acquire_saved(context);
     if (saved.expand != nullptr) expand.save(kernels, x, in_, n * in_rows_, 0, in_, saved.expand);
@@ -171,8 +170,7 @@ class Block final : public Op<T> {
     const Index n = context.images, mask = mask_row_bytes(wide_);
     PlannedArena& arena = context.training;
     const auto slice = [&](int buffer, Index rows, int index) {
-      return buffer < 0 ? nullptr
-                        : arena.template acquire<T>(buffer, n * rows * layer(context, index).spec.selected);
+      return buffer < 0 ? nullptr : arena.template acquire<T>(buffer, n * rows * layer(context, index).spec.selected);
     };
     saved.expand = slice(saved_expand_, in_rows_, expand_);
     saved.depthwise = slice(saved_depthwise_, in_rows_, depthwise_);
@@ -253,8 +251,8 @@ class Block final : public Op<T> {
   }
 
   // Everything that belongs to `count` <= kPanel expanded channels from `c` on, but for the expansion's own products.
-  void backward_columns(Context<T>& context, const Scratch& scratch, const T* dy,
-                        const typename Op<T>::Target& target, Index unit, Index c, Index count) {
+  void backward_columns(Context<T>& context, const Scratch& scratch, const T* dy, const typename Op<T>::Target& target,
+                        Index unit, Index c, Index count) {
     const Kernels<T>& kernels = *context.kernels;
     Layer<T>&expand = layer(context, expand_), &dw = layer(context, depthwise_);
     Layer<T>& project = layer(context, project_);

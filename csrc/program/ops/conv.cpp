@@ -40,8 +40,8 @@ class SingleLayer : public Op<T> {
     if (!context.save) return affine;
     if (mask_ >= 0) {
       affine.mask_row = mask_row_bytes(s.out);
-      affine.mask = context.training.template acquire<std::uint8_t>(mask_, context.images * s.out_pixels() *
-                                                                               affine.mask_row);
+      affine.mask =
+          context.training.template acquire<std::uint8_t>(mask_, context.images * s.out_pixels() * affine.mask_row);
     }
     if (saved_ >= 0) {
       const Index rows = context.images * s.height, k = layer.spec.selected;
@@ -85,9 +85,7 @@ class SingleLayer : public Op<T> {
     return {dz, s.out, 0, s.out, scale};
   }
 
-  const T* saved(Context<T>& context) const {
-    return saved_ >= 0 ? context.training.template at<T>(saved_) : nullptr;
-  }
+  const T* saved(Context<T>& context) const { return saved_ >= 0 ? context.training.template at<T>(saved_) : nullptr; }
 
   Layer<T>& layer(Context<T>& context) const { return context.layers[static_cast<std::size_t>(layer_)]; }
 
@@ -99,8 +97,7 @@ class SingleLayer : public Op<T> {
 template <class T>
 class Conv final : public SingleLayer<T> {
  public:
-  Conv(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
-      : SingleLayer<T>(op, program, declare) {
+  Conv(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) : SingleLayer<T>(op, program, declare) {
     if (!declare.in_span || !declare.input_grad) return;
     const ConvShape& s = program.layers[static_cast<std::size_t>(this->layer_)].shape;
     panel_count_ = conv_backward_scratch(s, s.out);
@@ -124,8 +121,8 @@ class Conv final : public SingleLayer<T> {
       target = this->input_grad(context, 0);
       panels = context.training.template acquire<T>(panels_, panel_count_);
     }
-    conv_backward(*context.kernels, layer, context.images, grad, this->saved(context), target.grad,
-                  target.accumulate, panels);
+    conv_backward(*context.kernels, layer, context.images, grad, this->saved(context), target.grad, target.accumulate,
+                  panels);
   }
 
  private:
@@ -195,8 +192,8 @@ std::unique_ptr<Op<T>> make_depthwise(const OpSpec& op, const ProgramSpec& progr
   return std::make_unique<Depthwise<T>>(op, program, declare);
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                           \
-  template std::unique_ptr<Op<T>> make_conv<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);      \
+#define SPARSEBP_INSTANTIATE(T)                                                                       \
+  template std::unique_ptr<Op<T>> make_conv<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
   template std::unique_ptr<Op<T>> make_depthwise<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)

@@ -62,8 +62,7 @@ class Add final : public Elementwise<T> {
 template <class T>
 class ActivationOp final : public Elementwise<T> {
  public:
-  ActivationOp(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
-      : Elementwise<T>(op, program) {
+  ActivationOp(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) : Elementwise<T>(op, program) {
     if (declare.in_span && op.activation != Activation::identity) {
       mask_ = declare.masks("mask", declare.batch * this->pixels_ * mask_row_bytes(this->channels_));
     }
@@ -170,7 +169,7 @@ std::unique_ptr<Op<T>> make_dropout(const OpSpec& op, const ProgramSpec& program
   return std::make_unique<Dropout<T>>(op, program, declare);
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                            \
+#define SPARSEBP_INSTANTIATE(T)                                                                             \
   template std::unique_ptr<Op<T>> make_add<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);        \
   template std::unique_ptr<Op<T>> make_activation<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
   template std::unique_ptr<Op<T>> make_dropout<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);

@@ -1,0 +1,52 @@
+# make demo    adapt a pretrained network to handwritten digits inside a byte budget
+# make test    every test, Python and native
+# make lint    formatters, linters and type checks
+# make bench   the speed benchmark
+# Each target sets up .venv by itself; nothing else has to be installed but a C++ compiler and Python >= 3.10.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc python -type f -not -name '*.pyc' -not -name '*.so')
+CXX_SOURCES := $(shell find csrc tests/native -name '*.cpp' -o -name '*.h')
+
+.PHONY: demo test test-python test-native lint format bench clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python -m sparsebp.demo
+
+test: test-native test-python
+
+test-python: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+test-native: $(VENV)/test.stamp
+	$(BIN)/cmake -S . -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	  -DSPARSEBP_PYTHON=OFF -DSPARSEBP_TESTS=ON
+	$(BIN)/cmake --build build/native
+	cd build/native && $(CURDIR)/$(BIN)/ctest --output-on-failure
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+bench: $(VENV)/demo.stamp
+	$(BIN)/python bench/backward_speed.py
+
+$(VENV)/%.stamp: $(SOURCES) constraints.txt | $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt ".[$*]"
+	@touch $@
+
+$(VENV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,61 @@
+"""The autograd Functions behind which native programs run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from .converted import SparseModel
+
+
+class SpanFunction(torch.autograd.Function):
+    """The span of a converted model: features in, output out; its backward pass is also the update.
+
+    It takes one anchor that requires grad instead of every parameter, which would cost more time a step
+    than the bookkeeping of the whole program.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, anchor: torch.Tensor, model: SparseModel, x: torch.Tensor, first: int
+    ) -> torch.Tensor:
+        y, ctx.flight = model._train_forward(x, first)
+        ctx.model = model
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[None, None, None, None]:
+        ctx.model._train_backward(ctx.flight, dy)
+        return None, None, None, None
+
+
+class ConvFunction(torch.autograd.Function):
+    """One convolution inside any autograd graph; see :class:`sparsebp.nn.SparseConv2d`.
+
+    ``runner`` is a :class:`sparsebp.single.SingleConv`; gradients of the weight are dense with zeros
+    outside the update set.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, runner: Any
+    ) -> torch.Tensor:
+        y, ctx.flight = runner.forward(x)
+        ctx.runner = runner
+        return y  # type: ignore[no-any-return]
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
+        dx, dweight, dbias = ctx.runner.backward(ctx.flight, dy)
+        wanted = ctx.needs_input_grad
+        return (
+            dx if wanted[0] else None,
+            dweight if wanted[1] else None,
+            dbias if wanted[2] else None,
+            None,
+        )

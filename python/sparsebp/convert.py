@@ -1,0 +1,218 @@
+"""``convert``, ``plan``, ``min_budget`` and ``restore``: the way in and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import graph as graphs
+from .converted import SparseModel
+from .engine import Engine
+from .errors import UnsupportedModel
+from .plan import Plan
+from .planner import Planner, Request
+from .samplers import Sampler, resolve
+from .units import parse_bytes
+
+
+def convert(
+    model: nn.Module,
+    budget: int | str = "256KB",
+    *,
+    input_size: tuple[int, int, int] = (3, 224, 224),
+    batch_size: int = 1,
+    max_update_ratio: float | None = None,
+    ratios: Mapping[str, float] | None = None,
+    sampler: str | Sampler = "random",
+    resample_every: int = 1,
+    momentum: bool = False,
+    seed: int = 0,
+    train_bias: bool = True,
+) -> SparseModel:
+    """Turns a pretrained network into one that fine-tunes inside ``budget`` bytes of training memory.
+
+    The method is dynamic gradient sparse update (Li & Chang, ISCAS 2024, arXiv 2503.17959). The model is
+    taken over: the result shares its modules and parameters, whose memory is reordered in place, and no
+    second copy of the weights exists. Batch norms are frozen; their shifts train.
+
+    Args:
+        model: float32 (or float64) CPU module that maps one image batch to one tensor.
+        budget: bytes of training memory, as an int or ``"256KB"`` (262 144).
+        input_size: (C, H, W) of the images.
+        batch_size: images of one training call; larger batches go through :func:`sparsebp.fit_step`.
+        max_update_ratio: largest share of all convolution weights that one step may touch, in (0, 1].
+        ratios: layer names (globs allowed) to the share of their channels to train; 0 freezes a layer.
+        sampler: ``"random"``, ``"cyclic"``, ``"importance"``, ``"top-k"``, ``"static"``, or a Sampler.
+        resample_every: optimizer steps from one draw of the channels to the next.
+        momentum: reserve momentum state for what is selected.
+        seed: of sampler and dropout.
+        train_bias: train batch-norm shifts and convolution biases of the span.
+
+    Raises:
+        BudgetExceeded: nothing fits; ``required`` says what would.
+        UnsupportedModel: an op has no native counterpart where one is needed.
+        TypeError, ValueError: an argument is wrong, or weights are tied or not float CPU tensors.
+    """
+    settings = {
+        "budget": budget,
+        "input_size": input_size,
+        "batch_size": batch_size,
+        "max_update_ratio": max_update_ratio,
+        "ratios": dict(ratios) if isinstance(ratios, Mapping) else ratios,
+        "sampler": sampler,
+        "resample_every": resample_every,
+        "momentum": momentum,
+        "seed": seed,
+        "train_bias": train_bias,
+    }
+    drawn = resolve(sampler, _check_int("seed", seed, 0))
+    _check_int("resample_every", resample_every, 1)
+    planner, bytes_ = _planner(model, budget, settings)
+    choice = planner.best(bytes_)
+    made = planner.plan(choice, bytes_)
+    spec = planner.factory.make(choice)
+    graph = planner.graph
+    layers = []
+    for layer in planner.factory.layer_ids:
+        item = graph.layers[layer]
+        layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
+    dtype = next(model.parameters()).dtype
+    engine = Engine(planner.program(choice), spec, layers, bytes_, drawn, resample_every, dtype)
+    return SparseModel(model, graph, made, engine, settings)
+
+
+def plan(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> Plan:
+    """The plan that :func:`convert` would make, with the same keywords; the model stays as it is."""
+    planner, bytes_ = _planner(model, budget, _complete(settings))
+    return planner.plan(planner.best(bytes_), bytes_)
+
+
+def min_budget(model: nn.Module, **settings: Any) -> int:
+    """The smallest budget in bytes for which :func:`convert` works with the same keywords."""
+    if "budget" in settings:
+        raise TypeError("min_budget takes no budget; it returns one")
+    planner, _ = _planner(model, 1, _complete(settings))
+    return planner.smallest()[0]
+
+
+def restore(model: SparseModel) -> nn.Module:
+    """The original module with the trained weights, contiguous again. The converted one is spent.
+
+    Raises:
+        TypeError: not a converted model.
+    """
+    if not isinstance(model, SparseModel):
+        raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")
+    original = model.original
+    training = model.training
+    model.engine  # noqa: B018 - raises if it was restored already
+    model._release()
+    original.train(training)
+    return original
+
+
+_DEFAULTS: dict[str, Any] = {
+    "input_size": (3, 224, 224),
+    "batch_size": 1,
+    "max_update_ratio": None,
+    "ratios": None,
+    "sampler": "random",
+    "resample_every": 1,
+    "momentum": False,
+    "seed": 0,
+    "train_bias": True,
+}
+
+
+def _complete(settings: dict[str, Any]) -> dict[str, Any]:
+    unknown = set(settings) - set(_DEFAULTS)
+    if unknown:
+        raise TypeError(f"unexpected keyword {sorted(unknown)[0]!r}; expected {', '.join(_DEFAULTS)}")
+    return {**_DEFAULTS, **settings}
+
+
+def _check_int(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+    return value
+
+
+def _check_bool(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {type(value).__name__} {value!r}")
+    return value
+
+
+def _check_ratio(name: str, value: Any, zero: bool) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}")
+    if not (0 < value <= 1 or (zero and value == 0)):
+        raise ValueError(f"{name}: expected a share {'from 0' if zero else 'above 0'} to 1, got {value}")
+    return float(value)
+
+
+def _request(settings: dict[str, Any]) -> Request:
+    size = settings["input_size"]
+    if not isinstance(size, (tuple, list)) or len(size) != 3:
+        raise ValueError(f"input_size: expected (channels, height, width), got {size!r}")
+    checked = [_check_int("input_size", s, 1) for s in size]
+    cap = settings["max_update_ratio"]
+    ratios = settings["ratios"]
+    if ratios is not None and not isinstance(ratios, Mapping):
+        raise TypeError(f"ratios: expected a mapping of layer names to shares, got {type(ratios).__name__}")
+    for name in ratios or {}:
+        if not isinstance(name, str):
+            raise TypeError(f"ratios: expected layer names as keys, got {name!r}")
+    return Request(
+        (checked[0], checked[1], checked[2]),
+        _check_int("batch_size", settings["batch_size"], 1),
+        None if cap is None else _check_ratio("max_update_ratio", cap, False),
+        {k: _check_ratio(f"ratios[{k!r}]", v, True) for k, v in (ratios or {}).items()},
+        _check_bool("momentum", settings["momentum"]),
+        _check_bool("train_bias", settings["train_bias"]),
+        resolve(settings["sampler"], _check_int("seed", settings["seed"], 0)).needs_scores,
+    )
+
+
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(model, SparseModel):
+        raise TypeError("model: it is converted already; sparsebp.restore(model) gives the original back")
+    owners: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in owners:
+            raise ValueError(
+                f"model: {owners[id(parameter)]} and {name} are one parameter; tied weights cannot be trained natively"
+            )
+        owners[id(parameter)] = name
+        if parameter.device.type != "cpu":
+            raise ValueError(f"model: {name} is on {parameter.device}; this build trains on the CPU")
+        if parameter.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"model: {name} is {parameter.dtype}; expected float32 (or float64)")
+    dtypes = {p.dtype for p in model.parameters()}
+    if len(dtypes) > 1:
+        raise TypeError(f"model: its parameters mix {' and '.join(map(str, dtypes))}; expected one dtype")
+    if not dtypes:
+        raise UnsupportedModel("model: it has no parameters")
+
+
+def _planner(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[Planner, int]:
+    bytes_ = parse_bytes(budget)
+    request = _request(settings)
+    _check_model(model)
+    graph = graphs.build(model, request.input_size)
+    return Planner(graph, model, request), bytes_
+
+
+def _rebuild(original: nn.Module, settings: dict[str, Any], state: dict[str, Any]) -> SparseModel:
+    """A converted model from its pickled or copied parts."""
+    model = convert(original, **settings)
+    model.engine.load_state(state["engine"])
+    model._requires_grad = state["requires_grad"]
+    return model.train(state["training"])

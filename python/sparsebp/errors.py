@@ -1,0 +1,24 @@
+"""The exceptions that sparsebp raises besides Python's own."""
+
+from __future__ import annotations
+
+
+class BudgetExceeded(MemoryError):  # noqa: N818 - the public name
+    """A plan or a request needs more bytes than the budget holds.
+
+    Attributes:
+        required: bytes that would have been enough.
+        budget: bytes there are.
+    """
+
+    def __init__(self, message: str, required: int, budget: int) -> None:
+        super().__init__(message)
+        self.required = required
+        self.budget = budget
+
+    def __reduce__(self) -> tuple[type[BudgetExceeded], tuple[str, int, int]]:
+        return type(self), (str(self), self.required, self.budget)
+
+
+class UnsupportedModel(TypeError):  # noqa: N818 - reads like the sentence it is
+    """The model holds something that cannot be trained natively; the message names layer and op."""

@@ -1,0 +1,259 @@
+"""From an ``nn.Module`` to the small op graph that a native program runs.
+
+``trace`` follows the model with torch.fx, ``build`` fuses convolution + batch norm + activation into
+layers and recognises inverted residuals and the head. Ops that have no native counterpart stay in the
+graph as kind ``"torch"``; only ops behind the last of them can run natively.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import fx, nn
+
+from .fx_ops import RawOp, read_ops
+from .tracing import trace
+
+
+@dataclass(frozen=True)
+class Value:
+    """An activation, per image."""
+
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight: a convolution or a linear layer with what is fused into it."""
+
+    name: str
+    kind: str  # pointwise, depthwise, conv, linear
+    norm: str | None
+    activation: str  # identity, relu, relu6
+    input: Value
+    output: Value
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op: ``inputs`` and ``output`` index ``Graph.values``, ``layers`` index ``Graph.layers``."""
+
+    kind: str  # conv, depthwise, block, head, add, activation, pool, dropout, torch
+    inputs: tuple[int, ...]
+    output: int
+    layers: tuple[int, ...] = ()
+    residual: bool = False
+    activation: str = "identity"
+    pool: tuple[int, int, int, int, int, int, bool] | None = None  # kernel, stride, padding (h, w), count
+    drop: float = 0.0
+    what: str = ""  # for messages: the module or function of a torch op
+
+
+@dataclass
+class Graph:
+    """The whole network in execution order."""
+
+    values: list[Value]
+    layers: list[Layer]
+    ops: list[Op]
+    input: int
+    output: int
+    output_is_flat: bool  # [N, C] rather than [N, C, H, W]
+    native_begin: int  # first op that runs natively
+    traced: fx.GraphModule
+    fx_names: dict[int, str] = field(default_factory=dict)  # value -> name of the fx node it is
+
+    def crossing(self, begin: int) -> set[int]:
+        """Values made before op ``begin`` and read by it or a later op."""
+        made_later = {op.output for op in self.ops[begin:]}
+        return {v for op in self.ops[begin:] for v in op.inputs if v not in made_later}
+
+
+def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
+    """The op graph of ``model`` for images of ``input_size`` (C, H, W).
+
+    Raises:
+        UnsupportedModel: the model does not take one image batch and return one tensor.
+    """
+    traced = trace(model, input_size)
+    raw, fx_input, fx_output = read_ops(traced)
+    values: list[Value] = []
+    ids: dict[str, int] = {}
+
+    def value(node: fx.Node) -> int:
+        if node.name not in ids:
+            ids[node.name] = len(values)
+            values.append(_value_of(node))
+        return ids[node.name]
+
+    layers: list[Layer] = []
+    ops: list[Op] = []
+    source = value(fx_input)
+    for item in _fuse_layers(raw):
+        inputs = tuple(value(node) for node in item.inputs)
+        output = value(item.output)
+        index: tuple[int, ...] = ()
+        if item.kind in ("conv", "depthwise"):
+            index = (len(layers),)
+            layers.append(
+                Layer(
+                    item.module,
+                    item.layer_kind,
+                    item.norm,
+                    item.activation,
+                    values[inputs[0]],
+                    values[output],
+                )
+            )
+        activation = item.activation if item.kind == "activation" else "identity"
+        ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, item.what))
+    ops = _fuse_heads(_fuse_blocks(ops, layers, value(fx_output)), layers, value(fx_output), values)
+    flat = len(fx_output.meta["tensor_meta"].shape) == 2
+    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traced)
+    graph.fx_names = {i: name for name, i in ids.items()}
+    graph.native_begin = _native_begin(graph)
+    return graph
+
+
+def torch_prefix(graph: Graph) -> fx.GraphModule | None:
+    """What runs in torch before the native ops: image batch in, the boundary activation out."""
+    if graph.native_begin == 0:
+        return None
+    (boundary,) = graph.crossing(graph.native_begin)
+    part = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    for node in graph.traced.graph.nodes:
+        if node.op == "output":
+            break
+        copied[node] = part.node_copy(node, lambda n: copied[n])
+        if node.name == graph.fx_names[boundary]:
+            part.output(copied[node])
+            break
+    module = fx.GraphModule(graph.traced, part)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def _value_of(node: fx.Node) -> Value:
+    shape = node.meta["tensor_meta"].shape
+    if len(shape) == 4:
+        return Value(int(shape[2]), int(shape[3]), int(shape[1]))
+    if len(shape) == 2:
+        return Value(1, 1, int(shape[1]))
+    return Value(1, 1, int(torch.Size(shape[1:]).numel()))  # only ever read by torch ops
+
+
+def _fuse_layers(raw: list[RawOp]) -> list[RawOp]:
+    """Absorbs batch norms and activations whose input has no other reader."""
+    readers: dict[str, int] = {}
+    for op in raw:
+        for node in op.inputs:
+            readers[node.name] = readers.get(node.name, 0) + 1
+    out: list[RawOp] = []
+    producer: dict[str, int] = {}
+    for op in raw:
+        before = producer.get(op.inputs[0].name) if op.inputs else None
+        absorbed = None
+        if before is not None and readers[op.inputs[0].name] == 1:
+            layer = out[before]
+            if layer.kind in ("conv", "depthwise") and layer.activation == "identity":
+                if op.kind == "norm" and layer.norm is None and layer.layer_kind != "linear":
+                    absorbed = replace(layer, norm=op.module, output=op.output)
+                elif op.kind == "activation":
+                    absorbed = replace(layer, activation=op.activation, output=op.output)
+        if absorbed is not None and before is not None:
+            # Move to the end: ops in between do not read it, its only reader was `op`.
+            out[before] = replace(out[before], kind="gone")
+            op = absorbed
+        elif op.kind == "norm":
+            op = replace(op, kind="torch")  # a batch norm that follows no convolution
+        producer[op.output.name] = len(out)
+        out.append(op)
+    return [op for op in out if op.kind != "gone"]
+
+
+def _readers(ops: list[Op], output: int) -> dict[int, list[int]]:
+    readers: dict[int, list[int]] = {output: [len(ops)]}
+    for i, op in enumerate(ops):
+        for v in op.inputs:
+            readers.setdefault(v, []).append(i)
+    return readers
+
+
+def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
+    """(pointwise ->) depthwise -> pointwise without activation (+ input): one inverted residual."""
+    readers = _readers(ops, output)
+    producer = {op.output: i for i, op in enumerate(ops)}
+    gone: set[int] = set()
+    fused: dict[int, Op] = {}
+
+    def only_reader(v: int) -> int | None:
+        return readers[v][0] if len(readers.get(v, [])) == 1 and readers[v][0] < len(ops) else None
+
+    def is_pointwise(i: int | None) -> bool:
+        return i is not None and ops[i].kind == "conv" and layers[ops[i].layers[0]].kind == "pointwise"
+
+    for i, op in enumerate(ops):
+        if op.kind != "depthwise":
+            continue
+        after = only_reader(op.output)
+        if not is_pointwise(after) or after in gone:
+            continue
+        assert after is not None
+        project = ops[after]
+        if layers[project.layers[0]].activation != "identity":
+            continue
+        before = producer.get(op.inputs[0])
+        expands = is_pointwise(before) and before not in gone and only_reader(op.inputs[0]) == i
+        parts = [i, after]
+        if expands and before is not None:
+            parts.insert(0, before)
+        source = ops[parts[0]].inputs[0]
+        last, out_value, residual = after, project.output, False
+        tail = only_reader(project.output)
+        if (
+            tail is not None
+            and ops[tail].kind == "add"
+            and source in ops[tail].inputs
+            and source != project.output
+        ):
+            last, out_value, residual = tail, ops[tail].output, True
+        fused[last] = Op("block", (source,), out_value, tuple(ops[p].layers[0] for p in parts), residual)
+        gone.update(parts)
+    return [fused.get(i, op) for i, op in enumerate(ops) if i in fused or i not in gone]
+
+
+def _fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Value]) -> list[Op]:
+    """A pointwise convolution whose only reader is a global average pooling."""
+    readers = _readers(ops, output)
+    fused: dict[int, Op] = {}
+    gone: set[int] = set()
+    for i, op in enumerate(ops):
+        if op.kind != "conv" or layers[op.layers[0]].kind != "pointwise":
+            continue
+        reader = readers.get(op.output, [])
+        if len(reader) != 1 or reader[0] >= len(ops):
+            continue
+        pool = ops[reader[0]]
+        size = values[op.output]
+        if pool.kind == "pool" and pool.pool is not None and pool.pool[:2] == (size.height, size.width):
+            if values[pool.output].height == values[pool.output].width == 1 and pool.pool[4:6] == (
+                0,
+                0,
+            ):
+                fused[reader[0]] = Op("head", op.inputs, pool.output, op.layers)
+                gone.add(i)
+    return [fused.get(i, op) for i, op in enumerate(ops) if i not in gone]
+
+
+def _native_begin(graph: Graph) -> int:
+    """First op from which on everything is native and enters through one activation."""
+    last = max((i for i, op in enumerate(graph.ops) if op.kind == "torch"), default=-1)
+    begin = last + 1
+    while begin < len(graph.ops) and len(graph.crossing(begin)) != 1:
+        begin += 1
+    return begin

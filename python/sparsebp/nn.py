@@ -1,0 +1,137 @@
+"""Modules: a drop-in for one ``Conv2d``, and the replacement of many."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from .autograd import ConvFunction
+from .converted import SparseModel
+from .engine import kernel_layout_
+from .samplers import Sampler, resolve
+from .single import SingleConv
+from .units import parse_bytes
+
+__all__ = ["SparseConv2d", "SparseModel", "replace"]
+
+
+class SparseConv2d(nn.Module):
+    """Stands in for one ``nn.Conv2d`` inside any autograd graph and trains a share of its input channels.
+
+    Every training forward draws ``round(ratio * in_channels)`` channels; only their features are kept,
+    in an arena of this module's own. ``weight.grad`` is dense with zeros outside the update set, so every
+    optimizer works; under a :class:`sparsebp.optim.SGD` the update is applied in place and there is no
+    ``grad``. The gradient of the input is exact.
+
+    Args:
+        conv: its parameters are taken over (same keys, reordered memory); zero padding only.
+        ratio: share of the input channels, in (0, 1].
+        budget: bytes of the arena, or None for what the input's shape needs.
+        sampler: a name or a Sampler.
+        seed: of the sampler.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        ratio: float = 0.02,
+        budget: int | str | None = None,
+        *,
+        sampler: str | Sampler = "random",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if type(conv) is not nn.Conv2d:
+            raise TypeError(f"conv: expected a torch.nn.Conv2d, got {type(conv).__name__}")
+        if conv.padding_mode != "zeros":
+            raise ValueError(f"conv: expected padding_mode='zeros', got {conv.padding_mode!r}")
+        if conv.weight.dtype not in (torch.float32, torch.float64) or conv.weight.device.type != "cpu":
+            raise TypeError(
+                f"conv: expected a float32 or float64 CPU weight, got {conv.weight.dtype} on {conv.weight.device}"
+            )
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
+            raise TypeError(f"ratio: expected a number, got {type(ratio).__name__}")
+        if not 0 < ratio <= 1:
+            raise ValueError(f"ratio: expected a share above 0 and at most 1, got {ratio}")
+        self.ratio = float(ratio)
+        self.budget = None if budget is None else parse_bytes(budget)
+        self.sampler = resolve(sampler, seed)
+        self.weight = conv.weight
+        self.bias = conv.bias
+        object.__setattr__(self, "_conv", conv)
+        kernel_layout_(self.weight)
+        self.selected = min(conv.in_channels, max(1, round(ratio * conv.in_channels)))
+        self._runner: SingleConv | None = None
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The convolution whose parameters this module trains."""
+        return self._conv  # type: ignore[return-value]
+
+    def runner(self) -> SingleConv:
+        """The native side; made when first needed, so that the module copies and pickles."""
+        if self._runner is None:
+            self._runner = SingleConv(self.conv, self.selected, self.budget, self.sampler)
+        # load_state_dict(assign=True) and .to() replace parameters of this module, not of the convolution.
+        self.conv.weight, self.conv.bias = self.weight, self.bias
+        return self._runner
+
+    @property
+    def channels(self) -> torch.Tensor:
+        """The update set of the last training forward, int64 [selected]."""
+        engine = self.runner().last
+        if engine is None:
+            raise RuntimeError("channels: there was no training forward pass yet")
+        return torch.tensor(engine.program.indices(0), dtype=torch.int64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> [N, C', H', W'] as the convolution would."""
+        conv = self.conv
+        if x.dim() != 4 or x.shape[1] != conv.in_channels:
+            raise ValueError(f"x: expected [N, {conv.in_channels}, H, W], got {list(x.shape)}")
+        if x.dtype != self.weight.dtype:
+            raise TypeError(f"x: expected {self.weight.dtype} like the weight, got {x.dtype}")
+        if x.device.type != "cpu" or self.weight.device.type != "cpu":
+            raise ValueError(f"x: expected CPU tensors, got x on {x.device}, weight on {self.weight.device}")
+        runner = self.runner()
+        if not (self.training and torch.is_grad_enabled()):
+            return runner.infer(x)
+        return ConvFunction.apply(x, self.weight, self.bias, runner)  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state["_runner"] = None
+        return state
+
+    def extra_repr(self) -> str:
+        c = self.conv
+        return f"{c.in_channels}, {c.out_channels}, kernel_size={c.kernel_size}, selected={self.selected}"
+
+
+def replace(model: nn.Module, pattern: str, ratio: float = 0.02, **options: Any) -> list[str]:
+    """Puts a :class:`SparseConv2d` in place of every ``Conv2d`` whose name matches ``pattern``.
+
+    Args:
+        model: changed in place; names are those of ``named_modules()``.
+        pattern: a glob.
+        ratio: share of the input channels of each.
+        **options: further arguments of :class:`SparseConv2d`.
+
+    Returns:
+        The names of the replaced modules.
+
+    Raises:
+        ValueError: nothing matches; the model is unchanged.
+    """
+    names = [n for n, m in model.named_modules() if type(m) is nn.Conv2d and n and fnmatchcase(n, pattern)]
+    if not names:
+        raise ValueError(f"pattern: {pattern!r} matches no torch.nn.Conv2d of the model")
+    made = [(n, SparseConv2d(model.get_submodule(n), ratio, **options)) for n in names]  # type: ignore[arg-type]
+    for name, module in made:
+        module.train(model.get_submodule(name).training)
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, module)
+    return names

@@ -1,0 +1,166 @@
+"""SGD whose update happens inside the native backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .converted import SparseModel
+from .engine import OWNERS, Engine
+
+
+class SGD(torch.optim.Optimizer):
+    """Stochastic gradient descent for converted models.
+
+    ``loss.backward(); opt.step(); opt.zero_grad()`` is the whole protocol. Without gradient sums the
+    weights change during ``backward``, with the learning rate that the parameter's group holds then;
+    ``step`` makes the next update set due. Parameters that no native program owns are trained from their
+    ``.grad`` as torch's SGD would. A native parameter that is in no group is left alone.
+
+    Args:
+        params: a converted model, or parameters or groups as in torch.
+        lr: learning rate.
+        momentum: needs a model converted with ``momentum=True``; it restarts for redrawn channels.
+        weight_decay: L2 penalty, on the selected weights only.
+
+    Raises:
+        ValueError: a number is negative or not finite, or momentum was not reserved.
+    """
+
+    def __init__(
+        self,
+        params: SparseModel | Iterable[Any],
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if isinstance(params, nn.Module):
+            params = params.trained_parameters() if isinstance(params, SparseModel) else params.parameters()
+        self._engines: list[Engine] = []
+        self._slots: list[dict[tuple[int, int], int]] = []
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch; native parameters are handed to their program."""
+        for key in ("lr", "momentum", "weight_decay"):
+            value = param_group.get(key, self.defaults[key])
+            if isinstance(value, (bool, torch.Tensor)) or not isinstance(value, (int, float)):
+                raise TypeError(f"{key}: expected a number, got {type(value).__name__} {value!r}")
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"{key}: expected a finite number of at least 0, got {value}")
+        before = len(self.param_groups)
+        super().add_param_group(param_group)
+        group = self.param_groups[before]
+        try:
+            self._adopt(before, group)
+        except Exception:
+            del self.param_groups[before]
+            raise
+
+    def _adopt(self, index: int, group: dict[str, Any]) -> None:
+        found: list[tuple[Engine, tuple[int, int]]] = []
+        for parameter in group["params"]:
+            owner = OWNERS.get(parameter)
+            engine = owner[0]() if owner is not None else None
+            if owner is None or engine is None:
+                continue
+            if group["momentum"] and not engine.momentum:
+                raise ValueError(_no_momentum(group["momentum"]))
+            other = engine.optimizer
+            if other is not None and other is not self:
+                other._forget(engine)
+            found.append((engine, owner[1]))
+        for engine, slot in found:
+            if engine not in self._engines:
+                self._engines.append(engine)
+                self._slots.append({})
+            self._slots[self._engines.index(engine)][slot] = index
+        for engine, slots in zip(self._engines, self._slots, strict=True):
+            engine.attach(self, slots)
+
+    def _forget(self, engine: Engine) -> None:
+        """Another optimizer takes the program over."""
+        if engine in self._engines:
+            at = self._engines.index(engine)
+            del self._engines[at], self._slots[at]
+
+    def check(self, engine: Engine) -> None:
+        """Raises if a group's numbers cannot be used with this program."""
+        for group in self.param_groups:
+            if group["momentum"] and not engine.momentum:
+                raise ValueError(_no_momentum(group["momentum"]))
+            if not math.isfinite(group["lr"]) or group["lr"] < 0:
+                raise ValueError(f"lr: expected a finite number of at least 0, got {group['lr']}")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Ends the iteration: gradient sums are applied, samplers and counters advance."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for engine in self._engines:
+            engine.finish_step()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter not in OWNERS:
+                    self._step_ordinary(parameter, group)
+        return loss
+
+    def _step_ordinary(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
+        grad = parameter.grad
+        assert grad is not None
+        if group["weight_decay"]:
+            grad = grad.add(parameter, alpha=group["weight_decay"])
+        if group["momentum"]:
+            state = self.state[parameter]
+            buffer = state.get("momentum_buffer")
+            if buffer is None:
+                buffer = state["momentum_buffer"] = torch.zeros_like(parameter)
+            grad = buffer.mul_(group["momentum"]).add_(grad)
+        parameter.add_(grad, alpha=-group["lr"])
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets gradients, also those summed in the arena."""
+        super().zero_grad(set_to_none)
+        for engine in self._engines:
+            for region in engine.sum_views():
+                region.zero_()
+
+    @torch.no_grad()
+    def clip_grad_norm_(self, max_norm: float) -> float:
+        """Scales all gradients so that their common norm is at most ``max_norm``; returns the norm before.
+
+        Raises:
+            RuntimeError: the plan applies updates in place, so that there is no gradient to scale.
+        """
+        if not max_norm > 0:
+            raise ValueError(f"max_norm: expected a number above 0, got {max_norm}")
+        for engine in self._engines:
+            if not engine.sums:
+                raise RuntimeError(
+                    "clip_grad_norm_: this plan applies the update during the backward pass and holds no gradients; "
+                    "convert with a budget that holds gradient sums (plan.gradient_sums), or lower the learning rate"
+                )
+        tensors = [view for engine in self._engines for view in engine.sum_views()]
+        tensors += [
+            p.grad for g in self.param_groups for p in g["params"] if p.grad is not None and p not in OWNERS
+        ]
+        if not tensors:
+            return 0.0
+        norm = float(torch.stack([t.norm() for t in tensors]).norm())
+        if norm > max_norm:
+            for t in tensors:
+                t.mul_(max_norm / norm)
+        return norm
+
+
+def _no_momentum(value: float) -> str:
+    return (
+        f"momentum: {value} was asked for, but the plan reserved no momentum state; "
+        "convert with momentum=True (and resample_every > 1: it restarts when channels are redrawn)"
+    )

@@ -1,0 +1,166 @@
+"""A plan: which layers train, how many channels of each, and where every byte goes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from .engine import Choice
+from .units import format_bytes
+
+#: The kinds of training memory, in the order of the design's list.
+CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler")
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One trained layer.
+
+    Attributes:
+        name: as in the original model's ``named_modules()``.
+        kind: ``"pointwise"``, ``"depthwise"``, ``"conv"`` or ``"linear"``.
+        channels: input channels of the layer.
+        selected: how many of them one step trains.
+        weights: weights that one step touches.
+        total_weights: weights of the layer.
+        bytes: training memory by category. Scratch and activation gradients of an op stand at its first
+            layer. Buffers take turns, so the sum over layers is more than the peak.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    selected: int
+    weights: int
+    total_weights: int
+    bytes: dict[str, int]
+
+    @property
+    def ratio(self) -> float:
+        """Share of the input channels that one step trains."""
+        return self.selected / self.channels
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One planned piece of the arena, alive from moment ``begin`` to ``end`` of a step, inclusive.
+
+    Of a program of n ops, op i runs forward at moment i and backward at 2n-1-i; -1 is the draw of the
+    update sets and 2n the end of the update.
+    """
+
+    name: str
+    category: str
+    bytes: int
+    offset: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``convert`` will do with a budget. It prints as a table; :meth:`to_json` is for machines.
+
+    Attributes:
+        layers: trained layers in network order.
+        budget: bytes of the arena.
+        peak_bytes: highest byte of the arena that a step touches.
+        inference_bytes: workspace for activations while the network runs natively; not training memory.
+        weights_per_step: convolution weights that one step touches.
+        conv_weights: all convolution weights of the model.
+        input_size: (C, H, W).
+        batch_size: images of one (micro-)batch.
+        momentum: whether momentum state is reserved.
+        gradient_sums: whether gradients are summed in the arena and applied by ``optimizer.step()``.
+        buffers: every piece of the arena with offset and lifetime.
+    """
+
+    layers: tuple[LayerPlan, ...]
+    budget: int
+    peak_bytes: int
+    inference_bytes: int
+    weights_per_step: int
+    conv_weights: int
+    input_size: tuple[int, int, int]
+    batch_size: int
+    momentum: bool
+    gradient_sums: bool
+    buffers: tuple[Buffer, ...] = field(repr=False)
+    choice: Choice = field(repr=False)
+
+    @property
+    def update_ratio(self) -> float:
+        """Share of all convolution weights that one step touches."""
+        return self.weights_per_step / self.conv_weights
+
+    def __getitem__(self, name: str) -> LayerPlan:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(f"{name!r} is not in the plan; it has {', '.join(x.name for x in self.layers)}")
+
+    def __iter__(self) -> Iterator[LayerPlan]:
+        return iter(self.layers)
+
+    def peak_by_category(self) -> dict[str, int]:
+        """Most bytes of each category alive at one moment. They need not fall together."""
+        moments = range(-1, max((b.end for b in self.buffers), default=0) + 1)
+        return {
+            c: max(
+                sum(b.bytes for b in self.buffers if b.category == c and b.begin <= t <= b.end)
+                for t in moments
+            )
+            for c in CATEGORIES
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: everything but the buffers."""
+        out = asdict(self)
+        for key in ("buffers", "choice"):
+            del out[key]
+        out["update_ratio"] = self.update_ratio
+        out["peak_by_category"] = self.peak_by_category()
+        return out
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The plan as JSON."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(
+            title=f"{len(self.layers)} trained layers, from {self.layers[0].name}",
+            title_justify="left",
+        )
+        for column in ("layer", "kind"):
+            table.add_column(column)
+        for column in ("channels", "selected", "weights/step", "saved", "masks", "scratch"):
+            table.add_column(column, justify="right")
+        for layer in self.layers:
+            table.add_row(
+                layer.name,
+                layer.kind,
+                str(layer.channels),
+                str(layer.selected),
+                f"{layer.weights:,}",
+                *(f"{layer.bytes[c]:,}" for c in ("saved", "masks", "scratch")),
+            )
+        yield table
+        share = f"{self.update_ratio:.2%} of {self.conv_weights:,}"
+        yield f"convolution weights per step  {self.weights_per_step:,} ({share})"
+        yield f"training memory, peak         {self.peak_bytes:,} of {self.budget:,} bytes"
+        kinds = ", ".join(f"{c} {b:,}" for c, b in self.peak_by_category().items() if b)
+        yield f"  most of each kind           {kinds}"
+        yield f"inference workspace           {self.inference_bytes:,} bytes ({format_bytes(self.inference_bytes)})"
+        how = "summed, applied by step()" if self.gradient_sums else "applied in place, row by row"
+        yield f"batch {self.batch_size}, input {'x'.join(map(str, self.input_size))}, gradients {how}"
+
+    def __str__(self) -> str:
+        out = io.StringIO()
+        Console(file=out, width=120).print(self)
+        return out.getvalue().rstrip()

@@ -1,0 +1,303 @@
+"""From a budget to a plan: where the span begins, how many channels each layer trains, which blocks.
+
+The policy: as many layers as the budget holds at :data:`BASE_RATIO` of each layer's channels; what is
+left buys more channels in all of them, then wider channel blocks, then gradient sums. If no span fits at
+the base ratio, single channels do. Every candidate is laid out for real, so that what is promised fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from . import _C
+from .engine import Choice, SpecFactory, trains_bias
+from .errors import BudgetExceeded, UnsupportedModel
+from .graph import Graph
+from .plan import CATEGORIES, Buffer, LayerPlan, Plan
+from .units import format_bytes
+
+#: Share of a layer's channels below which more layers are not worth it (the paper's 2 %).
+BASE_RATIO = 0.02
+#: Channel block that a span should afford before it grows; narrower ones cost speed.
+USUAL_BLOCK = 32
+SMALLEST_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller of ``plan`` or ``convert`` asked for, validated."""
+
+    input_size: tuple[int, int, int]
+    batch_size: int
+    max_update_ratio: float | None
+    ratios: dict[str, float]
+    momentum: bool
+    train_bias: bool
+    scores: bool
+
+
+class Planner:
+    """Answers for one model and one request; every candidate plan is cached by its choice."""
+
+    def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
+        self.graph = graph
+        self.request = request
+        self.factory = SpecFactory(graph, model)
+        self.float64 = self.factory.itemsize == 8
+        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        self.conv_weights = sum(m.weight.numel() for m in convolutions)
+        self.weights = {i: _weights(graph, i, model) for i in range(len(graph.layers))}
+        self.explicit = self._match_ratios(request.ratios)
+        self.begins = self._begins()
+        self._peaks: dict[tuple[object, ...], int] = {}
+
+    # -- candidates ------------------------------------------------------------------------------
+
+    def _match_ratios(self, ratios: dict[str, float]) -> dict[int, float]:
+        explicit: dict[int, float] = {}
+        for pattern, ratio in ratios.items():
+            hits = [i for i, layer in enumerate(self.graph.layers) if fnmatchcase(layer.name, pattern)]
+            if not hits:
+                names = ", ".join(layer.name for layer in self.graph.layers[:4])
+                raise ValueError(f"ratios: {pattern!r} matches no layer; the layers are {names}, ...")
+            explicit |= dict.fromkeys(hits, ratio)
+        return explicit
+
+    def _begins(self) -> list[int]:
+        """Ops with which a span may begin, earliest first: those that train a convolution."""
+        graph = self.graph
+        wanted = [i for i, r in self.explicit.items() if r > 0]
+        begins = []
+        for i, op in enumerate(graph.ops):
+            if any(graph.layers[x].kind != "linear" and self.explicit.get(x, 1) > 0 for x in op.layers):
+                begins.append(i)
+        native = [i for i in begins if i >= graph.native_begin]
+        if not native:
+            blockers = [op.what for op in graph.ops if op.kind == "torch"]
+            if blockers:
+                raise UnsupportedModel(
+                    f"no convolution can train natively: {blockers[-1]} has no native counterpart and no "
+                    "convolution follows it through a single activation"
+                )
+            raise UnsupportedModel(
+                "the model has no convolution to train; training a classifier alone is no plan"
+            )
+        first = [i for i, op in enumerate(graph.ops) if set(op.layers) & set(wanted)]
+        if first:
+            if first[0] < graph.native_begin:
+                names = [graph.layers[x].name for x in graph.ops[first[0]].layers]
+                blocker = [op.what for op in graph.ops if op.kind == "torch"][-1]
+                raise UnsupportedModel(
+                    f"ratios: {names[0]} cannot train, {blocker} behind it has no native counterpart"
+                )
+            native = [i for i in native if i <= first[0]] or [first[0]]
+        return native
+
+    def selected(self, begin: int, ratio: float) -> dict[int, int]:
+        """Channels per layer when every layer without an explicit ratio gets ``ratio`` (at least one)."""
+        out = {}
+        for i in self.factory.layers_of_span(begin):
+            layer = self.graph.layers[i]
+            share = self.explicit.get(i, 1.0 if layer.kind == "linear" else ratio)
+            out[i] = (
+                0 if share == 0 else min(layer.input.channels, max(1, round(share * layer.input.channels)))
+            )
+        return out
+
+    def touched(self, selected: dict[int, int]) -> int:
+        """Convolution weights that one step touches."""
+        layers = self.graph.layers
+        return sum(k * self.weights[i][0] for i, k in selected.items() if layers[i].kind != "linear")
+
+    def within_cap(self, selected: dict[int, int]) -> bool:
+        """Whether ``max_update_ratio`` holds."""
+        cap = self.request.max_update_ratio
+        return cap is None or self.touched(selected) <= cap * self.conv_weights
+
+    def choice(self, begin: int, ratio: float, block: int, sums: bool = False) -> Choice:
+        """The choice that trains ``ratio`` of every layer from op ``begin`` on."""
+        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in ("block", "head")}
+        r = self.request
+        return Choice(
+            begin,
+            self.selected(begin, ratio),
+            blocks,
+            r.batch_size,
+            r.momentum,
+            sums,
+            r.scores,
+            r.train_bias,
+        )
+
+    def program(self, choice: Choice) -> _C.Program:
+        """The laid-out, unallocated program of a choice."""
+        return _C.Program(self.factory.make(choice), self.float64)
+
+    def peak(self, choice: Choice) -> int:
+        """Bytes that a choice needs."""
+        key = (
+            choice.begin,
+            tuple(choice.selected.items()),
+            tuple(choice.blocks.items()),
+            choice.sums,
+        )
+        if key not in self._peaks:
+            self._peaks[key] = self.program(choice).training_peak
+        return self._peaks[key]
+
+    # -- search ----------------------------------------------------------------------------------
+
+    def smallest(self) -> tuple[int, Choice]:
+        """The cheapest plan there is.
+
+        Raises:
+            ValueError: ``max_update_ratio`` is below one channel per layer of every span.
+        """
+        options = [self.choice(b, 0.0, SMALLEST_BLOCK) for b in self.begins]
+        allowed = [c for c in options if self.within_cap(c.selected)]
+        if not allowed:
+            least = min(self.touched(c.selected) for c in options) / self.conv_weights
+            raise ValueError(
+                f"max_update_ratio: expected at least {least:.4%}, what the smallest plan touches "
+                f"(one channel of each layer, or the explicit ratios), got {self.request.max_update_ratio:.4%}"
+            )
+        best = min(allowed, key=self.peak)
+        return self.peak(best), best
+
+    def best(self, budget: int) -> Choice:
+        """The plan for a budget.
+
+        Raises:
+            BudgetExceeded: nothing fits; ``required`` is the smallest budget that would work.
+        """
+        required, _ = self.smallest()
+        if required > budget:
+            raise BudgetExceeded(
+                f"budget: {budget:,} bytes hold no plan for batch {self.request.batch_size} at "
+                f"{'x'.join(map(str, self.request.input_size))}; the smallest budget that works is {required:,} "
+                f"bytes ({format_bytes(required)})",
+                required,
+                budget,
+            )
+
+        def fits(choice: Choice) -> bool:
+            return self.within_cap(choice.selected) and self.peak(choice) <= budget
+
+        begin, block, ratio = self._deepest(fits)
+        ratio = self._largest_ratio(lambda r: fits(self.choice(begin, r, block)), ratio)
+        choice = self._widen(self.choice(begin, ratio, block), budget)
+        summed = replace(choice, sums=True)
+        return summed if fits(summed) else choice
+
+    def _deepest(self, fits: Callable[[Choice], bool]) -> tuple[int, int, float]:
+        """The earliest beginning that fits, at the base ratio if any does; block and ratio it fits with."""
+        for block in (USUAL_BLOCK, SMALLEST_BLOCK):
+            for begin in self.begins:
+                # A cap lowers the ratio rather than the number of layers.
+                ratio = self._largest_ratio(
+                    lambda r, b=begin: self.within_cap(self.selected(b, r)),
+                    0.0,
+                    BASE_RATIO,  # type: ignore[misc]
+                )
+                if fits(self.choice(begin, ratio, block)):
+                    return begin, block, ratio
+        for block in (USUAL_BLOCK, SMALLEST_BLOCK):
+            for begin in self.begins:
+                if fits(self.choice(begin, 0.0, block)):
+                    return begin, block, 0.0
+        raise AssertionError("the smallest plan fits, so one of the candidates does")
+
+    @staticmethod
+    def _largest_ratio(holds: Callable[[float], bool], low: float, high: float = 1.0) -> float:
+        """The largest ratio in [low, high] for which ``holds``, within 1/4000; it holds for ``low``."""
+        if holds(high):
+            return high
+        while high - low > 1 / 4000:
+            middle = (low + high) / 2
+            low, high = (middle, high) if holds(middle) else (low, middle)
+        return low
+
+    def _widen(self, choice: Choice, budget: int) -> Choice:
+        """Doubles channel blocks, op by op, as long as the peak stays inside the budget."""
+        blocks = dict(choice.blocks)
+        for i in blocks:
+            if i < choice.begin:
+                continue
+            wide = max(self.graph.layers[x].output.channels for x in self.graph.ops[i].layers)
+            while blocks[i] < wide:
+                wider = {**blocks, i: blocks[i] * 2}
+                if self.peak(replace(choice, blocks=wider)) > budget:
+                    break
+                blocks = wider
+        return replace(choice, blocks=blocks)
+
+    # -- report ----------------------------------------------------------------------------------
+
+    def plan(self, choice: Choice, budget: int) -> Plan:
+        """The plan that a choice is."""
+        program = self.program(choice)
+        buffers = tuple(Buffer(**b) for b in program.training_buffers())
+        layers = [self._layer_plan(i, choice, buffers) for i in choice.selected if choice.selected[i] > 0]
+        r = self.request
+        return Plan(
+            tuple(layers),
+            budget,
+            program.training_peak,
+            program.workspace_peak,
+            self.touched(choice.selected),
+            self.conv_weights,
+            r.input_size,
+            r.batch_size,
+            r.momentum,
+            choice.sums,
+            buffers,
+            choice,
+        )
+
+    def _layer_plan(self, i: int, choice: Choice, buffers: tuple[Buffer, ...]) -> LayerPlan:
+        graph, layer, k = self.graph, self.graph.layers[i], choice.selected[i]
+        op = next(op for op in graph.ops if i in op.layers)
+        first = op.layers[0]
+        sizes = dict.fromkeys(CATEGORIES, 0)
+        part = ""
+        if op.kind == "block":
+            part = ("expand", "depthwise", "project")[op.layers.index(i) + 3 - len(op.layers)]
+        own = graph.layers[first].name + "."
+        value = f"value{self.factory.value_ids[op.output]}.grad"
+        for b in buffers:
+            what = b.name.removeprefix(own)
+            if (
+                b.name.startswith(own)
+                and b.category in ("saved", "masks")
+                and (not part or what.startswith(part))
+            ):
+                sizes[b.category] += b.bytes
+            if i == first and ((b.name.startswith(own) and b.category == "scratch") or b.name == value):
+                sizes[b.category] += b.bytes
+        sampled = k < layer.input.channels
+        channels = layer.input.channels
+        state = k * self.weights[i][0]
+        if trains_bias(graph, i, choice):
+            state += layer.output.channels * ((layer.norm is not None) + self.weights[i][2])
+        item = self.factory.itemsize
+        if sampled:
+            sizes["sampler"] = 4 * k + (channels + 7) // 8 + (4 * channels if choice.scores else 0)
+        sizes["optimizer"] = state * item if choice.momentum else 0
+        sizes["weight_gradients"] = state * item if choice.sums else 0
+        per_channel, total, _ = self.weights[i]
+        return LayerPlan(layer.name, layer.kind, channels, k, k * per_channel, total, sizes)
+
+
+def _weights(graph: Graph, i: int, model: nn.Module) -> tuple[int, int, int]:
+    """Weights per input channel, weights in all, and whether there is a bias (0 or 1)."""
+    layer = graph.layers[i]
+    module = model.get_submodule(layer.name)
+    weight = module.weight
+    assert isinstance(weight, nn.Parameter)
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    total = weight.numel()
+    return total * groups // (groups * layer.input.channels), total, int(module.bias is not None)

@@ -1,0 +1,117 @@
+"""Which channels train, and when.
+
+A sampler is seeded and keeps no state of its own: draw number ``turn`` of a layer is a pure function of
+seed, layer and turn (and of the running gradient norms, where it looks at them), so that a checkpoint
+needs only the turn. Norms live in the arena, 4 bytes a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from . import _C
+
+
+class Sampler:
+    """Base class; override :meth:`select` for a policy of your own.
+
+    Args:
+        seed: of every draw. ``None`` takes the seed given to ``convert``.
+    """
+
+    #: Whether the plan must reserve a running gradient norm per channel.
+    needs_scores = False
+
+    def __init__(self, seed: int | None = None) -> None:
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+            raise ValueError(f"seed: expected a non-negative int, got {seed!r}")
+        self.seed = seed
+
+    def select(self, name: str, channels: int, count: int, turn: int) -> Sequence[int]:
+        """``count`` different channels out of ``range(channels)`` for draw number ``turn`` of a layer."""
+        raise TypeError(f"{type(self).__name__} must define select(name, channels, count, turn)")
+
+    def draw(self, program: _C.Program, layer: int, spec: _C.LayerSpec, turn: int) -> None:
+        """Writes the update set of one layer into the program."""
+        chosen = self.select(spec.name, getattr(spec.shape, "in"), spec.selected, turn)
+        program.set_indices(layer, [int(c) for c in chosen])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(seed={self.seed})"
+
+
+class _Native(Sampler):
+    _method: _C.Draw
+
+    def draw(self, program: _C.Program, layer: int, spec: _C.LayerSpec, turn: int) -> None:
+        program.draw(layer, self._method, self.seed or 0, turn)
+
+
+class Random(_Native):
+    """Uniform without replacement, anew at every draw (the paper's rule)."""
+
+    _method = _C.Draw.uniform
+
+
+class Cyclic(_Native):
+    """Shuffled rounds: every channel once a round; a round's last set is filled from its beginning."""
+
+    _method = _C.Draw.cyclic
+
+
+class Importance(_Native):
+    """At random, proportionally to the running gradient norm; channels not seen yet count as the largest."""
+
+    _method = _C.Draw.weighted
+    needs_scores = True
+
+
+class TopK(_Native):
+    """The largest running gradient norms; channels not seen yet come first."""
+
+    _method = _C.Draw.largest
+    needs_scores = True
+
+
+class Static(Sampler):
+    """One set for ever: drawn at random once, or given as ``{layer name: channels}``."""
+
+    def __init__(self, seed: int | None = None, channels: Mapping[str, Sequence[int]] | None = None) -> None:
+        super().__init__(seed)
+        self.channels = {k: list(v) for k, v in channels.items()} if channels else {}
+
+    def draw(self, program: _C.Program, layer: int, spec: _C.LayerSpec, turn: int) -> None:
+        if turn > 0:
+            return
+        if spec.name in self.channels:
+            program.set_indices(layer, self.channels[spec.name])
+        else:
+            program.draw(layer, _C.Draw.uniform, self.seed or 0, 0)
+
+
+NAMES: dict[str, type[Sampler]] = {
+    "random": Random,
+    "cyclic": Cyclic,
+    "importance": Importance,
+    "top-k": TopK,
+    "static": Static,
+}
+
+
+def resolve(sampler: str | Sampler, seed: int) -> Sampler:
+    """The sampler meant by a name, or the given one, with its seed filled in.
+
+    Raises:
+        TypeError, ValueError: neither a known name nor a sampler.
+    """
+    if isinstance(sampler, str):
+        if sampler not in NAMES:
+            raise ValueError(f"sampler: expected one of {', '.join(NAMES)} or a Sampler, got {sampler!r}")
+        return NAMES[sampler](seed)
+    if not isinstance(sampler, Sampler):
+        raise TypeError(
+            f"sampler: expected a name or a sparsebp.samplers.Sampler, got {type(sampler).__name__}"
+        )
+    if sampler.seed is None:
+        sampler.seed = seed
+    return sampler

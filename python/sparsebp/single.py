@@ -1,0 +1,161 @@
+"""A native program of one convolution, made anew for every input shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from . import _C
+from .engine import Engine, Flight, conv_shape
+from .errors import BudgetExceeded
+from .fx_ops import conv_kind
+from .graph import Layer, Value
+from .samplers import Sampler
+
+
+@dataclass
+class _Program:
+    engine: Engine
+    output: Value
+
+
+class SingleConv:
+    """Runs one ``Conv2d`` natively and trains ``selected`` of its input channels at a time.
+
+    Args:
+        conv: the convolution; its parameters stay where they are, reordered in place.
+        selected: input channels per step.
+        budget: bytes of the arena, or None for what the program needs.
+        sampler: draws the channels.
+        isa: instruction set; empty takes the best.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, selected: int, budget: int | None, sampler: Sampler, isa: str = ""
+    ) -> None:
+        self.conv = conv
+        self.selected = selected
+        self.budget = budget
+        self.sampler = sampler
+        self.isa = isa
+        self.in_place = False  # does a sparsebp optimizer own the weights
+        self._programs: dict[tuple[int, int, int, bool, bool], _Program] = {}
+        self.last: Engine | None = None
+        self.turn = -1
+
+    def program(self, x: torch.Tensor, input_grad: bool) -> _Program:
+        """The program for inputs like ``x``. One shape is kept: a new one replaces the last.
+
+        Raises:
+            BudgetExceeded: the budget does not hold this shape.
+        """
+        key = (x.shape[0], x.shape[2], x.shape[3], self.in_place, input_grad)
+        if key not in self._programs:
+            self._programs = {key: self._build(x, input_grad)}
+        return self._programs[key]
+
+    def _build(self, x: torch.Tensor, input_grad: bool) -> _Program:
+        conv = self.conv
+        with torch.no_grad():
+            meta = torch.empty(1, *x.shape[1:], device="meta", dtype=x.dtype)
+            weight = torch.empty(conv.weight.shape, device="meta", dtype=x.dtype)
+            out = nn.functional.conv2d(
+                meta, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups
+            )
+        source = Value(x.shape[2], x.shape[3], x.shape[1])
+        output = Value(out.shape[2], out.shape[3], out.shape[1])
+        kind = conv_kind(conv)
+        layer = _C.LayerSpec()
+        layer.name = "conv"
+        layer.shape = conv_shape(conv, Layer("conv", kind, None, "identity", source, output))
+        layer.has_bias = conv.bias is not None
+        layer.selected = self.selected
+        layer.train_bias = True
+        op = _C.OpSpec()
+        op.kind = _C.OpKind.depthwise if kind == "depthwise" else _C.OpKind.conv
+        op.inputs, op.output, op.layers = [0], 1, [0]
+        spec = _C.ProgramSpec()
+        spec.values = [_C.ValueSpec(v.height, v.width, v.channels) for v in (source, output)]
+        spec.layers, spec.ops = [layer], [op]
+        spec.input, spec.output, spec.batch = 0, 1, max(1, x.shape[0])
+        spec.input_grad = input_grad
+        spec.sums = not self.in_place
+        spec.scores = self.sampler.needs_scores
+        program = _C.Program(spec, x.dtype == torch.float64, self.isa)
+        need = program.training_peak
+        if self.budget is not None and need > self.budget:
+            raise BudgetExceeded(
+                f"SparseConv2d: an input {list(x.shape)} needs {need:,} bytes, the budget is {self.budget:,}",
+                need,
+                self.budget,
+            )
+        engine = Engine(program, spec, [(conv, None)], self.budget or need, self.sampler, 1, x.dtype)
+        engine.turn = max(self.turn, 0)
+        engine.draw()
+        return _Program(engine, output)
+
+    def infer(self, x: torch.Tensor) -> torch.Tensor:
+        """Forward without saving anything."""
+        made = self.program(x, False)
+        made.engine.rebind_if_moved()
+        x = x.detach().contiguous(memory_format=torch.channels_last)
+        y = self._empty(x, made.output)
+        made.engine.infer(0, 1, x.data_ptr(), y.data_ptr(), x.shape[0], False)
+        return y
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, Flight]:
+        """A training forward pass; draws a new update set unless one is pending."""
+        made = self.program(x, x.requires_grad)
+        engine = made.engine
+        engine.rebind_if_moved()
+        self.last = engine
+        if self.in_place:
+            engine.own_parameters()
+        else:
+            engine._due = self.turn >= 0
+            engine.turn = max(self.turn, 0)
+        x = x.detach().contiguous(memory_format=torch.channels_last)
+        y = self._empty(x, made.output)
+        flight = engine.forward(0, 1, x.data_ptr(), y.data_ptr(), x.shape[0])
+        self.turn = engine.turn
+        flight.shape = tuple(x.shape)
+        flight.engine = engine
+        return y, flight
+
+    def backward(
+        self, flight: Flight, dy: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Gradients of input, weight (dense, zero outside the update set) and bias."""
+        engine = flight.engine
+        assert engine is not None
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        dx = None
+        if engine.input_grad:
+            dx = torch.empty(flight.shape, dtype=dy.dtype, memory_format=torch.channels_last)
+        engine.backward(flight, dy.data_ptr(), dx.data_ptr() if dx is not None else 0)
+        if not engine.sums:
+            return dx, None, None
+        sums = engine.layer_sums(0)
+        return (
+            dx,
+            self._dense(engine, sums["weight"]),
+            sums["bias"].clone() if "bias" in sums else None,
+        )
+
+    def _dense(self, engine: Engine, rows: torch.Tensor) -> torch.Tensor:
+        conv = self.conv
+        kh, kw = conv.kernel_size
+        channels = torch.tensor(engine.program.indices(0), dtype=torch.int64)
+        per_group, out_per_group = conv.in_channels // conv.groups, conv.out_channels // conv.groups
+        # [group, tap, tap, input channel of the group, output channel of the group]
+        grad = rows.new_zeros(conv.groups, kh, kw, per_group, out_per_group)
+        rows = rows.view(len(channels), kh, kw, out_per_group)
+        grad[channels // per_group, :, :, channels % per_group] = rows
+        return grad.permute(0, 4, 3, 1, 2).reshape(conv.weight.shape)
+
+    @staticmethod
+    def _empty(x: torch.Tensor, value: Value) -> torch.Tensor:
+        shape = (x.shape[0], value.channels, value.height, value.width)
+        return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)

@@ -1,0 +1,77 @@
+"""One training step for batches larger than the plan's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .autograd import SpanFunction
+from .converted import SparseModel
+from .optim import SGD
+
+
+def fit_step(
+    model: SparseModel,
+    opt: SGD,
+    x: torch.Tensor,
+    y: Any,
+    loss_fn: Callable[[torch.Tensor, Any], torch.Tensor],
+) -> float:
+    """Forward, backward and update on a batch of any size; returns the mean loss.
+
+    The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``. Where
+    the plan holds gradient sums they are applied once; otherwise every micro-batch is applied at once
+    with its share of the learning rate. The update set stays the same until the batch ends.
+
+    Args:
+        model: converted, in training mode.
+        opt: the optimizer attached to it.
+        x: [N, C, H, W].
+        y: targets, sliceable along the batch.
+        loss_fn: maps (output, targets) to the mean loss of a batch.
+
+    Raises:
+        ValueError: empty batch, or ``x`` and ``y`` differ in length.
+        FloatingPointError: a gradient is not finite; micro-batches before it are applied already
+            unless the plan holds gradient sums.
+    """
+    if not isinstance(model, SparseModel):
+        raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")
+    if not isinstance(opt, SGD) or model.engine.optimizer is not opt:
+        raise ValueError("opt: expected the sparsebp.optim.SGD that was made for this model last")
+    model._check_input(x)
+    images = x.shape[0]
+    if images == 0:
+        raise ValueError("x: expected at least one image")
+    if len(y) != images:
+        raise ValueError(f"y: expected one target per image, {images}, got {len(y)}")
+    if not model.training:
+        raise RuntimeError("model: it is in evaluation mode; call model.train() first")
+    engine, step = model.engine, model.plan.batch_size
+    apart = model._single_boundary()
+    engine.rebind_if_moved()
+    features = model._prefix(x) if apart else x
+    total = 0.0
+    try:
+        for i in range(0, images, step):
+            part = features[i : i + step]
+            share = part.shape[0] / images
+            engine.rate_scale = 1.0 if engine.sums else share
+            with torch.enable_grad():
+                if apart:
+                    output = SpanFunction.apply(model._anchor, model, part, model._span)
+                else:
+                    output = model(part)
+                loss = loss_fn(output, y[i : i + step])
+            total += loss.item() * share
+            (loss * share if engine.sums else loss).backward()
+    except BaseException:
+        opt.zero_grad()
+        raise
+    finally:
+        engine.rate_scale = 1.0
+    opt.step()
+    opt.zero_grad()
+    return total
