@@ -168,11 +168,11 @@ void bind_program(py::module_& m) {
           py::arg("drop") = false, py::arg("dropout_key") = 0)
       .def(
           "backward",
-          [](AnyProgram& p, Address dy, Address dx, Address rules) {
+          [](AnyProgram& p, Address dy, Address dx, Address rules, bool keep) {
             py::gil_scoped_release release;
-            p.backward(pointer<const void*>(dy), pointer(dx), pointer<const double*>(rules));
+            p.backward(pointer<const void*>(dy), pointer(dx), pointer<const double*>(rules), keep);
           },
-          py::arg("output_grad"), py::arg("input_grad"), py::arg("rules"))
+          py::arg("output_grad"), py::arg("input_grad"), py::arg("rules"), py::arg("keep") = false)
       .def(
           "apply",
           [](AnyProgram& p, Address rules) {

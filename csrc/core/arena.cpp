@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <new>
 #include <string>
 
@@ -20,6 +21,7 @@ void Arena::Free::operator()(std::byte* p) const { std::free(p); }
 
 Arena::Arena(std::size_t capacity) : capacity_(capacity) {
   // aligned_alloc wants a multiple of the alignment; the bytes past `capacity` are never handed out.
+  if (capacity > std::numeric_limits<std::size_t>::max() - kAlignment) throw std::bad_alloc();
   const std::size_t rounded = std::max(align_up(capacity), kAlignment);
   void* block = std::aligned_alloc(kAlignment, rounded);
   if (block == nullptr) throw std::bad_alloc();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -117,6 +118,14 @@ class PlainPool {
   bool stopping_ = false;
 };
 
+// Until when regions run serially; see parallel_for_ranges.
+std::atomic<std::int64_t> serial_until{0};
+
+std::int64_t nanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
 PlainPool& plain_pool() {
   static PlainPool pool;
   return pool;
@@ -124,14 +133,22 @@ PlainPool& plain_pool() {
 
 }  // namespace
 
-void parallel_for_ranges(std::int64_t count, RangeFunction function, void* context) {
+void parallel_for_ranges(std::int64_t count, std::int64_t work, RangeFunction function, void* context) {
   if (count <= 0) return;
-  if (count == 1) {
-    function(0, 1, context);
-  } else if (const TorchPool* torch = torch_pool()) {
+  const std::int64_t start = nanoseconds();
+  if (count == 1 || start < serial_until.load(std::memory_order_relaxed)) {
+    function(0, count, context);
+    return;
+  }
+  if (const TorchPool* torch = torch_pool()) {
     torch->parallel_for(0, count, 1, function, context);
   } else {
     plain_pool().run(count, function, context);
+  }
+  // Late: a millisecond more than one slow core (1 multiply-add a nanosecond) would have needed by itself.
+  const std::int64_t end = nanoseconds(), elapsed = end - start;
+  if (elapsed > work + 1'000'000) {
+    serial_until.store(end + std::min<std::int64_t>(32 * elapsed, 250'000'000), std::memory_order_relaxed);
   }
 }
 

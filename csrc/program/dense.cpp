@@ -97,7 +97,8 @@ void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index 
 template <class T>
 void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args) {
   const Index panels = div_up(args.cols, kPanel), runs = div_up(args.rows, kRowRun);
-  parallel_for(runs * panels, [&](Index unit) {
+  const Index work = std::min(kRowRun, args.rows) * kPanel * args.sum.n1 * args.sum.n2 * args.sum.n3;
+  parallel_for(runs * panels, work, [&](Index unit) {
     const Index row = unit / panels * kRowRun, col = unit % panels * kPanel;
     GemmArgs<T> part = args;
     part.rows = std::min(kRowRun, args.rows - row), part.cols = std::min(kPanel, args.cols - col);
@@ -126,7 +127,7 @@ void conv_forward(const Kernels<T>& kernels, const Layer<T>& layer, Index images
     parallel_gemm(kernels, args);
     return;
   }
-  parallel_for(images * s.out_height, [&](Index unit) {
+  parallel_for(images * s.out_height, s.out_width * s.weights(), [&](Index unit) {
     const Index n = unit / s.out_height, oy = unit % s.out_height;
     ConvForwardArgs<T> args{};
     args.shape = s;
@@ -160,8 +161,10 @@ void conv_backward(const Kernels<T>& kernels, Layer<T>& layer, Index images, con
   const Index units = input_units(s), slot = panel_rows(s, grad.count) * kPanel;
   // Waves of at most kPanelSlots units: the scratch is shared by the threads, not multiplied by them.
   const Index wave = dx != nullptr ? kPanelSlots : units;
+  const Index rows = images * s.out_pixels(), out = s.groups == 1 ? grad.count : s.out_per_group();
+  const Index work = rows * out * s.taps() * (dx != nullptr ? kPanel : layer.spec.selected / units + 1);
   for (Index first = 0; first < units; first += wave) {
-    parallel_for(std::min(wave, units - first), [&](Index i) {
+    parallel_for(std::min(wave, units - first), work, [&](Index i) {
       const InputColumns columns = input_columns(s, first + i);
       if (dx != nullptr) {
         input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, panels + i * slot);

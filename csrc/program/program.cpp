@@ -103,16 +103,19 @@ class Program final : public AnyProgram {
       if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
       release_at(context_.workspace, i);
     }
-    release_all(context_.workspace, 0);
+    release_all(context_.workspace);
     if (save) {
       in_flight_ = true;
       flight_images_ = images;
     }
   }
 
-  void backward(const void* dy, void* dx, const double* rules) override {
+  void backward(const void* dy, void* dx, const double* rules, bool keep) override {
     require_ready();
     if (!in_flight_) throw WrongState("backward: there is no training forward pass to go back through");
+    if (keep && (ops_.size() != 1 || !spec_.sums)) {
+      throw WrongState("backward: only a program of one op with gradient sums can keep its forward pass");
+    }
     // An inference pass may have run in between, on another number of images.
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
@@ -134,10 +137,10 @@ class Program final : public AnyProgram {
       state_.begin_energy(context_, i);
       ops_[static_cast<std::size_t>(i)]->backward(context_);
       state_.end_energy(context_, i);
-      release_at(context_.training, 2 * n - 1 - i);
+      release_at(context_.training, 2 * n - 1 - i, keep ? n : 0);
     }
     state_.mark_visited(context_);
-    discard();
+    if (!keep) discard();
   }
 
   void apply(const double* rules) override {
@@ -148,7 +151,7 @@ class Program final : public AnyProgram {
   }
 
   void discard() override {
-    release_all(context_.training, 0);
+    release_all(context_.training);
     in_flight_ = false;
   }
 
@@ -292,15 +295,16 @@ class Program final : public AnyProgram {
     }
   }
 
-  void release_at(PlannedArena& arena, int time) {
+  // Releases what is alive until `time`, unless it is older than `since`.
+  void release_at(PlannedArena& arena, int time, int since = 0) {
     const auto& releases = &arena == &context_.training ? releases_training_ : releases_workspace_;
     for (int buffer : releases[static_cast<std::size_t>(time)]) {
-      if (arena.holds(buffer)) arena.release(buffer);
+      if (arena.holds(buffer) && arena.layout[buffer].begin >= since) arena.release(buffer);
     }
   }
 
-  void release_all(PlannedArena& arena, int from) {
-    for (int time = from; time < end_time(); ++time) release_at(arena, time);
+  void release_all(PlannedArena& arena) {
+    for (int time = 0; time < end_time(); ++time) release_at(arena, time);
   }
 
   void acquire_grad(int value) {

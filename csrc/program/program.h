@@ -45,8 +45,10 @@ class AnyProgram {
   virtual void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
                        std::uint64_t dropout_key) = 0;
   // Runs the span backwards from the output's gradient. `dx` may be null unless the spec wants it; `rules` are
-  // kRuleNumbers for every layer.
-  virtual void backward(const void* dy, void* dx, const double* rules) = 0;
+  // kRuleNumbers for every layer. With `keep`, what the forward pass saved stays until `discard`, and another
+  // backward pass may follow: only for one op (of several, the earlier ones' memory is used again on the way) with
+  // gradient sums (in place, the weights of the forward pass are gone).
+  virtual void backward(const void* dy, void* dx, const double* rules, bool keep) = 0;
   // Applies gradient sums (a program with spec.sums only).
   virtual void apply(const double* rules) = 0;
   // Forgets a forward pass whose backward pass will not come.

@@ -89,9 +89,11 @@ class Block final : public Op<T> {
     if (context.save) saved = acquire_saved(context);
     if (saved.expand != nullptr) expand.save(kernels, x, in_, n * in_rows_, 0, in_, saved.expand);
 
+    const Index taps = dw.spec.shape.taps();
+    const Index forward_work = n * kPanel * (in_rows_ * (expands_ ? in_ : 1) + out_rows_ * taps);
     for (Index first = 0; first < wide_; first += forward_block_) {
       const Index width = std::min(forward_block_, wide_ - first);
-      parallel_for(div_up(width, kPanel), [&](Index unit) {
+      parallel_for(div_up(width, kPanel), forward_work, [&](Index unit) {
         const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
         const T* wide = x + c;
         Index wide_row = in_;
@@ -139,9 +141,11 @@ class Block final : public Op<T> {
       target.accumulate = true;
     }
     const T* saved_expand = saved_expand_ >= 0 ? context.training.template at<T>(saved_expand_) : nullptr;
+    const Index taps = layer(context, depthwise_).spec.shape.taps();
+    const Index backward_work = n * kPanel * (out_rows_ * out_ + in_rows_ * taps);
     for (Index first = 0; first < wide_; first += backward_block_) {
       const Index width = std::min(backward_block_, wide_ - first);
-      parallel_for(div_up(width, kPanel), [&](Index unit) {
+      parallel_for(div_up(width, kPanel), backward_work, [&](Index unit) {
         const Index c = first + unit * kPanel;
         backward_columns(context, scratch, dy, target, unit, c, std::min(kPanel, first + width - c));
       });
@@ -230,7 +234,7 @@ class Block final : public Op<T> {
   }
 
   void train_project_shift(const Kernels<T>& kernels, Layer<T>& project, Index n, const T* dy, const T* scale) const {
-    parallel_for(div_up(out_, kPanel), [&](Index unit) {
+    parallel_for(div_up(out_, kPanel), n * out_rows_ * kPanel, [&](Index unit) {
       const Index c = unit * kPanel;
       T sums[kPanel];
       MaskArgs<T> args{};

@@ -46,7 +46,7 @@ class SingleLayer : public Op<T> {
     if (saved_ >= 0) {
       const Index rows = context.images * s.height, k = layer.spec.selected;
       T* saved = context.training.template acquire<T>(saved_, rows * s.width * k);
-      parallel_for(rows, [&](Index row) {
+      parallel_for(rows, s.width * k, [&](Index row) {
         layer.save(*context.kernels, x + row * s.width * s.in, s.in, s.width, 0, s.in, saved + row * s.width * k);
       });
     }
@@ -70,7 +70,7 @@ class SingleLayer : public Op<T> {
     }
     const std::uint8_t* mask = mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
     if (mask != nullptr || layer.trains_bias()) {
-      parallel_for(div_up(s.out, kPanel), [&](Index unit) {
+      parallel_for(div_up(s.out, kPanel), rows * kPanel, [&](Index unit) {
         const Index c = unit * kPanel;
         T sums[kPanel];
         MaskArgs<T> args{};
@@ -141,7 +141,7 @@ class Depthwise final : public SingleLayer<T> {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
     const Affine<T> affine = this->begin_forward(context, layer, x);
-    parallel_for(context.images * s.out_height, [&](Index unit) {
+    parallel_for(context.images * s.out_height, s.out_width * s.out * s.taps(), [&](Index unit) {
       const Index n = unit / s.out_height, oy = unit % s.out_height;
       DepthwiseArgs<T> args{};
       args.shape = s;
@@ -161,7 +161,7 @@ class Depthwise final : public SingleLayer<T> {
     const OutputGrad<T> grad = this->begin_backward(context, layer);
     typename Op<T>::Target target{nullptr, false};
     if (this->input_grad_) target = this->input_grad(context, 0);
-    parallel_for(div_up(s.in, kPanel), [&](Index unit) {
+    parallel_for(div_up(s.in, kPanel), context.images * s.pixels() * s.taps() * kPanel, [&](Index unit) {
       const Index c = unit * kPanel, count = std::min(kPanel, s.in - c);
       const T* scale = grad.scale != nullptr ? grad.scale + c : nullptr;
       for (Index n = 0; target.grad != nullptr && n < context.images; ++n) {

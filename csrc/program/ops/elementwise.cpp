@@ -12,7 +12,7 @@ constexpr Index kRun = 4096;  // elements of one unit
 
 template <class Body>
 void parallel_runs(Index count, const Body& body) {
-  parallel_for(div_up(count, kRun), [&](Index unit) {
+  parallel_for(div_up(count, kRun), kRun, [&](Index unit) {
     const Index end = std::min(count, (unit + 1) * kRun);
     for (Index i = unit * kRun; i < end; ++i) body(i);
   });
@@ -79,7 +79,7 @@ class ActivationOp final : public Elementwise<T> {
     }
     args.row = this->channels_, args.rows = 1, args.cols = this->channels_;
     args.activation = this->spec.activation, args.mask_row = mask_row;
-    parallel_for(this->rows(context), [&](Index row) {
+    parallel_for(this->rows(context), this->channels_, [&](Index row) {
       ActivationArgs<T> part = args;
       part.x = x + row * args.row, part.y = y + row * args.row;
       part.mask = mask != nullptr ? mask + row * mask_row : nullptr;
@@ -93,7 +93,7 @@ class ActivationOp final : public Elementwise<T> {
     if (target.grad == nullptr) return;
     const std::uint8_t* mask = mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
     const Index mask_row = mask_row_bytes(this->channels_);
-    parallel_for(this->rows(context), [&](Index row) {
+    parallel_for(this->rows(context), this->channels_, [&](Index row) {
       for (Index c = 0; c < this->channels_; ++c) {
         const bool passes = mask == nullptr || (mask[row * mask_row + c / 8] >> (c % 8) & 1) != 0;
         const T g = passes ? dy[row * this->channels_ + c] : T(0);
@@ -125,7 +125,7 @@ class Dropout final : public Elementwise<T> {
     std::uint8_t* mask = context.save && mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
     const T scale = keep_scale();
     const std::uint64_t key = mix64(context.dropout_key ^ static_cast<std::uint64_t>(this->spec.output));
-    parallel_for(div_up(count, 8), [&](Index byte) {
+    parallel_for(div_up(count, 8), 64, [&](Index byte) {
       unsigned bits = 0;
       for (Index i = byte * 8; i < std::min(count, byte * 8 + 8); ++i) {
         const bool keep = !drop || random_unit(key, static_cast<std::uint64_t>(i)) >= this->spec.drop;

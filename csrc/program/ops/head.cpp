@@ -51,7 +51,7 @@ class Head final : public Op<T> {
     const T weight = T(1) / static_cast<T>(pixels_);
     for (Index first = 0; first < out_; first += forward_block_) {
       const Index width = std::min(forward_block_, out_ - first);
-      parallel_for(div_up(width, kPanel), [&](Index unit) {
+      parallel_for(div_up(width, kPanel), rows * in_ * kPanel, [&](Index unit) {
         const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
         GemmArgs<T> args{};
         args.a = x, args.a_row = in_;
@@ -93,7 +93,7 @@ class Head final : public Op<T> {
     const T weight = T(1) / static_cast<T>(pixels_);
     for (Index first = 0; first < out_; first += backward_block_) {
       const Index width = std::min(backward_block_, out_ - first);
-      parallel_for(div_up(width, kPanel), [&](Index unit) {
+      parallel_for(div_up(width, kPanel), 3 * rows * kPanel, [&](Index unit) {
         const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
         T* g = dz + unit * kPanel;
         for (Index m = 0; m < rows; ++m) {

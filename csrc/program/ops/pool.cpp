@@ -14,7 +14,7 @@ class Pool final : public Op<T> {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
     const ConvShape& s = this->spec.window;
-    parallel_for(context.images, [&](Index n) {
+    parallel_for(context.images, s.out_pixels() * s.taps() * s.in, [&](Index n) {
       context.kernels->pool_forward(
           {s, x + n * s.pixels() * s.in, y + n * s.out_pixels() * s.in, this->spec.count_padding, false});
     });
@@ -25,7 +25,7 @@ class Pool final : public Op<T> {
     const auto target = this->input_grad(context, 0);
     if (target.grad == nullptr) return;
     const ConvShape& s = this->spec.window;
-    parallel_for(context.images, [&](Index n) {
+    parallel_for(context.images, s.out_pixels() * s.taps() * s.in, [&](Index n) {
       context.kernels->pool_backward({s, dy + n * s.out_pixels() * s.in, target.grad + n * s.pixels() * s.in,
                                       this->spec.count_padding, target.accumulate});
     });
