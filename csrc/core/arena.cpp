@@ -30,7 +30,7 @@ Arena::Arena(std::size_t capacity) : capacity_(capacity) {
 
 std::byte* Arena::acquire(std::size_t offset, std::size_t bytes, Category category) {
   const std::size_t end = offset + bytes;
-  if (end > capacity_) {
+  if (offset > capacity_ || bytes > capacity_ - offset) {  // `end` may have wrapped around
     std::string message = "the arena has " + std::to_string(capacity_) + " bytes, a request for " +
                           std::to_string(bytes) + " bytes of " + category_name(category) + " needs " +
                           std::to_string(end) + "; held:";

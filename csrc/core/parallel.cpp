@@ -1,6 +1,7 @@
 #include "core/parallel.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,11 +23,28 @@ struct TorchPool {
   int (*thread_count)(std::uint32_t*) = nullptr;
 };
 
+// How many libraries this process has loaded so far.
+unsigned long long libraries_loaded() {
+  unsigned long long loaded = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* out) {
+        *static_cast<unsigned long long*>(out) = info->dlpi_adds;
+        return 1;
+      },
+      &loaded);
+  return loaded;
+}
+
 const TorchPool* torch_pool() {
   static TorchPool pool;
   static std::atomic<bool> found{false};
   if (found.load(std::memory_order_acquire)) return &pool;
+  // A search in vain walks the library path and allocates, so it is repeated only after another library was loaded.
+  static std::atomic<unsigned long long> searched{0};
+  const unsigned long long loaded = libraries_loaded();
+  if (searched.load(std::memory_order_relaxed) == loaded) return nullptr;
   void* library = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
+  searched.store(loaded, std::memory_order_relaxed);
   if (library == nullptr) return nullptr;
   TorchPool candidate;
   candidate.parallel_for = reinterpret_cast<decltype(candidate.parallel_for)>(dlsym(library, "torch_parallel_for"));

@@ -26,8 +26,9 @@ struct Avx2 {
   static inline Avx2 add(Avx2 a, Avx2 b) { return {_mm256_add_ps(a.v, b.v)}; }
   static inline Avx2 mul(Avx2 a, Avx2 b) { return {_mm256_mul_ps(a.v, b.v)}; }
   static inline Avx2 fma(Avx2 a, Avx2 b, Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-  static inline Avx2 max(Avx2 a, Avx2 b) { return {_mm256_max_ps(a.v, b.v)}; }
-  static inline Avx2 min(Avx2 a, Avx2 b) { return {_mm256_min_ps(a.v, b.v)}; }
+  // The instructions return their second operand where either is a NaN: this way a NaN in `a` stays one.
+  static inline Avx2 max(Avx2 a, Avx2 b) { return {_mm256_max_ps(b.v, a.v)}; }
+  static inline Avx2 min(Avx2 a, Avx2 b) { return {_mm256_min_ps(b.v, a.v)}; }
   static inline std::uint8_t mask8(const float* y, bool capped) {
     const __m256 x = _mm256_loadu_ps(y);
     __m256 pass = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ);

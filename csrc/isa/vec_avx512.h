@@ -23,8 +23,9 @@ struct Avx512 {
   static inline Avx512 add(Avx512 a, Avx512 b) { return {_mm512_add_ps(a.v, b.v)}; }
   static inline Avx512 mul(Avx512 a, Avx512 b) { return {_mm512_mul_ps(a.v, b.v)}; }
   static inline Avx512 fma(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-  static inline Avx512 max(Avx512 a, Avx512 b) { return {_mm512_max_ps(a.v, b.v)}; }
-  static inline Avx512 min(Avx512 a, Avx512 b) { return {_mm512_min_ps(a.v, b.v)}; }
+  // The instructions return their second operand where either is a NaN: this way a NaN in `a` stays one.
+  static inline Avx512 max(Avx512 a, Avx512 b) { return {_mm512_max_ps(b.v, a.v)}; }
+  static inline Avx512 min(Avx512 a, Avx512 b) { return {_mm512_min_ps(b.v, a.v)}; }
   static inline std::uint8_t mask8(const float* y, bool capped) {
     const __m512 x = _mm512_maskz_loadu_ps(0xFF, y);
     __mmask16 pass = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ);

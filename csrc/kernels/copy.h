@@ -1,8 +1,6 @@
 // Kernels that move numbers: gathering saved slices, packing transposed panels, folding a frozen batch norm.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/args.h"
 
 namespace sparsebp {
@@ -39,13 +37,17 @@ void pack(const PackArgs<typename V::value>& args) {
   }
 }
 
+// Not std::sqrt: unoptimised, that is a shared function of which the linker may keep the AVX copy.
+inline float square_root(float x) { return __builtin_sqrtf(x); }
+inline double square_root(double x) { return __builtin_sqrt(x); }
+
 template <class V>
 void fold(const FoldArgs<typename V::value>& args) {
   using T = typename V::value;
   for (Index c = 0; c < args.count; ++c) {
     T scale = 1, shift = args.bias != nullptr ? args.bias[c] : T(0);
     if (args.var != nullptr) {
-      scale = T(1) / std::sqrt(args.var[c] + static_cast<T>(args.eps));
+      scale = T(1) / square_root(args.var[c] + static_cast<T>(args.eps));
       if (args.gamma != nullptr) scale *= args.gamma[c];
       shift = scale * (shift - args.mean[c]);
       if (args.beta != nullptr) shift += args.beta[c];

@@ -112,17 +112,24 @@ void validate(const ProgramSpec& spec) {
   std::vector<char> ready(spec.values.size(), 0);
   require(spec.input >= 0 && spec.input < static_cast<int>(ready.size()), "input: no such value");
   ready[static_cast<std::size_t>(spec.input)] = 1;
+  std::vector<char> read(spec.values.size(), 0);
   for (std::size_t i = 0; i < spec.ops.size(); ++i) {
     check_op(spec, i);
     for (int input : spec.ops[i].inputs) {
       require(ready[static_cast<std::size_t>(input)] != 0,
               "op " + std::to_string(i) + ": reads a value before it exists");
+      read[static_cast<std::size_t>(input)] = 1;
     }
     char& out = ready[static_cast<std::size_t>(spec.ops[i].output)];
     require(out == 0, "op " + std::to_string(i) + ": writes a value twice");
     out = 1;
   }
   require(spec.ops.back().output == spec.output, "output: expected the last op's value");
+  for (std::size_t i = 0; i + 1 < spec.ops.size(); ++i) {
+    // A value without a reader has no lifetime that a layout could plan for.
+    require(read[static_cast<std::size_t>(spec.ops[i].output)] != 0,
+            "op " + std::to_string(i) + ": nothing reads its value");
+  }
 }
 
 void check_channels(const LayerSpec& layer, const std::vector<std::int32_t>& channels) {

@@ -1,6 +1,6 @@
 """sparsebp: fine-tune convolutional networks inside a byte budget."""
 
-from . import models, nn, optim, samplers
+from . import functional, models, nn, optim, samplers
 from .audit import Audit, audit
 from .convert import convert, min_budget, plan, restore
 from .converted import SparseModel
@@ -19,6 +19,7 @@ __all__ = [
     "audit",
     "convert",
     "fit_step",
+    "functional",
     "min_budget",
     "models",
     "nn",

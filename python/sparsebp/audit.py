@@ -42,9 +42,10 @@ class _LiveBytes(TorchDispatchMode):
     exists, whoever holds it.
     """
 
-    def __init__(self, known: Iterable[torch.Tensor]) -> None:
+    def __init__(self, known: Iterable[torch.Tensor], inside: range) -> None:
         super().__init__()
         self._known = {t.untyped_storage()._cdata for t in known}
+        self._inside = inside  # addresses of the arena; a tensor there is a view of it
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak: int | None = None  # counted once set to a number
 
@@ -60,7 +61,7 @@ class _LiveBytes(TorchDispatchMode):
             if isinstance(leaf, torch.Tensor):
                 storage = leaf.untyped_storage()
                 key = storage._cdata
-                if key not in self._known:
+                if key not in self._known and storage.data_ptr() not in self._inside:
                     self._live[key] = (StorageWeakRef(storage), storage.nbytes())
         self.sample()
         return result
@@ -87,6 +88,10 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
         y: targets for ``loss_fn``.
         loss_fn: cross entropy by default.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"x: expected a tensor [N, C, H, W], got {type(x).__name__}")
     loss_fn = loss_fn or nn.functional.cross_entropy
     known = [
         *model.parameters(),
@@ -94,7 +99,8 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
         *(t for t in (x, y) if isinstance(t, torch.Tensor)),
     ]
     training = {m: m.training for m in model.modules()}
-    counter = _LiveBytes(known)
+    generator = torch.get_rng_state()
+    counter = _LiveBytes(known, _arena_addresses(model))
     try:
         model.train()
         if isinstance(model, SparseModel):
@@ -102,6 +108,7 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
         else:
             _dense_step(model, x, y, loss_fn, counter)
     finally:
+        torch.set_rng_state(generator)
         for module, mode in training.items():
             module.training = mode
     outside = counter.peak or 0
@@ -110,13 +117,19 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
     return Audit(outside, 0, 0)
 
 
+def _arena_addresses(model: nn.Module) -> range:
+    if not isinstance(model, SparseModel):
+        return range(0)
+    start = torch.frombuffer(model.arena.memory(), dtype=torch.uint8).data_ptr()
+    return range(start, start + model.arena.capacity)
+
+
 def _dense_step(
     model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes
 ) -> None:
     parameters = list(model.parameters())
     grads = [p.grad for p in parameters]
     buffers = {name: b.clone() for name, b in model.named_buffers()}
-    generator = torch.get_rng_state()
     for p in parameters:
         p.grad = None
     try:
@@ -126,7 +139,6 @@ def _dense_step(
             loss.backward()
             counter.sample()
     finally:
-        torch.set_rng_state(generator)
         for p, grad in zip(parameters, grads, strict=True):
             p.grad = grad
         with torch.no_grad():
@@ -138,7 +150,7 @@ def _sparse_step(
     model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes
 ) -> None:
     engine = model.engine
-    state = engine.state()
+    state, earlier = engine.state(), engine.flight
     weights = [(p, p.detach().clone(memory_format=torch.preserve_format)) for p in engine.trained()]
     owner, slots = engine.optimizer, dict(engine._slots)
     kept = (list(owner._engines), list(owner._slots)) if owner is not None else None
@@ -160,6 +172,10 @@ def _sparse_step(
                 opt.step()
                 opt.zero_grad()
             counter.sample()
+    except BaseException:
+        if engine.flight is not earlier:
+            engine.abandon()
+        raise
     finally:
         engine.load_state(state)
         with torch.no_grad():

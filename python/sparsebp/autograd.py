@@ -46,11 +46,14 @@ class ConvFunction(torch.autograd.Function):
     ) -> torch.Tensor:
         y, ctx.flight = runner.forward(x)
         ctx.runner = runner
+        ctx.save_for_backward(weight)
         return y  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
+        if not ctx.runner.in_place:
+            _ = ctx.saved_tensors  # raises if the weight has changed since the forward pass
         dx, dweight, dbias = ctx.runner.backward(ctx.flight, dy)
         wanted = ctx.needs_input_grad
         return (

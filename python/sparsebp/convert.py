@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,9 +69,8 @@ def convert(
         "seed": seed,
         "train_bias": train_bias,
     }
-    drawn = resolve(sampler, _check_int("seed", seed, 0))
-    _check_int("resample_every", resample_every, 1)
     planner, bytes_ = _planner(model, budget, settings)
+    drawn = resolve(sampler, seed)
     choice = planner.best(bytes_)
     made = planner.plan(choice, bytes_)
     spec = planner.factory.make(choice)
@@ -157,6 +157,7 @@ def _check_ratio(name: str, value: Any, zero: bool) -> float:
 
 
 def _request(settings: dict[str, Any]) -> Request:
+    _check_int("resample_every", settings["resample_every"], 1)
     size = settings["input_size"]
     if not isinstance(size, (tuple, list)) or len(size) != 3:
         raise ValueError(f"input_size: expected (channels, height, width), got {size!r}")
@@ -175,7 +176,7 @@ def _request(settings: dict[str, Any]) -> Request:
         {k: _check_ratio(f"ratios[{k!r}]", v, True) for k, v in (ratios or {}).items()},
         _check_bool("momentum", settings["momentum"]),
         _check_bool("train_bias", settings["train_bias"]),
-        resolve(settings["sampler"], _check_int("seed", settings["seed"], 0)).needs_scores,
+        resolve(settings["sampler"], settings["seed"]).needs_scores,
     )
 
 
@@ -186,11 +187,14 @@ def _check_model(model: nn.Module) -> None:
         raise TypeError("model: it is converted already; sparsebp.restore(model) gives the original back")
     owners: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        if id(parameter) in owners:
+        # Two parameters may be views of one memory, which the kernels' layout would untie.
+        keys = {id(parameter), parameter.data_ptr() or id(parameter)}
+        other = next((owners[k] for k in keys if k in owners), None)
+        if other is not None:
             raise ValueError(
-                f"model: {owners[id(parameter)]} and {name} are one parameter; tied weights cannot be trained natively"
+                f"model: {other} and {name} are one parameter; tied weights cannot be trained natively"
             )
-        owners[id(parameter)] = name
+        owners |= dict.fromkeys(keys, name)
         if parameter.device.type != "cpu":
             raise ValueError(f"model: {name} is on {parameter.device}; this build trains on the CPU")
         if parameter.dtype not in (torch.float32, torch.float64):
@@ -202,11 +206,25 @@ def _check_model(model: nn.Module) -> None:
         raise UnsupportedModel("model: it has no parameters")
 
 
+def _check_calls(graph: graphs.Graph) -> None:
+    """Raises if a weight or batch norm that runs natively is used more than once."""
+    uses = Counter(
+        node.target if node.op == "call_module" else str(node.target).rpartition(".")[0]
+        for node in graph.traced.graph.nodes
+        if node.op in ("call_module", "get_attr")
+    )
+    native = [graph.layers[i] for op in graph.ops[graph.native_begin :] for i in op.layers]
+    for name in (name for layer in native for name in (layer.name, layer.norm) if name):
+        if uses[name] > 1:
+            raise ValueError(f"model: {name} is used more than once; tied weights cannot be trained natively")
+
+
 def _planner(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[Planner, int]:
     bytes_ = parse_bytes(budget)
     request = _request(settings)
     _check_model(model)
     graph = graphs.build(model, request.input_size)
+    _check_calls(graph)
     return Planner(graph, model, request), bytes_
 
 

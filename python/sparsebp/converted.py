@@ -113,7 +113,15 @@ class SparseModel(nn.Module):
 
     def trained_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that training changes, in network order."""
+        self.engine.rebind_if_moved()
         return iter(self.engine.trained())
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As in torch; with ``assign=True`` the new parameters are the ones that train."""
+        engine = self.engine
+        result = super().load_state_dict(*args, **kwargs)
+        engine.own_parameters()
+        return result
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, H, W] -> what the original returns, [N, classes] or [N, C', H', W']."""
@@ -148,6 +156,8 @@ class SparseModel(nn.Module):
                 f"x: expected [N, {c}, {h}, {w}] as planned, got {list(x.shape)}; "
                 "for another size convert with input_size=(C, H, W)"
             )
+        if x.layout != torch.strided:
+            raise TypeError(f"x: expected a dense tensor, got layout {x.layout}")
         if x.dtype != self.engine.dtype:
             raise TypeError(f"x: expected {self.engine.dtype}, got {x.dtype}")
         if x.device.type != "cpu":

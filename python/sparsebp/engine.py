@@ -7,7 +7,7 @@ parameters, hands it the optimizer's rules, and knows which update is due.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import _C
+from .errors import BudgetExceeded
 from .graph import Graph, Layer
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class SpecFactory:
         self.ops = graph.ops[self.first :]
         used = sorted({layer for op in self.ops for layer in op.layers})
         self.layer_ids = {layer: i for i, layer in enumerate(used)}
-        self._model = model
+        # Assigning to a native spec copies, so one frozen description per layer serves every choice.
+        self._layers = {layer: layer_spec(graph.layers[layer], model) for layer in used}
         (source,) = graph.crossing(self.first)
         live = sorted({source} | {op.output for op in self.ops})
         self.value_ids = {v: i for i, v in enumerate(live)}
@@ -111,11 +113,9 @@ class SpecFactory:
         spec.values = self._values
         span = set(self.layers_of_span(choice.begin))
         layers = []
-        for layer in self.layer_ids:
-            item = layer_spec(self.graph.layers[layer], self._model)
-            if layer in span:
-                item.selected = choice.selected.get(layer, 0)
-                item.train_bias = trains_bias(self.graph, layer, choice)
+        for layer, item in self._layers.items():
+            item.selected = choice.selected.get(layer, 0) if layer in span else 0
+            item.train_bias = layer in span and trains_bias(self.graph, layer, choice)
             layers.append(item)
         spec.layers = layers
         spec.ops = [self._op(self.first + i, choice) for i in range(len(self.ops))]
@@ -211,7 +211,15 @@ class Engine:
         resample_every: int = 1,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        program.allocate(budget)
+        try:
+            program.allocate(budget)
+        except BudgetExceeded:
+            raise
+        except MemoryError as error:
+            raise MemoryError(
+                f"budget: the system cannot give {budget:,} bytes for training and {program.workspace_peak:,} for "
+                "activations"
+            ) from error
         self.dtype = dtype
         self.program = program
         self.sampler = sampler
@@ -229,6 +237,7 @@ class Engine:
         self.rules[:, :, 1:] = 0.0
         self._rules_address = self.rules.ctypes.data
         self._flight: weakref.ref[Flight] | None = None
+        self._owns = False  # are the trained parameters registered with this engine
         self._optimizer: weakref.ref[SGD] | None = None
         self._slots: dict[tuple[int, int], int] = {}  # (layer, weight/bias/beta) -> parameter group
         self._due = False  # is a new draw due at the next training forward
@@ -276,7 +285,8 @@ class Engine:
             in_kernel_layout(parameters["weight"]) for _, parameters in self._weights
         ):
             self.bind()
-            self.own_parameters()
+            if self._owns:
+                self.own_parameters()
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that this program trains, in network order."""
@@ -293,11 +303,13 @@ class Engine:
 
     def own_parameters(self) -> None:
         """Registers the trained parameters, so that an optimizer finds this engine through them."""
+        self._owns = True
         for slot, parameter in self._trained_slots():
             OWNERS[parameter] = (weakref.ref(self), slot)
 
     def disown_parameters(self) -> None:
         """Undoes :meth:`own_parameters`."""
+        self._owns = False
         for _, parameter in self._trained_slots():
             OWNERS.pop(parameter, None)
 
@@ -307,6 +319,7 @@ class Engine:
         """Makes ``optimizer`` the source of the training rules; ``slots`` maps parameters to its groups."""
         self._optimizer = weakref.ref(optimizer)
         self._slots = dict(slots)
+        self.rules[:, :, 0] = -1.0  # what is in none of its groups does not train
 
     @property
     def optimizer(self) -> SGD | None:
@@ -364,9 +377,13 @@ class Engine:
             if 0 < spec.selected < getattr(spec.shape, "in"):
                 self.sampler.draw(self.program, i, spec, self.turn)
 
+    def _dropout_key(self) -> int:
+        # Any odd 64-bit number keeps the sequences of different seeds apart; this one is 2^64 / golden ratio.
+        return ((self.sampler.seed or 0) * 0x9E3779B97F4A7C15 + self.forwards) % 2**64
+
     def infer(self, first: int, last: int, x: int, y: int, images: int, drop: bool) -> None:
         """Runs ops without saving anything."""
-        self.program.forward(first, last, x, y, images, False, drop, self.forwards)
+        self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
 
     def forward(self, first: int, last: int, x: int, y: int, images: int) -> Flight:
         """A training forward pass; the returned flight is what the backward pass needs.
@@ -381,31 +398,53 @@ class Engine:
                     "forward: an earlier training forward pass still waits for its backward; "
                     "call loss.backward() first, drop its output, or use torch.no_grad() for inference"
                 )
-            if self.program.in_flight:
-                self.program.discard()
+            self._flight = None
+            self.program.discard()
         if self._due:
             self.turn += 1
             self.draw()
             self._due = False
-        self.program.forward(first, last, x, y, images, True, True, self.forwards)
+        self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
         self.forwards += 1
         flight = Flight()
-        self._flight = weakref.ref(flight)
+        self._flight = weakref.ref(flight, _landing(self))
         return flight
 
-    def backward(self, flight: Flight, dy: int, dx: int) -> None:
-        """The backward pass and, unless gradients are summed, the update."""
-        if not flight.open or self._flight is None or self._flight() is not flight:
+    def backward(self, flight: Flight, dy: int, dx: int, keep: bool = False) -> None:
+        """The backward pass and, unless gradients are summed, the update.
+
+        With ``keep`` no optimizer is needed, nothing is updated, and the pass can be repeated as long as
+        ``flight`` lives and no other takes off: for programs of one op with gradient sums.
+        """
+        usable = flight.open or flight.kept
+        if not usable or self._flight is None or self._flight() is not flight:
             raise RuntimeError(
-                "backward: this forward pass was used already; its saved channels are gone and the "
-                "weights have changed. Run the forward pass again (retain_graph has no effect here)"
+                "backward: this forward pass was used already, or an error ended it; its saved channels are gone. "
+                "Run the forward pass again (retain_graph has no effect here)"
             )
-        self.rebind_if_moved()
-        rules = self._refresh_rules()
-        self.program.backward(dy, dx, rules)
-        flight.open = False
+        try:
+            self.rebind_if_moved()
+            rules = self._rules_address if keep else self._refresh_rules()
+            self.program.backward(dy, dx, rules, keep)
+        except BaseException:
+            self.abandon()
+            raise
+        flight.open, flight.kept = False, keep
         if not self.sums:
             self._touch()
+
+    @property
+    def flight(self) -> Flight | None:
+        """The last training forward pass, while something holds its output."""
+        return self._flight() if self._flight is not None else None
+
+    def abandon(self) -> None:
+        """Gives up the training forward pass in flight, whoever still holds its output."""
+        flight = self.flight
+        if flight is not None:
+            flight.open = flight.kept = False
+        self._flight = None
+        self.program.discard()
 
     def _touch(self) -> None:
         """Native code wrote into the parameters: tell autograd."""
@@ -443,12 +482,25 @@ class Engine:
 class Flight:
     """One training forward pass on its way to its backward. Dropping it abandons the pass."""
 
-    __slots__ = ("__weakref__", "engine", "open", "shape")
+    __slots__ = ("__weakref__", "engine", "kept", "open", "shape")
 
     def __init__(self) -> None:
-        self.open = True
+        self.open = True  # waits for its backward pass
+        self.kept = False  # had one and can have another
         self.engine: Engine | None = None
         self.shape: tuple[int, ...] = ()
+
+
+def _landing(engine: Engine) -> Callable[[weakref.ref[Flight]], None]:
+    """What frees the arena when a flight is dropped; it keeps the engine alive no longer."""
+    owner = weakref.ref(engine)
+
+    def land(flight: weakref.ref[Flight]) -> None:
+        engine = owner()
+        if engine is not None and engine._flight is flight:
+            engine.program.discard()
+
+    return land
 
 
 def _address(tensor: torch.Tensor | None) -> int:
@@ -476,9 +528,10 @@ def _check_layer(module: nn.Module, norm: nn.Module | None, spec: _C.LayerSpec, 
                 f"{spec.name}: its {what} is {tensor.dtype}, the plan was made for {dtype}; restore the model, "
                 "change its dtype and convert it again"
             )
-        full = shape.kernel_h * shape.kernel_w * (getattr(shape, "in") // shape.groups) * shape.out
-        expected = full if what == "weight" else shape.out
-        if tensor.numel() != expected:
-            raise ValueError(f"{spec.name}: its {what} has {tensor.numel()} elements, expected {expected}")
+        full = [shape.out, getattr(shape, "in") // shape.groups]
+        full += [shape.kernel_h, shape.kernel_w] if isinstance(module, nn.Conv2d) else []
+        expected = full if what == "weight" else [shape.out]
+        if list(tensor.shape) != expected:
+            raise ValueError(f"{spec.name}: its {what} is {list(tensor.shape)}, expected {expected}")
         if what != "weight" and not tensor.is_contiguous():
             raise ValueError(f"{spec.name}: its {what} is not contiguous in memory")

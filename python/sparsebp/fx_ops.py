@@ -92,7 +92,9 @@ def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module, what
             return None
         kind = conv_kind(m)
         return RawOp("depthwise" if kind == "depthwise" else "conv", tensors, node, name, kind, what=what)
-    if isinstance(m, nn.Linear) and type(m).forward is nn.Linear.forward and len(_shape(tensors[0])) == 2:
+    # Of the input itself: what it is an alias of may still be [N, C, 1, 1].
+    matrix = len(_shape(node.all_input_nodes[0])) == 2
+    if isinstance(m, nn.Linear) and type(m).forward is nn.Linear.forward and matrix:
         return (
             None
             if hasattr(m, "parametrizations")

@@ -65,6 +65,7 @@ class SparseConv2d(nn.Module):
         kernel_layout_(self.weight)
         self.selected = min(conv.in_channels, max(1, round(ratio * conv.in_channels)))
         self._runner: SingleConv | None = None
+        self.runner().own_parameters()
 
     @property
     def conv(self) -> nn.Conv2d:
@@ -72,7 +73,7 @@ class SparseConv2d(nn.Module):
         return self._conv  # type: ignore[return-value]
 
     def runner(self) -> SingleConv:
-        """The native side; made when first needed, so that the module copies and pickles."""
+        """The native side; it is not copied or pickled with the module but made again."""
         if self._runner is None:
             self._runner = SingleConv(self.conv, self.selected, self.budget, self.sampler)
         # load_state_dict(assign=True) and .to() replace parameters of this module, not of the convolution.
@@ -90,6 +91,9 @@ class SparseConv2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, H, W] -> [N, C', H', W'] as the convolution would."""
         conv = self.conv
+        if not isinstance(x, torch.Tensor) or x.layout != torch.strided:
+            kind = x.layout if isinstance(x, torch.Tensor) else type(x).__name__
+            raise TypeError(f"x: expected a dense tensor [N, {conv.in_channels}, H, W], got {kind}")
         if x.dim() != 4 or x.shape[1] != conv.in_channels:
             raise ValueError(f"x: expected [N, {conv.in_channels}, H, W], got {list(x.shape)}")
         if x.dtype != self.weight.dtype:
@@ -105,6 +109,14 @@ class SparseConv2d(nn.Module):
         state = self.__dict__.copy()
         state["_runner"] = None
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.runner().own_parameters()
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)  # type: ignore[no-untyped-call]
+        self.runner().own_parameters()  # with assign=True the parameters are other objects
 
     def extra_repr(self) -> str:
         c = self.conv
@@ -126,6 +138,10 @@ def replace(model: nn.Module, pattern: str, ratio: float = 0.02, **options: Any)
     Raises:
         ValueError: nothing matches; the model is unchanged.
     """
+    if not isinstance(model, nn.Module) or isinstance(model, SparseModel):
+        raise TypeError(f"model: expected a torch.nn.Module that is not converted, got {type(model).__name__}")
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern: expected a glob, got {type(pattern).__name__}")
     names = [n for n, m in model.named_modules() if type(m) is nn.Conv2d and n and fnmatchcase(n, pattern)]
     if not names:
         raise ValueError(f"pattern: {pattern!r} matches no torch.nn.Conv2d of the model")

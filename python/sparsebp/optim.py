@@ -11,6 +11,7 @@ from torch import nn
 
 from .converted import SparseModel
 from .engine import OWNERS, Engine
+from .single import SingleConv
 
 
 class SGD(torch.optim.Optimizer):
@@ -40,9 +41,12 @@ class SGD(torch.optim.Optimizer):
     ) -> None:
         if isinstance(params, nn.Module):
             params = params.trained_parameters() if isinstance(params, SparseModel) else params.parameters()
-        self._engines: list[Engine] = []
+        self._engines: list[Engine | SingleConv] = []
         self._slots: list[dict[tuple[int, int], int]] = []
+        self._complete = False
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._adopt(range(len(self.param_groups)))
+        self._complete = True
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; native parameters are handed to their program."""
@@ -54,35 +58,34 @@ class SGD(torch.optim.Optimizer):
                 raise ValueError(f"{key}: expected a finite number of at least 0, got {value}")
         before = len(self.param_groups)
         super().add_param_group(param_group)
-        group = self.param_groups[before]
-        try:
-            self._adopt(before, group)
-        except Exception:
-            del self.param_groups[before]
-            raise
+        if self._complete:
+            try:
+                self._adopt(range(before, len(self.param_groups)))
+            except Exception:
+                del self.param_groups[before]
+                raise
 
-    def _adopt(self, index: int, group: dict[str, Any]) -> None:
-        found: list[tuple[Engine, tuple[int, int]]] = []
-        for parameter in group["params"]:
-            owner = OWNERS.get(parameter)
-            engine = owner[0]() if owner is not None else None
-            if owner is None or engine is None:
-                continue
-            if group["momentum"] and not engine.momentum:
-                raise ValueError(_no_momentum(group["momentum"]))
+    def _adopt(self, groups: range) -> None:
+        """Takes over the programs that train parameters of ``groups``: all of them, or none if one refuses."""
+        found = {engine: dict(slots) for engine, slots in zip(self._engines, self._slots, strict=True)}
+        for index in groups:
+            momentum = self.param_groups[index]["momentum"]
+            for parameter in self.param_groups[index]["params"]:
+                owner = _owner(parameter)
+                if owner is None:
+                    continue
+                engine, slot = owner
+                if momentum and not engine.momentum:
+                    raise ValueError(_no_momentum(momentum))
+                found.setdefault(engine, {})[slot] = index
+        for engine, slots in found.items():
             other = engine.optimizer
             if other is not None and other is not self:
                 other._forget(engine)
-            found.append((engine, owner[1]))
-        for engine, slot in found:
-            if engine not in self._engines:
-                self._engines.append(engine)
-                self._slots.append({})
-            self._slots[self._engines.index(engine)][slot] = index
-        for engine, slots in zip(self._engines, self._slots, strict=True):
             engine.attach(self, slots)
+        self._engines, self._slots = list(found), list(found.values())
 
-    def _forget(self, engine: Engine) -> None:
+    def _forget(self, engine: Engine | SingleConv) -> None:
         """Another optimizer takes the program over."""
         if engine in self._engines:
             at = self._engines.index(engine)
@@ -90,11 +93,13 @@ class SGD(torch.optim.Optimizer):
 
     def check(self, engine: Engine) -> None:
         """Raises if a group's numbers cannot be used with this program."""
-        for group in self.param_groups:
+        for index in sorted(set(engine._slots.values())):
+            group = self.param_groups[index]
             if group["momentum"] and not engine.momentum:
                 raise ValueError(_no_momentum(group["momentum"]))
-            if not math.isfinite(group["lr"]) or group["lr"] < 0:
-                raise ValueError(f"lr: expected a finite number of at least 0, got {group['lr']}")
+            for key in ("lr", "momentum", "weight_decay"):
+                if not math.isfinite(group[key]) or group[key] < 0:
+                    raise ValueError(f"{key}: expected a finite number of at least 0, got {group[key]}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -107,7 +112,7 @@ class SGD(torch.optim.Optimizer):
             engine.finish_step()
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and parameter not in OWNERS:
+                if parameter.grad is not None and _owner(parameter) is None:
                     self._step_ordinary(parameter, group)
         return loss
 
@@ -148,7 +153,10 @@ class SGD(torch.optim.Optimizer):
                 )
         tensors = [view for engine in self._engines for view in engine.sum_views()]
         tensors += [
-            p.grad for g in self.param_groups for p in g["params"] if p.grad is not None and p not in OWNERS
+            p.grad
+            for g in self.param_groups
+            for p in g["params"]
+            if p.grad is not None and _owner(p) is None
         ]
         if not tensors:
             return 0.0
@@ -157,6 +165,13 @@ class SGD(torch.optim.Optimizer):
             for t in tensors:
                 t.mul_(max_norm / norm)
         return norm
+
+
+def _owner(parameter: torch.Tensor) -> tuple[Engine | SingleConv, tuple[int, int]] | None:
+    """The live program that trains a parameter, and its slot there."""
+    reference, slot = OWNERS.get(parameter, (None, None))
+    engine = reference() if reference is not None else None
+    return None if engine is None else (engine, slot)
 
 
 def _no_momentum(value: float) -> str:

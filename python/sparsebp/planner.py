@@ -46,13 +46,13 @@ class Planner:
     def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
         self.graph = graph
         self.request = request
-        self.factory = SpecFactory(graph, model)
-        self.float64 = self.factory.itemsize == 8
         convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
         self.conv_weights = sum(m.weight.numel() for m in convolutions)
         self.weights = {i: _weights(graph, i, model) for i in range(len(graph.layers))}
         self.explicit = self._match_ratios(request.ratios)
         self.begins = self._begins()
+        self.factory = SpecFactory(graph, model)
+        self.float64 = self.factory.itemsize == 8
         self._peaks: dict[tuple[object, ...], int] = {}
 
     # -- candidates ------------------------------------------------------------------------------
@@ -83,6 +83,8 @@ class Planner:
                     f"no convolution can train natively: {blockers[-1]} has no native counterpart and no "
                     "convolution follows it through a single activation"
                 )
+            if any(layer.kind != "linear" for layer in graph.layers):
+                raise ValueError("ratios: they freeze every convolution; training a classifier alone is no plan")
             raise UnsupportedModel(
                 "the model has no convolution to train; training a classifier alone is no plan"
             )
@@ -103,9 +105,8 @@ class Planner:
         for i in self.factory.layers_of_span(begin):
             layer = self.graph.layers[i]
             share = self.explicit.get(i, 1.0 if layer.kind == "linear" else ratio)
-            out[i] = (
-                0 if share == 0 else min(layer.input.channels, max(1, round(share * layer.input.channels)))
-            )
+            frozen = self.explicit.get(i) == 0
+            out[i] = 0 if frozen else max(1, round(share * layer.input.channels))
         return out
 
     def touched(self, selected: dict[int, int]) -> int:

@@ -12,6 +12,19 @@ from collections.abc import Mapping, Sequence
 from . import _C
 
 
+def check_seed(seed: int) -> int:
+    """``seed`` if it is an int of 64 bits without a sign.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed: expected an int, got {type(seed).__name__} {seed!r}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed: expected 0 to 2**64 - 1, got {seed}")
+    return seed
+
+
 class Sampler:
     """Base class; override :meth:`select` for a policy of your own.
 
@@ -23,9 +36,7 @@ class Sampler:
     needs_scores = False
 
     def __init__(self, seed: int | None = None) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-            raise ValueError(f"seed: expected a non-negative int, got {seed!r}")
-        self.seed = seed
+        self.seed = None if seed is None else check_seed(seed)
 
     def select(self, name: str, channels: int, count: int, turn: int) -> Sequence[int]:
         """``count`` different channels out of ``range(channels)`` for draw number ``turn`` of a layer."""
@@ -104,6 +115,7 @@ def resolve(sampler: str | Sampler, seed: int) -> Sampler:
     Raises:
         TypeError, ValueError: neither a known name nor a sampler.
     """
+    check_seed(seed)
     if isinstance(sampler, str):
         if sampler not in NAMES:
             raise ValueError(f"sampler: expected one of {', '.join(NAMES)} or a Sampler, got {sampler!r}")

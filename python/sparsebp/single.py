@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from . import _C
-from .engine import Engine, Flight, conv_shape
+from .engine import OWNERS, Engine, Flight, conv_shape
 from .errors import BudgetExceeded
 from .fx_ops import conv_kind
 from .graph import Layer, Value
 from .samplers import Sampler
+
+if TYPE_CHECKING:
+    from .optim import SGD
 
 
 @dataclass
@@ -40,10 +45,52 @@ class SingleConv:
         self.budget = budget
         self.sampler = sampler
         self.isa = isa
-        self.in_place = False  # does a sparsebp optimizer own the weights
         self._programs: dict[tuple[int, int, int, bool, bool], _Program] = {}
         self.last: Engine | None = None
-        self.turn = -1
+        self.turn = 0
+        self._due = False  # is a new draw due at the next training forward
+        self._optimizer: weakref.ref[SGD] | None = None
+        self._slots: dict[tuple[int, int], int] = {}
+
+    # -- what a sparsebp optimizer sees: the same as an Engine ------------------------------------
+
+    #: A program of its own is made for every shape; there is no state that could outlive it.
+    momentum = False
+    #: Under an optimizer of ours the update is applied in place.
+    sums = False
+
+    @property
+    def optimizer(self) -> SGD | None:
+        """The attached optimizer, while it lives."""
+        return self._optimizer() if self._optimizer is not None else None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a sparsebp optimizer trains the weights; otherwise autograd gets gradients."""
+        return self.optimizer is not None
+
+    def own_parameters(self) -> None:
+        """Registers the parameters, so that an optimizer finds this convolution through them."""
+        for i, parameter in enumerate((self.conv.weight, self.conv.bias)):
+            if parameter is not None:
+                OWNERS[parameter] = (weakref.ref(self), (0, i))
+
+    def attach(self, optimizer: SGD, slots: dict[tuple[int, int], int]) -> None:
+        """Makes ``optimizer`` the source of the training rules."""
+        self._optimizer = weakref.ref(optimizer)
+        self._slots = dict(slots)
+        for made in self._programs.values():
+            made.engine.attach(optimizer, slots)
+
+    def finish_step(self) -> None:
+        """The optimizer's step: the next training forward draws."""
+        self._due = True
+
+    def sum_views(self) -> list[torch.Tensor]:
+        """Nothing: gradients are applied at once or belong to autograd."""
+        return []
+
+    # -- programs --------------------------------------------------------------------------------
 
     def program(self, x: torch.Tensor, input_grad: bool) -> _Program:
         """The program for inputs like ``x``. One shape is kept: a new one replaces the last.
@@ -92,8 +139,10 @@ class SingleConv:
                 self.budget,
             )
         engine = Engine(program, spec, [(conv, None)], self.budget or need, self.sampler, 1, x.dtype)
-        engine.turn = max(self.turn, 0)
+        engine.turn = self.turn
         engine.draw()
+        if self._optimizer is not None and self.in_place:
+            engine._optimizer, engine._slots = self._optimizer, dict(self._slots)
         return _Program(engine, output)
 
     def infer(self, x: torch.Tensor) -> torch.Tensor:
@@ -106,20 +155,16 @@ class SingleConv:
         return y
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, Flight]:
-        """A training forward pass; draws a new update set unless one is pending."""
+        """A training forward pass. It draws a new update set; under a sparsebp optimizer, once a step."""
         made = self.program(x, x.requires_grad)
         engine = made.engine
         engine.rebind_if_moved()
         self.last = engine
-        if self.in_place:
-            engine.own_parameters()
-        else:
-            engine._due = self.turn >= 0
-            engine.turn = max(self.turn, 0)
+        engine._due, engine.turn = self._due, self.turn
         x = x.detach().contiguous(memory_format=torch.channels_last)
         y = self._empty(x, made.output)
         flight = engine.forward(0, 1, x.data_ptr(), y.data_ptr(), x.shape[0])
-        self.turn = engine.turn
+        self.turn, self._due = engine.turn, not self.in_place
         flight.shape = tuple(x.shape)
         flight.engine = engine
         return y, flight
@@ -134,10 +179,14 @@ class SingleConv:
         dx = None
         if engine.input_grad:
             dx = torch.empty(flight.shape, dtype=dy.dtype, memory_format=torch.channels_last)
-        engine.backward(flight, dy.data_ptr(), dx.data_ptr() if dx is not None else 0)
+        address = dx.data_ptr() if dx is not None else 0
         if not engine.sums:
+            engine.backward(flight, dy.data_ptr(), address)
             return dx, None, None
         sums = engine.layer_sums(0)
+        for view in sums.values():
+            view.zero_()
+        engine.backward(flight, dy.data_ptr(), address, keep=True)
         return (
             dx,
             self._dense(engine, sums["weight"]),

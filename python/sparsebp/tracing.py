@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
@@ -73,9 +74,10 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
     with _modes(model, False), torch.no_grad():
         traced.eval()
         try:
-            ShapeProp(traced).propagate(torch.zeros((1, *input_size), dtype=dtype))  # type: ignore[no-untyped-call]
+            with redirect_stderr(io.StringIO()):  # ShapeProp prints what it is about to raise
+                ShapeProp(traced).propagate(torch.zeros((1, *input_size), dtype=dtype))  # type: ignore[no-untyped-call]
         except Exception as error:
             raise UnsupportedModel(
-                f"{kind} does not accept an input of size {(1, *input_size)}: {error}"
+                f"{kind} does not accept an input of size {(1, *input_size)}: {error.__cause__ or error}"
             ) from error
     return traced

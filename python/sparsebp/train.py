@@ -45,6 +45,10 @@ def fit_step(
     images = x.shape[0]
     if images == 0:
         raise ValueError("x: expected at least one image")
+    if not hasattr(y, "__len__") or not hasattr(y, "__getitem__"):
+        raise TypeError(f"y: expected targets that can be sliced along the batch, got {type(y).__name__}")
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn: expected a function of (output, targets), got {type(loss_fn).__name__}")
     if len(y) != images:
         raise ValueError(f"y: expected one target per image, {images}, got {len(y)}")
     if not model.training:
@@ -53,7 +57,7 @@ def fit_step(
     apart = model._single_boundary()
     engine.rebind_if_moved()
     features = model._prefix(x) if apart else x
-    total = 0.0
+    total, earlier = 0.0, engine.flight
     try:
         for i in range(0, images, step):
             part = features[i : i + step]
@@ -65,9 +69,14 @@ def fit_step(
                 else:
                     output = model(part)
                 loss = loss_fn(output, y[i : i + step])
+            if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+                got = f"shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+                raise TypeError(f"loss_fn: expected it to return a tensor of one element, got {got}")
             total += loss.item() * share
             (loss * share if engine.sums else loss).backward()
     except BaseException:
+        if engine.flight is not earlier:
+            engine.abandon()
         opt.zero_grad()
         raise
     finally:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 
 _FACTORS = {"b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 _FACTORS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
-_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*")
+# Fifteen digits are exact in a float, and more bytes than any machine has.
+_PATTERN = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-zA-Z]+)\s*")
 
 
 def parse_bytes(size: int | str, argument: str = "budget") -> int:
@@ -14,13 +16,13 @@ def parse_bytes(size: int | str, argument: str = "budget") -> int:
 
     Raises:
         TypeError: neither an int nor a string.
-        ValueError: not positive, not a whole number of bytes, or not understood.
+        ValueError: not positive, not a whole number of bytes, more than can be addressed, or not understood.
     """
     expected = f"{argument}: expected bytes as a positive int or a string such as '256KB' or '1.5MB'"
     if isinstance(size, bool) or not isinstance(size, (int, str)):
         raise TypeError(f"{expected}, got {type(size).__name__} {size!r}")
     if isinstance(size, int):
-        if size <= 0:
+        if not 0 < size <= sys.maxsize:
             raise ValueError(f"{expected}, got {size}")
         return size
     match = _PATTERN.fullmatch(size)
@@ -28,7 +30,7 @@ def parse_bytes(size: int | str, argument: str = "budget") -> int:
     if match is None or factor is None:
         raise ValueError(f"{expected}, got {size!r}")
     value = float(match[1]) * factor
-    if value < 1 or value != int(value):
+    if not 1 <= value <= sys.maxsize or value != int(value):
         raise ValueError(f"{expected}, got {size!r}, which is {value} bytes")
     return int(value)
 

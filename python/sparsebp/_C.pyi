@@ -1,0 +1,160 @@
+"""Native core: the arena, the kernels and the program executor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+PANEL: int
+RULE_NUMBERS: int
+
+class ConvShape:
+    out: int
+    groups: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+    dilation_h: int
+    dilation_w: int
+    def __init__(self) -> None: ...
+
+class Activation:
+    identity: Activation
+    relu: Activation
+    relu6: Activation
+
+class OpKind:
+    conv: OpKind
+    depthwise: OpKind
+    block: OpKind
+    head: OpKind
+    add: OpKind
+    activation: OpKind
+    pool: OpKind
+    dropout: OpKind
+
+class Draw:
+    uniform: Draw
+    cyclic: Draw
+    weighted: Draw
+    largest: Draw
+
+class ValueSpec:
+    def __init__(self, height: int, width: int, channels: int) -> None: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+
+class LayerSpec:
+    name: str
+    shape: ConvShape
+    activation: Activation
+    has_bias: bool
+    has_norm: bool
+    eps: float
+    selected: int
+    train_bias: bool
+    def __init__(self) -> None: ...
+
+class OpSpec:
+    kind: OpKind
+    inputs: Sequence[int]
+    output: int
+    layers: Sequence[int]
+    residual: bool
+    block: int
+    forward_block: int
+    activation: Activation
+    window: ConvShape
+    count_padding: bool
+    drop: float
+    def __init__(self) -> None: ...
+
+class ProgramSpec:
+    values: Sequence[ValueSpec]
+    layers: Sequence[LayerSpec]
+    ops: Sequence[OpSpec]
+    input: int
+    output: int
+    span_begin: int
+    batch: int
+    input_grad: bool
+    momentum: bool
+    sums: bool
+    scores: bool
+    def __init__(self) -> None: ...
+
+class Arena:
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def used(self) -> int: ...
+    @property
+    def peak(self) -> int: ...
+    @property
+    def held(self) -> dict[str, int]: ...
+    @property
+    def held_peak(self) -> dict[str, int]: ...
+    def memory(self) -> memoryview: ...
+
+class Program:
+    def __init__(self, spec: ProgramSpec, float64: bool = ..., isa: str = ...) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def training_peak(self) -> int: ...
+    @property
+    def workspace_peak(self) -> int: ...
+    def training_buffers(self) -> list[dict[str, Any]]: ...
+    def workspace_buffers(self) -> list[dict[str, Any]]: ...
+    def allocate(self, budget: int) -> None: ...
+    @property
+    def arena(self) -> Arena: ...
+    @property
+    def workspace(self) -> Arena: ...
+    def bind(
+        self,
+        layer: int,
+        weight: int,
+        bias: int = ...,
+        gamma: int = ...,
+        beta: int = ...,
+        mean: int = ...,
+        var: int = ...,
+    ) -> None: ...
+    def forward(
+        self,
+        first: int,
+        last: int,
+        input: int,
+        output: int,
+        images: int,
+        save: bool,
+        drop: bool = ...,
+        dropout_key: int = ...,
+    ) -> None: ...
+    def backward(self, output_grad: int, input_grad: int, rules: int, keep: bool = ...) -> None: ...
+    def apply(self, rules: int) -> None: ...
+    def discard(self) -> None: ...
+    @property
+    def in_flight(self) -> bool: ...
+    def draw(self, layer: int, method: Draw, seed: int, turn: int) -> None: ...
+    def set_indices(self, layer: int, channels: Sequence[int]) -> None: ...
+    def indices(self, layer: int) -> list[int]: ...
+    def visited(self, layer: int) -> int: ...
+    def persistent(self) -> list[tuple[str, int, int]]: ...
+    def sum_region(self, layer: int, parameter: str) -> tuple[int, int]: ...
+
+def usable_isas() -> list[str]: ...
+def chosen_isa() -> str: ...
+def thread_count() -> int: ...
+def thread_pool_name() -> str: ...
+def set_plain_threads(threads: int) -> None: ...

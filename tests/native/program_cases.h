@@ -1,0 +1,214 @@
+// Programs to test with, and one that trains: MobileNetV2 in small, and a residual network of the other ops.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/random.h"
+#include "program/program.h"
+
+namespace sparsebp {
+
+struct Options {
+  bool momentum = false, sums = false, scores = false, input_grad = false;
+  int span_begin = 1;
+  Draw draw = Draw::uniform;
+  Index block = 80, forward_block = 112;  // wide enough that blocks are worth several threads (kSerialWork)
+};
+
+// Adds values, layers and ops one after the other.
+class Builder {
+ public:
+  explicit Builder(const Options& options, const ValueSpec& input) : options_(options) {
+    spec.values = {input};
+    spec.batch = 2;
+    spec.momentum = options.momentum, spec.sums = options.sums, spec.scores = options.scores;
+    spec.input_grad = options.input_grad, spec.span_begin = options.span_begin;
+  }
+
+  int layer(Index in, Index out, Index size, Index kernel, Index stride, Index groups, Activation activation,
+            Index selected, bool norm = true) {
+    LayerSpec layer;
+    layer.name = "layer" + std::to_string(spec.layers.size());
+    ConvShape& s = layer.shape;
+    s.in = in, s.out = out, s.groups = groups, s.height = s.width = size;
+    s.kernel_h = s.kernel_w = kernel, s.stride_h = s.stride_w = stride, s.pad_h = s.pad_w = kernel / 2;
+    s.out_height = s.out_width = (size + 2 * s.pad_h - kernel) / stride + 1;
+    layer.activation = activation;
+    layer.has_norm = norm, layer.has_bias = !norm, layer.eps = 1e-5;
+    layer.selected = selected, layer.train_bias = spec.layers.size() % 3 != 1;
+    spec.layers.push_back(layer);
+    return static_cast<int>(spec.layers.size()) - 1;
+  }
+
+  // Appends an op on `inputs`; the program's last value is its output.
+  int op(OpKind kind, std::vector<int> inputs, std::vector<int> layers, const ValueSpec& out) {
+    OpSpec op;
+    op.kind = kind, op.inputs = std::move(inputs), op.layers = std::move(layers);
+    op.block = options_.block, op.forward_block = options_.forward_block;
+    op.output = static_cast<int>(spec.values.size());
+    spec.values.push_back(out);
+    spec.ops.push_back(op);
+    spec.output = op.output;
+    return op.output;
+  }
+
+  int conv(int input, int layer, OpKind kind = OpKind::conv) {
+    const ConvShape& s = spec.layers[static_cast<std::size_t>(layer)].shape;
+    return op(kind, {input}, {layer}, {s.out_height, s.out_width, s.out});
+  }
+
+  int block(int input, Index in, Index expansion, Index out, Index size, Index stride, Index selected) {
+    const Index wide = in * expansion, half = (size - 1) / stride + 1;
+    std::vector<int> layers;
+    if (expansion > 1) layers.push_back(layer(in, wide, size, 1, 1, 1, Activation::relu6, std::min(in, selected)));
+    layers.push_back(layer(wide, wide, size, 3, stride, wide, Activation::relu6, selected));
+    layers.push_back(layer(wide, out, half, 1, 1, 1, Activation::identity, selected));
+    const int value = op(OpKind::block, {input}, layers, {half, half, out});
+    spec.ops.back().residual = stride == 1 && in == out;
+    return value;
+  }
+
+  OpSpec& last() { return spec.ops.back(); }
+
+  ProgramSpec spec;
+
+ private:
+  Options options_;
+};
+
+// Stem, a block without expansion, one of stride 2, two residual ones, head, dropout, linear.
+inline ProgramSpec mobilenet(const Options& options) {
+  Builder b(options, {40, 40, 3});
+  int v = b.conv(0, b.layer(3, 8, 40, 3, 2, 1, Activation::relu6, options.span_begin == 0 ? 2 : 0));
+  v = b.block(v, 8, 1, 12, 20, 1, 3);
+  v = b.block(v, 12, 6, 20, 20, 2, 7);
+  v = b.block(v, 20, 6, 20, 10, 1, 11);
+  v = b.block(v, 20, 6, 20, 10, 1, 0);  // passes the gradient, trains shifts alone
+  v = b.op(OpKind::head, {v}, {b.layer(20, 288, 10, 1, 1, 1, Activation::relu6, 5)}, {1, 1, 288});
+  v = b.op(OpKind::dropout, {v}, {}, {1, 1, 288});
+  b.last().drop = 0.2;
+  b.conv(v, b.layer(288, 10, 1, 1, 1, 1, Activation::identity, 288, false));
+  return b.spec;
+}
+
+// A basic block with grouped and depthwise convolutions, a lone activation, pooling, an activation as the last word.
+inline ProgramSpec resnet(const Options& options) {
+  Builder b(options, {27, 27, 6});
+  const int stem = b.conv(0, b.layer(6, 18, 27, 3, 1, 1, Activation::relu, 4));
+  int v = b.conv(stem, b.layer(18, 18, 27, 3, 1, 3, Activation::relu, 5));
+  v = b.conv(v, b.layer(18, 18, 27, 3, 1, 18, Activation::identity, 18), OpKind::depthwise);
+  v = b.op(OpKind::add, {v, stem}, {}, {27, 27, 18});
+  v = b.op(OpKind::activation, {v}, {}, {27, 27, 18});
+  b.last().activation = Activation::relu;
+  v = b.conv(v, b.layer(18, 20, 27, 3, 2, 1, Activation::relu6, 6));
+  ConvShape window;
+  window.in = window.out = 20, window.height = window.width = 14, window.kernel_h = window.kernel_w = 14;
+  v = b.op(OpKind::pool, {v}, {}, {1, 1, 20});
+  b.last().window = window;
+  b.conv(v, b.layer(20, 7, 1, 1, 1, 1, Activation::relu, 9, false));
+  return b.spec;
+}
+
+// A program with its own weights, an input and a target: draw, forward, backward, and apply where gradients are summed.
+class Trainer {
+ public:
+  Trainer(ProgramSpec spec, const Options& options, const std::string& isa = "", std::size_t spare = 0)
+      : program(make_program(std::move(spec), false, isa)), options_(options) {
+    program->allocate(program->training_layout().peak() + spare);
+    const ProgramSpec& s = program->spec();
+    params_.resize(s.layers.size());
+    for (std::size_t l = 0; l < s.layers.size(); ++l) bind(static_cast<int>(l), s.layers[l], params_[l]);
+    x_ = numbers(s.batch * s.values[static_cast<std::size_t>(s.input)].count(), 1, 0);
+    target_ = numbers(s.batch * s.values[static_cast<std::size_t>(s.output)].count(), 1, 0);
+    y_.resize(target_.size()), dy_.resize(target_.size());
+    if (s.input_grad) dx_.resize(x_.size());
+  }
+
+  void draw(std::uint64_t turn) {
+    for (std::size_t l = 0; l < params_.size(); ++l) program->draw(static_cast<int>(l), options_.draw, 17, turn);
+  }
+  void forward(std::uint64_t turn) {
+    const ProgramSpec& s = program->spec();
+    program->forward(0, static_cast<int>(s.ops.size()), x_.data(), y_.data(), s.batch, true, true, mix64(turn));
+  }
+  void backward() {
+    for (std::size_t i = 0; i < y_.size(); ++i) dy_[i] = 0.1f * (y_[i] - target_[i]);
+    program->backward(dy_.data(), dx_.empty() ? nullptr : dx_.data(), rules_.data(), false);
+  }
+  void apply() {
+    if (options_.sums) program->apply(rules_.data());
+  }
+  void step(std::uint64_t turn) {
+    draw(turn);
+    forward(turn);
+    backward();
+    if (turn % 2 == 1) apply();
+  }
+
+  // Everything that training changes or computes, to compare bit by bit.
+  std::vector<std::vector<float>> outcome() const {
+    std::vector<std::vector<float>> all = {y_, dx_};
+    for (const Params& p : params_) all.insert(all.end(), {p.weight, p.bias, p.beta});
+    return all;
+  }
+
+  std::unique_ptr<AnyProgram> program;
+
+ private:
+  struct Params {
+    std::vector<float> weight, bias, gamma, beta, mean, var;
+  };
+
+  void bind(int index, const LayerSpec& layer, Params& p) {
+    const ConvShape& s = layer.shape;
+    p.weight = numbers(s.weights(), std::sqrt(6.0 / static_cast<double>(s.taps() * s.in_per_group())), 0);
+    if (layer.has_bias) p.bias = numbers(s.out, 0.1, 0);
+    if (layer.has_norm) {
+      p.gamma = numbers(s.out, 0.2, 1), p.beta = numbers(s.out, 0.2, 0.1);
+      p.mean = numbers(s.out, 0.1, 0), p.var = numbers(s.out, 0.2, 1);
+    }
+    const auto data = [](std::vector<float>& v) { return v.empty() ? nullptr : v.data(); };
+    program->bind(index, {p.weight.data(), data(p.bias), data(p.gamma), data(p.beta), data(p.mean), data(p.var)});
+    const double momentum = options_.momentum ? 0.9 : 0;
+    for (int rule = 0; rule < 3; ++rule) rules_.insert(rules_.end(), {0.02, 1e-4, momentum});
+  }
+
+  std::vector<float> numbers(Index count, double spread, double middle) {
+    std::vector<float> out(static_cast<std::size_t>(count));
+    for (float& x : out) x = static_cast<float>(middle + spread * (2 * random_unit(5, counter_++) - 1));
+    return out;
+  }
+
+  Options options_;
+  std::vector<Params> params_;
+  std::vector<float> x_, y_, target_, dy_, dx_;
+  std::vector<double> rules_;
+  std::uint64_t counter_ = 0;
+};
+
+// Calls f(name, spec, options) for both networks in every variant of the training state.
+template <class F>
+void every_program(F f) {
+  std::vector<std::pair<const char*, Options>> variants(6);
+  variants[0].first = "plain";
+  variants[1].first = "momentum";
+  variants[1].second.momentum = true;
+  variants[2].first = "sums";
+  variants[2].second.sums = true, variants[2].second.draw = Draw::cyclic;
+  variants[3].first = "scores";
+  variants[3].second.scores = true, variants[3].second.draw = Draw::weighted;
+  variants[4].first = "all of it, the whole network";
+  variants[4].second = {true, true, true, true, 0, Draw::largest, 288, 16};
+  variants[5].first = "a late span in narrow blocks";
+  variants[5].second.span_begin = 3, variants[5].second.block = 16;
+  for (const auto& [name, options] : variants) {
+    f(std::string("mobilenet, ") + name, mobilenet(options), options);
+    f(std::string("resnet, ") + name, resnet(options), options);
+  }
+}
+
+}  // namespace sparsebp

@@ -1,0 +1,285 @@
+"""Small networks and numbers that the tests share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from math import sqrt
+
+import sparsebp
+import torch
+from torch import nn
+
+Size = tuple[int, int, int]
+
+
+def tolerance(dtype: torch.dtype, reduction: int) -> float:
+    """Largest rounding error of a sum of ``reduction`` products, relative to the sum of their magnitudes.
+
+    The errors of the additions are independent enough to grow with the root of their number; the two units
+    on top are the rounding of the products' factors and of the result.
+    """
+    return torch.finfo(dtype).eps * (2 + sqrt(max(1, reduction)))
+
+
+def assert_within_rounding(
+    got: torch.Tensor, expected: torch.Tensor, magnitude: torch.Tensor, reduction: int
+) -> None:
+    """Every element of ``got`` is the float64 ``expected`` up to rounding.
+
+    ``magnitude`` is what the sum behind each element would be if every product were positive.
+    """
+    assert got.shape == expected.shape, f"shape {list(got.shape)}, expected {list(expected.shape)}"
+    if got.numel() == 0:
+        return
+    error = (got.double() - expected).abs()
+    # The reference rounds too.
+    bound = (tolerance(got.dtype, reduction) + tolerance(torch.float64, reduction)) * magnitude
+    worst = (error - bound).argmax()
+    assert bool((error <= bound).all()), (
+        f"element {int(worst)}: got {got.flatten()[worst]}, expected {expected.flatten()[worst]}, "
+        f"allowed error {bound.flatten()[worst]}"
+    )
+
+
+def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """``norm(got - expected) / norm(expected)``, in float64."""
+    return ((got.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+def randomize_norms(
+    model: nn.Module, seed: int, input_size: Size = (3, 32, 32), calm: bool = False
+) -> nn.Module:
+    """Gives every batch norm statistics and parameters far from those of a fresh one; returns the model.
+
+    The convolution before it is scaled, channel by channel, by up to 8 in either direction. The statistics
+    are those of random images, so that activations keep their size through any depth; a tenth of the
+    scales are negative.
+
+    A random network is chaotic: rounding flips a mask now and then, and a few steps later two correct runs
+    have nothing in common. In a ``calm`` one every channel lies well inside or well outside its ReLU6.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(count: int, low: float, high: float) -> torch.Tensor:
+        return torch.rand(count, generator=generator) * (high - low) + low
+
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = {norm: (norm.momentum, norm.training) for norm in norms}
+    modes = {m: m.training for m in model.modules()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight *= (2 ** uniform(module.out_channels, -3, 3)).view(-1, 1, 1, 1)
+        for norm in norms:
+            sign = torch.where(uniform(norm.num_features, 0, 1) < 0.1, -1.0, 1.0)
+            norm.weight.copy_(sign * (uniform(norm.num_features, 0.3, 0.6 if calm else 1.5)))
+            norm.bias.copy_(uniform(norm.num_features, -0.5, 2.0))
+            if calm:
+                place = uniform(norm.num_features, 0, 1)
+                norm.bias.copy_(torch.where(place < 0.7, 3.0, torch.where(place < 0.85, -3.0, 9.0)))
+            norm.momentum = 1.0
+        dtype = next(model.parameters()).dtype
+        model.train()
+        model(torch.randn(16, *input_size, generator=generator).to(dtype))
+    for norm in norms:
+        norm.momentum = before[norm][0]
+    for module, mode in modes.items():
+        module.training = mode
+    return model
+
+
+def randomize_classifier(model: nn.Module, seed: int) -> nn.Module:
+    """Gives every linear layer weights with which the loss has gradients of ordinary size."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                scale = module.in_features**-0.5
+                module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * scale)
+                module.bias.copy_(torch.randn(module.bias.shape, generator=generator) * 0.1)
+    return model
+
+
+def batch(size: Size, images: int = 2, classes: int = 10, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random images and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(images, *size, generator=generator)
+    return x, torch.randint(classes, (images,), generator=generator)
+
+
+def mobilenet(seed: int = 0, classes: int = 10, dropout: float = 0.0, calm: bool = False) -> nn.Module:
+    """MobileNetV2 with random batch-norm statistics."""
+    return _seeded(seed, lambda: sparsebp.models.mobilenet_v2(classes, dropout=dropout), (3, 64, 64), calm)
+
+
+def tiny_mobilenet(seed: int = 0, classes: int = 10, dropout: float = 0.0, calm: bool = False) -> nn.Module:
+    """Five inverted residuals, two of them with the addition, and a head; random batch-norm statistics.
+
+    Any input size from 16 px up.
+    """
+    stages = [(1, 16, 1, 1), (6, 32, 2, 2), (6, 48, 2, 2)]
+    return _seeded(
+        seed,
+        lambda: sparsebp.models.mobilenet_v2(
+            classes,
+            0.5,
+            dropout=dropout,
+            inverted_residual_setting=stages,
+            last_channel=64,
+        ),
+        calm=calm,
+    )
+
+
+class Residual(nn.Module):
+    """``activation(shortcut(x) + body(x))``."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None, activation: bool = True) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut if shortcut is not None else nn.Identity()
+        self.activation = nn.ReLU() if activation else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.shortcut(x) + self.body(x))
+
+
+def conv_norm(
+    channels: int, out: int, kernel: int = 3, activation: type[nn.Module] | None = nn.ReLU, **options: object
+) -> nn.Sequential:
+    """Convolution without bias, batch norm and, unless it is ``None``, an activation."""
+    options.setdefault("padding", kernel // 2)
+    layers: list[nn.Module] = [nn.Conv2d(channels, out, kernel, bias=False, **options), nn.BatchNorm2d(out)]  # type: ignore[arg-type]
+    if activation is not None:
+        layers.append(activation())
+    return nn.Sequential(*layers)
+
+
+def residual_network(seed: int = 0, classes: int = 10, calm: bool = False) -> nn.Module:
+    """A small ResNet; any input size from 16 px up.
+
+    It has additions with and without a strided shortcut, grouped, dilated and biased convolutions, average
+    pooling inside and at the end.
+    """
+
+    def make() -> nn.Module:
+        plain = Residual(nn.Sequential(conv_norm(8, 8), conv_norm(8, 8, activation=None)))
+        strided = Residual(
+            nn.Sequential(conv_norm(8, 16, stride=2), conv_norm(16, 16, activation=None)),
+            conv_norm(8, 16, 1, None, stride=2),
+        )
+        grouped = Residual(
+            nn.Sequential(
+                conv_norm(16, 24, 1),
+                conv_norm(24, 24, groups=4, activation=nn.ReLU6),
+                conv_norm(24, 16, 1, None),
+            )
+        )
+        dilated = nn.Sequential(nn.Conv2d(16, 20, 3, padding=2, dilation=2), nn.ReLU())
+        return nn.Sequential(
+            conv_norm(3, 8, stride=2),
+            plain,
+            strided,
+            nn.AvgPool2d(3, stride=1, padding=1),
+            grouped,
+            dilated,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(20, classes),
+        )
+
+    return _seeded(seed, make, calm=calm)
+
+
+def random_network(rng: random.Random, classes: int = 5) -> tuple[nn.Module, Size]:
+    """A network of any of the supported parts that ends in a linear layer, and the size of its images."""
+    channels, size = 3, (rng.randint(6, 13), rng.randint(6, 13))
+    input_size = (3, *size)
+    parts: list[nn.Module] = []
+    for i in range(rng.randint(2, 6)):
+        # The network trains a convolution whatever is drawn.
+        kind = "conv" if i == 0 else rng.choice(_KINDS)
+        part, channels = _random_part(rng, kind, channels)
+        parts.append(part)
+    parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    if rng.random() < 0.5:
+        hidden = rng.randint(3, 12)
+        parts += [nn.Linear(channels, hidden), nn.ReLU()]
+        channels = hidden
+    parts.append(nn.Linear(channels, classes))
+    model = _seeded(rng.getrandbits(31), lambda: _reset(nn.Sequential(*parts)), input_size)
+    return model, input_size
+
+
+_KINDS = (
+    "conv",
+    "conv",
+    "grouped",
+    "depthwise",
+    "inverted",
+    "inverted",
+    "residual",
+    "pool",
+    "dropout",
+    "relu",
+)
+
+
+def _random_part(rng: random.Random, kind: str, channels: int) -> tuple[nn.Module, int]:
+    """A module that keeps an image of any size at least one pixel large, and its output channels."""
+    activation = rng.choice([nn.ReLU, nn.ReLU6, None])
+    out = rng.choice([1, 3, 7, 8, 9, 15, 16, 17])
+    if kind == "conv":
+        kernel, stride, dilation = rng.choice([1, 3, 5]), rng.choice([1, 1, 2]), rng.choice([1, 1, 2])
+        options = {"stride": stride, "dilation": dilation, "padding": kernel // 2 * dilation}
+        if rng.random() < 0.5:
+            return conv_norm(channels, out, kernel, activation, **options), out
+        layers: list[nn.Module] = [nn.Conv2d(channels, out, kernel, **options)]  # type: ignore[arg-type]
+        return nn.Sequential(*layers, *([activation()] if activation else [])), out
+    if kind == "grouped":
+        groups = rng.choice([g for g in range(1, channels + 1) if channels % g == 0])
+        out = groups * rng.randint(1, 4)
+        return conv_norm(channels, out, 3, activation, groups=groups), out
+    if kind == "depthwise":
+        return conv_norm(
+            channels, channels, rng.choice([3, 5]), activation, groups=channels, stride=rng.choice([1, 2])
+        ), channels
+    if kind == "inverted":
+        hidden, stride = channels * rng.choice([1, 2, 6]), rng.choice([1, 1, 2])
+        out = channels if stride == 1 else out
+        layers = [conv_norm(channels, hidden, 1, nn.ReLU6)] if hidden != channels else []
+        layers.append(conv_norm(hidden, hidden, 3, nn.ReLU6, groups=hidden, stride=stride))
+        body = nn.Sequential(*layers, conv_norm(hidden, out, 1, None))
+        return (Residual(body, activation=False) if stride == 1 else body), out
+    if kind == "residual":
+        body = nn.Sequential(conv_norm(channels, out), conv_norm(out, channels, activation=None))
+        return Residual(body, activation=rng.random() < 0.5), channels
+    if kind == "pool":
+        return nn.AvgPool2d(
+            3, stride=rng.choice([1, 2]), padding=1, count_include_pad=rng.random() < 0.5
+        ), channels
+    return (nn.Dropout(0.3) if kind == "dropout" else nn.ReLU()), channels
+
+
+def _reset(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.reset_parameters()
+    return model
+
+
+def _seeded(
+    seed: int, make: Callable[[], nn.Module], input_size: Size = (3, 32, 32), calm: bool = False
+) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make()
+    return randomize_classifier(randomize_norms(model, seed, input_size, calm), seed)
+
+
+def trained_names(model: nn.Module, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Clones of the named parameters."""
+    parameters = dict(model.named_parameters())
+    return {n: parameters[n].detach().clone() for n in names}

@@ -1,0 +1,319 @@
+"""Which models ``convert`` takes, what it does with ops that have no native counterpart, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import sparsebp
+import torch
+from networks import batch, conv_norm, tiny_mobilenet
+from sparsebp import UnsupportedModel
+from torch import nn
+from torch.nn import functional
+from torch.nn.functional import cross_entropy
+from training import (
+    BUDGET,
+    SIZE,
+    assert_same,
+    assert_trains,
+    converted,
+    everything,
+    one_thread,  # noqa: F401
+    step,
+)
+
+
+def network(*middle: nn.Module) -> nn.Sequential:
+    """``first`` and ``second`` convolution with ``middle`` between them, and a classifier."""
+    parts = nn.Sequential()
+    parts.add_module("first", conv_norm(3, 8, stride=2))
+    for i, module in enumerate(middle):
+        parts.add_module(f"middle{i}", module)
+    parts.add_module("second", conv_norm(8, 8))
+    parts.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    parts.add_module("flat", nn.Flatten())
+    parts.add_module("classifier", nn.Linear(8, 10))
+    return parts
+
+
+class Branching(nn.Module):
+    """Something that torch.fx cannot follow."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.abs().max() > 1e6:
+            x = x / 2
+        return self.inner(x)
+
+
+class Calls(nn.Module):
+    """A convolution and a classifier with the ``forward`` that is given."""
+
+    def __init__(self, run: Callable[..., object]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3)
+        self.classifier = nn.Linear(3, 10)
+        self.run = run
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.run(self, x)
+
+
+def classify(model: Calls, x: torch.Tensor) -> torch.Tensor:
+    return model.classifier(x.mean((2, 3)))
+
+
+# -- what has no native counterpart ---------------------------------------------------------------
+
+FOREIGN: dict[str, Callable[[], nn.Module]] = {
+    "MaxPool2d": lambda: nn.MaxPool2d(2),
+    "GELU": nn.GELU,
+    "Hardswish": nn.Hardswish,
+    "Sigmoid": nn.Sigmoid,
+    "LeakyReLU": nn.LeakyReLU,
+    "GroupNorm": lambda: nn.GroupNorm(2, 8),
+    "BatchNorm2d": lambda: nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(8)),
+    "ConvTranspose2d": lambda: nn.ConvTranspose2d(8, 8, 3),
+    "Upsample": lambda: nn.Upsample(scale_factor=2),
+    "padding_mode": lambda: nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+    "parametrized": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1)),
+    "untraceable": lambda: Branching(nn.Conv2d(8, 8, 1)),
+}
+foreign = pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN.keys())
+
+
+@foreign
+def test_what_is_behind_a_foreign_op_trains_and_what_is_before_it_is_frozen(
+    make: Callable[[], nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    net = network(make()).eval()
+    x, _ = batch(SIZE, 3)
+    with torch.no_grad():
+        expected = net(x)
+    model = sparsebp.convert(net, "64KB", input_size=SIZE, batch_size=2)
+    torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+    assert [layer.name for layer in model.plan] == ["second.0", "classifier"]
+    assert not any(p.requires_grad for n, p in model.named_parameters() if n.startswith(("first", "middle")))
+    assert_trains(model.train(), sparsebp.optim.SGD(model, lr=0.05))
+
+
+def test_a_batch_larger_than_planned_goes_through_a_prefix_that_torch_runs() -> None:
+    torch.manual_seed(0)
+    net = network(Branching(nn.MaxPool2d(2)))
+    model = sparsebp.convert(net, "64KB", input_size=SIZE, batch_size=2).train()
+    opt = sparsebp.optim.SGD(model, lr=0.05)
+    x, y = batch(SIZE, 5)
+    assert model.plan.gradient_sums
+    with torch.no_grad():
+        expected = cross_entropy(model(x), y).item()
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    assert sparsebp.fit_step(model, opt, x, y, cross_entropy) == pytest.approx(expected, rel=1e-5)
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == {"second.0.weight", "second.1.bias", "classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FOREIGN if n not in ("BatchNorm2d", "padding_mode", "parametrized", "untraceable")]
+)
+def test_a_layer_that_must_train_before_a_foreign_op_names_both(name: str) -> None:
+    net = network(FOREIGN[name]())
+    before = everything(net)
+    with pytest.raises(UnsupportedModel, match=rf"first\.0 cannot train, middle0 \({name}\)"):
+        sparsebp.convert(net, "64KB", input_size=SIZE, ratios={"first.0": 0.5})
+    assert_same(everything(net), before)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1)),
+            r"3 \(Softmax\)",
+        ),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 9, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(441, 10)),
+            r"3 \(Linear\)|2 \(Flatten\)",
+        ),
+        (
+            lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)),
+            "no convolution to train",
+        ),
+        (lambda: Calls(lambda m, x: classify(m, torch.cat([m.conv(x), x], 1)[:, :3].sigmoid())), "sigmoid"),
+        (lambda: Calls(lambda m, x: (m.conv(x), x)), "one tensor"),
+        (lambda: Calls(lambda m, x: {"out": m.conv(x)}), "one tensor"),
+        (lambda: Calls(lambda m, x: m.conv(x).flatten(2)), "one tensor"),
+        (lambda: Calls(lambda m, x: m.conv(x) if x.sum() > 0 else x), "cannot be traced"),
+        (lambda: nn.Identity(), "no parameters"),
+        (lambda: nn.Bilinear(3, 3, 3), "does not accept an input"),
+    ],
+    ids=[
+        "softmax",
+        "flatten",
+        "no convolution",
+        "sigmoid",
+        "tuple",
+        "dict",
+        "3-D",
+        "branch",
+        "empty",
+        "arguments",
+    ],
+)
+def test_models_that_cannot_train_natively_are_told_why(make: Callable[[], nn.Module], words: str) -> None:
+    net = make()
+    before = everything(net)
+    for call in (sparsebp.convert, sparsebp.plan):
+        with pytest.raises(UnsupportedModel, match=words):
+            call(net, "1MB", input_size=SIZE)
+    with pytest.raises(UnsupportedModel, match=words):
+        sparsebp.min_budget(net, input_size=SIZE)
+    assert_same(everything(net), before)
+
+
+def test_a_refusal_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UnsupportedModel, match="expected input"):
+        sparsebp.plan(network(), "64KB", input_size=(4, 16, 16))
+    assert capfd.readouterr() == ("", "")
+
+
+# -- tied weights ---------------------------------------------------------------------------------
+
+
+def tied_parameter() -> nn.Module:
+    net = nn.Sequential(
+        conv_norm(3, 3), conv_norm(3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)
+    )
+    net[1][0].weight = net[0][0].weight
+    return net
+
+
+def tied_memory() -> nn.Module:
+    net = tied_parameter()
+    net[1][0].weight = nn.Parameter(net[0][0].weight.data)
+    return net
+
+
+def shared_module() -> nn.Module:
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    return nn.Sequential(conv, nn.ReLU(), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tied_parameter,
+        tied_memory,
+        shared_module,
+        lambda: Calls(lambda m, x: classify(m, m.conv(m.conv(x)))),
+        lambda: Calls(lambda m, x: classify(m, m.norm(m.conv(m.norm(x))))),
+        lambda: Calls(lambda m, x: classify(m, m.conv(functional.conv2d(x, m.conv.weight, padding=1)))),
+    ],
+    ids=["parameter", "memory", "module", "called twice", "norm called twice", "functional"],
+)
+def test_tied_weights_are_refused(make: Callable[[], nn.Module]) -> None:
+    net = make()
+    before = everything(net)
+    with pytest.raises(ValueError, match="tied weights"):
+        sparsebp.convert(net, "64KB", input_size=SIZE)
+    assert_same(everything(net), before)
+
+
+def test_activations_may_be_shared() -> None:
+    act = nn.ReLU()
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        act,
+        nn.Conv2d(8, 8, 3),
+        act,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
+    model = sparsebp.convert(net, "1MB", input_size=SIZE).train()
+    assert_trains(model, sparsebp.optim.SGD(model, lr=0.05))
+
+
+# -- weights of the wrong kind --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda net: net.half(), TypeError, "first.0.weight is torch.float16; expected float32"),
+        (lambda net: net.to(torch.bfloat16), TypeError, "bfloat16"),
+        (lambda net: net.to("meta"), ValueError, "first.0.weight is on meta"),
+        (lambda net: net.classifier.double(), TypeError, "mix torch.float(32|64) and torch.float(32|64)"),
+    ],
+    ids=["float16", "bfloat16", "device", "mixed"],
+)
+def test_weights_that_are_not_float_on_the_cpu(
+    spoil: Callable[[nn.Module], object], error: type[Exception], words: str
+) -> None:
+    net = network()
+    spoil(net)
+    with pytest.raises(error, match=words):
+        sparsebp.convert(net, "64KB", input_size=SIZE)
+
+
+def test_a_converted_model_is_not_converted_again() -> None:
+    model = converted()
+    opt = sparsebp.optim.SGD(model, lr=0.05)
+    before = everything(model)
+    for call in (sparsebp.convert, sparsebp.plan):
+        with pytest.raises(TypeError, match=r"converted already; sparsebp\.restore"):
+            call(model, BUDGET, input_size=SIZE)
+    assert_same(everything(model), before)
+    assert_trains(model, opt)
+
+
+def test_a_restored_model_is_spent_and_its_original_can_be_converted_again() -> None:
+    model = converted()
+    opt = sparsebp.optim.SGD(model, lr=0.05)
+    step(model, opt)
+    waiting = cross_entropy(model(batch(SIZE, 1)[0]), torch.tensor([1]))
+    original = sparsebp.restore(model)
+    before = everything(original)
+    x, y = batch(SIZE, 1)
+    for use in (
+        lambda: model(x),
+        lambda: model.arena,
+        lambda: sparsebp.restore(model),
+        lambda: sparsebp.optim.SGD(model, lr=0.1),
+        lambda: sparsebp.audit(model, x, y),
+        lambda: sparsebp.fit_step(model, opt, x, y, cross_entropy),
+        waiting.backward,
+    ):
+        with pytest.raises(RuntimeError, match="was restored"):
+            use()
+    assert_same(everything(original), before)
+    again = sparsebp.convert(original, BUDGET, input_size=SIZE).train()
+    assert_trains(again, sparsebp.optim.SGD(again, lr=0.05))
+
+
+def test_shapes_that_flatten_to_one_pixel_are_native() -> None:
+    """Every way to write global pooling and a classifier."""
+    endings: list[Callable[[Calls, torch.Tensor], torch.Tensor]] = [
+        lambda m, x: m.classifier(x.mean((2, 3))),
+        lambda m, x: m.classifier(x.mean([-1, -2])),
+        lambda m, x: m.classifier(x.mean((2, 3), keepdim=True).flatten(1)),
+        lambda m, x: m.classifier(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1)),
+        lambda m, x: m.classifier(functional.adaptive_avg_pool2d(x, (1, 1)).view(x.shape[0], -1)),
+        lambda m, x: m.classifier(functional.avg_pool2d(x, 16).reshape(x.size(0), -1)),
+    ]
+    for end in endings:
+        net = Calls(lambda m, x, end=end: end(m, functional.relu(m.conv(x)))).eval()
+        x, _ = batch(SIZE, 2)
+        expected = net(x)
+        model = sparsebp.convert(net, "64KB", input_size=SIZE)
+        assert [layer.name for layer in model.plan] == ["conv", "classifier"]
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_default_takes_a_fresh_network_of_the_package() -> None:
+    assert sparsebp.plan(tiny_mobilenet(), input_size=SIZE).budget == 262_144
