@@ -60,13 +60,14 @@ def _cpu_name() -> str:
 def layer_table(results: Sequence[layers.LayerResult], size: int, batch: int) -> Table:
     """One row a layer; times as milliseconds, torch's also as multiples of sparsebp's."""
     table = Table(
-        title=f"Backward pass of each layer, {size} px, batch {batch}: median ms (times sparsebp's)",
+        title=f"Backward pass of each layer, {size} px, batch {batch}: ms (times sparsebp's), medians of at "
+        f"least {min(r.rounds for r in results)} rounds",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
     for column in ("layer", "shape"):
         table.add_column(column)
-    for column in ("layers", "set", "sparsebp", *TORCH_WAYS):
+    for column in ("n", "set", "sparsebp", *TORCH_WAYS):
         table.add_column(column, justify="right", no_wrap=True)
     for r in results:
         times = [f"{r.ms[k]:.3f} ({r.ratio(k):.2f})" if k in r.ms else "" for k in TORCH_WAYS]
@@ -105,8 +106,8 @@ def summary_table(summary: dict[str, dict[str, float]]) -> Table:
 def step_table(case: steps.StepCase) -> Table:
     """One row a contender; times and bytes also as multiples of sparsebp's."""
     table = Table(
-        title=f"Training step, {case.size} px, batch {case.batch}; sparsebp has {format_bytes(case.budget)} "
-        f"and updates {case.update_ratio:.2%} of the convolution weights",
+        title=f"Training step, {case.size} px, batch {case.batch}, {case.rounds} rounds; sparsebp has "
+        f"{format_bytes(case.budget)} and updates {case.update_ratio:.2%} of the convolution weights",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -133,15 +134,11 @@ def run_layers(
             results = layers.measure(shapes, batch, ratio, LAYER_ROUNDS * rounds)
             summary = layer_summary(results)
             console.print(layer_table(results, size, batch), summary_table(summary))
-            out.append(
-                {"size": size, "batch": batch, "layers": [asdict(r) for r in results], "means": summary}
-            )
+            out.append({"size": size, "batch": batch, "layers": [asdict(r) for r in results], "means": summary})
     return out
 
 
-def run_steps(
-    sizes: Sequence[int], batches: Sequence[int], ratio: float, rounds: int
-) -> list[dict[str, Any]]:
+def run_steps(sizes: Sequence[int], batches: Sequence[int], ratio: float, rounds: int) -> list[dict[str, Any]]:
     """Measures and prints the second part; returns it as plain data."""
     out = []
     for batch in batches:
@@ -164,12 +161,10 @@ def main(
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Images; repeatable. [default: layers 1, steps 1 and 8]")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch's pool, which sparsebp shares.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch's pool, which sparsebp shares.")] = None,
     ratio: Annotated[float, typer.Option(help="Share of the channels, or of the weights, to train.")] = 0.02,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Rounds of a step; layers take three times as many.")
+        int, typer.Option(min=1, help="Rounds of a step, thrice for layers; slow machines stop earlier.")
     ] = 11,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE.")

@@ -21,6 +21,8 @@ IMAGE_CHANNELS = 3
 """A layer with so few input channels reads the image, which needs no gradient."""
 LEARNING_RATE = 1e-9
 """Not zero, so that the update is really done, and too small to change what is timed."""
+SECONDS = 2.0
+"""After which no further round of a layer starts: a slow machine gets fewer rounds, not a longer run."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,16 @@ class Shape:
         """``96 > 576, 14x14``, with kernel and stride where they are not 1."""
         text = f"{self.inputs} > {self.outputs}, {self.height}x{self.width}"
         text += f", {self.kernel}x{self.kernel}" if self.kernel > 1 else ""
-        return text + (f" /{self.stride}" if self.stride > 1 else "")
+        return text + (f"/{self.stride}" if self.stride > 1 else "")
 
 
 @dataclass(frozen=True)
 class LayerResult:
-    """Median milliseconds of one backward pass by contender, and the channels that train."""
+    """Median milliseconds of one backward pass by contender, their number, and the channels that train."""
 
     shape: Shape
-    batch: int
     selected: int
+    rounds: int
     ms: dict[str, float]
 
     def ratio(self, contender: str) -> float:
@@ -101,9 +103,7 @@ class LayerCase:
     def __init__(self, shape: Shape, batch: int, ratio: float) -> None:
         self.shape = shape
         kernel, stride, padding = shape.kernel, shape.stride, shape.padding
-        conv = nn.Conv2d(
-            shape.inputs, shape.outputs, kernel, stride, padding, groups=shape.groups, bias=False
-        )
+        conv = nn.Conv2d(shape.inputs, shape.outputs, kernel, stride, padding, groups=shape.groups, bias=False)
         self.weight = conv.weight.detach().clone().contiguous(memory_format=torch.channels_last)
         x = torch.randn(batch, shape.inputs, shape.height, shape.width)
         self.x = x.contiguous(memory_format=torch.channels_last).requires_grad_(shape.input_grad)
@@ -191,6 +191,6 @@ def measure(shapes: Iterable[Shape], batch: int, ratio: float, rounds: int) -> l
     for shape in shapes:
         case = LayerCase(shape, batch, ratio)
         case.check()
-        ms = medians(interleave(case.contenders(), rounds))
-        results.append(LayerResult(shape, batch, case.selected, ms))
+        times = interleave(case.contenders(), rounds, SECONDS)
+        results.append(LayerResult(shape, case.selected, len(times["sparsebp"]), medians(times)))
     return results

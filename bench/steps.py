@@ -18,6 +18,8 @@ CLASSES = 10
 LEARNING_RATE = 1e-6
 """The updates are really done, and what is timed stays the same network."""
 BUDGET_PER_IMAGE = 256 * 1024
+SECONDS = 20.0
+"""After which no further round of a case starts: a slow machine gets fewer rounds, not a longer run."""
 USUAL_SPLIT = 11
 """The block from which a user trains who has not been told a better one."""
 
@@ -43,10 +45,11 @@ class StepResult:
 
 @dataclass(frozen=True)
 class StepCase:
-    """One size and batch; the first result is sparsebp's."""
+    """One size and batch, and the rounds behind its medians; the first result is sparsebp's."""
 
     size: int
     batch: int
+    rounds: int
     budget: int
     update_ratio: float
     results: tuple[StepResult, ...]
@@ -71,9 +74,7 @@ class TorchMobileNet(nn.Module):
         if fuse:
             fuse_batch_norms(model)
         self.prefix = model.features[:start].requires_grad_(False)
-        self.span = nn.Sequential(
-            *model.features[start:], nn.AdaptiveAvgPool2d(1), nn.Flatten(), model.classifier
-        )
+        self.span = nn.Sequential(*model.features[start:], nn.AdaptiveAvgPool2d(1), nn.Flatten(), model.classifier)
         self.train()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -147,12 +148,13 @@ def measure(size: int, batch: int, ratio: float, rounds: int) -> StepCase:
         for name, model in models.items()
     }
     steps = {name: Contender(training_step(models[name], optimizers[name], x, y)) for name in models}
-    ms = medians(interleave(steps, rounds))
+    times = interleave(steps, rounds, SECONDS)
+    ms = medians(times)
     results = []
     for name, model in models.items():
         audit = sparsebp.audit(model, x, y)
         results.append(StepResult(name, spans[name], ms[name], audit.arena_peak, audit.outside_bytes))
-    return StepCase(size, batch, budget, sparse.plan.update_ratio, tuple(results))
+    return StepCase(size, batch, len(times["sparsebp"]), budget, sparse.plan.update_ratio, tuple(results))
 
 
 def _check(models: dict[str, nn.Module], x: torch.Tensor) -> None:

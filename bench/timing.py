@@ -11,6 +11,8 @@ from typing import Any
 
 WARM_UP_ROUNDS = 2
 """The first round builds programs and lets torch choose its primitives, the second fills the caches."""
+LEAST_ROUNDS = 3
+"""Fewer have no median worth the name."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,19 @@ class Contender:
     prepare: Callable[[], Any] = lambda: None
 
 
-def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:
+def interleave(contenders: Mapping[str, Contender], rounds: int, seconds: float = math.inf) -> dict[str, list[float]]:
     """Milliseconds of every contender in every round.
 
     A round runs each contender once and starts with another one than the round before, so that whatever slows
-    the machine down for a while, or whoever leaves the caches cold, hits all of them alike.
+    the machine down for a while, or whoever leaves the caches cold, hits all of them alike. After ``seconds``
+    no further round starts, but there are ``LEAST_ROUNDS`` of them, or ``rounds`` if that is less.
     """
     names = list(contenders)
     times: dict[str, list[float]] = {name: [] for name in names}
+    end = time.perf_counter() + seconds
     for turn in range(-WARM_UP_ROUNDS, rounds):
+        if turn >= LEAST_ROUNDS and time.perf_counter() > end:
+            break
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             state = contenders[name].prepare()

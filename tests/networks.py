@@ -57,34 +57,37 @@ def randomize_norms(
     scales are negative.
 
     A random network is chaotic: rounding flips a mask now and then, and a few steps later two correct runs
-    have nothing in common. In a ``calm`` one every channel lies well inside or well outside its ReLU6.
+    have nothing in common. In a ``calm`` one every channel lies well inside its ReLU6; behind a depthwise or
+    grouped convolution, a third lie well outside.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(count: int, low: float, high: float) -> torch.Tensor:
         return torch.rand(count, generator=generator) * (high - low) + low
 
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = {norm: (norm.momentum, norm.training) for norm in norms}
     modes = {m: m.training for m in model.modules()}
+    momentum: dict[nn.BatchNorm2d, float | None] = {}
+    grouped = False
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
+                grouped = module.groups > 1
                 module.weight *= (2 ** uniform(module.out_channels, -3, 3)).view(-1, 1, 1, 1)
-        for norm in norms:
-            sign = torch.where(uniform(norm.num_features, 0, 1) < 0.1, -1.0, 1.0)
-            norm.weight.copy_(sign * (uniform(norm.num_features, 0.3, 0.6 if calm else 1.5)))
-            norm.bias.copy_(uniform(norm.num_features, -0.5, 2.0))
-            if calm:
-                place = uniform(norm.num_features, 0, 1)
-                norm.bias.copy_(torch.where(place < 0.7, 3.0, torch.where(place < 0.85, -3.0, 9.0)))
-            norm.momentum = 1.0
-        dtype = next(model.parameters()).dtype
+            elif isinstance(module, nn.BatchNorm2d):
+                count = module.num_features
+                sign = torch.where(uniform(count, 0, 1) < 0.1, -1.0, 1.0)
+                module.weight.copy_(sign * uniform(count, 0.3, 1.5) * (0.25 if calm else 1))
+                place = uniform(count, 0, 1)
+                outside = torch.where(place < 1 / 6, -3.0, torch.where(place < 1 / 3, 9.0, 3.0))
+                quiet = outside if grouped else torch.full((count,), 3.0)
+                module.bias.copy_(quiet + 0.1 * place if calm else uniform(count, -0.5, 2.0))
+                momentum[module], module.momentum = module.momentum, 1.0
         model.train()
+        dtype = next(model.parameters()).dtype
         model(torch.randn(16, *input_size, generator=generator).to(dtype))
-    for norm in norms:
-        norm.momentum = before[norm][0]
+    for norm, value in momentum.items():
+        norm.momentum = value
     for module, mode in modes.items():
         module.training = mode
     return model

@@ -179,7 +179,7 @@ def test_a_type_that_changes_between_forward_and_backward_raises() -> None:
     loss = cross_entropy(model(X), Y)
     model.double()
     before = everything(model)
-    with pytest.raises(TypeError, match="the plan was made for torch.float32"):
+    with pytest.raises(TypeError, match="the plan was made for"):
         loss.backward()
     assert_same(everything(model), before)
     model.float()

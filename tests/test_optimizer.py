@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import sparsebp
 import torch
 from networks import batch
 from sparsebp import SparseModel

@@ -402,7 +402,11 @@ class Engine:
             self.program.discard()
         if self._due:
             self.turn += 1
-            self.draw()
+            try:
+                self.draw()
+            except BaseException:  # a sampler of the user's own
+                self.turn -= 1
+                raise
             self._due = False
         self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
         self.forwards += 1

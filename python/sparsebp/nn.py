@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -145,6 +146,10 @@ def replace(model: nn.Module, pattern: str, ratio: float = 0.02, **options: Any)
     names = [n for n, m in model.named_modules() if type(m) is nn.Conv2d and n and fnmatchcase(n, pattern)]
     if not names:
         raise ValueError(f"pattern: {pattern!r} matches no torch.nn.Conv2d of the model")
+    places = Counter(m for _, m in model.named_modules(remove_duplicate=False))
+    for name in names:
+        if places[model.get_submodule(name)] > 1:
+            raise ValueError(f"pattern: {name} is in the model more than once; tied weights are not replaced")
     made = [(n, SparseConv2d(model.get_submodule(n), ratio, **options)) for n in names]  # type: ignore[arg-type]
     for name, module in made:
         module.train(model.get_submodule(name).training)

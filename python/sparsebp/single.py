@@ -45,7 +45,8 @@ class SingleConv:
         self.budget = budget
         self.sampler = sampler
         self.isa = isa
-        self._programs: dict[tuple[int, int, int, bool, bool], _Program] = {}
+        self._programs: dict[tuple[object, ...], _Program] = {}  # at most one
+        self._inference: dict[tuple[object, ...], _Program] = {}  # likewise; it holds no training memory
         self.last: Engine | None = None
         self.turn = 0
         self._due = False  # is a new draw due at the next training forward
@@ -98,12 +99,12 @@ class SingleConv:
         Raises:
             BudgetExceeded: the budget does not hold this shape.
         """
-        key = (x.shape[0], x.shape[2], x.shape[3], self.in_place, input_grad)
+        key = (x.dtype, x.shape[0], x.shape[2], x.shape[3], self.in_place, input_grad)
         if key not in self._programs:
             self._programs = {key: self._build(x, input_grad)}
         return self._programs[key]
 
-    def _build(self, x: torch.Tensor, input_grad: bool) -> _Program:
+    def _build(self, x: torch.Tensor, input_grad: bool, trains: bool = True) -> _Program:
         conv = self.conv
         with torch.no_grad():
             meta = torch.empty(1, *x.shape[1:], device="meta", dtype=x.dtype)
@@ -118,8 +119,8 @@ class SingleConv:
         layer.name = "conv"
         layer.shape = conv_shape(conv, Layer("conv", kind, None, "identity", source, output))
         layer.has_bias = conv.bias is not None
-        layer.selected = self.selected
-        layer.train_bias = True
+        layer.selected = self.selected if trains else 0
+        layer.train_bias = trains
         op = _C.OpSpec()
         op.kind = _C.OpKind.depthwise if kind == "depthwise" else _C.OpKind.conv
         op.inputs, op.output, op.layers = [0], 1, [0]
@@ -128,8 +129,8 @@ class SingleConv:
         spec.layers, spec.ops = [layer], [op]
         spec.input, spec.output, spec.batch = 0, 1, max(1, x.shape[0])
         spec.input_grad = input_grad
-        spec.sums = not self.in_place
-        spec.scores = self.sampler.needs_scores
+        spec.sums = trains and not self.in_place
+        spec.scores = trains and self.sampler.needs_scores
         program = _C.Program(spec, x.dtype == torch.float64, self.isa)
         need = program.training_peak
         if self.budget is not None and need > self.budget:
@@ -147,7 +148,10 @@ class SingleConv:
 
     def infer(self, x: torch.Tensor) -> torch.Tensor:
         """Forward without saving anything."""
-        made = self.program(x, False)
+        key = (x.dtype, *x.shape)
+        if key not in self._inference:
+            self._inference = {key: self._build(x, False, trains=False)}
+        made = self._inference[key]
         made.engine.rebind_if_moved()
         x = x.detach().contiguous(memory_format=torch.channels_last)
         y = self._empty(x, made.output)

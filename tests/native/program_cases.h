@@ -17,6 +17,7 @@ struct Options {
   int span_begin = 1;
   Draw draw = Draw::uniform;
   Index block = 80, forward_block = 112;  // wide enough that blocks are worth several threads (kSerialWork)
+  Index size = 40;                        // of mobilenet's input, a multiple of 4
 };
 
 // Adds values, layers and ops one after the other.
@@ -82,13 +83,14 @@ class Builder {
 
 // Stem, a block without expansion, one of stride 2, two residual ones, head, dropout, linear.
 inline ProgramSpec mobilenet(const Options& options) {
-  Builder b(options, {40, 40, 3});
-  int v = b.conv(0, b.layer(3, 8, 40, 3, 2, 1, Activation::relu6, options.span_begin == 0 ? 2 : 0));
-  v = b.block(v, 8, 1, 12, 20, 1, 3);
-  v = b.block(v, 12, 6, 20, 20, 2, 7);
-  v = b.block(v, 20, 6, 20, 10, 1, 11);
-  v = b.block(v, 20, 6, 20, 10, 1, 0);  // passes the gradient, trains shifts alone
-  v = b.op(OpKind::head, {v}, {b.layer(20, 288, 10, 1, 1, 1, Activation::relu6, 5)}, {1, 1, 288});
+  const Index size = options.size, half = size / 2, quarter = size / 4;
+  Builder b(options, {size, size, 3});
+  int v = b.conv(0, b.layer(3, 8, size, 3, 2, 1, Activation::relu6, options.span_begin == 0 ? 2 : 0));
+  v = b.block(v, 8, 1, 12, half, 1, 3);
+  v = b.block(v, 12, 6, 20, half, 2, 7);
+  v = b.block(v, 20, 6, 20, quarter, 1, 11);
+  v = b.block(v, 20, 6, 20, quarter, 1, 0);  // passes the gradient, trains shifts alone
+  v = b.op(OpKind::head, {v}, {b.layer(20, 288, quarter, 1, 1, 1, Activation::relu6, 5)}, {1, 1, 288});
   v = b.op(OpKind::dropout, {v}, {}, {1, 1, 288});
   b.last().drop = 0.2;
   b.conv(v, b.layer(288, 10, 1, 1, 1, 1, Activation::identity, 288, false));
@@ -202,12 +204,67 @@ void every_program(F f) {
   variants[3].first = "scores";
   variants[3].second.scores = true, variants[3].second.draw = Draw::weighted;
   variants[4].first = "all of it, the whole network";
-  variants[4].second = {true, true, true, true, 0, Draw::largest, 288, 16};
+  variants[4].second = {true, true, true, true, 0, Draw::largest, 288, 16, 40};
   variants[5].first = "a late span in narrow blocks";
   variants[5].second.span_begin = 3, variants[5].second.block = 16;
   for (const auto& [name, options] : variants) {
     f(std::string("mobilenet, ") + name, mobilenet(options), options);
     f(std::string("resnet, ") + name, resnet(options), options);
+  }
+}
+
+// Calls f(name, spec, options) for programs of one op. In these all buffers are alive together, so none shares its
+// bytes with another and each can be looked at by itself.
+template <class F>
+void every_op(F f) {
+  for (bool input_grad : {true, false}) {
+    Options options;
+    options.span_begin = 0, options.input_grad = input_grad;
+    const auto run = [&](const char* name, const ValueSpec& input, auto build) {
+      Builder b(options, input);
+      build(b);
+      f(std::string("one ") + name + (input_grad ? " with input gradient" : ""), b.spec, options);
+    };
+    const ValueSpec image{9, 9, 20};
+    run("pointwise convolution", image,
+        [](Builder& b) { b.conv(0, b.layer(20, 33, 9, 1, 1, 1, Activation::relu, 7)); });
+    run("convolution", image, [](Builder& b) { b.conv(0, b.layer(20, 270, 9, 3, 2, 1, Activation::relu6, 20)); });
+    run("grouped convolution", image, [](Builder& b) { b.conv(0, b.layer(20, 12, 9, 3, 1, 4, Activation::relu, 3)); });
+    run("linear layer", {1, 1, 20},
+        [](Builder& b) { b.conv(0, b.layer(20, 10, 1, 1, 1, 1, Activation::identity, 5, false)); });
+    run("depthwise convolution", image,
+        [](Builder& b) { b.conv(0, b.layer(20, 20, 9, 3, 2, 20, Activation::relu6, 4), OpKind::depthwise); });
+    run("block", image, [](Builder& b) { b.block(0, 20, 6, 20, 9, 1, 5); });
+    run("block of stride 2", image, [](Builder& b) { b.block(0, 20, 4, 270, 9, 2, 5); });
+    run("block without expansion", image, [](Builder& b) { b.block(0, 20, 1, 20, 9, 1, 5); });
+    run("block with a frozen expansion", image, [](Builder& b) {
+      b.block(0, 20, 6, 20, 9, 1, 5);
+      b.spec.layers[0].selected = 0, b.spec.layers[0].train_bias = false;
+    });
+    run("block whose projection alone trains", image, [](Builder& b) {
+      b.block(0, 20, 6, 20, 9, 1, 5);
+      for (int l : {0, 1}) b.spec.layers[static_cast<std::size_t>(l)].selected = 0;
+      for (int l : {0, 1}) b.spec.layers[static_cast<std::size_t>(l)].train_bias = false;
+    });
+    run("head", image, [](Builder& b) {
+      b.op(OpKind::head, {0}, {b.layer(20, 270, 9, 1, 1, 1, Activation::relu6, 5)}, {1, 1, 270});
+    });
+    if (!input_grad) continue;  // the rest has nothing to train
+    run("add", image, [](Builder& b) { b.op(OpKind::add, {0, 0}, {}, {9, 9, 20}); });
+    run("activation", image, [](Builder& b) {
+      b.op(OpKind::activation, {0}, {}, {9, 9, 20});
+      b.last().activation = Activation::relu6;
+    });
+    run("dropout", image, [](Builder& b) {
+      b.op(OpKind::dropout, {0}, {}, {9, 9, 20});
+      b.last().drop = 0.5;
+    });
+    run("pooling", image, [](Builder& b) {
+      b.op(OpKind::pool, {0}, {}, {4, 4, 20});
+      ConvShape& window = b.last().window;
+      window.in = window.out = 20, window.height = window.width = 9, window.out_height = window.out_width = 4;
+      window.kernel_h = window.kernel_w = 3, window.stride_h = window.stride_w = 2;
+    });
   }
 }
 

@@ -80,6 +80,42 @@ void check_untouched(const Bytes& a, const Bytes& b, const Bytes& taken, const c
   check::equal(touched, std::size_t{0}, __FILE__, __LINE__, what);
 }
 
+void check_memory(const ProgramSpec& spec, const Options& options) {
+  const Poisoned a(spec, options, kPoison[0]), b(spec, options, kPoison[1]);
+  // Had the step read a byte that it never wrote, the two runs would differ.
+  check_same(a.outcome, b.outcome);
+
+  const auto program = make_program(spec, false, "");
+  const Layout &training = program->training_layout(), &work = program->workspace_layout();
+  const auto any = [](const Buffer&) { return true; };
+  const auto kept = [](const Buffer& buffer) {
+    return buffer.begin >= 0 && (buffer.category == Category::saved || buffer.category == Category::masks);
+  };
+  const Bytes taken = covered(training, training.peak() + kSpare, any);
+  // At the end of the forward pass all saved slices and masks are there, each in its own bytes.
+  check_written(a.forward, b.forward, covered(training, training.peak(), kept), "unwritten bytes after forward");
+  check_written(a.backward, b.backward, taken, "unwritten bytes of the arena");
+  check_untouched(a.backward, b.backward, taken, "bytes of the arena written outside every buffer");
+
+  const Bytes work_taken = covered(work, work.peak(), any);
+  check_written(a.workspace, b.workspace, work_taken, "unwritten bytes of the workspace");
+  check_untouched(a.workspace, b.workspace, work_taken, "bytes of the workspace written outside every buffer");
+}
+
+void check_threads(const std::string& isa, const std::string& name, const ProgramSpec& spec, const Options& options,
+                   std::uint64_t steps) {
+  std::vector<std::vector<float>> want;
+  for (int threads : {1, 2, 3}) {
+    check::about("%s, %s, %d threads", isa.c_str(), name.c_str(), threads);
+    set_plain_threads(threads);
+    CHECK_EQUAL(thread_count(), threads);
+    Trainer trainer(spec, options, isa);
+    for (std::uint64_t turn = 0; turn < steps; ++turn) trainer.step(turn);
+    if (threads == 1) want = trainer.outcome();
+    check_same(trainer.outcome(), want);
+  }
+}
+
 }  // namespace
 
 TEST(a_step_trains) {
@@ -101,18 +137,12 @@ TEST(a_step_trains) {
 TEST(any_number_of_threads_gives_the_same_bits) {
   for (const std::string& isa : usable_isas()) {
     every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
-      std::vector<std::vector<float>> want;
-      for (int threads : {1, 2, 3}) {
-        check::about("%s, %s, %d threads", isa.c_str(), name.c_str(), threads);
-        set_plain_threads(threads);
-        CHECK_EQUAL(thread_count(), threads);
-        Trainer trainer(spec, options, isa);
-        for (std::uint64_t turn = 0; turn < 4; ++turn) trainer.step(turn);
-        if (threads == 1) want = trainer.outcome();
-        check_same(trainer.outcome(), want);
-      }
+      check_threads(isa, name, spec, options, 4);
     });
   }
+  Options large;  // regions so long that threads do overlap
+  large.size = 96;
+  check_threads("", "large mobilenet", mobilenet(large), large, 8);
   set_plain_threads(1);
 }
 
@@ -195,28 +225,22 @@ TEST(every_planned_byte_is_written_no_other_is_and_none_is_read_before) {
     set_plain_threads(threads);
     every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
       check::about("%s, %d threads", name.c_str(), threads);
-      const Poisoned a(spec, options, kPoison[0]), b(spec, options, kPoison[1]);
-      // Had the step read a byte that it never wrote, the two runs would differ.
-      check_same(a.outcome, b.outcome);
-
-      const auto program = make_program(spec, false, "");
-      const Layout &training = program->training_layout(), &work = program->workspace_layout();
-      const auto any = [](const Buffer&) { return true; };
-      const auto kept = [](const Buffer& buffer) {
-        return buffer.begin >= 0 && (buffer.category == Category::saved || buffer.category == Category::masks);
-      };
-      const Bytes taken = covered(training, training.peak() + kSpare, any);
-      CHECK(std::all_of(taken.begin() + static_cast<std::ptrdiff_t>(training.peak()), taken.end(),
-                        [](unsigned char x) { return x == 0; }));
-      // At the end of the forward pass all saved slices and masks are there, each in its own bytes.
-      check_written(a.forward, b.forward, covered(training, training.peak(), kept), "unwritten bytes after forward");
-      check_written(a.backward, b.backward, taken, "unwritten bytes of the arena");
-      check_untouched(a.backward, b.backward, taken, "bytes of the arena written outside every buffer");
-
-      const Bytes work_taken = covered(work, work.peak(), any);
-      check_written(a.workspace, b.workspace, work_taken, "unwritten bytes of the workspace");
-      check_untouched(a.workspace, b.workspace, work_taken, "bytes of the workspace written outside every buffer");
+      check_memory(spec, options);
     });
   }
   set_plain_threads(1);
+}
+
+TEST(every_op_writes_every_byte_that_it_acquires) {
+  every_op([](const std::string& name, const ProgramSpec& spec, const Options& options) {
+    check::about(name.c_str());
+    const auto program = make_program(spec, false, "");
+    for (const Layout* layout : {&program->training_layout(), &program->workspace_layout()}) {
+      std::size_t bytes = 0;
+      for (const Buffer& buffer : layout->buffers()) bytes += buffer.bytes;
+      const Bytes taken = covered(*layout, layout->peak(), [](const Buffer&) { return true; });
+      CHECK_EQUAL(static_cast<std::size_t>(std::count(taken.begin(), taken.end(), 1)), bytes);  // none shared
+    }
+    check_memory(spec, options);
+  });
 }
