@@ -106,8 +106,8 @@ def summary_table(summary: dict[str, dict[str, float]]) -> Table:
 def step_table(case: steps.StepCase) -> Table:
     """One row a contender; times and bytes also as multiples of sparsebp's."""
     table = Table(
-        title=f"Training step, {case.size} px, batch {case.batch}, {case.rounds} rounds; sparsebp has "
-        f"{format_bytes(case.budget)} and updates {case.update_ratio:.2%} of the convolution weights",
+        title=f"Training step, {case.size} px, batch {case.batch}, {case.rounds} rounds; sparsebp: "
+        f"{format_bytes(case.budget)}, {case.update_ratio:.2%} of the convolution weights",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )

@@ -21,7 +21,7 @@ IMAGE_CHANNELS = 3
 """A layer with so few input channels reads the image, which needs no gradient."""
 LEARNING_RATE = 1e-9
 """Not zero, so that the update is really done, and too small to change what is timed."""
-SECONDS = 2.0
+SECONDS = 1.5
 """After which no further round of a layer starts: a slow machine gets fewer rounds, not a longer run."""
 
 

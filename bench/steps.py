@@ -18,7 +18,7 @@ CLASSES = 10
 LEARNING_RATE = 1e-6
 """The updates are really done, and what is timed stays the same network."""
 BUDGET_PER_IMAGE = 256 * 1024
-SECONDS = 20.0
+SECONDS = 15.0
 """After which no further round of a case starts: a slow machine gets fewer rounds, not a longer run."""
 USUAL_SPLIT = 11
 """The block from which a user trains who has not been told a better one."""

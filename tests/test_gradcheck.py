@@ -79,9 +79,7 @@ def test_gradients_of_different_outputs_do_not_mix() -> None:
     y, expected = layer(x), source(x)
     for i in (0, 7, 40):
         row = torch.autograd.grad(y.flatten()[i], (x, layer.weight, layer.bias), retain_graph=True)
-        wanted = torch.autograd.grad(
-            expected.flatten()[i], (x, source.weight, source.bias), retain_graph=True
-        )
+        wanted = torch.autograd.grad(expected.flatten()[i], (x, source.weight, source.bias), retain_graph=True)
         for a, b in zip(row, wanted, strict=True):
             assert relative_error(a, b) < 1e-14
 

@@ -317,9 +317,7 @@ KINDS = [
 
 @pytest.mark.parametrize("case", KINDS, ids=str)
 @variants
-def test_the_number_of_threads_changes_no_bit(
-    case: Case, dtype: torch.dtype, isa: str, threads: object
-) -> None:
+def test_the_number_of_threads_changes_no_bit(case: Case, dtype: torch.dtype, isa: str, threads: object) -> None:
     results = []
     for count in (1, 2, 3):
         threads(count)  # type: ignore[operator]

@@ -62,9 +62,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("numbers", "error", "words"), WRONG, ids=lambda v: str(v) if isinstance(v, dict) else ""
-)
+@pytest.mark.parametrize(("numbers", "error", "words"), WRONG, ids=lambda v: str(v) if isinstance(v, dict) else "")
 def test_wrong_numbers_leave_the_optimizer_that_is_attached(
     numbers: dict[str, Any], error: type[Exception], words: str
 ) -> None:

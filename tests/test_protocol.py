@@ -81,12 +81,29 @@ def test_backward_without_an_optimizer_of_ours_raises(budget: int, attach: Calla
     assert_trains(model, sgd(model))
 
 
-def test_native_parameters_never_get_a_grad() -> None:
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda m: torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0),
+        lambda m: torch.nn.utils.clip_grad_value_(m.parameters(), 1.0),
+        lambda m: torch.optim.SGD(m.trained_parameters(), lr=0.1).step(),
+        lambda m: torch.optim.Adam(m.trained_parameters()).step(),
+        lambda m: next(m.trained_parameters()).grad.norm(),
+    ],
+    ids=["clip_grad_norm_", "clip_grad_value_", "SGD", "Adam", "norm"],
+)
+def test_torch_cannot_silently_skip_native_parameters(misuse: Callable[[sparsebp.SparseModel], object]) -> None:
+    """There is no gradient to clip or to step with; what stands in its place says so."""
     model = converted()
     opt = sgd(model)
     cross_entropy(model(X), Y).backward()
-    assert all(p.grad is None for p in model.parameters())
+    before = everything(model)
+    with pytest.raises(RuntimeError, match=r"sparsebp\.optim\.SGD"):
+        misuse(model)
+    assert_same(everything(model), before)
     opt.step()
+    opt.zero_grad()
+    assert_trains(model, opt)
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
@@ -340,9 +357,7 @@ def test_a_gradient_in_any_memory_format_trains_alike() -> None:
     weights = []
     for layout in (torch.contiguous_format, torch.channels_last, None):
         torch.manual_seed(0)
-        net = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 6, 3)
-        )
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 6, 3))
         model = sparsebp.convert(net, LARGE, input_size=SIZE).train()
         opt = sgd(model)
         y = model(X)

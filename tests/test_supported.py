@@ -186,9 +186,7 @@ def test_a_refusal_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def tied_parameter() -> nn.Module:
-    net = nn.Sequential(
-        conv_norm(3, 3), conv_norm(3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)
-    )
+    net = nn.Sequential(conv_norm(3, 3), conv_norm(3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
     net[1][0].weight = net[0][0].weight
     return net
 

@@ -9,6 +9,7 @@ import sparsebp
 import torch
 from networks import batch, tiny_mobilenet
 from sparsebp import SparseModel
+from sparsebp.refusal import NoGradient
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -42,11 +43,16 @@ def classes_of(model: nn.Module) -> int:
     return [m.out_features for m in model.modules() if isinstance(m, nn.Linear)][-1]
 
 
+def _grad_of(parameter: nn.Parameter) -> torch.Tensor | str | None:
+    grad = parameter.grad
+    return "refused" if isinstance(grad, NoGradient) else None if grad is None else grad.clone()
+
+
 def everything(model: nn.Module) -> dict[str, Any]:
     """Weights, flags and, of a converted model, the state of training: what a refusal must not change."""
     held: dict[str, Any] = {f"value of {n}": t.detach().clone() for n, t in model.state_dict().items()}
     held |= {f"requires_grad of {n}": p.requires_grad for n, p in model.named_parameters()}
-    held |= {f"grad of {n}": None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}
+    held |= {f"grad of {n}": _grad_of(p) for n, p in model.named_parameters()}
     held |= {f"mode of {n or 'the model'}": m.training for n, m in model.named_modules()}
     if isinstance(model, SparseModel):
         held |= {f"state: {k}": v for k, v in model.engine.state().items()}

@@ -124,9 +124,7 @@ def _arena_addresses(model: nn.Module) -> range:
     return range(start, start + model.arena.capacity)
 
 
-def _dense_step(
-    model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes
-) -> None:
+def _dense_step(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes) -> None:
     parameters = list(model.parameters())
     grads = [p.grad for p in parameters]
     buffers = {name: b.clone() for name, b in model.named_buffers()}
@@ -146,12 +144,11 @@ def _dense_step(
                 b.copy_(buffers[name])
 
 
-def _sparse_step(
-    model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes
-) -> None:
+def _sparse_step(model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes) -> None:
     engine = model.engine
     state, earlier = engine.state(), engine.flight
     weights = [(p, p.detach().clone(memory_format=torch.preserve_format)) for p in engine.trained()]
+    grads = [(p, p.grad) for p in engine.trained()]
     owner, slots = engine.optimizer, dict(engine._slots)
     kept = (list(owner._engines), list(owner._slots)) if owner is not None else None
     try:
@@ -178,6 +175,8 @@ def _sparse_step(
         raise
     finally:
         engine.load_state(state)
+        for parameter, grad in grads:
+            parameter.grad = grad
         with torch.no_grad():
             for parameter, weight in weights:
                 parameter.copy_(weight)

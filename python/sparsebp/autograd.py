@@ -19,9 +19,7 @@ class SpanFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, anchor: torch.Tensor, model: SparseModel, x: torch.Tensor, first: int
-    ) -> torch.Tensor:
+    def forward(ctx: Any, anchor: torch.Tensor, model: SparseModel, x: torch.Tensor, first: int) -> torch.Tensor:
         y, ctx.flight = model._train_forward(x, first)
         ctx.model = model
         return y

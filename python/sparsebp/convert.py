@@ -191,9 +191,7 @@ def _check_model(model: nn.Module) -> None:
         keys = {id(parameter), parameter.data_ptr() or id(parameter)}
         other = next((owners[k] for k in keys if k in owners), None)
         if other is not None:
-            raise ValueError(
-                f"model: {other} and {name} are one parameter; tied weights cannot be trained natively"
-            )
+            raise ValueError(f"model: {other} and {name} are one parameter; tied weights cannot be trained natively")
         owners |= dict.fromkeys(keys, name)
         if parameter.device.type != "cpu":
             raise ValueError(f"model: {name} is on {parameter.device}; this build trains on the CPU")

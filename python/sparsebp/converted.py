@@ -14,6 +14,7 @@ from .autograd import SpanFunction
 from .engine import Engine, Flight
 from .graph import Graph, torch_prefix
 from .plan import Plan
+from .refusal import NoGradient
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class SparseModel(nn.Module):
         engine = self.engine
         result = super().load_state_dict(*args, **kwargs)
         engine.own_parameters()
+        engine.refuses_gradients = True
         return result
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -144,6 +146,13 @@ class SparseModel(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.training = False
         return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SparseModel:
+        """``.to()`` and its kin, which would also move what stands in ``.grad``."""
+        for parameter in self.engine.trained():
+            if isinstance(parameter.grad, NoGradient):
+                parameter.grad = None
+        return super()._apply(fn, recurse)
 
     # -- passes ----------------------------------------------------------------------------------
 
@@ -227,12 +236,14 @@ class SparseModel(nn.Module):
         for parameter in self._original.parameters():  # type: ignore[union-attr]
             parameter.requires_grad_(id(parameter) in trained)
         engine.own_parameters()
+        engine.refuses_gradients = True
 
     def _release(self) -> None:
         self.engine.disown_parameters()
         for name, parameter in self._original.named_parameters():  # type: ignore[union-attr]
             parameter.data = parameter.data.contiguous()
             parameter.requires_grad_(self._requires_grad.get(name, True))
+            parameter.grad = None
         self._engine = None
 
     def _layer_index(self, name: str) -> int:

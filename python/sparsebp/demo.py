@@ -117,9 +117,7 @@ def digits(seed: int = 0) -> Digits:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError(
-            "the demo takes its images from scikit-learn: pip install 'sparsebp[demo]'"
-        ) from error
+        raise ImportError("the demo takes its images from scikit-learn: pip install 'sparsebp[demo]'") from error
     bunch = load_digits()
     generator = torch.Generator().manual_seed(seed)
     images = torch.from_numpy(bunch.images).float() / 16
@@ -137,8 +135,7 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> float:
     training = model.training
     model.eval()
     correct = sum(
-        int((model(part).argmax(1) == label).sum())
-        for part, label in zip(x.split(100), y.split(100), strict=True)
+        int((model(part).argmax(1) == label).sum()) for part, label in zip(x.split(100), y.split(100), strict=True)
     )
     model.train(training)
     return correct / len(x)

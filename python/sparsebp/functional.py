@@ -83,9 +83,7 @@ def sparse_conv2d_reference(
 
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> None:
     if x.dim() != 4 or weight.dim() != 4:
-        raise ValueError(
-            f"x, weight: expected 4 dimensions each, got {list(x.shape)} and {list(weight.shape)}"
-        )
+        raise ValueError(f"x, weight: expected 4 dimensions each, got {list(x.shape)} and {list(weight.shape)}")
     if groups < 1 or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ValueError(
             f"weight: expected [C', {x.shape[1]} / groups, kh, kw] with groups dividing both, "
@@ -97,8 +95,6 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, gro
         if tensor is None:
             continue
         if tensor.dtype not in (torch.float32, torch.float64) or tensor.dtype != x.dtype:
-            raise TypeError(
-                f"{name}: expected one dtype, float32 or float64, got {tensor.dtype}, x has {x.dtype}"
-            )
+            raise TypeError(f"{name}: expected one dtype, float32 or float64, got {tensor.dtype}, x has {x.dtype}")
         if tensor.device.type != "cpu":
             raise ValueError(f"{name}: expected a CPU tensor, got one on {tensor.device}")

@@ -95,11 +95,7 @@ def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module, what
     # Of the input itself: what it is an alias of may still be [N, C, 1, 1].
     matrix = len(_shape(node.all_input_nodes[0])) == 2
     if isinstance(m, nn.Linear) and type(m).forward is nn.Linear.forward and matrix:
-        return (
-            None
-            if hasattr(m, "parametrizations")
-            else RawOp("conv", tensors, node, name, "linear", what=what)
-        )
+        return None if hasattr(m, "parametrizations") else RawOp("conv", tensors, node, name, "linear", what=what)
     if type(m) is nn.BatchNorm2d and m.running_var is not None:
         return RawOp("norm", tensors, node, name, what=what)
     if type(m) is nn.ReLU:
@@ -181,10 +177,7 @@ def conv_kind(m: nn.Conv2d) -> str:
     if m.groups > 1 and m.groups == m.in_channels == m.out_channels:
         return "depthwise"
     plain = (
-        m.kernel_size == (1, 1)
-        and m.stride == (1, 1)
-        and m.groups == 1
-        and m.padding in ((0, 0), 0, "valid", "same")
+        m.kernel_size == (1, 1) and m.stride == (1, 1) and m.groups == 1 and m.padding in ((0, 0), 0, "valid", "same")
     )
     return "pointwise" if plain else "conv"
 

@@ -215,12 +215,7 @@ def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
         source = ops[parts[0]].inputs[0]
         last, out_value, residual = after, project.output, False
         tail = only_reader(project.output)
-        if (
-            tail is not None
-            and ops[tail].kind == "add"
-            and source in ops[tail].inputs
-            and source != project.output
-        ):
+        if tail is not None and ops[tail].kind == "add" and source in ops[tail].inputs and source != project.output:
             last, out_value, residual = tail, ops[tail].output, True
         fused[last] = Op("block", (source,), out_value, tuple(ops[p].layers[0] for p in parts), residual)
         gone.update(parts)
@@ -240,14 +235,18 @@ def _fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Va
             continue
         pool = ops[reader[0]]
         size = values[op.output]
-        if pool.kind == "pool" and pool.pool is not None and pool.pool[:2] == (size.height, size.width):
-            if values[pool.output].height == values[pool.output].width == 1 and pool.pool[4:6] == (
-                0,
-                0,
-            ):
-                fused[reader[0]] = Op("head", op.inputs, pool.output, op.layers)
-                gone.add(i)
+        if _pools_all(pool, size, values[pool.output]):
+            fused[reader[0]] = Op("head", op.inputs, pool.output, op.layers)
+            gone.add(i)
     return [fused.get(i, op) for i, op in enumerate(ops) if i not in gone]
+
+
+def _pools_all(op: Op, source: Value, result: Value) -> bool:
+    """Whether an op averages over the whole image."""
+    if op.kind != "pool" or op.pool is None:
+        return False
+    window, padding = op.pool[:2], op.pool[4:6]
+    return window == (source.height, source.width) and padding == (0, 0) and result.height == result.width == 1
 
 
 def _native_begin(graph: Graph) -> int:

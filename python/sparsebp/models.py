@@ -1,9 +1,9 @@
 """MobileNetV2 in plain PyTorch, without torchvision.
 
-The network has torchvision's module tree, so its checkpoints load here with ``strict=True`` and the
-other way round: ``features`` is the stem, the inverted-residual blocks and the last 1x1 convolution,
-``classifier`` is dropout and a linear layer. What torchvision fixes and small devices want to choose
-(the stages and the width of the last convolution) can be given.
+The network has torchvision's module tree, so its checkpoints load here with ``strict=True`` and
+the other way round: ``features`` is the stem, the inverted-residual blocks and the last 1x1
+convolution, ``classifier`` is dropout and a linear layer. What torchvision fixes and small devices
+want to choose (the stages and the width of the last convolution) can be given.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class MobileNetV2(nn.Module):
         for expansion, stage_channels, blocks, stride in _checked_stages(inverted_residual_setting):
             out_channels = _make_divisible(stage_channels * width_mult)
             for index in range(blocks):
-                first = index == 0
-                features.append(InvertedResidual(channels, out_channels, stride if first else 1, expansion))
+                block_stride = stride if index == 0 else 1
+                features.append(InvertedResidual(channels, out_channels, block_stride, expansion))
                 channels = out_channels
         features.append(_conv_bn_relu6(channels, last_channel, kernel=1))
 
@@ -174,12 +174,12 @@ def _checked_stages(setting: Sequence[Sequence[int]]) -> list[Stage]:
     for position, stage in enumerate(setting):
         name = f"inverted_residual_setting[{position}]"
         if len(stage) != 4:
-            raise ValueError(f"{name} must be (expansion, channels, blocks, stride), got {tuple(stage)!r}")
+            expected = "(expansion, channels, blocks, stride)"
+            raise ValueError(f"{name} must be {expected}, got {tuple(stage)!r}")
         expansion, channels, blocks, stride = stage
-        if min(expansion, channels, blocks) < 1:
-            raise ValueError(
-                f"{name}: expansion, channels and blocks must be at least 1, got {tuple(stage)!r}"
-            )
+        for what, value in zip(("expansion", "channels", "blocks"), stage, strict=False):
+            if value < 1:
+                raise ValueError(f"{name}: {what} must be at least 1, got {value!r}")
         if stride not in (1, 2):
             raise ValueError(f"{name}: stride must be 1 or 2, got {stride!r}")
         stages.append((expansion, channels, blocks, stride))

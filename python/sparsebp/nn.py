@@ -11,10 +11,10 @@ from torch import nn
 
 from .autograd import ConvFunction
 from .converted import SparseModel
-from .engine import kernel_layout_
 from .samplers import Sampler, resolve
 from .single import SingleConv
 from .units import parse_bytes
+from .weights import kernel_layout_
 
 __all__ = ["SparseConv2d", "SparseModel", "replace"]
 

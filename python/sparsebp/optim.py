@@ -11,6 +11,7 @@ from torch import nn
 
 from .converted import SparseModel
 from .engine import OWNERS, Engine
+from .refusal import NoGradient
 from .single import SingleConv
 
 
@@ -130,8 +131,18 @@ class SGD(torch.optim.Optimizer):
         parameter.add_(grad, alpha=-group["lr"])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets gradients, also those summed in the arena."""
-        super().zero_grad(set_to_none)
+        """Forgets gradients, also those summed in the arena.
+
+        What stands in ``.grad`` of native parameters stays (:mod:`sparsebp.refusal`).
+        """
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None or isinstance(parameter.grad, NoGradient):
+                    continue
+                if set_to_none:
+                    parameter.grad = None
+                else:
+                    parameter.grad.detach_().zero_()
         for engine in self._engines:
             for region in engine.sum_views():
                 region.zero_()
@@ -152,12 +163,7 @@ class SGD(torch.optim.Optimizer):
                     "convert with a budget that holds gradient sums (plan.gradient_sums), or lower the learning rate"
                 )
         tensors = [view for engine in self._engines for view in engine.sum_views()]
-        tensors += [
-            p.grad
-            for g in self.param_groups
-            for p in g["params"]
-            if p.grad is not None and _owner(p) is None
-        ]
+        tensors += [p.grad for g in self.param_groups for p in g["params"] if p.grad is not None and _owner(p) is None]
         if not tensors:
             return 0.0
         norm = float(torch.stack([t.norm() for t in tensors]).norm())

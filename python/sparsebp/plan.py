@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from .engine import Choice
+from .spec import Choice
 from .units import format_bytes
 
 #: The kinds of training memory, in the order of the design's list.
@@ -112,10 +112,7 @@ class Plan:
         """Most bytes of each category alive at one moment. They need not fall together."""
         moments = range(-1, max((b.end for b in self.buffers), default=0) + 1)
         return {
-            c: max(
-                sum(b.bytes for b in self.buffers if b.category == c and b.begin <= t <= b.end)
-                for t in moments
-            )
+            c: max(sum(b.bytes for b in self.buffers if b.category == c and b.begin <= t <= b.end) for t in moments)
             for c in CATEGORIES
         }
 

@@ -14,10 +14,10 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from . import _C
-from .engine import Choice, SpecFactory, trains_bias
 from .errors import BudgetExceeded, UnsupportedModel
 from .graph import Graph
 from .plan import CATEGORIES, Buffer, LayerPlan, Plan
+from .spec import Choice, SpecFactory, trains_bias
 from .units import format_bytes
 
 #: Share of a layer's channels below which more layers are not worth it (the paper's 2 %).
@@ -85,9 +85,7 @@ class Planner:
                 )
             if any(layer.kind != "linear" for layer in graph.layers):
                 raise ValueError("ratios: they freeze every convolution; training a classifier alone is no plan")
-            raise UnsupportedModel(
-                "the model has no convolution to train; training a classifier alone is no plan"
-            )
+            raise UnsupportedModel("the model has no convolution to train; training a classifier alone is no plan")
         first = [i for i, op in enumerate(graph.ops) if set(op.layers) & set(wanted)]
         if first:
             if first[0] < graph.native_begin:
@@ -271,11 +269,7 @@ class Planner:
         value = f"value{self.factory.value_ids[op.output]}.grad"
         for b in buffers:
             what = b.name.removeprefix(own)
-            if (
-                b.name.startswith(own)
-                and b.category in ("saved", "masks")
-                and (not part or what.startswith(part))
-            ):
+            if b.name.startswith(own) and b.category in ("saved", "masks") and (not part or what.startswith(part)):
                 sizes[b.category] += b.bytes
             if i == first and ((b.name.startswith(own) and b.category == "scratch") or b.name == value):
                 sizes[b.category] += b.bytes

@@ -121,9 +121,7 @@ def resolve(sampler: str | Sampler, seed: int) -> Sampler:
             raise ValueError(f"sampler: expected one of {', '.join(NAMES)} or a Sampler, got {sampler!r}")
         return NAMES[sampler](seed)
     if not isinstance(sampler, Sampler):
-        raise TypeError(
-            f"sampler: expected a name or a sparsebp.samplers.Sampler, got {type(sampler).__name__}"
-        )
+        raise TypeError(f"sampler: expected a name or a sparsebp.samplers.Sampler, got {type(sampler).__name__}")
     if sampler.seed is None:
         sampler.seed = seed
     return sampler

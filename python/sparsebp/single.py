@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from . import _C
-from .engine import OWNERS, Engine, Flight, conv_shape
+from .engine import OWNERS, Engine, Flight
 from .errors import BudgetExceeded
 from .fx_ops import conv_kind
 from .graph import Layer, Value
 from .samplers import Sampler
+from .spec import conv_shape
 
 if TYPE_CHECKING:
     from .optim import SGD
@@ -37,9 +38,7 @@ class SingleConv:
         isa: instruction set; empty takes the best.
     """
 
-    def __init__(
-        self, conv: nn.Conv2d, selected: int, budget: int | None, sampler: Sampler, isa: str = ""
-    ) -> None:
+    def __init__(self, conv: nn.Conv2d, selected: int, budget: int | None, sampler: Sampler, isa: str = "") -> None:
         self.conv = conv
         self.selected = selected
         self.budget = budget
@@ -109,9 +108,7 @@ class SingleConv:
         with torch.no_grad():
             meta = torch.empty(1, *x.shape[1:], device="meta", dtype=x.dtype)
             weight = torch.empty(conv.weight.shape, device="meta", dtype=x.dtype)
-            out = nn.functional.conv2d(
-                meta, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups
-            )
+            out = nn.functional.conv2d(meta, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
         source = Value(x.shape[2], x.shape[3], x.shape[1])
         output = Value(out.shape[2], out.shape[3], out.shape[1])
         kind = conv_kind(conv)

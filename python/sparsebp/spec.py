@@ -1,0 +1,151 @@
+"""Writing a planner's choice as the specification of a native program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from . import _C
+from .graph import Graph, Layer
+
+#: Bytes of one channel block in the forward pass: it should stay in a second-level cache.
+FORWARD_BLOCK_BYTES = 128 * 1024
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a planner decides; with graph and shapes it determines every byte."""
+
+    begin: int  # first op of the span, an index into Graph.ops
+    selected: dict[int, int]  # layer -> channels trained at once
+    blocks: dict[int, int] = field(default_factory=dict)  # op -> backward channel block
+    batch: int = 1
+    momentum: bool = False
+    sums: bool = False
+    scores: bool = False
+    train_bias: bool = True
+
+
+def trains_bias(graph: Graph, layer: int, choice: Choice) -> bool:
+    """Whether the bias or shift of a layer of the span trains; a linear layer's always does."""
+    return choice.train_bias or graph.layers[layer].kind == "linear"
+
+
+def layer_spec(layer: Layer, model: nn.Module) -> _C.LayerSpec:
+    """The native description of one layer, frozen."""
+    module = model.get_submodule(layer.name)
+    norm = model.get_submodule(layer.norm) if layer.norm else None
+    spec = _C.LayerSpec()
+    spec.name = layer.name
+    spec.shape = conv_shape(module, layer)
+    spec.activation = getattr(_C.Activation, layer.activation)
+    spec.has_bias = module.bias is not None
+    spec.has_norm = norm is not None
+    spec.eps = float(norm.eps) if isinstance(norm, nn.BatchNorm2d) else 0.0
+    return spec
+
+
+def conv_shape(module: nn.Module, layer: Layer) -> _C.ConvShape:
+    """Geometry of a ``Conv2d`` or ``Linear`` on this layer's input."""
+    shape = _C.ConvShape()
+    shape.height, shape.width = layer.input.height, layer.input.width
+    shape.out_height, shape.out_width = layer.output.height, layer.output.width
+    setattr(shape, "in", layer.input.channels)
+    shape.out = layer.output.channels
+    if isinstance(module, nn.Conv2d):
+        shape.groups = module.groups
+        shape.kernel_h, shape.kernel_w = module.kernel_size
+        shape.stride_h, shape.stride_w = module.stride
+        shape.dilation_h, shape.dilation_w = module.dilation
+        if module.padding == "same":  # torch puts the odd zero behind, so before is rounded down
+            shape.pad_h, shape.pad_w = (
+                d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)
+            )
+        elif module.padding != "valid":
+            shape.pad_h, shape.pad_w = module.padding
+    return shape
+
+
+class SpecFactory:
+    """Makes program specifications for many choices from one graph (a planner asks for hundreds)."""
+
+    def __init__(self, graph: Graph, model: nn.Module) -> None:
+        self.graph = graph
+        self.itemsize = next(model.parameters()).element_size()
+        self.first = graph.native_begin
+        self.ops = graph.ops[self.first :]
+        used = sorted({layer for op in self.ops for layer in op.layers})
+        self.layer_ids = {layer: i for i, layer in enumerate(used)}
+        # Assigning to a native spec copies, so one frozen description per layer serves every choice.
+        self._layers = {layer: layer_spec(graph.layers[layer], model) for layer in used}
+        (source,) = graph.crossing(self.first)
+        live = sorted({source} | {op.output for op in self.ops})
+        self.value_ids = {v: i for i, v in enumerate(live)}
+        self._values = [_value_spec(graph, v) for v in live]
+        self._source = source
+
+    def layers_of_span(self, begin: int) -> list[int]:
+        """Layers of the ops from ``begin`` (an index into Graph.ops) on."""
+        return [layer for op in self.graph.ops[begin:] for layer in op.layers]
+
+    def make(self, choice: Choice) -> _C.ProgramSpec:
+        """The specification that realises ``choice``."""
+        spec = _C.ProgramSpec()
+        spec.values = self._values
+        span = set(self.layers_of_span(choice.begin))
+        layers = []
+        for layer, item in self._layers.items():
+            item.selected = choice.selected.get(layer, 0) if layer in span else 0
+            item.train_bias = layer in span and trains_bias(self.graph, layer, choice)
+            layers.append(item)
+        spec.layers = layers
+        spec.ops = [self._op(self.first + i, choice) for i in range(len(self.ops))]
+        spec.input, spec.output = self.value_ids[self._source], self.value_ids[self.graph.output]
+        spec.span_begin = choice.begin - self.first
+        spec.batch = choice.batch
+        spec.momentum, spec.sums, spec.scores = choice.momentum, choice.sums, choice.scores
+        return spec
+
+    def _op(self, index: int, choice: Choice) -> _C.OpSpec:
+        op = self.graph.ops[index]
+        spec = _C.OpSpec()
+        spec.kind = getattr(_C.OpKind, op.kind)
+        spec.inputs = [self.value_ids[v] for v in op.inputs]
+        spec.output = self.value_ids[op.output]
+        spec.layers = [self.layer_ids[layer] for layer in op.layers]
+        spec.residual = op.residual
+        spec.block = choice.blocks.get(index, 2 * _C.PANEL)
+        spec.forward_block = self._forward_block(index, choice.batch)
+        spec.activation = getattr(_C.Activation, op.activation)
+        spec.drop = op.drop
+        if op.pool is not None:
+            spec.window = self._window(index)
+            spec.count_padding = op.pool[6]
+        return spec
+
+    def _forward_block(self, index: int, batch: int) -> int:
+        op = self.graph.ops[index]
+        if op.kind not in ("block", "head"):
+            return int(_C.PANEL)
+        value = self.graph.values[op.inputs[0]]
+        row = batch * value.height * value.width * self.itemsize
+        return int(_C.PANEL) * max(2, FORWARD_BLOCK_BYTES // (row * _C.PANEL))
+
+    def _window(self, index: int) -> _C.ConvShape:
+        op = self.graph.ops[index]
+        assert op.pool is not None
+        source, result = self.graph.values[op.inputs[0]], self.graph.values[op.output]
+        shape = _C.ConvShape()
+        setattr(shape, "in", source.channels)
+        shape.out = source.channels
+        shape.height, shape.width = source.height, source.width
+        shape.out_height, shape.out_width = result.height, result.width
+        shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w = op.pool[:4]
+        shape.pad_h, shape.pad_w = op.pool[4:6]
+        return shape
+
+
+def _value_spec(graph: Graph, v: int) -> _C.ValueSpec:
+    value = graph.values[v]
+    return _C.ValueSpec(value.height, value.width, value.channels)

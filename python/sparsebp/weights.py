@@ -1,0 +1,141 @@
+"""Where a native program finds its weights: memory layout, addresses, and noticing that they moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import _C
+
+
+def kernel_layout_(parameter: nn.Parameter | torch.Tensor) -> None:
+    """Moves a weight, in place, to memory ordered HWIO (linear: input, output); shape and keys stay.
+
+    One layer's worth of memory is held twice for a moment.
+    """
+    if in_kernel_layout(parameter):
+        return
+    data = parameter.detach()
+    if data.dim() == 4:
+        data = data.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+    else:
+        data = data.t().contiguous().t()
+    parameter.data = data
+
+
+def in_kernel_layout(parameter: torch.Tensor) -> bool:
+    """Whether a weight's memory is HWIO already; strides of dimensions of size one do not count."""
+    order = (2, 3, 1, 0) if parameter.dim() == 4 else (1, 0)
+    return parameter.permute(order).is_contiguous()
+
+
+class Weights:
+    """The parameters of a program's layers.
+
+    Args:
+        program: gets the addresses.
+        specs: the native layers.
+        layers: per native layer the module that holds weight and bias, and its batch norm or None.
+        dtype: element type of the program.
+    """
+
+    def __init__(
+        self,
+        program: _C.Program,
+        specs: Sequence[_C.LayerSpec],
+        layers: Sequence[tuple[nn.Module, nn.Module | None]],
+        dtype: torch.dtype,
+    ) -> None:
+        self._program = program
+        self._specs = list(specs)
+        self.layers = list(layers)
+        self.dtype = dtype
+        self._sources: list[tuple[dict[str, Any], str]] = []
+        for module, norm in self.layers:
+            self._sources += [(module._parameters, "weight"), (module._parameters, "bias")]
+            if norm is not None:
+                self._sources += [(norm._parameters, "weight"), (norm._parameters, "bias")]
+                self._sources += [(norm._buffers, "running_mean"), (norm._buffers, "running_var")]
+        self._sources = [(d, k) for d, k in self._sources if d.get(k) is not None]
+        self._weights = [(module, module._parameters) for module, _ in self.layers]
+        self._pointers: list[int] = []
+        self.bind()
+
+    def bind(self) -> None:
+        """Gives the program the current addresses, after moving weights to the kernels' layout.
+
+        Raises:
+            TypeError, ValueError: a parameter changed its dtype, device or shape.
+        """
+        dtype = self.dtype
+        for i, (module, norm) in enumerate(self.layers):
+            check_layer(module, norm, self._specs[i], dtype)
+        for i, (module, norm) in enumerate(self.layers):
+            weight = module._parameters["weight"]
+            assert weight is not None
+            kernel_layout_(weight)
+            address = [_address(module._parameters.get(k)) for k in ("weight", "bias")]
+            if norm is not None:
+                address += [_address(norm._parameters.get(k)) for k in ("weight", "bias")]
+                address += [_address(norm._buffers.get(k)) for k in ("running_mean", "running_var")]
+            self._program.bind(i, *address)
+        self._pointers = [d[k].data_ptr() for d, k in self._sources]
+
+    def moved(self) -> bool:
+        """Whether ``load_state_dict(assign=True)``, ``.to()`` or the like replaced or reordered memory."""
+        pointers = [d[k].data_ptr() for d, k in self._sources]
+        return pointers != self._pointers or not all(
+            in_kernel_layout(parameters["weight"]) for _, parameters in self._weights
+        )
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that this program trains, in network order."""
+        return [p for _, p in self.trained_slots()]
+
+    def trained_slots(self) -> list[tuple[tuple[int, int], nn.Parameter]]:
+        """The same with (layer, weight/bias/shift), the place of each parameter's rule."""
+        out: list[tuple[tuple[int, int], nn.Parameter]] = []
+        for i, ((module, norm), spec) in enumerate(zip(self.layers, self._specs, strict=True)):
+            candidates = [(module._parameters["weight"], spec.selected > 0)]
+            candidates.append((module._parameters.get("bias"), spec.train_bias))
+            candidates.append((norm._parameters.get("bias") if norm else None, spec.train_bias))
+            out += [((i, j), p) for j, (p, on) in enumerate(candidates) if on and p is not None]
+        return out
+
+
+def _address(tensor: torch.Tensor | None) -> int:
+    return tensor.data_ptr() if tensor is not None else 0
+
+
+def check_layer(module: nn.Module, norm: nn.Module | None, spec: _C.LayerSpec, dtype: torch.dtype) -> None:
+    """Raises unless a layer's tensors have the dtype, device, shape and layout that its program expects."""
+    shape = spec.shape
+    tensors = [
+        ("weight", module._parameters.get("weight")),
+        ("bias", module._parameters.get("bias")),
+    ]
+    if norm is not None:
+        tensors += [(f"norm {k}", norm._parameters.get(k)) for k in ("weight", "bias")]
+        tensors += [(f"norm {k}", norm._buffers.get(k)) for k in ("running_mean", "running_var")]
+    for what, tensor in tensors:
+        if tensor is None:
+            continue
+        if tensor.device.type != "cpu":
+            raise ValueError(
+                f"{spec.name}: its {what} is on {tensor.device}; this build trains on the CPU, move the model back"
+            )
+        if tensor.dtype != dtype:
+            raise TypeError(
+                f"{spec.name}: its {what} is {tensor.dtype}, the plan was made for {dtype}; restore the model, "
+                "change its dtype and convert it again"
+            )
+        full = [shape.out, getattr(shape, "in") // shape.groups]
+        full += [shape.kernel_h, shape.kernel_w] if isinstance(module, nn.Conv2d) else []
+        expected = full if what == "weight" else [shape.out]
+        if list(tensor.shape) != expected:
+            raise ValueError(f"{spec.name}: its {what} is {list(tensor.shape)}, expected {expected}")
+        if what != "weight" and not tensor.is_contiguous():
+            raise ValueError(f"{spec.name}: its {what} is not contiguous in memory")
