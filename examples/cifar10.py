@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import sparsebp
 import torch
 import typer
 from PIL import Image
 from rich.progress import track
 from torch.nn.functional import cross_entropy
-
-import sparsebp
 
 
 def load(file: Path, count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,12 +45,13 @@ def main(data: Path, weights: Path, budget: str = "256KB", size: int = 128, trai
             sparsebp.fit_step(model, opt, x[rows] / 127.5 - 1, y[rows], cross_entropy)
             schedule.step()
         with torch.no_grad():
-            hits = [(model.eval()(tx[i : i + 50] / 127.5 - 1).argmax(1) == ty[i : i + 50]).sum() for i in range(0, test, 50)]
-        print(f"test accuracy {sum(hits) / test:.1%} after {time.time() - start:.0f} s")
+            scores = torch.cat([model.eval()(part / 127.5 - 1) for part in tx.split(50)])
+        print(f"test accuracy {(scores.argmax(1) == ty).double().mean():.1%} after {time.time() - start:.0f} s")
         model.train()
     plan, audit = model.plan, sparsebp.audit(model, tx[:1] / 127.5 - 1, ty[:1])
-    print(f"{len(plan.layers)} layers from {plan.layers[0].name}, {plan.update_ratio:.2%} of the convolution weights a step")
-    print(f"arena: predicted {plan.peak_bytes}, measured {model.arena.peak} of {plan.budget} bytes; outside {audit.outside_bytes}")
+    print(f"{len(plan.layers)} layers from {plan.layers[0].name}, {plan.update_ratio:.2%} of the convolution weights")
+    print(f"arena: predicted {plan.peak_bytes:,}, measured {model.arena.peak:,}, budget {plan.budget:,} bytes")
+    print(f"outside the arena: {audit.outside_bytes:,} bytes; inference workspace: {plan.inference_bytes:,} bytes")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,11 @@ import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
+from sparsebp.demo import SIDE, architecture, evaluate, to_input
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, conv2d, cross_entropy, grid_sample, interpolate
 
-from sparsebp.demo import SIDE, architecture, evaluate, to_input
-
-CELL = 64  # glyphs are drawn at twice the network's size, so that distortion does not show their pixels
+CELL = 64  # twice the network's size, so that distortion does not show the pixels of a glyph
 FONT_SIZE = 44  # with the thickest stroke, the tallest digit still fits the cell
 STROKES = 4
 BATCH = 64
@@ -35,7 +34,7 @@ ASSET = Path(__file__).parents[1] / "python" / "sparsebp" / "assets" / "demo.saf
 
 
 def glyphs() -> Tensor:
-    """The digits in white on black with strokes from thin to bold: ``[10, STROKES, CELL, CELL]``."""
+    """The digits, white on black, strokes from thin to bold: ``[10, STROKES, CELL, CELL]``."""
     font = ImageFont.load_default(size=FONT_SIZE)
     drawn = np.zeros((10, STROKES, CELL, CELL), dtype=np.float32)
     for digit in range(10):
@@ -64,7 +63,7 @@ def printed_digits(font: Tensor, count: int, generator: torch.Generator) -> tupl
 
     angle = uniform(-math.pi / 9, math.pi / 9, count)
     cos, sin = angle.cos(), angle.sin()
-    # Rotation times a shear with scaling: where each output pixel looks, so a scale below 1 enlarges.
+    # Rotation times a scaling shear. It says where an output pixel looks: below 1 enlarges.
     width, height = uniform(0.5, 1.3, count), uniform(0.55, 1.1, count)
     shear = uniform(-0.4, 0.4, count)
     shift_x, shift_y = uniform(-0.12, 0.12, count), uniform(-0.12, 0.12, count)
@@ -103,7 +102,7 @@ def convolutions_with_norms(model: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchN
 
 @torch.no_grad()
 def settle_statistics(model: nn.Module, font: Tensor, generator: torch.Generator) -> None:
-    """Measures the batch-norm statistics of the final weights: training leaves a lagging average."""
+    """Measures the batch-norm statistics of the final weights; training leaves lagging ones."""
     for _, norm in convolutions_with_norms(model):
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over all batches
@@ -117,9 +116,9 @@ def settle_statistics(model: nn.Module, font: Tensor, generator: torch.Generator
 def balance(model: nn.Module) -> None:
     """Scales every convolution's outputs to variance 1, weights and statistics together.
 
-    The network computes the same. But with frozen statistics a gradient step on a weight acts through
-    1 / variance, and batch norm lets the weights of depthwise layers stay so small that this is
-    a factor of a hundred between layers: no learning rate would suit all of them.
+    The network computes the same. But with frozen statistics a gradient step on a weight acts
+    through 1 / variance, and batch norm lets the weights of depthwise layers stay so small that
+    this is a factor of a hundred between layers, which asks too much of one learning rate.
     """
     for convolution, norm in convolutions_with_norms(model):
         mean, variance = norm.running_mean, norm.running_var
@@ -142,7 +141,11 @@ def main(
     font = glyphs()
     model = architecture().train()
     opt = torch.optim.SGD(
-        model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY
+        model.parameters(),
+        lr=PEAK_LEARNING_RATE,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=WEIGHT_DECAY,
     )
     steps = epochs * STEPS_PER_EPOCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, PEAK_LEARNING_RATE, total_steps=steps)

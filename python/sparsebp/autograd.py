@@ -25,7 +25,7 @@ class SpanFunction(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[None, None, None, None]:
         ctx.model._train_backward(ctx.flight, dy)
         return None, None, None, None
@@ -48,7 +48,7 @@ class ConvFunction(torch.autograd.Function):
         return y  # type: ignore[no-any-return]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
         if not ctx.runner.in_place:
             _ = ctx.saved_tensors  # raises if the weight has changed since the forward pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -92,7 +92,7 @@ class SparseModel(nn.Module):
     @property
     def original(self) -> nn.Module:
         """The module that was converted; it shares every parameter."""
-        return self._original  # type: ignore[return-value]
+        return cast(nn.Module, self._original)
 
     def update_set(self, name: str) -> torch.Tensor:
         """Channels of layer ``name`` that this iteration trains, int64 [selected].
@@ -152,7 +152,8 @@ class SparseModel(nn.Module):
         for parameter in self.engine.trained():
             if isinstance(parameter.grad, NoGradient):
                 parameter.grad = None
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        return self
 
     # -- passes ----------------------------------------------------------------------------------
 
@@ -182,7 +183,7 @@ class SparseModel(nn.Module):
         x = x.detach()
         if self._torch_prefix is not None:
             with torch.no_grad():
-                x = self._torch_prefix(x)  # type: ignore[operator]
+                x = self._torch_prefix(x)
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
 
     def _output(self, images: int) -> torch.Tensor:
@@ -233,14 +234,14 @@ class SparseModel(nn.Module):
     def _own(self) -> None:
         engine = self.engine
         trained = {id(p) for p in engine.trained()}
-        for parameter in self._original.parameters():  # type: ignore[union-attr]
+        for parameter in self._original.parameters():
             parameter.requires_grad_(id(parameter) in trained)
         engine.own_parameters()
         engine.refuses_gradients = True
 
     def _release(self) -> None:
         self.engine.disown_parameters()
-        for name, parameter in self._original.named_parameters():  # type: ignore[union-attr]
+        for name, parameter in self._original.named_parameters():
             parameter.data = parameter.data.contiguous()
             parameter.requires_grad_(self._requires_grad.get(name, True))
             parameter.grad = None

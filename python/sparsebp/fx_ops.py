@@ -63,7 +63,7 @@ def read_ops(traced: fx.GraphModule) -> tuple[list[RawOp], fx.Node, fx.Node]:
 
 
 def _shape(node: Any) -> tuple[int, ...]:
-    meta = node.meta.get("tensor_meta") if isinstance(node, fx.Node) else None
+    meta: Any = node.meta.get("tensor_meta") if isinstance(node, fx.Node) else None
     return tuple(meta.shape) if hasattr(meta, "shape") else ()
 
 
@@ -212,7 +212,7 @@ def _average_pool(
         return None
 
     def pair(value: Any) -> tuple[int, int]:
-        return tuple(value) if isinstance(value, (list, tuple)) else (value, value)  # type: ignore[return-value]
+        return tuple(value) if isinstance(value, (list, tuple)) else (value, value)
 
     kh, kw = pair(kernel)
     sh, sw = pair(stride) if stride not in (None, [], ()) else (kh, kw)

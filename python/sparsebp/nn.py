@@ -116,7 +116,7 @@ class SparseConv2d(nn.Module):
         self.runner().own_parameters()
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*args)
         self.runner().own_parameters()  # with assign=True the parameters are other objects
 
     def extra_repr(self) -> str:

@@ -103,7 +103,7 @@ class SGD(torch.optim.Optimizer):
                     raise ValueError(f"{key}: expected a finite number of at least 0, got {group[key]}")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Ends the iteration: gradient sums are applied, samplers and counters advance."""
         loss = None
         if closure is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 from torch import nn
 
@@ -117,6 +118,9 @@ class Planner:
         cap = self.request.max_update_ratio
         return cap is None or self.touched(selected) <= cap * self.conv_weights
 
+    def _ratio_within_cap(self, begin: int, ratio: float) -> bool:
+        return self.within_cap(self.selected(begin, ratio))
+
     def choice(self, begin: int, ratio: float, block: int, sums: bool = False) -> Choice:
         """The choice that trains ``ratio`` of every layer from op ``begin`` on."""
         blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in ("block", "head")}
@@ -197,11 +201,7 @@ class Planner:
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):
             for begin in self.begins:
                 # A cap lowers the ratio rather than the number of layers.
-                ratio = self._largest_ratio(
-                    lambda r, b=begin: self.within_cap(self.selected(b, r)),
-                    0.0,
-                    BASE_RATIO,  # type: ignore[misc]
-                )
+                ratio = self._largest_ratio(partial(self._ratio_within_cap, begin), 0.0, BASE_RATIO)
                 if fits(self.choice(begin, ratio, block)):
                     return begin, block, ratio
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):

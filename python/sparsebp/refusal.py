@@ -24,7 +24,7 @@ class NoGradient(torch.Tensor):
 
     @staticmethod
     def __new__(cls, parameter: torch.Tensor) -> NoGradient:
-        return torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined, no-any-return]
+        return torch.Tensor._make_wrapper_subclass(
             cls, parameter.shape, dtype=parameter.dtype, device=parameter.device
         )
 
@@ -43,10 +43,10 @@ class NoGradient(torch.Tensor):
         raise RuntimeError(_MESSAGE)
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         raise RuntimeError(_MESSAGE)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"NoGradient(shape={list(self.shape)})"

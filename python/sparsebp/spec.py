@@ -62,7 +62,7 @@ def conv_shape(module: nn.Module, layer: Layer) -> _C.ConvShape:
             shape.pad_h, shape.pad_w = (
                 d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)
             )
-        elif module.padding != "valid":
+        elif not isinstance(module.padding, str):
             shape.pad_h, shape.pad_w = module.padding
     return shape
 

@@ -75,7 +75,7 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
         traced.eval()
         try:
             with redirect_stderr(io.StringIO()):  # ShapeProp prints what it is about to raise
-                ShapeProp(traced).propagate(torch.zeros((1, *input_size), dtype=dtype))  # type: ignore[no-untyped-call]
+                ShapeProp(traced).propagate(torch.zeros((1, *input_size), dtype=dtype))
         except Exception as error:
             raise UnsupportedModel(
                 f"{kind} does not accept an input of size {(1, *input_size)}: {error.__cause__ or error}"

@@ -74,9 +74,7 @@ class Weights:
         for i, (module, norm) in enumerate(self.layers):
             check_layer(module, norm, self._specs[i], dtype)
         for i, (module, norm) in enumerate(self.layers):
-            weight = module._parameters["weight"]
-            assert weight is not None
-            kernel_layout_(weight)
+            kernel_layout_(_weight(module._parameters))
             address = [_address(module._parameters.get(k)) for k in ("weight", "bias")]
             if norm is not None:
                 address += [_address(norm._parameters.get(k)) for k in ("weight", "bias")]
@@ -88,7 +86,7 @@ class Weights:
         """Whether ``load_state_dict(assign=True)``, ``.to()`` or the like replaced or reordered memory."""
         pointers = [d[k].data_ptr() for d, k in self._sources]
         return pointers != self._pointers or not all(
-            in_kernel_layout(parameters["weight"]) for _, parameters in self._weights
+            in_kernel_layout(_weight(parameters)) for _, parameters in self._weights
         )
 
     def trained(self) -> list[nn.Parameter]:
@@ -106,6 +104,12 @@ class Weights:
         return out
 
 
+def _weight(parameters: dict[str, nn.Parameter | None]) -> nn.Parameter:
+    weight = parameters["weight"]
+    assert weight is not None
+    return weight
+
+
 def _address(tensor: torch.Tensor | None) -> int:
     return tensor.data_ptr() if tensor is not None else 0
 
@@ -113,7 +117,7 @@ def _address(tensor: torch.Tensor | None) -> int:
 def check_layer(module: nn.Module, norm: nn.Module | None, spec: _C.LayerSpec, dtype: torch.dtype) -> None:
     """Raises unless a layer's tensors have the dtype, device, shape and layout that its program expects."""
     shape = spec.shape
-    tensors = [
+    tensors: list[tuple[str, torch.Tensor | None]] = [
         ("weight", module._parameters.get("weight")),
         ("bias", module._parameters.get("bias")),
     ]
