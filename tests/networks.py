@@ -73,7 +73,7 @@ def randomize_norms(model: nn.Module, seed: int, input_size: Size = (3, 32, 32),
             elif isinstance(module, nn.BatchNorm2d):
                 count = module.num_features
                 sign = torch.where(uniform(count, 0, 1) < 0.1, -1.0, 1.0)
-                module.weight.copy_(sign * uniform(count, 0.3, 1.5) * (0.05 if calm else 1))
+                module.weight.copy_(sign * uniform(count, 0.3, 1.5) * (0.25 if calm else 1))
                 place = uniform(count, 0, 1)
                 outside = torch.where(place < 1 / 6, -3.0, torch.where(place < 1 / 3, 9.0, 3.0))
                 quiet = outside if grouped else torch.full((count,), 3.0)

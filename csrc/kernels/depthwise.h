@@ -23,32 +23,83 @@ inline void store_lanes(typename V::value* p, int lanes, V value) {
   }
 }
 
+// A window of taps: steps in elements from one tap to the next, down and across, of the activation and of the weight.
+struct Window {
+  Index rows, cols;
+  Index x_down, x_across, weight_down, weight_across;
+};
+
+// Sums a window for `kVectors` neighbouring vectors of channels; without kFull, for the first `lanes` of one vector.
+template <class V, int kVectors, bool kFull>
+inline void window_sum(V (&acc)[kVectors], const typename V::value* x, const typename V::value* weight,
+                       const Window& window, int lanes) {
+  using T = typename V::value;
+  for (V& a : acc) a = V::set(T(0));
+  for (Index h = 0; h < window.rows; ++h) {
+    const T* xs = x + h * window.x_down;
+    const T* ws = weight + h * window.weight_down;
+    for (Index w = 0; w < window.cols; ++w, xs += window.x_across, ws += window.weight_across) {
+      for (int v = 0; v < kVectors; ++v) {
+        if constexpr (kFull) {
+          acc[v] = V::fma(V::load(xs + v * V::width), V::load(ws + v * V::width), acc[v]);
+        } else {
+          acc[v] = V::fma(V::load_some(xs, lanes), V::load_some(ws, lanes), acc[v]);
+        }
+      }
+    }
+  }
+}
+
+// Calls `finish(c, lanes, sum)` for every vector of `channels` channels. Pairs of vectors hide the FMA latency.
+template <class V, class Finish>
+inline void each_window_sum(const typename V::value* x, const typename V::value* weight, const Window& window,
+                            Index channels, const Finish& finish) {
+  Index c = 0;
+  for (; c + 2 * V::width <= channels; c += 2 * V::width) {
+    V acc[2];
+    window_sum<V, 2, true>(acc, x + c, weight + c, window, V::width);
+    finish(c, V::width, acc[0]);
+    finish(c + V::width, V::width, acc[1]);
+  }
+  for (; c + V::width <= channels; c += V::width) {
+    V acc[1];
+    window_sum<V, 1, true>(acc, x + c, weight + c, window, V::width);
+    finish(c, V::width, acc[0]);
+  }
+  if (c < channels) {
+    V acc[1];
+    const int lanes = static_cast<int>(channels - c);
+    window_sum<V, 1, false>(acc, x + c, weight + c, window, lanes);
+    finish(c, lanes, acc[0]);
+  }
+}
+
 template <class V>
 void depthwise_forward(const DepthwiseArgs<typename V::value>& args) {
   using T = typename V::value;
   const ConvShape& s = args.shape;
   const Affine<T>& affine = args.affine;
+  Window window{};
+  window.x_down = s.dilation_h * s.width * args.x_pixel, window.x_across = s.dilation_w * args.x_pixel;
+  window.weight_down = s.kernel_w * args.weight_row, window.weight_across = args.weight_row;
   for (Index oy = args.row_begin; oy < args.row_end; ++oy) {
     const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
+    const Index y = oy * s.stride_h - s.pad_h + kh.begin * s.dilation_h;
+    window.rows = kh.end - kh.begin;
     for (Index ox = 0; ox < s.out_width; ++ox) {
       const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width);
+      const Index x = ox * s.stride_w - s.pad_w + kw.begin * s.dilation_w;
+      window.cols = kw.end - kw.begin;
+      const bool empty = window.rows == 0 || window.cols == 0;
+      const T* in = empty ? args.x : args.x + (y * s.width + x) * args.x_pixel;
+      const T* weight = empty ? args.weight : args.weight + (kh.begin * s.kernel_w + kw.begin) * args.weight_row;
       const Index pixel = oy * s.out_width + ox;
-      const Index corner = (oy * s.stride_h - s.pad_h) * s.width + ox * s.stride_w - s.pad_w;
       T* out = args.y + pixel * args.y_pixel;
-      for (Index c = 0; c < args.channels; c += V::width) {
-        const int lanes = static_cast<int>(args.channels - c < V::width ? args.channels - c : V::width);
-        V acc = V::set(T(0));
-        for (Index h = kh.begin; h < kh.end; ++h) {
-          for (Index w = kw.begin; w < kw.end; ++w) {
-            const Index at = corner + h * s.dilation_h * s.width + w * s.dilation_w;
-            acc = V::fma(load_lanes<V>(args.x + at * args.x_pixel + c, lanes),
-                         load_lanes<V>(args.weight + (h * s.kernel_w + w) * args.weight_row + c, lanes), acc);
-          }
-        }
+      each_window_sum<V>(in, weight, window, args.channels, [&](Index c, int lanes, V acc) {
         const V shift = affine.shift != nullptr ? load_lanes<V>(affine.shift + c, lanes) : V::set(T(0));
         acc = affine.scale != nullptr ? V::fma(load_lanes<V>(affine.scale + c, lanes), acc, shift) : V::add(acc, shift);
         store_lanes<V>(out + c, lanes, activate(acc, affine.activation));
-      }
+      });
       if (affine.mask != nullptr) {
         write_mask<V>(out, args.channels, affine.activation, affine.mask + pixel * affine.mask_row);
       }
@@ -56,19 +107,31 @@ void depthwise_forward(const DepthwiseArgs<typename V::value>& args) {
   }
 }
 
-// For one input coordinate: which taps reach it, and from which output coordinate. Steps of one tap move the output
-// by `-out_step` where dilation divides evenly; other taps do not reach it.
+// For one input coordinate: which taps reach it, and from which outputs. Tap begin + i * step comes from output
+// out - i * out_step.
 struct Reach {
   Index begin, step, out, out_step, count;
 };
 
+// Tap t reaches output (in + pad - t * dilation) / stride where that is a whole number inside [0, outputs).
 inline Reach reaching_taps(Index in, Index kernel, Index stride, Index pad, Index dilation, Index outputs) {
-  // Tap t reaches output (in + pad - t * dilation) / stride where that is a whole number inside [0, outputs).
+  const Index first = in + pad;
+  if (dilation == 1) {
+    // A division a pixel would cost more than the pixel; strides of 1 and 2 need none.
+    const Index out = stride == 1 ? first : stride == 2 ? first >> 1 : first / stride;
+    Reach reach{first - out * stride, stride, out, 1, 0};
+    if (out >= outputs) {
+      const Index skip = out - outputs + 1;
+      reach.begin += skip * stride;
+      reach.out -= skip;
+    }
+    for (Index t = reach.begin; t < kernel && reach.out - reach.count >= 0; t += stride) ++reach.count;
+    return reach;
+  }
   Reach reach{0, 1, 0, 0, 0};
   Index last = -1;
-  for (Index t = 0; t < kernel; ++t) {
-    const Index at = in + pad - t * dilation;
-    if (at < 0) break;
+  for (Index t = 0; t < kernel && first - t * dilation >= 0; ++t) {
+    const Index at = first - t * dilation;
     if (at % stride != 0 || at / stride >= outputs) continue;
     if (reach.count == 0) {
       reach.begin = t;
@@ -88,26 +151,24 @@ void depthwise_input_grad(const DepthwiseArgs<typename V::value>& args) {
   using T = typename V::value;
   const ConvShape& s = args.shape;
   for (Index iy = args.row_begin; iy < args.row_end; ++iy) {
-    const Reach rows = reaching_taps(iy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.out_height);
+    const Reach down = reaching_taps(iy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.out_height);
     for (Index ix = 0; ix < s.width; ++ix) {
-      const Reach cols = reaching_taps(ix, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.out_width);
+      const Reach across = reaching_taps(ix, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.out_width);
+      Window window{};
+      window.rows = down.count, window.cols = across.count;
+      window.x_down = -down.out_step * s.out_width * args.x_pixel, window.x_across = -across.out_step * args.x_pixel;
+      window.weight_down = down.step * s.kernel_w * args.weight_row;
+      window.weight_across = across.step * args.weight_row;
+      const bool empty = window.rows == 0 || window.cols == 0;
+      const T* in = empty ? args.x : args.x + (down.out * s.out_width + across.out) * args.x_pixel;
+      const Index tap = down.begin * s.kernel_w + across.begin;
+      const T* weight = empty ? args.weight : args.weight + tap * args.weight_row;
       T* out = args.y + (iy * s.width + ix) * args.y_pixel;
-      for (Index c = 0; c < args.channels; c += V::width) {
-        const int lanes = static_cast<int>(args.channels - c < V::width ? args.channels - c : V::width);
-        V acc = V::set(T(0));
-        for (Index h = 0; h < rows.count; ++h) {
-          const Index oy = rows.out - h * rows.out_step, kh = rows.begin + h * rows.step;
-          for (Index w = 0; w < cols.count; ++w) {
-            const Index at = oy * s.out_width + cols.out - w * cols.out_step;
-            const Index tap = kh * s.kernel_w + cols.begin + w * cols.step;
-            acc = V::fma(load_lanes<V>(args.x + at * args.x_pixel + c, lanes),
-                         load_lanes<V>(args.weight + tap * args.weight_row + c, lanes), acc);
-          }
-        }
+      each_window_sum<V>(in, weight, window, args.channels, [&](Index c, int lanes, V acc) {
         if (args.affine.scale != nullptr) acc = V::mul(acc, load_lanes<V>(args.affine.scale + c, lanes));
         if (args.accumulate) acc = V::add(load_lanes<V>(out + c, lanes), acc);
         store_lanes<V>(out + c, lanes, acc);
-      }
+      });
     }
   }
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -111,11 +111,17 @@ class SGD(torch.optim.Optimizer):
                 loss = closure()
         for engine in self._engines:
             engine.finish_step()
+        for parameter, group in self._ordinary():
+            self._step_ordinary(parameter, group)
+        return loss
+
+    def _ordinary(self) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+        """Parameters with a gradient that no native program owns, with their groups."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and _owner(parameter) is None:
-                    self._step_ordinary(parameter, group)
-        return loss
+                grad = parameter.grad
+                if grad is not None and type(grad) is not NoGradient and _owner(parameter) is None:
+                    yield parameter, group
 
     def _step_ordinary(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
         grad = parameter.grad
@@ -137,12 +143,13 @@ class SGD(torch.optim.Optimizer):
         """
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is None or isinstance(parameter.grad, NoGradient):
+                grad = parameter.grad
+                if grad is None or type(grad) is NoGradient:
                     continue
                 if set_to_none:
                     parameter.grad = None
                 else:
-                    parameter.grad.detach_().zero_()
+                    grad.detach_().zero_()
         for engine in self._engines:
             for region in engine.sum_views():
                 region.zero_()
@@ -163,7 +170,7 @@ class SGD(torch.optim.Optimizer):
                     "convert with a budget that holds gradient sums (plan.gradient_sums), or lower the learning rate"
                 )
         tensors = [view for engine in self._engines for view in engine.sum_views()]
-        tensors += [p.grad for g in self.param_groups for p in g["params"] if p.grad is not None and _owner(p) is None]
+        tensors += [p.grad for p, _ in self._ordinary() if p.grad is not None]
         if not tensors:
             return 0.0
         norm = float(torch.stack([t.norm() for t in tensors]).norm())

@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <map>
 #include <utility>
+#include <vector>
 
 #include "check.h"
 #include "core/random.h"
@@ -46,11 +48,11 @@ class Fenced {
   explicit Fenced(Index count, T value = T(0)) : count_(count) {
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
-    const std::size_t usable = (bytes + page - 1) / page * page;
-    mapped_ = usable + page;
-    base_ = static_cast<std::byte*>(mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (base_ == MAP_FAILED || mprotect(base_ + usable, page, PROT_NONE) != 0) std::abort();
-    data_ = reinterpret_cast<T*>(base_ + usable - bytes);
+    usable_ = (bytes + page - 1) / page * page;
+    if (unused()[usable_].empty()) unused()[usable_].push_back(map(usable_, page));
+    base_ = unused()[usable_].back();
+    unused()[usable_].pop_back();
+    data_ = reinterpret_cast<T*>(base_ + usable_ - bytes);
     for (Index i = 0; i < count; ++i) data_[i] = value;
   }
   Fenced(Index count, Random& random, double scale = 1) : Fenced(count) {
@@ -60,7 +62,7 @@ class Fenced {
     for (Index i = 0; i < count_; ++i) data_[i] = other.data_[i];
   }
   Fenced& operator=(const Fenced&) = delete;
-  ~Fenced() { munmap(base_, mapped_); }
+  ~Fenced() { unused()[usable_].push_back(base_); }
 
   T* get() { return data_; }
   const T* get() const { return data_; }
@@ -69,8 +71,20 @@ class Fenced {
   Index size() const { return count_; }
 
  private:
+  static std::byte* map(std::size_t usable, std::size_t page) {
+    void* memory = mmap(nullptr, usable + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    auto* base = static_cast<std::byte*>(memory);
+    if (memory == MAP_FAILED || mprotect(base + usable, page, PROT_NONE) != 0) std::abort();
+    return base;
+  }
+  // Mappings by size, for the next one: a test makes many thousand arrays.
+  static std::map<std::size_t, std::vector<std::byte*>>& unused() {
+    static std::map<std::size_t, std::vector<std::byte*>> all;
+    return all;
+  }
+
   Index count_;
-  std::size_t mapped_;
+  std::size_t usable_;
   std::byte* base_;
   T* data_;
 };

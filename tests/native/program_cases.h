@@ -137,6 +137,12 @@ class Trainer {
     const ProgramSpec& s = program->spec();
     program->forward(0, static_cast<int>(s.ops.size()), x_.data(), y_.data(), s.batch, true, true, mix64(turn));
   }
+  // Runs the first `images` images without saving anything; what it computes is dropped.
+  void infer(Index images, bool dropout) {
+    std::vector<float> y(y_.size());
+    const int last = static_cast<int>(program->spec().ops.size());
+    program->forward(0, last, x_.data(), y.data(), images, false, dropout, 99);
+  }
   void backward() {
     for (std::size_t i = 0; i < y_.size(); ++i) dy_[i] = 0.1f * (y_[i] - target_[i]);
     program->backward(dy_.data(), dx_.empty() ? nullptr : dx_.data(), rules_.data(), false);

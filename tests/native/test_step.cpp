@@ -82,8 +82,9 @@ void check_untouched(const Bytes& a, const Bytes& b, const Bytes& taken, const c
 
 void check_memory(const ProgramSpec& spec, const Options& options) {
   const Poisoned a(spec, options, kPoison[0]), b(spec, options, kPoison[1]);
-  // Had the step read a byte that it never wrote, the two runs would differ.
+  // Had the step read a byte that it never wrote, the runs would differ; as NaN it would show even times zero.
   check_same(a.outcome, b.outcome);
+  check_same(a.outcome, Poisoned(spec, options, 0xFF).outcome);
 
   const auto program = make_program(spec, false, "");
   const Layout &training = program->training_layout(), &work = program->workspace_layout();
@@ -189,6 +190,16 @@ TEST(a_forgotten_forward_pass_leaves_nothing_held_and_nothing_trained) {
   CHECK_THROWS(WrongState, trainer.backward(), "no training forward pass");
   const auto after = trainer.outcome();
   for (std::size_t i = 2; i < after.size(); ++i) CHECK(same_bits(before[i], after[i]));
+}
+
+TEST(inference_between_forward_and_backward_changes_nothing) {
+  for (const bool dropout : {false, true}) {
+    const Options options;
+    Trainer plain(mobilenet(options), options), interrupted(mobilenet(options), options);
+    plain.forward(0), plain.backward();
+    interrupted.forward(0), interrupted.infer(1, dropout), interrupted.infer(0, dropout), interrupted.backward();
+    check_same(plain.outcome(), interrupted.outcome());
+  }
 }
 
 // It would have no end of life, and share its bytes with values that are read.
