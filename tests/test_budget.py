@@ -109,7 +109,7 @@ def assert_report_adds_up(model: SparseModel) -> None:
             assert by_layer == sum(buffers), category
 
 
-@repeatable(260)
+@repeatable(210)
 @given(case=cases())
 def test_what_was_planned_is_what_is_measured(case: Case) -> None:
     net, options, factor = case
@@ -146,7 +146,7 @@ def test_what_was_planned_is_what_is_measured(case: Case) -> None:
     event("whole network" if plan.choice.begin == 0 else "frozen prefix")
 
 
-@repeatable(60)
+@repeatable(40)
 @given(case=cases())
 def test_one_byte_less_than_the_smallest_budget_is_refused_and_changes_nothing(case: Case) -> None:
     net, options, _ = case

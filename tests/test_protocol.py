@@ -149,6 +149,22 @@ def test_a_later_use_of_a_weight_that_was_saved_for_autograd_is_noticed() -> Non
     opt.step()
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_dropout_follows_the_seed_and_changes_from_step_to_step(images: int) -> None:
+    x = batch(SIZE, 1)[0].expand(images, -1, -1, -1)
+    outputs = []
+    for seed in (0, 0, 1):
+        net = tiny_mobilenet(dropout=0.5)
+        model = sparsebp.convert(net, BUDGET * images, input_size=SIZE, batch_size=images, seed=seed).train()
+        outputs.append([model(x).detach() for _ in range(2)])
+        assert torch.equal(model.eval()(x), model(x))
+    assert torch.equal(outputs[0][0], outputs[1][0])
+    assert torch.equal(outputs[0][1], outputs[1][1])
+    assert not torch.equal(outputs[0][0], outputs[0][1])
+    assert not torch.equal(outputs[0][0], outputs[2][0])
+    assert not torch.equal(outputs[0][1], outputs[2][0])
+
+
 # -- one forward pass in flight -------------------------------------------------------------------
 
 

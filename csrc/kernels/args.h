@@ -25,7 +25,8 @@ struct SumLoop {
 // What happens to a finished sum. `accumulate` adds what the output holds first; `affine` then applies Affine.
 enum class Store : std::uint8_t { assign = 0, accumulate = 1, affine = 2, accumulate_affine = 3 };
 
-// y = activation(scale * acc + shift) + residual, with one mask bit per element if wanted.
+// y = activation(scale * acc + shift) + residual, with one mask bit per element if wanted. The bits are read off y, so
+// mask and residual do not go together.
 template <class T>
 struct Affine {
   const T* scale = nullptr;  // null: ones

@@ -1,0 +1,363 @@
+"""What a step does to the weights: with every channel selected, what dense torch does; else a part of that.
+
+Trajectories of random networks are compared in float64, where rounding is too small to be amplified into
+something visible. In float32, where a mask may flip in either run, networks are calm (see
+``networks.randomize_norms``) or every step starts from the same weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import sparsebp
+import torch
+from networks import Size, batch, mobilenet, relative_error, residual_network, tiny_mobilenet
+from sparsebp import SparseModel
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+plans = pytest.mark.parametrize("sums", [False, True], ids=["in place", "gradient sums"])
+
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], Size]] = {
+    "inverted residuals": (tiny_mobilenet, (3, 32, 32)),
+    "residual network": (residual_network, (3, 20, 24)),
+}
+networks = pytest.mark.parametrize("kind", NETWORKS)
+
+
+def convert(model: nn.Module, size: Size, sums: bool, **settings: Any) -> SparseModel:
+    """Converted in the smallest budget that holds the gradient sums, or one byte below it."""
+    settings = {"input_size": size, "batch_size": 2, "ratios": {"*": 1.0}, **settings}
+    need = sparsebp.plan(model, "1GB", **settings).peak_bytes
+    converted = sparsebp.convert(model, need if sums else need - 1, **settings).train()
+    assert converted.plan.gradient_sums is sums
+    return converted
+
+
+def dense(model: nn.Module) -> nn.Module:
+    """The same network in plain torch and float64: frozen batch norms whose shifts train."""
+    out = copy.deepcopy(model).double().eval()
+    for module in out.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.requires_grad_(False)
+    return out
+
+
+def values(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    parameters = dict(model.named_parameters())
+    return {n: parameters[n].detach().clone() for n in names}
+
+
+def dense_gradients(reference: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+    named = {n: p for n, p in reference.named_parameters() if p.requires_grad}
+    loss = cross_entropy(reference(x.double()), y)
+    return dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+
+
+def rates(reference: nn.Module, size: Size, share: float) -> dict[str, float]:
+    """A learning rate for each parameter whose first step changes it by about ``share`` of its norm.
+
+    With one rate for all, a random network's first layers explode while its last ones stand still.
+    """
+    grads = dense_gradients(reference, *batch(size, seed=99))
+    return {n: share * (p.norm() / grads[n].norm()).item() for n, p in values(reference, grads).items()}
+
+
+def groups(model: nn.Module, rate: dict[str, float], **rule: Any) -> list[dict[str, Any]]:
+    parameters = dict(model.named_parameters())
+    return [{"params": [parameters[n]], "lr": lr, **rule} for n, lr in rate.items()]
+
+
+def step(model: nn.Module, opt: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> float:
+    loss = cross_entropy(model(x.to(next(model.parameters()).dtype)), y)
+    loss.backward()
+    opt.step()
+    opt.zero_grad()
+    return loss.item()
+
+
+def assert_follows(model: nn.Module, reference: nn.Module, start: dict[str, torch.Tensor], limit: float) -> None:
+    """What training changed is the same, in each parameter and in all together."""
+    got, expected = values(model, start), values(reference, start)
+    changed = {n: got[n].double() - start[n] for n in start}
+    wanted = {n: expected[n] - start[n] for n in start}
+    for name in start:
+        assert wanted[name].norm() > 0, f"{name} does not train in the reference"
+        error = relative_error(changed[name], wanted[name])
+        assert error <= limit, f"{name}: relative error {error:.2g}"
+    together = [torch.cat([t.flatten() for t in d.values()]) for d in (changed, wanted)]
+    assert relative_error(*together) <= limit
+
+
+def train_both(
+    model: SparseModel,
+    reference: nn.Module,
+    size: Size,
+    share: float,
+    checks: dict[int, float],
+    **rule: Any,
+) -> None:
+    """The same steps for both; after n of them the relative error is at most ``checks[n]``."""
+    rate = rates(reference, size, share)
+    start = {n: t.double() for n, t in values(model, rate).items()}
+    ours = sparsebp.optim.SGD(groups(model, rate, **rule), lr=0.0)
+    torchs = torch.optim.SGD(groups(reference, rate, **rule), lr=0.0)
+    for i in range(max(checks)):
+        x, y = batch(size, seed=i)
+        step(model, ours, x, y)
+        step(reference, torchs, x, y)
+        if i + 1 in checks:
+            assert_follows(model, reference, start, checks[i + 1])
+
+
+# -- every channel selected ----------------------------------------------------------------------
+
+
+@plans
+def test_mobilenet_v2_follows_dense_torch(sums: bool) -> None:
+    size = (3, 64, 64)
+    model = mobilenet().double()
+    reference = dense(model)
+    train_both(convert(model, size, sums), reference, size, 1e-3, {10: 1e-9})
+
+
+@plans
+@networks
+def test_fifty_steps_follow_dense_torch(kind: str, sums: bool) -> None:
+    make, size = NETWORKS[kind]
+    model = make().double()
+    reference = dense(model)
+    train_both(convert(model, size, sums), reference, size, 3e-3, {10: 1e-9, 50: 1e-9})
+
+
+@plans
+@networks
+def test_fifty_steps_in_float32_follow_dense_torch_in_float64(kind: str, sums: bool) -> None:
+    make, size = NETWORKS[kind]
+    model = make(calm=True)
+    reference = dense(model)
+    train_both(convert(model, size, sums), reference, size, 3e-3, {10: 1e-3, 50: 5e-3})
+
+
+@plans
+def test_each_step_of_mobilenet_v2_in_float32_is_the_dense_step_from_there(sums: bool) -> None:
+    size = (3, 64, 64)
+    model = mobilenet(calm=True)
+    reference = dense(model)
+    rate = rates(reference, size, 1e-3)
+    sparse = convert(model, size, sums)
+    opt = sparsebp.optim.SGD(groups(sparse, rate), lr=0.0)
+    for i in range(8):
+        x, y = batch(size, seed=i)
+        reference.load_state_dict(sparse.state_dict())
+        start = {n: t.double() for n, t in values(sparse, rate).items()}
+        step(sparse, opt, x, y)
+        step(reference, torch.optim.SGD(groups(reference, rate), lr=0.0), x, y)
+        assert_follows(sparse, reference, start, 1e-3)
+
+
+RULES = {
+    "momentum": {"momentum": 0.9},
+    "weight decay": {"weight_decay": 0.1},
+    "momentum and weight decay": {"momentum": 0.5, "weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@plans
+@networks
+def test_rules_are_those_of_torch(kind: str, sums: bool, rule: str) -> None:
+    make, size = NETWORKS[kind]
+    model = make().double()
+    reference = dense(model)
+    sparse = convert(model, size, sums, momentum="momentum" in rule, resample_every=1000)
+    train_both(sparse, reference, size, 1e-3, {10: 1e-9}, **RULES[rule])
+
+
+@plans
+def test_one_rate_for_the_whole_model(sums: bool) -> None:
+    """``SGD(model, lr)``, and a change of the rate between steps as a scheduler makes it."""
+    model, size = tiny_mobilenet().double(), (3, 32, 32)
+    reference = dense(model)
+    start = values(reference, [n for n, p in reference.named_parameters() if p.requires_grad])
+    sparse = convert(model, size, sums)
+    ours, torchs = sparsebp.optim.SGD(sparse, lr=1e-3), torch.optim.SGD(reference.parameters(), lr=1e-3)
+    for i in range(10):
+        x, y = batch(size, seed=i)
+        for network, opt in ((sparse, ours), (reference, torchs)):
+            opt.param_groups[0]["lr"] = 1e-3 / (1 + i)
+            step(network, opt, x, y)
+    assert_follows(sparse, reference, start, 1e-9)
+
+
+# -- some channels selected ----------------------------------------------------------------------
+
+
+def assert_trains_what_is_selected(
+    model: SparseModel, reference: nn.Module, size: Size, limit: float, shifts: Iterable[str]
+) -> None:
+    """One step: ``-lr`` times the dense gradient in the selected columns and in ``shifts``, else no bit."""
+    x, y = batch(size, seed=5)
+    rate = rates(reference, size, 0.01)
+    grads = dense_gradients(reference, x, y)
+    opt = sparsebp.optim.SGD(groups(model, {n: r for n, r in rate.items() if _trains(model, n)}), lr=0.0)
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    step(model, opt, x, y)
+    after = model.state_dict()
+    selected = {f"{layer.name}.weight": model.update_set(layer.name) for layer in model.plan.layers}
+    for name, value in before.items():
+        if name in selected:
+            mask = columns(model.get_submodule(name.removesuffix(".weight")), selected[name])
+        else:
+            mask = torch.full_like(value, name in shifts, dtype=torch.bool)
+        assert torch.equal(after[name][~mask], value[~mask]), f"{name}: a frozen number has changed"
+        if mask.any():
+            change = (after[name].double() - value.double())[mask]
+            error = relative_error(change, -rate[name] * grads[name][mask])
+            assert error <= limit, f"{name}: relative error {error:.2g}"
+
+
+def _trains(model: nn.Module, name: str) -> bool:
+    return dict(model.named_parameters())[name].requires_grad
+
+
+def columns(layer: nn.Module, channels: torch.Tensor) -> torch.Tensor:
+    """Which weights belong to these input channels."""
+    mask = torch.zeros_like(layer.weight, dtype=torch.bool)
+    groups = getattr(layer, "groups", 1)
+    per_group, outputs = layer.weight.shape[1], layer.weight.shape[0] // groups
+    for c in channels.tolist():
+        first = c // per_group * outputs
+        mask[first : first + outputs, c % per_group] = True
+    return mask
+
+
+def shifts_of(model: nn.Module, behind: str = "") -> set[str]:
+    """Names of all batch-norm shifts and biases from submodule ``behind`` on."""
+    names = [n for n, _ in model.named_parameters() if n.endswith("bias") or n.endswith("weight")]
+    first = min((i for i, n in enumerate(names) if n.startswith(behind)), default=0)
+    return {n for n in names[first:] if n.endswith("bias")}
+
+
+PRECISIONS = {"float64": (torch.float64, False, 1e-9), "float32": (torch.float32, True, 1e-3)}
+precisions = pytest.mark.parametrize("precision", PRECISIONS)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.9])
+@precisions
+@plans
+@networks
+def test_the_selected_channels_take_the_dense_step(kind: str, sums: bool, precision: str, ratio: float) -> None:
+    make, size = NETWORKS[kind]
+    dtype, calm, limit = PRECISIONS[precision]
+    model = make(seed=1, calm=calm).to(dtype)
+    reference = dense(model)
+    sparse = convert(model, size, sums, ratios={"*": ratio})
+    assert len(sparse.plan.layers) == sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in model.modules())
+    assert_trains_what_is_selected(sparse, reference, size, limit, shifts_of(model))
+
+
+@plans
+@networks
+def test_a_frozen_prefix_stays_as_it_is(kind: str, sums: bool) -> None:
+    make, size = NETWORKS[kind]
+    model = make(seed=2).double()
+    reference = dense(model)
+    first = {"inverted residuals": "features.3", "residual network": "2"}[kind]
+    ratios = {"*": 0.0, **{f"{n}*": 0.5 for n in _from(model, first)}}
+    sparse = convert(model, size, sums, ratios=ratios)
+    assert sparse.plan.layers[0].name.startswith(first)
+    assert_trains_what_is_selected(sparse, reference, size, 1e-9, shifts_of(model, first))
+
+
+def _from(model: nn.Module, first: str) -> list[str]:
+    names = [n for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    return names[min(i for i, n in enumerate(names) if n.startswith(first)) :]
+
+
+@networks
+def test_without_train_bias_only_the_classifier_s_bias_trains(kind: str) -> None:
+    make, size = NETWORKS[kind]
+    model = make(seed=3).double()
+    reference = dense(model)
+    sparse = convert(model, size, False, ratios={"*": 0.4}, train_bias=False)
+    (bias,) = [f"{n}.bias" for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    assert_trains_what_is_selected(sparse, reference, size, 1e-9, {bias})
+
+
+@plans
+@networks
+def test_a_ratio_of_zero_freezes_a_layer_and_lets_the_gradient_through(kind: str, sums: bool) -> None:
+    make, size = NETWORKS[kind]
+    model = make(seed=4).double()
+    reference = dense(model)
+    frozen = {"inverted residuals": ["features.3.conv.1.0", "features.4.conv.0.0", "classifier.1"]}
+    frozen["residual network"] = ["2.body.0.0", "4.body.1.0", "5.0"]
+    sparse = convert(model, size, sums, ratios={"*": 0.5, **dict.fromkeys(frozen[kind], 0.0)})
+    assert not {layer.name for layer in sparse.plan.layers} & set(frozen[kind])
+    assert_trains_what_is_selected(sparse, reference, size, 1e-9, shifts_of(model))
+
+
+# -- batches larger than the plan's --------------------------------------------------------------
+
+RATIOS = {"everything": {"*": 1.0}, "behind a prefix": {"*": 0.0, "features.[456]*": 1.0, "classifier*": 1.0}}
+ratios = pytest.mark.parametrize("part", RATIOS)
+
+
+def micro_batched(part: str, sums: bool) -> tuple[SparseModel, nn.Module, dict[str, float]]:
+    model, size = tiny_mobilenet(seed=6).double(), (3, 32, 32)
+    reference = dense(model)
+    sparse = convert(model, size, sums, ratios=RATIOS[part])
+    rate = rates(reference, size, 0.01)
+    return sparse, reference, {n: r for n, r in rate.items() if _trains(sparse, n)}
+
+
+@pytest.mark.parametrize("images", [1, 4, 7])
+@ratios
+def test_micro_batches_with_gradient_sums_are_one_step_on_the_whole_batch(part: str, images: int) -> None:
+    model, reference, rate = micro_batched(part, True)
+    start = values(reference, rate)
+    x, y = batch((3, 32, 32), images)
+    ours, torchs = sparsebp.optim.SGD(groups(model, rate), lr=0.0), torch.optim.SGD(groups(reference, rate), 0)
+    loss = sparsebp.fit_step(model, ours, x.double(), y, cross_entropy)
+    expected = step(reference, torchs, x, y)
+    assert abs(loss - expected) < 1e-12
+    assert_follows(model, reference, start, 1e-9)
+
+
+@pytest.mark.parametrize("images", [1, 4, 7])
+@ratios
+def test_micro_batches_in_place_are_steps_with_their_share_of_the_rate(part: str, images: int) -> None:
+    model, reference, rate = micro_batched(part, False)
+    start = values(reference, rate)
+    x, y = batch((3, 32, 32), images)
+    ours = sparsebp.optim.SGD(groups(model, rate), lr=0.0)
+    loss, expected = sparsebp.fit_step(model, ours, x.double(), y, cross_entropy), 0.0
+    for i in range(0, images, 2):
+        count = len(y[i : i + 2])
+        share = {n: r * count / images for n, r in rate.items()}
+        torchs = torch.optim.SGD(groups(reference, share), lr=0.0)
+        expected += step(reference, torchs, x[i : i + 2], y[i : i + 2]) * count / images
+    assert abs(loss - expected) < 1e-12
+    assert_follows(model, reference, start, 1e-9)
+
+
+@plans
+def test_the_update_set_stays_until_the_batch_ends(sums: bool) -> None:
+    model = convert(tiny_mobilenet(), (3, 32, 32), sums, ratios={"*": 0.2})
+    opt = sparsebp.optim.SGD(model, lr=0.01)
+    x, y = batch((3, 32, 32), 6)
+    seen: list[list[int]] = []
+
+    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        seen.append(model.update_set("features.6.0").tolist())
+        return cross_entropy(output, target)
+
+    for _ in range(2):
+        sparsebp.fit_step(model, opt, x, y, loss_fn)
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[3] == seen[4] == seen[5]
+    assert seen[0] != seen[3]
