@@ -166,10 +166,11 @@ def test_malformed_arguments_of_fit_step(arguments: dict[str, Any], error: type[
     opt = sparsebp.optim.SGD(model, lr=0.05)
     given = {"opt": opt, "x": X, "y": Y, "loss_fn": cross_entropy, **arguments}
     held = {k: v for k, v in everything(model).items() if k != "state: forwards"}
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words) as caught:
         sparsebp.fit_step(model, **given)
     assert_same({k: v for k, v in everything(model).items() if k in held}, held)
     assert_trains(model, opt)
+    assert caught.tb is not None  # its frames held the output of the failed pass all the while
 
 
 def test_fit_step_wants_the_optimizer_that_is_attached_and_training_mode() -> None:

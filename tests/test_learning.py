@@ -57,12 +57,12 @@ def dense_gradients(reference: nn.Module, x: torch.Tensor, y: torch.Tensor) -> d
     return dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
 
 
-def rates(reference: nn.Module, size: Size, share: float) -> dict[str, float]:
-    """A learning rate for each parameter whose first step changes it by about ``share`` of its norm.
+def rates(reference: nn.Module, size: Size, share: float, seed: int = 99) -> dict[str, float]:
+    """A learning rate for each parameter with which batch ``seed`` changes it by ``share`` of its norm.
 
     With one rate for all, a random network's first layers explode while its last ones stand still.
     """
-    grads = dense_gradients(reference, *batch(size, seed=99))
+    grads = dense_gradients(reference, *batch(size, seed=seed))
     return {n: share * (p.norm() / grads[n].norm()).item() for n, p in values(reference, grads).items()}
 
 
@@ -147,13 +147,16 @@ def test_each_step_of_mobilenet_v2_in_float32_is_the_dense_step_from_there(sums:
     size = (3, 64, 64)
     model = mobilenet(calm=True)
     reference = dense(model)
-    rate = rates(reference, size, 1e-3)
     sparse = convert(model, size, sums)
-    opt = sparsebp.optim.SGD(groups(sparse, rate), lr=0.0)
+    opt = None
     for i in range(8):
-        x, y = batch(size, seed=i)
         reference.load_state_dict(sparse.state_dict())
+        rate = rates(reference, size, 1e-3, seed=i)  # anew, so that no step is lost in the weights' rounding
+        opt = opt or sparsebp.optim.SGD(groups(sparse, rate), lr=0.0)
+        for group, lr in zip(opt.param_groups, rate.values(), strict=True):
+            group["lr"] = lr
         start = {n: t.double() for n, t in values(sparse, rate).items()}
+        x, y = batch(size, seed=i)
         step(sparse, opt, x, y)
         step(reference, torch.optim.SGD(groups(reference, rate), lr=0.0), x, y)
         assert_follows(sparse, reference, start, 1e-3)
@@ -216,8 +219,10 @@ def assert_trains_what_is_selected(
         assert torch.equal(after[name][~mask], value[~mask]), f"{name}: a frozen number has changed"
         if mask.any():
             change = (after[name].double() - value.double())[mask]
-            error = relative_error(change, -rate[name] * grads[name][mask])
-            assert error <= limit, f"{name}: relative error {error:.2g}"
+            wanted = -rate[name] * grads[name][mask]
+            # A channel that a ReLU has switched off may be all that is selected: zero is right then.
+            error, allowed = (change - wanted).norm(), limit * wanted.norm()
+            assert error <= allowed, f"{name}: error {error:.2g}, allowed {allowed:.2g}"
 
 
 def _trains(model: nn.Module, name: str) -> bool:
@@ -237,7 +242,7 @@ def columns(layer: nn.Module, channels: torch.Tensor) -> torch.Tensor:
 
 def shifts_of(model: nn.Module, behind: str = "") -> set[str]:
     """Names of all batch-norm shifts and biases from submodule ``behind`` on."""
-    names = [n for n, _ in model.named_parameters() if n.endswith("bias") or n.endswith("weight")]
+    names = [n for n, _ in model.named_parameters() if n.endswith(("bias", "weight"))]
     first = min((i for i, n in enumerate(names) if n.startswith(behind)), default=0)
     return {n for n in names[first:] if n.endswith("bias")}
 

@@ -36,7 +36,7 @@ MAX_UPDATE_RATIO = 0.05
 BATCH = 16
 EPOCHS = 10
 LEARNING_RATE = 0.5
-"""0.3 to 1.2 end within two points of each other; 2 is too much."""
+"""0.5 to 1.2 end within two points of each other; 2 is too much."""
 
 CLASSIFIER_LEARNING_RATE = 4.0
 """Best of 0.3, 1, 2, 4, 8: what is compared with should get its due."""
