@@ -111,7 +111,10 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
         activation = item.activation if item.kind == "activation" else "identity"
         ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, item.what))
     ops = _fuse_heads(_fuse_blocks(ops, layers, value(fx_output)), layers, value(fx_output), values)
-    flat = len(fx_output.meta["tensor_meta"].shape) == 2
+    # What is returned may be a flattened alias of the last op's output.
+    returned = traced.graph.output_node().args[0]
+    assert isinstance(returned, fx.Node)
+    flat = len(returned.meta["tensor_meta"].shape) == 2
     graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traced)
     graph.fx_names = {i: name for name, i in ids.items()}
     graph.native_begin = _native_begin(graph)
