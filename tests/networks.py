@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from math import sqrt
+from typing import Any
 
 import sparsebp
 import torch
@@ -187,6 +188,36 @@ def residual_network(seed: int = 0, classes: int = 10, calm: bool = False) -> nn
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Linear(20, classes),
+        )
+
+    return _seeded(seed, make, calm=calm)
+
+
+def biased_network(seed: int = 0, classes: int = 10, calm: bool = False) -> nn.Module:
+    """Every convolution has a bias as well as a batch norm: alone, in inverted residuals and before the pooling.
+
+    Any input size from 8 px up.
+    """
+
+    def part(channels: int, out: int, kernel: int, activation: bool = True, **options: Any) -> nn.Sequential:
+        conv = nn.Conv2d(channels, out, kernel, padding=kernel // 2, **options)
+        return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU6() if activation else nn.Identity())
+
+    def make() -> nn.Module:
+        bodies = [
+            nn.Sequential(part(9, 18, 1), part(18, 18, 3, groups=18, stride=stride), part(18, out, 1, activation=False))
+            for stride, out in ((1, 9), (2, 15))
+        ]
+        return nn.Sequential(
+            part(3, 9, 3, stride=2),
+            Residual(bodies[0], activation=False),
+            bodies[1],
+            part(15, 15, 3, groups=15),
+            part(15, 20, 3, groups=5),
+            part(20, 17, 1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(17, classes),
         )
 
     return _seeded(seed, make, calm=calm)

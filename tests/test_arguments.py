@@ -50,6 +50,8 @@ SETTINGS: dict[str, list[tuple[Any, type[Exception]]]] = {
     ],
     "batch_size": [
         (0, ValueError),
+        (2**62, ValueError),
+        (2**70, ValueError),
         (-1, ValueError),
         (True, TypeError),
         (1.0, TypeError),
@@ -224,6 +226,17 @@ def test_malformed_seeds(kind: Callable[..., samplers.Sampler], seed: Any, error
         kind(seed)
 
 
+def test_a_sampler_without_a_seed_takes_that_of_each_use_and_stays_as_it_was() -> None:
+    sampler, net = samplers.Random(), tiny_mobilenet()
+    sparsebp.plan(net, BUDGET, input_size=SIZE, sampler=sampler, seed=5)
+    sets = []
+    for seed in (6, 7, 6):
+        model = converted(sampler=sampler, seed=seed)
+        sets.append([model.update_set(layer.name).tolist() for layer in model.plan])
+        assert (sampler.seed, model.engine.sampler.seed) == (None, seed)
+    assert sets[0] == sets[2] != sets[1]
+
+
 class Chooses(samplers.Sampler):
     def __init__(self, channels: Any) -> None:
         super().__init__()
@@ -261,6 +274,14 @@ def test_a_sampler_of_ones_own_that_draws_nonsense(
     for layer in model.plan:
         first = layer.channels - layer.selected
         assert model.update_set(layer.name).tolist() == list(range(first, layer.channels))
+
+
+def test_a_sampler_that_fails_in_convert_leaves_the_model_alone() -> None:
+    original = tiny_mobilenet()
+    before = {n: (p.stride(), p.requires_grad) for n, p in original.named_parameters()}
+    with pytest.raises(TypeError, match="must define select"):
+        sparsebp.convert(original, "64KB", input_size=SIZE, sampler=samplers.Sampler(), ratios={"*": 0.3})
+    assert {n: (p.stride(), p.requires_grad) for n, p in original.named_parameters()} == before
 
 
 def test_a_sampler_that_selects_nothing_says_what_to_define() -> None:

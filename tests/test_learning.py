@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sparsebp
 import torch
-from networks import Size, batch, mobilenet, relative_error, residual_network, tiny_mobilenet
+from networks import Size, batch, biased_network, mobilenet, relative_error, residual_network, tiny_mobilenet
 from sparsebp import SparseModel
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -24,6 +24,7 @@ plans = pytest.mark.parametrize("sums", [False, True], ids=["in place", "gradien
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], Size]] = {
     "inverted residuals": (tiny_mobilenet, (3, 32, 32)),
     "residual network": (residual_network, (3, 20, 24)),
+    "biases before norms": (biased_network, (3, 15, 17)),
 }
 networks = pytest.mark.parametrize("kind", NETWORKS)
 
@@ -271,7 +272,7 @@ def test_a_frozen_prefix_stays_as_it_is(kind: str, sums: bool) -> None:
     make, size = NETWORKS[kind]
     model = make(seed=2).double()
     reference = dense(model)
-    first = {"inverted residuals": "features.3", "residual network": "2"}[kind]
+    first = {"inverted residuals": "features.3", "residual network": "2", "biases before norms": "2"}[kind]
     ratios = {"*": 0.0, **{f"{n}*": 0.5 for n in _from(model, first)}}
     sparse = convert(model, size, sums, ratios=ratios)
     assert sparse.plan.layers[0].name.startswith(first)
@@ -301,9 +302,35 @@ def test_a_ratio_of_zero_freezes_a_layer_and_lets_the_gradient_through(kind: str
     reference = dense(model)
     frozen = {"inverted residuals": ["features.3.conv.1.0", "features.4.conv.0.0", "classifier.1"]}
     frozen["residual network"] = ["2.body.0.0", "4.body.1.0", "5.0"]
+    frozen["biases before norms"] = ["1.body.1.0", "2.2.0", "4.0", "8"]
     sparse = convert(model, size, sums, ratios={"*": 0.5, **dict.fromkeys(frozen[kind], 0.0)})
     assert not {layer.name for layer in sparse.plan.layers} & set(frozen[kind])
     assert_trains_what_is_selected(sparse, reference, size, 1e-9, shifts_of(model))
+
+
+@plans
+def test_momentum_of_weights_starts_anew_with_each_set(sums: bool) -> None:
+    """That of a redrawn channel would belong to another; shifts are never redrawn and keep theirs."""
+    size = (3, 20, 24)
+    model = residual_network().double()
+    reference = dense(model)
+    sparse = convert(model, size, sums, ratios={"*": 0.3}, momentum=True, resample_every=3)
+    opt = sparsebp.optim.SGD(sparse, lr=1e-3, momentum=0.9)
+    layers = {f"{layer.name}.weight": layer.name for layer in sparse.plan.layers}
+    weights = dict(reference.named_parameters())
+    velocity = {n: torch.zeros_like(p) for n, p in weights.items()}
+    start = values(sparse, dict(weights))
+    for i in range(9):
+        x, y = batch(size, seed=i)
+        step(sparse, opt, x, y)
+        for name, grad in dense_gradients(reference, x, y).items():
+            if name in layers:
+                grad = grad * columns(reference.get_submodule(layers[name]), sparse.update_set(layers[name]))
+                velocity[name] *= i % 3 > 0
+            velocity[name] = 0.9 * velocity[name] + grad
+            with torch.no_grad():
+                weights[name] -= 1e-3 * velocity[name]
+    assert_follows(sparse, reference, {n: start[n] for n, p in weights.items() if p.requires_grad}, 1e-9)
 
 
 # -- batches larger than the plan's --------------------------------------------------------------

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from training import (
     BUDGET,
+    LARGE,
     SIZE,
     assert_same,
     assert_trains,
@@ -184,3 +185,35 @@ def test_a_type_that_changes_between_forward_and_backward_raises() -> None:
     assert_same(everything(model), before)
     model.float()
     assert_trains(model, opt)
+
+
+# -- gradient sums that wait for their step -------------------------------------------------------
+
+
+def test_a_move_between_backward_and_step_trains_the_new_memory() -> None:
+    models = [converted(LARGE) for _ in range(2)]
+    for model, move in zip(models, (lambda m: None, assign), strict=True):
+        assert model.plan.gradient_sums
+        opt = sparsebp.optim.SGD(model, lr=0.05)
+        cross_entropy(model(X), Y).backward()
+        move(model)
+        opt.step()
+    assert_same(dict(models[1].state_dict()), dict(models[0].state_dict()))
+
+
+def test_a_step_after_restore_changes_nothing() -> None:
+    model = converted(LARGE)
+    opt = sparsebp.optim.SGD(model, lr=0.05)
+    cross_entropy(model(X), Y).backward()
+    original = sparsebp.restore(model)
+    before = everything(original)
+    opt.step()
+    opt.zero_grad()
+    assert_same(everything(original), before)
+
+
+def test_a_layer_replaced_after_convert_raises() -> None:
+    model = converted()
+    model.classifier[1] = nn.Linear(model.classifier[1].in_features, 3)
+    with pytest.raises(RuntimeError, match=r"classifier\.1 was replaced"):
+        model(X)

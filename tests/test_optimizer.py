@@ -180,7 +180,7 @@ def test_a_group_that_is_added_later_trains_and_one_that_is_refused_is_not_kept(
 
 
 def test_one_optimizer_trains_two_models() -> None:
-    models = [converted(), converted(seed=1)]
+    models = [converted(), converted(net_seed=1)]
     opt = SGD([p for m in models for p in m.trained_parameters()], lr=0.05)
     before = [weights(m) for m in models]
     loss = sum(cross_entropy(m(X), Y) for m in models)
@@ -309,14 +309,16 @@ def test_clipping_scales_the_update_to_the_norm() -> None:
     assert torch.equal(updates[2], updates[0])
 
 
-def test_gradient_sums_add_up_and_zero_grad_forgets_them() -> None:
+@pytest.mark.parametrize("options", [{}, {"set_to_none": False}], ids=["None", "zero"])
+@pytest.mark.parametrize("of", ["optimizer", "model"])
+def test_gradient_sums_add_up_and_zero_grad_forgets_them(of: str, options: dict[str, bool]) -> None:
     models = [converted(LARGE) for _ in range(3)]
     opts = [SGD(m, lr=0.05) for m in models]
     for model, opt, times in zip(models, opts, (1, 2, 1), strict=True):
         for _ in range(times):
             (cross_entropy(model(X), Y) / times).backward()
         if model is models[2]:
-            opt.zero_grad()
+            (opt if of == "optimizer" else model).zero_grad(**options)
         opt.step()
     once, twice, never = (weights(m) for m in models)
     fresh = weights(converted(LARGE))

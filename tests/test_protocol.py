@@ -6,8 +6,10 @@ in the way of the next correct step.
 
 from __future__ import annotations
 
+import copy
 import gc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sparsebp
@@ -383,3 +385,23 @@ def test_a_gradient_in_any_memory_format_trains_alike() -> None:
         weights.append(model.state_dict())
     assert_same(weights[1], weights[0])
     assert_same(weights[2], weights[0])
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    model = converted().eval()
+    images, _ = batch(SIZE, 32)
+    with torch.no_grad():
+        expected = model(images)
+
+    def run(_: int) -> bool:
+        with torch.no_grad():
+            return torch.equal(model(images), expected)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(run, range(40)))
+
+
+def test_a_copied_optimizer_trains_the_copied_model() -> None:
+    model = converted()
+    other, opt = copy.deepcopy((model, sgd(model)))
+    assert_trains(other, opt)

@@ -21,10 +21,10 @@ BUDGET = 16 * 1024
 LARGE = 1024 * 1024
 
 
-def converted(budget: int | str = BUDGET, seed: int = 0, **settings: Any) -> SparseModel:
+def converted(budget: int | str = BUDGET, net_seed: int = 0, **settings: Any) -> SparseModel:
     """A small MobileNetV2 in training mode, converted for images of SIZE."""
     settings.setdefault("input_size", SIZE)
-    return sparsebp.convert(tiny_mobilenet(seed), budget, **settings).train()
+    return sparsebp.convert(tiny_mobilenet(net_seed), budget, **settings).train()
 
 
 def step(model: SparseModel, opt: torch.optim.Optimizer, images: int | None = None, seed: int = 0) -> float:

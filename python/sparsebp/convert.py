@@ -134,11 +134,13 @@ def _complete(settings: dict[str, Any]) -> dict[str, Any]:
     return {**_DEFAULTS, **settings}
 
 
-def _check_int(name: str, value: Any, least: int) -> int:
+def _check_int(name: str, value: Any, least: int, most: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name}: expected at most {most}, got {value}")
     return value
 
 
@@ -171,7 +173,7 @@ def _request(settings: dict[str, Any]) -> Request:
             raise TypeError(f"ratios: expected layer names as keys, got {name!r}")
     return Request(
         (checked[0], checked[1], checked[2]),
-        _check_int("batch_size", settings["batch_size"], 1),
+        _check_int("batch_size", settings["batch_size"], 1, 2**24),
         None if cap is None else _check_ratio("max_update_ratio", cap, False),
         {k: _check_ratio(f"ratios[{k!r}]", v, True) for k, v in (ratios or {}).items()},
         _check_bool("momentum", settings["momentum"]),

@@ -12,7 +12,7 @@ from torch import nn
 from . import _C
 from .autograd import SpanFunction
 from .engine import Engine, Flight
-from .graph import Graph, torch_prefix
+from .graph import Graph, torch_prefixes
 from .plan import Plan
 from .refusal import NoGradient
 
@@ -59,10 +59,11 @@ class SparseModel(nn.Module):
         self._settings = settings
         self._requires_grad = {n: p.requires_grad for n, p in original.named_parameters()}
         # As an attribute of the object, not a submodule: its modules are the original's own.
-        object.__setattr__(self, "_torch_prefix", torch_prefix(graph))
-        self._anchor = torch.zeros((), requires_grad=True)
+        object.__setattr__(self, "_torch_prefix", torch_prefixes(graph))
+        self._anchor = torch.zeros((), device="cpu", requires_grad=True)
         self._ops = len(graph.ops) - graph.native_begin
         self._span = plan.choice.begin - graph.native_begin
+        self._places = self._native_modules()
         self._own()
         self.train(original.training)
 
@@ -125,8 +126,17 @@ class SparseModel(nn.Module):
         engine.refuses_gradients = True
         return result
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets gradients as in torch, and those summed in the arena."""
+        for parameter in self.engine.trained():
+            parameter.grad = None  # of native parameters it holds no numbers (refusal.py)
+        super().zero_grad(set_to_none)
+        for region in self.engine.sum_views():
+            region.zero_()
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, H, W] -> what the original returns, [N, classes] or [N, C', H', W']."""
+        self._check_modules()
         self._check_input(x)
         engine = self.engine
         engine.rebind_if_moved()
@@ -157,6 +167,15 @@ class SparseModel(nn.Module):
 
     # -- passes ----------------------------------------------------------------------------------
 
+    def _check_modules(self) -> None:
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
+            raise RuntimeError("a converted model cannot be traced or exported; sparsebp.restore(model) can")
+        for siblings, child, module, name in self._places:
+            if siblings.get(child) is not module:
+                raise RuntimeError(
+                    f"{name} was replaced after convert; sparsebp.restore(model) first, change it, and convert again"
+                )
+
     def _check_input(self, x: torch.Tensor) -> None:
         c, h, w = self.plan.input_size
         if not isinstance(x, torch.Tensor):
@@ -182,16 +201,17 @@ class SparseModel(nn.Module):
         """What the first native op reads, NHWC in memory."""
         x = x.detach()
         if self._torch_prefix is not None:
-            with torch.no_grad():
-                x = self._torch_prefix(x)
+            # Under autocast torch would hand over another type than the program reads.
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
+                x = self._torch_prefix[self.training](x)
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
 
     def _output(self, images: int) -> torch.Tensor:
         value = self._graph.values[self._graph.output]
         if self._graph.output_is_flat:
-            return torch.empty((images, value.channels), dtype=self.engine.dtype)
+            return torch.empty((images, value.channels), dtype=self.engine.dtype, device="cpu")
         shape = (images, value.channels, value.height, value.width)
-        return torch.empty(shape, dtype=self.engine.dtype, memory_format=torch.channels_last)
+        return torch.empty(shape, dtype=self.engine.dtype, device="cpu", memory_format=torch.channels_last)
 
     def _infer(self, x: torch.Tensor) -> torch.Tensor:
         features, y = self._enter(x), self._output(x.shape[0])
@@ -209,7 +229,7 @@ class SparseModel(nn.Module):
         (boundary,) = self._graph.crossing(self.plan.choice.begin)
         value = self._graph.values[boundary]
         shape = (x.shape[0], value.channels, value.height, value.width)
-        out = torch.empty(shape, dtype=self.engine.dtype, memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=self.engine.dtype, device="cpu", memory_format=torch.channels_last)
         step = self.plan.batch_size
         for i in range(0, x.shape[0], step):
             part = features[i : i + step]
@@ -231,6 +251,17 @@ class SparseModel(nn.Module):
 
     # -- ownership and persistence ---------------------------------------------------------------
 
+    def _native_modules(self) -> list[tuple[dict[str, Any], str, nn.Module, str]]:
+        """Where the modules of native layers stand: their parent's table, key and module, and the full name."""
+        out = []
+        for index in sorted({i for op in self._graph.ops[self._graph.native_begin :] for i in op.layers}):
+            layer = self._graph.layers[index]
+            for name in filter(None, (layer.name, layer.norm)):
+                parent, _, child = name.rpartition(".")
+                siblings = self._original.get_submodule(parent)._modules
+                out.append((siblings, child, self._original.get_submodule(name), name))
+        return out
+
     def _own(self) -> None:
         engine = self.engine
         trained = {id(p) for p in engine.trained()}
@@ -240,6 +271,7 @@ class SparseModel(nn.Module):
         engine.refuses_gradients = True
 
     def _release(self) -> None:
+        self.engine.detach()  # the weights move: nothing may reach their old memory
         self.engine.disown_parameters()
         for name, parameter in self._original.named_parameters():
             parameter.data = parameter.data.contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,13 @@ class Engine:
         self.rules[:, :, 1:] = 0.0
         self._rules_address = self.rules.ctypes.data
         self._flight: weakref.ref[Flight] | None = None
+        self._lock = threading.RLock()  # native code lets other threads of Python run
         self._owns = False  # are the trained parameters registered with this engine
         self._optimizer: weakref.ref[SGD] | None = None
         self._slots: dict[tuple[int, int], int] = {}  # (layer, weight/bias/beta) -> parameter group
         self._due = False  # is a new draw due at the next training forward
+        self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
         self.weights = Weights(program, self.specs, layers, dtype)
-        self.draw()
 
     # -- weights ---------------------------------------------------------------------------------
 
@@ -111,6 +113,13 @@ class Engine:
         self._slots = dict(slots)
         self.rules[:, :, 0] = -1.0  # what is in none of its groups does not train
 
+    def detach(self) -> None:
+        """Undoes :meth:`attach`: no step of that optimizer reaches this program any more."""
+        optimizer = self.optimizer
+        if optimizer is not None:
+            optimizer.forget(self)
+        self._optimizer = None
+
     @property
     def optimizer(self) -> SGD | None:
         """The attached optimizer, while it lives."""
@@ -138,7 +147,9 @@ class Engine:
     def finish_step(self) -> None:
         """The optimizer's step: applies gradient sums if there are any, and makes the next draw due."""
         if self.sums:
-            self.program.apply(self._refresh_rules())
+            with self._lock:
+                self.rebind_if_moved()
+                self.program.apply(self._refresh_rules())
             self._touch()
         self.steps += 1
         self._due = self.steps % self.resample_every == 0
@@ -173,7 +184,8 @@ class Engine:
 
     def infer(self, first: int, last: int, x: int, y: int, images: int, drop: bool) -> None:
         """Runs ops without saving anything."""
-        self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
+        with self._lock:
+            self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
 
     def forward(self, first: int, last: int, x: int, y: int, images: int) -> Flight:
         """A training forward pass; the returned flight is what the backward pass needs.
@@ -181,28 +193,29 @@ class Engine:
         Raises:
             RuntimeError: an earlier flight is still alive.
         """
-        if self._flight is not None:
-            earlier = self._flight()
-            if earlier is not None and earlier.open:
-                raise RuntimeError(
-                    "forward: an earlier training forward pass still waits for its backward; "
-                    "call loss.backward() first, drop its output, or use torch.no_grad() for inference"
-                )
-            self._flight = None
-            self.program.discard()
-        if self._due:
-            self.turn += 1
-            try:
-                self.draw()
-            except BaseException:  # a sampler of the user's own
-                self.turn -= 1
-                raise
-            self._due = False
-        self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
-        self.forwards += 1
-        flight = Flight()
-        self._flight = weakref.ref(flight, _landing(self))
-        return flight
+        with self._lock:
+            if self._flight is not None:
+                earlier = self._flight()
+                if earlier is not None and earlier.open:
+                    raise RuntimeError(
+                        "forward: an earlier training forward pass still waits for its backward; "
+                        "call loss.backward() first, drop its output, or use torch.no_grad() for inference"
+                    )
+                self._flight = None
+                self.program.discard()
+            if self._due:
+                self.turn += 1
+                try:
+                    self.draw()
+                except BaseException:  # a sampler of the user's own
+                    self.turn -= 1
+                    raise
+                self._due = False
+            self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
+            self.forwards += 1
+            flight = Flight()
+            self._flight = weakref.ref(flight, _landing(self))
+            return flight
 
     def backward(self, flight: Flight, dy: int, dx: int, keep: bool = False) -> None:
         """The backward pass and, unless gradients are summed, the update.
@@ -210,24 +223,25 @@ class Engine:
         With ``keep`` no optimizer is needed, nothing is updated, and the pass can be repeated as long as
         ``flight`` lives and no other takes off: for programs of one op with gradient sums.
         """
-        usable = flight.open or flight.kept
-        if not usable or self._flight is None or self._flight() is not flight:
-            raise RuntimeError(
-                "backward: this forward pass was used already, or an error ended it; its saved channels are gone. "
-                "Run the forward pass again (retain_graph has no effect here)"
-            )
-        try:
-            self.rebind_if_moved()
-            rules = self._rules_address if keep else self._refresh_rules()
-            self.program.backward(dy, dx, rules, keep)
-        except BaseException:
-            self.abandon()
-            raise
-        flight.open, flight.kept = False, keep
-        if self.refuses_gradients:
-            self._refuse_gradients()
-        if not self.sums:
-            self._touch()
+        with self._lock:
+            usable = flight.open or flight.kept
+            if not usable or self._flight is None or self._flight() is not flight:
+                raise RuntimeError(
+                    "backward: this forward pass was used already, or an error ended it; its saved channels are gone. "
+                    "Run the forward pass again (retain_graph has no effect here)"
+                )
+            try:
+                self.rebind_if_moved()
+                rules = self._rules_address if keep else self._refresh_rules()
+                self.program.backward(dy, dx, rules, keep)
+            except BaseException:
+                self.abandon()
+                raise
+            flight.open, flight.kept = False, keep
+            if self.refuses_gradients:
+                self._refuse_gradients()
+            if not self.sums:
+                self._touch()
 
     @property
     def flight(self) -> Flight | None:

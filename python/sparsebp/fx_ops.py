@@ -72,7 +72,8 @@ def _read(node: fx.Node, modules: dict[str, nn.Module], alias: dict[fx.Node, fx.
         return None  # a size or another number; a tensor shows up where it is used
     tensors = tuple(alias.get(n, n) for n in node.all_input_nodes if "tensor_meta" in n.meta)
     module = modules.get(str(node.target)) if node.op == "call_module" else None
-    what = f"{node.target} ({type(module).__name__})" if module is not None else f"{node.name}"
+    hooked = " with hooks" if module is not None and (module._forward_hooks or module._forward_pre_hooks) else ""
+    what = f"{node.target} ({type(module).__name__}{hooked})" if module is not None else f"{node.name}"
     fallback = RawOp("torch", tensors, node, what=what)
     if not tensors or len(_shape(tensors[0])) not in (2, 4) or len(_shape(node)) not in (2, 4):
         return fallback
@@ -85,7 +86,7 @@ def _read(node: fx.Node, modules: dict[str, nn.Module], alias: dict[fx.Node, fx.
 
 def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module, what: str) -> RawOp | str | None:
     name = str(node.target)
-    if len(tensors) != 1:
+    if len(tensors) != 1 or m._forward_hooks or m._forward_pre_hooks:
         return None
     if isinstance(m, nn.Conv2d) and type(m).forward is nn.Conv2d.forward and m.padding_mode == "zeros":
         if hasattr(m, "parametrizations"):

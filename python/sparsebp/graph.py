@@ -63,7 +63,8 @@ class Graph:
     output: int
     output_is_flat: bool  # [N, C] rather than [N, C, H, W]
     native_begin: int  # first op that runs natively
-    traced: fx.GraphModule
+    traced: fx.GraphModule  # in training mode
+    evaluated: fx.GraphModule  # the same nodes as in evaluation mode
     fx_names: dict[int, str] = field(default_factory=dict)  # value -> name of the fx node it is
 
     def crossing(self, begin: int) -> set[int]:
@@ -78,7 +79,7 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
     Raises:
         UnsupportedModel: the model does not take one image batch and return one tensor.
     """
-    traced = trace(model, input_size)
+    traced, evaluated = trace(model, input_size)
     raw, fx_input, fx_output = read_ops(traced)
     values: list[Value] = []
     ids: dict[str, int] = {}
@@ -115,27 +116,32 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
     returned = traced.graph.output_node().args[0]
     assert isinstance(returned, fx.Node)
     flat = len(returned.meta["tensor_meta"].shape) == 2
-    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traced)
+    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traced, evaluated)
     graph.fx_names = {i: name for name, i in ids.items()}
     graph.native_begin = _native_begin(graph)
     return graph
 
 
-def torch_prefix(graph: Graph) -> fx.GraphModule | None:
-    """What runs in torch before the native ops: image batch in, the boundary activation out."""
+def torch_prefixes(graph: Graph) -> dict[bool, fx.GraphModule] | None:
+    """What runs in torch before the native ops, in training mode (True) and in evaluation mode (False)."""
     if graph.native_begin == 0:
         return None
+    return {True: _torch_prefix(graph, graph.traced), False: _torch_prefix(graph, graph.evaluated)}
+
+
+def _torch_prefix(graph: Graph, traced: fx.GraphModule) -> fx.GraphModule:
+    """Image batch in, the boundary activation out."""
     (boundary,) = graph.crossing(graph.native_begin)
     part = fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
-    for node in graph.traced.graph.nodes:
+    for node in traced.graph.nodes:
         if node.op == "output":
             break
         copied[node] = part.node_copy(node, lambda n: copied[n])
         if node.name == graph.fx_names[boundary]:
             part.output(copied[node])
             break
-    module = fx.GraphModule(graph.traced, part)
+    module = fx.GraphModule(traced, part)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module

@@ -66,6 +66,13 @@ class SGD(torch.optim.Optimizer):
                 del self.param_groups[before]
                 raise
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy finds its programs through its parameters, as a new optimizer does."""
+        super().__setstate__(state)
+        if "_engines" not in self.__dict__:
+            self._engines, self._slots, self._complete = [], [], True
+            self._adopt(range(len(self.param_groups)))
+
     def _adopt(self, groups: range) -> None:
         """Takes over the programs that train parameters of ``groups``: all of them, or none if one refuses."""
         found = {engine: dict(slots) for engine, slots in zip(self._engines, self._slots, strict=True)}
@@ -82,12 +89,12 @@ class SGD(torch.optim.Optimizer):
         for engine, slots in found.items():
             other = engine.optimizer
             if other is not None and other is not self:
-                other._forget(engine)
+                other.forget(engine)
             engine.attach(self, slots)
         self._engines, self._slots = list(found), list(found.values())
 
-    def _forget(self, engine: Engine | SingleConv) -> None:
-        """Another optimizer takes the program over."""
+    def forget(self, engine: Engine | SingleConv) -> None:
+        """The program is no longer this optimizer's: another took it over, or its model was restored."""
         if engine in self._engines:
             at = self._engines.index(engine)
             del self._engines[at], self._slots[at]

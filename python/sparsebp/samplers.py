@@ -7,6 +7,7 @@ needs only the turn. Norms live in the arena, 4 bytes a channel.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 from . import _C
@@ -110,7 +111,7 @@ NAMES: dict[str, type[Sampler]] = {
 
 
 def resolve(sampler: str | Sampler, seed: int) -> Sampler:
-    """The sampler meant by a name, or the given one, with its seed filled in.
+    """The sampler meant by a name, or the given one; without a seed of its own, a copy that has ``seed``.
 
     Raises:
         TypeError, ValueError: neither a known name nor a sampler.
@@ -123,5 +124,6 @@ def resolve(sampler: str | Sampler, seed: int) -> Sampler:
     if not isinstance(sampler, Sampler):
         raise TypeError(f"sampler: expected a name or a sparsebp.samplers.Sampler, got {type(sampler).__name__}")
     if sampler.seed is None:
+        sampler = copy.copy(sampler)
         sampler.seed = seed
     return sampler

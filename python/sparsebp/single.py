@@ -179,7 +179,7 @@ class SingleConv:
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx = None
         if engine.input_grad:
-            dx = torch.empty(flight.shape, dtype=dy.dtype, memory_format=torch.channels_last)
+            dx = torch.empty(flight.shape, dtype=dy.dtype, device="cpu", memory_format=torch.channels_last)
         address = dx.data_ptr() if dx is not None else 0
         if not engine.sums:
             engine.backward(flight, dy.data_ptr(), address)
@@ -208,4 +208,4 @@ class SingleConv:
     @staticmethod
     def _empty(x: torch.Tensor, value: Value) -> torch.Tensor:
         shape = (x.shape[0], value.channels, value.height, value.width)
-        return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        return torch.empty(shape, dtype=x.dtype, device="cpu", memory_format=torch.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -12,6 +13,9 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from .errors import UnsupportedModel
+
+#: Called by name; of an augmented assignment torch.fx records the plain operator.
+_IN_PLACE_OPERATORS = {f"__i{op}__" for op in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod")}
 
 
 class _Tracer(fx.Tracer):
@@ -48,26 +52,22 @@ def _modes(model: nn.Module, training: bool) -> Iterator[None]:
             m.training = mode
 
 
-def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
-    """A traced graph whose nodes carry ``meta["tensor_meta"]`` for one image of ``input_size``.
+def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """The model as traced in training mode and in evaluation mode: the same nodes, with other arguments.
 
-    The graph shares the model's modules. It is followed in training mode, so that a functional dropout
-    shows; shapes come from a run in evaluation mode, which changes no statistics.
+    A functional dropout shows in training mode only. The graphs share the model's modules. Nodes of the
+    first carry ``meta["tensor_meta"]`` for one image of ``input_size``, from a run in evaluation mode,
+    which changes no statistics.
 
     Raises:
-        UnsupportedModel: torch.fx cannot follow the outermost ``forward``, or it rejects the input.
+        UnsupportedModel: torch.fx cannot follow the outermost ``forward``, it rejects the input, or it
+            does different things in the two modes.
     """
     kind = type(model).__name__
-    tracer = _Tracer()
-    with _modes(model, True):
-        try:
-            graph = tracer.trace(model)
-        except Exception as error:
-            raise UnsupportedModel(f"{kind}.forward cannot be traced by torch.fx: {error}") from error
-    traced = fx.GraphModule(tracer.root, graph)
-    graph = traced.graph
-    graph.eliminate_dead_code()
-    traced.recompile()
+    traced, evaluated = _follow(model, True), _follow(model, False)
+    trained_nodes, evaluated_nodes = ([(n.op, n.target, n.name) for n in g.graph.nodes] for g in (traced, evaluated))
+    if trained_nodes != evaluated_nodes:
+        raise UnsupportedModel(f"{kind}.forward does different things in training mode and in evaluation mode")
     tensor = next(model.parameters(), None)
     dtype = tensor.dtype if tensor is not None else torch.float32
     # `traced` owns new Sequential shells but the model's own leaves; the modes of those must come back.
@@ -80,4 +80,64 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
             raise UnsupportedModel(
                 f"{kind} does not accept an input of size {(1, *input_size)}: {error.__cause__ or error}"
             ) from error
+    return traced, evaluated
+
+
+def _follow(model: nn.Module, training: bool) -> fx.GraphModule:
+    tracer = _Tracer()
+    with _modes(model, training):
+        try:
+            graph = tracer.trace(model)
+        except Exception as error:
+            raise UnsupportedModel(f"{type(model).__name__}.forward cannot be traced by torch.fx: {error}") from error
+    traced = fx.GraphModule(tracer.root, graph)
+    _read_after_write(traced)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
     return traced
+
+
+def _read_after_write(traced: fx.GraphModule) -> None:
+    """Whoever reads a tensor that an in-place op has changed reads that op's result, which is the same tensor.
+
+    Then no op of the graph needs to be run in place, and none whose result is used is dead code.
+    """
+    modules = dict(traced.named_modules())
+    order = {node: i for i, node in enumerate(traced.graph.nodes)}
+    origin: dict[fx.Node, fx.Node] = {}  # nodes that are one tensor have one origin
+    for node in order:
+        first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else node.kwargs.get("input")
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        writes = isinstance(first, fx.Node) and _in_place(node, module)
+        if isinstance(first, fx.Node) and (writes or isinstance(module, nn.Identity)):
+            origin[node] = origin.get(first, first)
+        if not writes:
+            continue
+        for other in order:
+            if other is not node and origin.get(other, other) is origin[node] and order[other] < order[node]:
+                for reader in [r for r in other.users if order[r] > order[node]]:
+                    reader.replace_input_with(other, node)
+
+
+def _in_place(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether a node changes its first argument."""
+    if module is not None:
+        return getattr(module, "inplace", False) is True
+    if node.op not in ("call_function", "call_method"):
+        return False
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    if name.startswith("__"):
+        return name in _IN_PLACE_OPERATORS
+    if node.op == "call_function" and getattr(node.target, "__module__", "") == "_operator":
+        return f"__{name}__" in _IN_PLACE_OPERATORS
+    return name.endswith("_") or _argument(node, "inplace") is True
+
+
+def _argument(node: fx.Node, name: str) -> Any:
+    """An argument of a function by its name, however it was passed."""
+    if name in node.kwargs or not callable(node.target):
+        return node.kwargs.get(name)
+    try:
+        return inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments.get(name)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return None
