@@ -140,7 +140,7 @@ def test_fifty_steps_in_float32_follow_dense_torch_in_float64(kind: str, sums: b
     make, size = NETWORKS[kind]
     model = make(calm=True)
     reference = dense(model)
-    train_both(convert(model, size, sums), reference, size, 3e-3, {10: 1e-3, 50: 5e-3})
+    train_both(convert(model, size, sums), reference, size, 1e-3, {10: 1e-3, 50: 5e-3})
 
 
 @plans

@@ -60,7 +60,7 @@ void Layer<T>::update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, c
 template <class T>
 void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved,
                              Index begin, Index count) {
-  if (!trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
+  if (!spec.trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
   const ConvShape& s = spec.shape;
   const Index k = spec.selected;
   for (Index j = 0; j < k;) {
@@ -108,7 +108,7 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
 
 template <class T>
 void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved) {
-  if (!trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
+  if (!spec.trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
   const ConvShape& s = spec.shape;
   const Index taps = s.taps();
   for (Index j = 0; j < spec.selected; ++j) {
@@ -142,7 +142,7 @@ void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const O
 
 template <class T>
 void Layer<T>::update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale) {
-  if (!trains_bias()) return;
+  if (!spec.trains_bias()) return;
   T bias_grad[kPanel];
   for (Index c = 0; c < count; ++c) bias_grad[c] = scale != nullptr ? sums[c] * scale[c] : sums[c];
   const auto train = [&](T* weight, const T* grad, T* momentum, T* sum, const Sgd& rule, bool on) {

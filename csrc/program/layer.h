@@ -56,9 +56,6 @@ class Layer {
   LayerSgd sgd;
   float* energy = nullptr;  // [selected] while a backward pass runs, if the plan keeps scores
 
-  bool trains_weight() const { return spec.selected > 0; }
-  bool trains_bias() const { return spec.train_bias && (spec.has_bias || spec.has_norm); }
-  bool trains() const { return trains_weight() || trains_bias(); }
   bool selects_all() const { return spec.selected == spec.shape.in; }
   Index channel(Index j) const { return state.indices != nullptr ? state.indices[j] : j; }
   Index sum_count() const { return spec.selected * spec.shape.weights_per_channel(); }

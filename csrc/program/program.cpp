@@ -6,6 +6,7 @@
 #include "core/draw.h"
 #include "core/error.h"
 #include "core/random.h"
+#include "program/liveness.h"
 #include "program/state.h"
 #include "program/validate.h"
 
@@ -132,7 +133,7 @@ class Program final : public AnyProgram {
     if (spec_.input_grad) context_.grads[static_cast<std::size_t>(spec_.input)] = static_cast<T*>(dx);
     const int n = static_cast<int>(ops_.size());
     for (int i = n - 1; i >= spec_.span_begin && context_.images > 0; --i) {
-      if (needs_grad_[static_cast<std::size_t>(spec_.ops[static_cast<std::size_t>(i)].output)] == 0) continue;
+      if (live_.needs_grad[static_cast<std::size_t>(spec_.ops[static_cast<std::size_t>(i)].output)] == 0) continue;
       for (int input : spec_.ops[static_cast<std::size_t>(i)].inputs) acquire_grad(input);
       state_.begin_energy(context_, i);
       ops_[static_cast<std::size_t>(i)]->backward(context_);
@@ -235,26 +236,10 @@ class Program final : public AnyProgram {
     if (context_.training.arena == nullptr) throw WrongState("program: allocate was not called");
   }
 
-  // Does a gradient have to reach this value: does anything that produced it, inside the span, train.
-  void find_needs() {
-    needs_grad_.assign(spec_.values.size(), 0);
-    needs_grad_[static_cast<std::size_t>(spec_.input)] = spec_.input_grad && spec_.span_begin == 0;
-    for (std::size_t i = static_cast<std::size_t>(spec_.span_begin); i < spec_.ops.size(); ++i) {
-      bool needs = false;
-      for (int layer : spec_.ops[i].layers) needs |= context_.layers[static_cast<std::size_t>(layer)].trains();
-      for (int input : spec_.ops[i].inputs) needs |= needs_grad_[static_cast<std::size_t>(input)] != 0;
-      needs_grad_[static_cast<std::size_t>(spec_.ops[i].output)] = needs;
-    }
-  }
-
   void lay_out() {
-    find_needs();
+    live_ = find_liveness(spec_);
+    const std::vector<int>&producer = live_.producer, &consumer = live_.consumer;
     const int n = static_cast<int>(spec_.ops.size());
-    std::vector<int> producer(spec_.values.size(), -1), consumer(spec_.values.size(), -1);
-    for (int i = 0; i < n; ++i) {
-      for (int input : spec_.ops[static_cast<std::size_t>(i)].inputs) consumer[static_cast<std::size_t>(input)] = i;
-      producer[static_cast<std::size_t>(spec_.ops[static_cast<std::size_t>(i)].output)] = i;
-    }
     state_.declare(context_.training.layout, spec_, end_time());
     value_buffer_.assign(spec_.values.size(), -1);
     grad_buffer_.assign(spec_.values.size(), -1);
@@ -264,14 +249,14 @@ class Program final : public AnyProgram {
       const std::size_t bytes = static_cast<std::size_t>(spec_.batch * spec_.values[v].count()) * sizeof(T);
       const std::string name = "value" + std::to_string(id);
       value_buffer_[v] = context_.workspace.layout.add(name, Category::activations, bytes, producer[v], consumer[v]);
-      if (needs_grad_[v] == 0) continue;
+      if (live_.needs_grad[v] == 0) continue;
       grad_buffer_[v] = context_.training.layout.add(name + ".grad", Category::gradients, bytes,
                                                      2 * n - 1 - consumer[v], 2 * n - 1 - producer[v]);
     }
     for (int i = 0; i < n; ++i) {
       const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-      const bool in_span = i >= spec_.span_begin && needs_grad_[static_cast<std::size_t>(op.output)] != 0;
-      const bool input_grad = needs_grad_[static_cast<std::size_t>(op.inputs[0])] != 0;
+      const bool in_span = i >= spec_.span_begin && live_.needs_grad[static_cast<std::size_t>(op.output)] != 0;
+      const bool input_grad = live_.needs_grad[static_cast<std::size_t>(op.inputs[0])] != 0;
       const std::string name =
           op.layers.empty() ? "op" + std::to_string(i) : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
       ops_.push_back(make_op<T>(
@@ -328,7 +313,7 @@ class Program final : public AnyProgram {
   Context<T> context_;
   TrainingState<T> state_;
   std::vector<std::unique_ptr<Op<T>>> ops_;
-  std::vector<char> needs_grad_;
+  Liveness live_;
   std::vector<int> value_buffer_, grad_buffer_;
   std::vector<std::vector<int>> releases_training_, releases_workspace_;
   bool in_flight_ = false;

@@ -26,6 +26,10 @@ struct LayerSpec {
   double eps = 0;
   Index selected = 0;       // channels trained at once; 0: the weight is frozen
   bool train_bias = false;  // the convolution's bias and the batch norm's shift
+
+  bool trains_weight() const { return selected > 0; }
+  bool trains_bias() const { return train_bias && (has_bias || has_norm); }
+  bool trains() const { return trains_weight() || trains_bias(); }
 };
 
 enum class OpKind : std::uint8_t {

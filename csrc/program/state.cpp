@@ -9,14 +9,13 @@ namespace {
 constexpr float kScoreDecay = 0.9f;  // of the running gradient norm, per visit
 
 bool sampled(const LayerSpec& layer) { return layer.selected > 0 && layer.selected < layer.shape.in; }
-bool trains_bias(const LayerSpec& layer) { return layer.train_bias && (layer.has_bias || layer.has_norm); }
 Index visited_bytes(const LayerSpec& layer) { return (layer.shape.in + 7) / 8; }
 
 // Elements of momentum or of gradient sums: the selected rows, then bias and shift.
 Index row_count(const LayerSpec& layer) { return layer.selected * layer.shape.weights_per_channel(); }
 Index state_count(const LayerSpec& layer) {
   Index count = row_count(layer);
-  if (trains_bias(layer)) count += layer.shape.out * ((layer.has_bias ? 1 : 0) + (layer.has_norm ? 1 : 0));
+  if (layer.trains_bias()) count += layer.shape.out * ((layer.has_bias ? 1 : 0) + (layer.has_norm ? 1 : 0));
   return count;
 }
 
@@ -99,8 +98,8 @@ void TrainingState<T>::acquire(Context<T>& context) {
       if (pool == nullptr) return;
       T* next = pool;
       if (l.selected > 0) rows = next, next += row_count(l);
-      if (trains_bias(l) && l.has_bias) bias = next, next += l.shape.out;
-      if (trains_bias(l) && l.has_norm) beta = next, next += l.shape.out;
+      if (l.trains_bias() && l.has_bias) bias = next, next += l.shape.out;
+      if (l.trains_bias() && l.has_norm) beta = next, next += l.shape.out;
       pool = next;
     };
     split(momentum, state.momentum, state.bias_momentum, state.beta_momentum);

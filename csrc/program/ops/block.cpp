@@ -34,13 +34,10 @@ class Block final : public Op<T> {
     filtered_ = declare.forward_scratch("filtered", b * out_rows_ * forward_block_);
     if (!declare.in_span) return;
 
-    const auto trains = [](const LayerSpec& layer) {
-      return layer.selected > 0 || (layer.train_bias && (layer.has_bias || layer.has_norm));
-    };
     if (expands_) {
       const LayerSpec& expand = program.layers[static_cast<std::size_t>(expand_)];
       if (expand.selected > 0) saved_expand_ = declare.saved("expand.saved", b * in_rows_ * expand.selected);
-      wide_grad_ = declare.input_grad || trains(expand);
+      wide_grad_ = declare.input_grad || expand.trains();
       if (wide_grad_ && expand.activation != Activation::identity) {
         expand_mask_ = declare.masks("expand.mask", b * in_rows_ * mask_row_bytes(wide_));
       }
@@ -49,7 +46,7 @@ class Block final : public Op<T> {
     }
     if (dw.selected > 0) saved_depthwise_ = declare.saved("depthwise.saved", b * in_rows_ * dw.selected);
     if (project.selected > 0) saved_project_ = declare.saved("project.saved", b * out_rows_ * project.selected);
-    filtered_grad_ = wide_grad_ || trains(dw);
+    filtered_grad_ = wide_grad_ || dw.trains();
     if (filtered_grad_ && dw.activation != Activation::identity) {
       depthwise_mask_ = declare.masks("depthwise.mask", b * out_rows_ * mask_row_bytes(wide_));
     }
@@ -132,7 +129,7 @@ class Block final : public Op<T> {
 
     Scratch scratch = acquire_scratch(context);
     project.fold(kernels, 0, out_, scratch.project_scale, nullptr);
-    if (project.trains_bias()) train_project_shift(kernels, project, n, dy, scratch.project_scale);
+    if (project.spec.trains_bias()) train_project_shift(kernels, project, n, dy, scratch.project_scale);
 
     typename Op<T>::Target target{nullptr, false};
     if (input_grad_) target = this->input_grad(context, 0);

@@ -69,7 +69,7 @@ class SingleLayer : public Op<T> {
       layer.fold(*context.kernels, 0, s.out, scale, nullptr);
     }
     const std::uint8_t* mask = mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
-    if (mask != nullptr || layer.trains_bias()) {
+    if (mask != nullptr || layer.spec.trains_bias()) {
       parallel_for(div_up(s.out, kPanel), rows * kPanel, [&](Index unit) {
         const Index c = unit * kPanel;
         T sums[kPanel];
@@ -77,7 +77,7 @@ class SingleLayer : public Op<T> {
         args.g = dz + c, args.g_row = s.out;
         args.mask = mask != nullptr ? mask + c / 8 : nullptr, args.mask_row = mask_row_bytes(s.out);
         args.rows = rows, args.cols = std::min(kPanel, s.out - c);
-        args.sum = layer.trains_bias() ? sums : nullptr;
+        args.sum = layer.spec.trains_bias() ? sums : nullptr;
         context.kernels->mask(args);
         layer.update_shift(*context.kernels, c, args.cols, sums, scale != nullptr ? scale + c : nullptr);
       });
