@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import sqrt
 from typing import Any
 
@@ -303,9 +303,3 @@ def _seeded(seed: int, make: Callable[[], nn.Module], input_size: Size = (3, 32,
         torch.manual_seed(seed)
         model = make()
     return randomize_classifier(randomize_norms(model, seed, input_size, calm), seed)
-
-
-def trained_names(model: nn.Module, names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Clones of the named parameters."""
-    parameters = dict(model.named_parameters())
-    return {n: parameters[n].detach().clone() for n in names}

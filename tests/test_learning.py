@@ -137,10 +137,11 @@ def test_fifty_steps_follow_dense_torch(kind: str, sums: bool) -> None:
 @plans
 @networks
 def test_fifty_steps_in_float32_follow_dense_torch_in_float64(kind: str, sums: bool) -> None:
+    """Small steps: large ones would carry activations over the edges of their ReLU6."""
     make, size = NETWORKS[kind]
     model = make(calm=True)
     reference = dense(model)
-    train_both(convert(model, size, sums), reference, size, 1e-3, {10: 1e-3, 50: 5e-3})
+    train_both(convert(model, size, sums), reference, size, 1e-4, {10: 1e-3, 50: 5e-3})
 
 
 @plans
