@@ -1,0 +1,103 @@
+"""A folder per class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .sources import Files
+
+#: Folders of pictures to learn from, and of those held out; of several held out the first one here is taken.
+TRAIN = ("train", "training")
+HELD_OUT = ("test", "testing", "val", "valid", "validation")
+
+# What lies beside pictures. A file with any other extension, or none, is taken for one: should it be none, reading it
+# says so, which is better than a picture that is missing without a word.
+_NO_PICTURES = frozenset(
+    f".{extension}"
+    for extensions in (
+        "txt csv tsv json jsonl xml yaml yml toml ini cfg md rst htm html css js log db sqlite",
+        "pdf doc docx xls xlsx ppt pptx odt ods zip tar gz tgz bz2 xz 7z rar zst md5 sha1 sha256",
+        "py ipynb sh bat m mat npy npz pkl pickle pt pth ckpt safetensors onnx h5 hdf5 parquet arrow",
+        "tfrecord mp3 wav flac mp4 avi mov mkv webm lnk url part tmp bak swp",
+    )
+    for extension in extensions.split()
+)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in ``folder`` that are not hidden, sorted."""
+    return sorted(name for name in os.listdir(folder) if _visible(name) and (folder / name).is_dir())
+
+
+def find_split(folder: Path) -> tuple[Path, Path] | None:
+    """Folders of the training and the test set inside ``folder``, however they are spelt.
+
+    Raises:
+        ValueError: there is nothing but a training folder.
+    """
+    names = subfolders(folder)
+    spelt = {name.lower(): name for name in reversed(names)}
+    train = next((spelt[name] for name in TRAIN if name in spelt), None)
+    held = next((spelt[name] for name in HELD_OUT if name in spelt), None)
+    if train is None or not subfolders(folder / train):
+        return None
+    if held is not None:
+        return folder / train, folder / held
+    if len(names) == 1:
+        raise ValueError(
+            f"path: {folder} has {train}/ but none of {', '.join(f'{name}/' for name in HELD_OUT)}; "
+            f"add one, or give {folder / train} to have a share of it held out"
+        )
+    return None  # "train" is a class, beside "bus" and "tram"
+
+
+def list_classes(folder: Path, classes: Sequence[str]) -> Files:
+    """The pictures of the named folders in ``folder``; labels count the classes in the given order."""
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = _pictures(folder, name)
+        paths += found
+        labels += [label] * len(found)
+    return Files(folder, paths, labels)
+
+
+def _pictures(root: Path, folder: str) -> list[str]:
+    """Paths, relative to ``root``, of the pictures in and below one of its folders, sorted."""
+    found: list[str] = []
+    waiting, seen = [folder], set()
+    while waiting:
+        here = waiting.pop()
+        status = os.stat(root / here)
+        if (status.st_dev, status.st_ino) in seen:  # a link back, or a second link to the same folder
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        inside: list[str] = []
+        with os.scandir(root / here) as entries:  # tells files from folders without a look at each
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if not _visible(entry.name):
+                    continue
+                if _is_folder(entry):
+                    inside.append(f"{here}/{entry.name}")
+                # A link that leads nowhere counts: reading it will say that a picture is missing.
+                elif not _is_something_else(entry.name) and (entry.is_symlink() or entry.is_file()):
+                    found.append(f"{here}/{entry.name}")
+        waiting += reversed(inside)
+    return sorted(found)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_something_else(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _NO_PICTURES
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"  # the latter: left by zip on a Mac

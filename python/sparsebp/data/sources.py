@@ -1,0 +1,202 @@
+"""Where pictures and their labels are: in files, in an array, in one buffer of encoded files."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .decode import decode
+
+
+class Source(Protocol):
+    """Pictures with labels. It travels to worker processes, so it must be picklable."""
+
+    labels: npt.NDArray[np.int64]  # [N]
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What messages call a picture."""
+        ...
+
+    def picture(self, index: int) -> Image.Image:
+        """In RGB. Raises BrokenPicture."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hex digest that changes when the set of pictures does, not when it moves to another folder."""
+        ...
+
+
+class Files:
+    """One picture a file.
+
+    Args:
+        root: a folder.
+        paths: of the files, relative to ``root``, with ``/`` between their parts.
+        labels: integers, one a file.
+    """
+
+    def __init__(self, root: str | Path, paths: Sequence[str], labels: npt.ArrayLike) -> None:
+        self.root = Path(root).absolute()  # wherever a worker process stands
+        self.paths = tuple(os.fspath(path) for path in paths)
+        self.labels = check_labels(labels, len(self.paths))
+        outside = next((path for path in self.paths if os.path.isabs(path)), None)
+        if outside is not None:
+            raise ValueError(f"paths: expected paths relative to root, got {outside}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        # A name that is no valid text on this system must not make the message unprintable.
+        return os.fsencode(self.root / self.paths[_at(self, index)]).decode("utf-8", "backslashreplace")
+
+    def picture(self, index: int) -> Image.Image:
+        return decode(self.root / self.paths[_at(self, index)], self.name(index))
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(b"files")
+        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
+            try:
+                size = (self.root / path).stat().st_size
+            except OSError:
+                size = -1
+            digest.update(os.fsencode(path) + f"\0{size}\0{label}\0".encode())
+        return digest.hexdigest()
+
+
+class Arrays:
+    """Pictures of one size, side by side.
+
+    Args:
+        images: uint8 [N, H, W, 3], or [N, H, W] for grey.
+        labels: integers [N].
+        title: what messages call the whole.
+    """
+
+    def __init__(self, images: npt.NDArray[np.uint8], labels: npt.ArrayLike, title: str = "images") -> None:
+        images = np.asarray(images)
+        grey = images.ndim == 3
+        if images.dtype != np.uint8 or not (grey or (images.ndim == 4 and images.shape[3] == 3)):
+            got = f"{images.dtype} {list(images.shape)}"
+            raise ValueError(f"images: expected uint8 [N, H, W, 3], or [N, H, W] for grey; got {got}")
+        if 0 in images.shape[1:3]:
+            raise ValueError(f"images: expected pictures with pixels, got {list(images.shape)}")
+        self.images = images
+        self.labels = check_labels(labels, len(images))
+        self.title = title
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return f"{self.title}[{_at(self, index)}]"
+
+    def picture(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[_at(self, index)]).convert("RGB")
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"arrays {list(self.images.shape)}".encode())
+        digest.update(self.labels.tobytes())
+        digest.update(np.ascontiguousarray(self.images).data)
+        return digest.hexdigest()
+
+
+class Encoded:
+    """Picture files (JPEG, PNG, ...) end to end in one buffer.
+
+    Args:
+        jpeg: the bytes, as ``bytes`` or uint8 [B].
+        offsets: integers [N + 1]; file i is ``jpeg[offsets[i]:offsets[i + 1]]``.
+        labels: integers [N].
+        title: what messages call the whole.
+    """
+
+    def __init__(
+        self, jpeg: bytes | npt.NDArray[np.uint8], offsets: npt.ArrayLike, labels: npt.ArrayLike, title: str = "jpeg"
+    ) -> None:
+        data = np.frombuffer(jpeg, np.uint8) if isinstance(jpeg, (bytes, bytearray)) else np.asarray(jpeg)
+        if data.dtype != np.uint8 or data.ndim != 1:
+            raise ValueError(f"jpeg: expected bytes or uint8 [B], got {data.dtype} {list(data.shape)}")
+        bounds = check_integers("offsets", offsets)
+        if len(bounds) == 0 or bounds[0] < 0 or bounds[-1] > len(data) or (np.diff(bounds) < 0).any():
+            raise ValueError(f"offsets: expected N + 1 ascending integers from 0 to {len(data)}, the bytes in jpeg")
+        self.jpeg = data
+        self.offsets = bounds
+        self.labels = check_labels(labels, len(bounds) - 1)
+        self.title = title
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        return f"{self.title}[{_at(self, index)}]"
+
+    def picture(self, index: int) -> Image.Image:
+        first, last = self.offsets[_at(self, index) : index + 2]
+        return decode(self.jpeg[first:last].tobytes(), self.name(index))
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"encoded {len(self.jpeg)} {len(self)}".encode())
+        for part in (self.offsets, self.labels, self.jpeg):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+
+class Subset:
+    """Some pictures of a source, in a given order."""
+
+    def __init__(self, source: Source, indices: npt.ArrayLike) -> None:
+        chosen = check_integers("indices", indices)
+        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(source)):
+            raise ValueError(f"indices: expected 0 to {len(source) - 1}, got {chosen.min()} to {chosen.max()}")
+        self.source = source
+        self.indices = chosen
+        self.labels: npt.NDArray[np.int64] = source.labels[chosen]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.indices[_at(self, index)]))
+
+    def picture(self, index: int) -> Image.Image:
+        return self.source.picture(int(self.indices[_at(self, index)]))
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.source.fingerprint().encode() + self.indices.tobytes()).hexdigest()
+
+
+def check_integers(argument: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """``values`` as int64 [N]; nothing is rounded."""
+    array: npt.NDArray[Any] = np.asarray(values)
+    if array.size == 0 and array.ndim == 1:
+        return np.empty(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{argument}: expected integers [N], got {array.dtype} {list(array.shape)}")
+    return array.astype(np.int64)
+
+
+def check_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """``labels`` as int64 [count] if none is negative."""
+    array = check_integers("labels", labels)
+    if len(array) != count:
+        raise ValueError(f"labels: expected one a picture, {count}, got {len(array)}")
+    if count and array.min() < 0:
+        raise ValueError(f"labels: expected 0, 1, 2, ...; got {array.min()} for picture {array.argmin()}")
+    return array
+
+
+def _at(source: Source, index: int) -> int:
+    if not 0 <= operator.index(index) < len(source):
+        raise IndexError(f"index: expected 0 to {len(source) - 1}, got {index}")
+    return operator.index(index)
