@@ -8,7 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from .converted import SparseModel
+    from .passes import Passes
 
 
 class SpanFunction(torch.autograd.Function):
@@ -19,15 +19,15 @@ class SpanFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, anchor: torch.Tensor, model: SparseModel, x: torch.Tensor, first: int) -> torch.Tensor:
-        y, ctx.flight = model._train_forward(x, first)
-        ctx.model = model
+    def forward(ctx: Any, anchor: torch.Tensor, passes: Passes, x: torch.Tensor, first: int) -> torch.Tensor:
+        y, ctx.flight = passes.forward(x, first)
+        ctx.passes = passes
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[None, None, None, None]:
-        ctx.model._train_backward(ctx.flight, dy)
+        ctx.passes.backward(ctx.flight, dy)
         return None, None, None, None
 
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from . import _C
 from .autograd import SpanFunction
-from .engine import Engine, Flight
-from .graph import Graph, torch_prefixes
+from .engine import Engine
+from .graph import Graph
+from .passes import Passes
 from .plan import Plan
 from .refusal import NoGradient
 
@@ -55,14 +56,10 @@ class SparseModel(nn.Module):
         object.__setattr__(self, "_original", original)
         self.plan = plan
         self._graph = graph
-        self._engine: Engine | None = engine
         self._settings = settings
         self._requires_grad = {n: p.requires_grad for n, p in original.named_parameters()}
-        # As an attribute of the object, not a submodule: its modules are the original's own.
-        object.__setattr__(self, "_torch_prefix", torch_prefixes(graph))
+        self._passes = Passes(graph, plan, engine)
         self._anchor = torch.zeros((), device="cpu", requires_grad=True)
-        self._ops = len(graph.ops) - graph.native_begin
-        self._span = plan.choice.begin - graph.native_begin
         self._places = self._native_modules()
         self._own()
         self.train(original.training)
@@ -86,9 +83,7 @@ class SparseModel(nn.Module):
         Raises:
             RuntimeError: the model was restored.
         """
-        if self._engine is None:
-            raise RuntimeError("this model was restored; use the module that sparsebp.restore returned")
-        return self._engine
+        return self._passes.engine
 
     @property
     def original(self) -> nn.Module:
@@ -137,17 +132,55 @@ class SparseModel(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, H, W] -> what the original returns, [N, classes] or [N, C', H', W']."""
         self._check_modules()
-        self._check_input(x)
-        engine = self.engine
-        engine.rebind_if_moved()
+        self._passes.check_input(x)
+        self.engine.rebind_if_moved()
         if not (self.training and torch.is_grad_enabled()):
-            return self._infer(x)
+            return self._passes.whole(x, self.training)
         if x.shape[0] > self.plan.batch_size:
             raise ValueError(
                 f"x: a training call takes at most batch_size={self.plan.batch_size} images, got {x.shape[0]}; "
                 "use sparsebp.fit_step(model, opt, x, y, loss_fn), or convert with a larger batch_size"
             )
-        return SpanFunction.apply(self._anchor, self, self._enter(x), 0)  # type: ignore[no-any-return]
+        features = self._passes.enter(x, self.training)
+        return SpanFunction.apply(self._anchor, self._passes, features, 0)  # type: ignore[no-any-return]
+
+    @property
+    def prefix_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of the one activation that the frozen prefix hands to the span; None if there are several."""
+        return self._passes.prefix_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for one image: (classes,) or (C, H, W)."""
+        return self._passes.output_shape
+
+    @property
+    def prefix_is_random(self) -> bool:
+        """Whether the frozen prefix holds dropout, so that training passes over one image differ."""
+        return self._passes.prefix_is_random
+
+    def run_prefix(self, x: torch.Tensor) -> torch.Tensor:
+        """The frozen prefix alone: images [N, C, H, W], any number, to what the span reads, [N, *prefix_shape].
+
+        The result does not change while the model trains, so it may be kept and given to :meth:`run_span` or
+        to :func:`sparsebp.fit_step` with ``from_prefix=True`` instead of the images.
+
+        Raises:
+            RuntimeError: more than one activation goes into the span.
+        """
+        self._check_modules()
+        self._passes.check_input(x)
+        if self.prefix_shape is None:
+            raise RuntimeError("run_prefix: more than one activation goes from the prefix into the span of this model")
+        self.engine.rebind_if_moved()
+        return self._passes.prefix(x, self.training)
+
+    def run_span(self, features: torch.Tensor) -> torch.Tensor:
+        """From :meth:`run_prefix`'s result to the output; for evaluation, nothing is saved for a backward pass."""
+        self._check_modules()
+        self._passes.check_features(features)
+        self.engine.rebind_if_moved()
+        return self._passes.span(features, self.training)
 
     def train(self, mode: bool = True) -> SparseModel:
         """As in torch, but the batch norms keep their pretrained statistics in either mode."""
@@ -165,8 +198,6 @@ class SparseModel(nn.Module):
         super()._apply(fn, recurse)
         return self
 
-    # -- passes ----------------------------------------------------------------------------------
-
     def _check_modules(self) -> None:
         if torch.jit.is_tracing():  # type: ignore[attr-defined]
             raise RuntimeError("a converted model cannot be traced or exported; sparsebp.restore(model) can")
@@ -175,79 +206,6 @@ class SparseModel(nn.Module):
                 raise RuntimeError(
                     f"{name} was replaced after convert; sparsebp.restore(model) first, change it, and convert again"
                 )
-
-    def _check_input(self, x: torch.Tensor) -> None:
-        c, h, w = self.plan.input_size
-        if not isinstance(x, torch.Tensor):
-            raise TypeError(f"x: expected a tensor [N, {c}, {h}, {w}], got {type(x).__name__}")
-        if x.dim() != 4 or tuple(x.shape[1:]) != (c, h, w):
-            raise ValueError(
-                f"x: expected [N, {c}, {h}, {w}] as planned, got {list(x.shape)}; "
-                "for another size convert with input_size=(C, H, W)"
-            )
-        if x.layout != torch.strided:
-            raise TypeError(f"x: expected a dense tensor, got layout {x.layout}")
-        if x.dtype != self.engine.dtype:
-            raise TypeError(f"x: expected {self.engine.dtype}, got {x.dtype}")
-        if x.device.type != "cpu":
-            raise ValueError(f"x: expected a CPU tensor, got one on {x.device}")
-        if x.requires_grad:
-            raise ValueError(
-                "x: it requires grad, but a converted model has no gradient of its input "
-                "(the layers before the span are frozen); pass x.detach()"
-            )
-
-    def _enter(self, x: torch.Tensor) -> torch.Tensor:
-        """What the first native op reads, NHWC in memory."""
-        x = x.detach()
-        if self._torch_prefix is not None:
-            # Under autocast torch would hand over another type than the program reads.
-            with torch.no_grad(), torch.autocast("cpu", enabled=False):
-                x = self._torch_prefix[self.training](x)
-        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
-
-    def _output(self, images: int) -> torch.Tensor:
-        value = self._graph.values[self._graph.output]
-        if self._graph.output_is_flat:
-            return torch.empty((images, value.channels), dtype=self.engine.dtype, device="cpu")
-        shape = (images, value.channels, value.height, value.width)
-        return torch.empty(shape, dtype=self.engine.dtype, device="cpu", memory_format=torch.channels_last)
-
-    def _infer(self, x: torch.Tensor) -> torch.Tensor:
-        features, y = self._enter(x), self._output(x.shape[0])
-        step = self.plan.batch_size
-        for i in range(0, x.shape[0], step):
-            part = features[i : i + step]
-            self.engine.infer(0, self._ops, part.data_ptr(), y[i].data_ptr(), part.shape[0], self.training)
-        return y
-
-    def _prefix(self, x: torch.Tensor) -> torch.Tensor:
-        """The frozen prefix on a whole batch: what the span reads, [N, C, H, W] in NHWC memory."""
-        features = self._enter(x)
-        if self._span == 0:
-            return features
-        (boundary,) = self._graph.crossing(self.plan.choice.begin)
-        value = self._graph.values[boundary]
-        shape = (x.shape[0], value.channels, value.height, value.width)
-        out = torch.empty(shape, dtype=self.engine.dtype, device="cpu", memory_format=torch.channels_last)
-        step = self.plan.batch_size
-        for i in range(0, x.shape[0], step):
-            part = features[i : i + step]
-            self.engine.infer(0, self._span, part.data_ptr(), out[i].data_ptr(), part.shape[0], self.training)
-        return out
-
-    def _single_boundary(self) -> bool:
-        """Whether prefix and span are joined by one activation, so that they can run apart."""
-        return len(self._graph.crossing(self.plan.choice.begin)) == 1
-
-    def _train_forward(self, x: torch.Tensor, first: int) -> tuple[torch.Tensor, Flight]:
-        y = self._output(x.shape[0])
-        flight = self.engine.forward(first, self._ops, x.data_ptr(), y.data_ptr(), x.shape[0])
-        return y, flight
-
-    def _train_backward(self, flight: Flight, dy: torch.Tensor) -> None:
-        dy = dy.contiguous(memory_format=torch.channels_last) if dy.dim() == 4 else dy.contiguous()
-        self.engine.backward(flight, dy.data_ptr(), 0)
 
     # -- ownership and persistence ---------------------------------------------------------------
 
@@ -277,7 +235,7 @@ class SparseModel(nn.Module):
             parameter.data = parameter.data.contiguous()
             parameter.requires_grad_(self._requires_grad.get(name, True))
             parameter.grad = None
-        self._engine = None
+        self._passes.release()
 
     def _layer_index(self, name: str) -> int:
         names = [spec.name for spec in self.engine.specs]

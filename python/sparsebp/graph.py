@@ -129,6 +129,12 @@ def torch_prefixes(graph: Graph) -> dict[bool, fx.GraphModule] | None:
     return {True: _torch_prefix(graph, graph.traced), False: _torch_prefix(graph, graph.evaluated)}
 
 
+def has_dropout(part: fx.GraphModule) -> bool:
+    """Whether torch code drops values at random, in a module or by a function."""
+    modules = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in part.modules())
+    return modules or any("dropout" in str(node.target) for node in part.graph.nodes if node.op == "call_function")
+
+
 def _torch_prefix(graph: Graph, traced: fx.GraphModule) -> fx.GraphModule:
     """Image batch in, the boundary activation out."""
     (boundary,) = graph.crossing(graph.native_begin)

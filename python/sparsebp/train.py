@@ -18,6 +18,8 @@ def fit_step(
     x: torch.Tensor,
     y: Any,
     loss_fn: Callable[[torch.Tensor, Any], torch.Tensor],
+    *,
+    from_prefix: bool = False,
 ) -> float:
     """Forward, backward and update on a batch of any size; returns the mean loss.
 
@@ -31,6 +33,7 @@ def fit_step(
         x: [N, C, H, W].
         y: targets, sliceable along the batch.
         loss_fn: maps (output, targets) to the mean loss of a batch.
+        from_prefix: ``x`` is what :meth:`SparseModel.run_prefix` made of the images, kept from an earlier pass.
 
     Raises:
         ValueError: empty batch, or ``x`` and ``y`` differ in length.
@@ -41,7 +44,11 @@ def fit_step(
         raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")
     if not isinstance(opt, SGD) or model.engine.optimizer is not opt:
         raise ValueError("opt: expected the sparsebp.optim.SGD that was made for this model last")
-    model._check_input(x)
+    passes = model._passes
+    if from_prefix:
+        passes.check_features(x)
+    else:
+        passes.check_input(x)
     images = x.shape[0]
     if images == 0:
         raise ValueError("x: expected at least one image")
@@ -54,9 +61,9 @@ def fit_step(
     if not model.training:
         raise RuntimeError("model: it is in evaluation mode; call model.train() first")
     engine, step = model.engine, model.plan.batch_size
-    apart = model._single_boundary()
+    apart = passes.prefix_shape is not None
     engine.rebind_if_moved()
-    features = model._prefix(x) if apart else x
+    features = passes.prefix(x, training=True) if apart and not from_prefix else x
     total, earlier = 0.0, engine.flight
     try:
         for i in range(0, images, step):
@@ -65,7 +72,7 @@ def fit_step(
             engine.rate_scale = 1.0 if engine.sums else share
             with torch.enable_grad():
                 if apart:
-                    output = SpanFunction.apply(model._anchor, model, part, model._span)
+                    output = SpanFunction.apply(model._anchor, passes, part, passes.span_begin)
                 else:
                     output = model(part)
                 loss = loss_fn(output, y[i : i + step])
