@@ -18,7 +18,8 @@ import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
-from sparsebp.demo import SIDE, architecture, evaluate, to_input
+from sparsebp.demo import SIDE, architecture, to_input
+from sparsebp.finetuning.evaluation import score
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, conv2d, cross_entropy, grid_sample, interpolate
 
@@ -161,7 +162,7 @@ def main(
     half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     model.load_state_dict(half)
     images, labels = printed_digits(font, 2048, generator)
-    accuracy = evaluate(model, to_input(images), labels)
+    accuracy = score([(to_input(images), labels)], model.eval(), 10).accuracy
 
     out.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(half, out)

@@ -1,23 +1,29 @@
 """sparsebp: fine-tune convolutional networks inside a byte budget."""
 
-from . import functional, models, nn, optim, samplers
+from . import data, functional, models, nn, optim, samplers
 from .audit import Audit, audit
 from .convert import convert, min_budget, plan, restore
 from .converted import SparseModel
 from .errors import BudgetExceeded, UnsupportedModel
+from .finetuning import FineTuned, Interrupted, Observer, finetune
 from .plan import Plan
 from .train import fit_step
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "Audit",
     "BudgetExceeded",
+    "FineTuned",
+    "Interrupted",
+    "Observer",
     "Plan",
     "SparseModel",
     "UnsupportedModel",
+    "__version__",
     "audit",
     "convert",
+    "data",
+    "finetune",
     "fit_step",
     "functional",
     "min_budget",

@@ -1,0 +1,70 @@
+"""Writing files so that a kill or a power cut leaves the old one or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_atomically(file: Path, data: bytes) -> None:
+    """Puts ``data`` where ``file`` is, at once.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; an earlier file is still there.
+    """
+    part = file.with_name(f".{file.name}.partial")
+    try:
+        _write(part, data)
+        os.replace(part, file)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    _sync_folder(file.parent)
+
+
+def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
+    """Makes ``folder`` appear with all its files at once; it must not exist yet.
+
+    Raises:
+        OSError: as for :func:`write_atomically`; nothing is left behind.
+    """
+    part = folder.with_name(f".{folder.name}.partial")
+    try:
+        remove_folder(part)
+        part.mkdir()
+        for name, data in files.items():
+            _write(part / name, data)
+        _sync_folder(part)
+        os.rename(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    _sync_folder(folder.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder; one that is half removed no longer has its name."""
+    if folder.exists():
+        gone = folder.with_name(f".{folder.name.strip('.')}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        os.rename(folder, gone)
+        shutil.rmtree(gone)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with open(file, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

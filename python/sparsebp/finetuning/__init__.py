@@ -1,0 +1,24 @@
+"""Whole fine-tuning runs: :func:`sparsebp.finetune` and what it is made of."""
+
+from .checkpoint import CheckpointError
+from .evaluation import Evaluation
+from .history import Epoch, History, Position
+from .loop import FineTuned, finetune
+from .memory import MemoryReport
+from .observer import Observer
+from .settings import Settings
+from .stop import Interrupted
+
+__all__ = [
+    "CheckpointError",
+    "Epoch",
+    "Evaluation",
+    "FineTuned",
+    "History",
+    "Interrupted",
+    "MemoryReport",
+    "Observer",
+    "Position",
+    "Settings",
+    "finetune",
+]

@@ -1,0 +1,100 @@
+"""What the frozen prefix makes of each picture, computed once and kept for the whole run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..converted import SparseModel
+from ..data import Batch, Preprocess
+from ..units import format_bytes
+
+PLACES = ("memory", "disk")
+
+
+def cache_bytes(model: SparseModel, pictures: int) -> int:
+    """Bytes that the features of so many pictures take.
+
+    Raises:
+        ValueError: there is no one activation between prefix and span, or it is random.
+    """
+    shape = model.prefix_shape
+    if shape is None:
+        raise ValueError("cache: more than one activation goes from the frozen prefix into the span of this model")
+    if model.prefix_is_random:
+        raise ValueError("cache: the frozen prefix holds dropout, so that its features differ from pass to pass")
+    return pictures * int(np.prod(shape)) * model.engine.dtype.itemsize
+
+
+class PrefixCache:
+    """Features of every picture of a source, in memory or in a file that vanishes with the process.
+
+    Args:
+        model: converted.
+        pictures: how many there are.
+        place: ``"memory"`` or ``"disk"``.
+        folder: where the file goes.
+
+    Raises:
+        ValueError: the model cannot be cached, or an argument is wrong.
+        MemoryError: more bytes than the machine has left.
+        OSError: the disk has not that much room.
+    """
+
+    def __init__(self, model: SparseModel, pictures: int, place: str, folder: Path | None = None) -> None:
+        if place not in PLACES:
+            raise ValueError(f"cache: expected {' or '.join(PLACES)}, got {place!r}")
+        size = cache_bytes(model, pictures)
+        assert model.prefix_shape is not None
+        channels, height, width = model.prefix_shape
+        shape = (pictures, height, width, channels)
+        self._model = model
+        self._valid = np.zeros(pictures, dtype=bool)
+        self._labels = np.zeros(pictures, dtype=np.int64)
+        if place == "memory":
+            _check_memory(size)
+            self._features = torch.empty(shape, dtype=model.engine.dtype)
+        else:
+            self._features = torch.from_numpy(_unlinked_file(size, folder)).view(model.engine.dtype).view(shape)
+
+    def add(self, batch: Batch, preprocess: Preprocess) -> int:
+        """Runs the prefix over a batch and keeps its features; returns how many pictures that was."""
+        if len(batch.indices):
+            features = self._model.run_prefix(preprocess.normalise(batch.images))
+            self._features[batch.indices] = features.permute(0, 2, 3, 1)
+            self._valid[batch.indices.numpy()] = True
+            self._labels[batch.indices.numpy()] = batch.labels.numpy()
+        return len(batch.indices) + len(batch.broken)
+
+    def batches(self, rows: Iterable[Sequence[int]]) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+        """Features [n, C, H, W] and labels of the given pictures, without those that could not be read."""
+        for indices in rows:
+            chosen = np.asarray(indices, dtype=np.int64)
+            chosen = chosen[self._valid[chosen]]
+            features = self._features[torch.from_numpy(chosen)].permute(0, 3, 1, 2)
+            yield features, torch.from_numpy(self._labels[chosen])
+
+
+def _check_memory(size: int) -> None:
+    """Raises MemoryError where Linux says that so much is not to be had."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+        if size > free:
+            raise MemoryError(
+                f"cache: the features take {format_bytes(size)}, and {format_bytes(free)} of memory are available; "
+                "use the disk instead"
+            )
+
+
+def _unlinked_file(size: int, folder: Path | None) -> np.ndarray:
+    """``size`` bytes of a file that has no name, so that it goes with the process however that ends."""
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        os.posix_fallocate(stream.fileno(), 0, max(1, size))  # a full disk is told now, not by a signal later
+        return np.memmap(stream, dtype=np.uint8, mode="r+", shape=(size,))

@@ -1,0 +1,86 @@
+"""Accuracy on a set of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model classifies.
+
+    Attributes:
+        correct: pictures of each class that got their label, int64 [classes].
+        pictures: pictures of each class, int64 [classes].
+        top5: pictures whose label was among the five most likely; None with fewer than six classes.
+        loss: mean cross entropy.
+    """
+
+    correct: torch.Tensor
+    pictures: torch.Tensor
+    top5: int | None
+    loss: float
+
+    @property
+    def total(self) -> int:
+        """Pictures in all."""
+        return int(self.pictures.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the pictures that got their label."""
+        return int(self.correct.sum()) / self.total
+
+
+@torch.no_grad()
+def score(
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    logits: Callable[[torch.Tensor], torch.Tensor],
+    classes: int,
+    each: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Counts what ``logits`` gets right.
+
+    Args:
+        batches: inputs and labels int64 [n]; empty ones are fine.
+        logits: maps inputs to [n, classes]; the model behind it is in evaluation mode.
+        classes: how many there are.
+        each: called after every batch with the pictures done so far.
+
+    Raises:
+        ValueError: there is no picture, or the output has another number of classes.
+    """
+    correct = torch.zeros(classes, dtype=torch.int64)
+    pictures = torch.zeros(classes, dtype=torch.int64)
+    top, loss, done = 0, 0.0, 0
+    for x, labels in batches:
+        if len(labels) == 0:
+            continue
+        output = logits(x)
+        check_output(output, classes)
+        hits = labels[output.argmax(1) == labels]
+        correct += torch.bincount(hits, minlength=classes)
+        pictures += torch.bincount(labels, minlength=classes)
+        loss += float(cross_entropy(output.double(), labels, reduction="sum"))
+        if classes > TOP:
+            top += int((output.topk(TOP, dim=1).indices == labels[:, None]).any(1).sum())
+        done += len(labels)
+        each(done)
+    if done == 0:
+        raise ValueError("no picture could be read")
+    return Evaluation(correct, pictures, top if classes > TOP else None, loss / done)
+
+
+def check_output(output: torch.Tensor, classes: int) -> None:
+    """Raises ValueError unless a model's output is [n, classes]."""
+    if output.dim() != 2 or output.shape[1] != classes:
+        raise ValueError(
+            f"model: expected an output of [n, {classes}], one number per class of the data, got "
+            f"[n, {', '.join(map(str, output.shape[1:]))}]"
+        )

@@ -1,0 +1,145 @@
+"""Batches for training and testing: from the pictures, or from what the frozen prefix made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..converted import SparseModel
+from ..data import Batch, Dataset, Loader, Preprocess
+from .cache import PrefixCache, cache_bytes
+from .observer import Observer
+from .settings import Settings
+from .stop import StopRequest
+
+EVALUATION_BATCH = 64
+"""Pictures that are read together for a test; through the network they go in micro-batches."""
+
+Pairs = Generator[tuple[torch.Tensor, torch.Tensor], None, None]
+
+
+class Feed:
+    """Inputs and labels of one run, in an order that depends on the seed alone.
+
+    Args:
+        model: converted.
+        dataset: the pictures.
+        preprocess: how they become input.
+        settings: of the run.
+        workers: processes that read pictures.
+        strict: a picture that cannot be read raises.
+        observer: hears of pictures that are left out.
+
+    Attributes:
+        from_prefix: whether inputs are features of the frozen prefix instead of images.
+        skipped: names of the pictures that could not be read so far, in the order they were met.
+    """
+
+    def __init__(
+        self,
+        model: SparseModel,
+        dataset: Dataset,
+        preprocess: Preprocess,
+        settings: Settings,
+        workers: int,
+        strict: bool,
+        observer: Observer,
+    ) -> None:
+        self._model = model
+        self._dataset = dataset
+        self._preprocess = preprocess
+        self._settings = settings
+        self._strict = strict
+        self._observer = observer
+        self._caches: tuple[PrefixCache, PrefixCache] | None = None
+        self._open = ExitStack()
+        augment, seed = settings.augment, settings.seed
+        self._train = Loader(dataset.train, preprocess, augment=augment, seed=seed, workers=workers)
+        self._test = Loader(dataset.test, preprocess, workers=workers)
+        self.skipped: dict[str, None] = {}
+
+    def __enter__(self) -> Feed:
+        self._open.enter_context(self._train)
+        self._open.enter_context(self._test)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @property
+    def from_prefix(self) -> bool:
+        return self._caches is not None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self._dataset.classes)
+
+    @property
+    def tests(self) -> int:
+        """Number of test pictures."""
+        return len(self._dataset.test)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; the last may be smaller."""
+        return -(-len(self._dataset.train) // self._settings.batch_size)
+
+    def train(self, epoch: int, first: int) -> Pairs:
+        """The batches of an epoch from number ``first`` on. One of unreadable pictures is empty."""
+        order = np.random.default_rng((self._settings.seed, epoch)).permutation(len(self._dataset.train))
+        size = self._settings.batch_size
+        rows = [order[i : i + size].tolist() for i in range(first * size, len(order), size)]
+        if self._caches is not None:
+            return self._caches[0].batches(rows)
+        return self._inputs(self._train(rows, epoch))
+
+    def test(self) -> Pairs:
+        """All test pictures, in order."""
+        rows = _in_order(self.tests)
+        if self._caches is not None:
+            return self._caches[1].batches(rows)
+        return self._inputs(self._test(rows))
+
+    def cache(self, place: str, folder: Path | None, stop: StopRequest) -> None:
+        """Runs the frozen prefix over every picture once; from then on batches hold its features.
+
+        Raises:
+            ValueError, MemoryError, OSError: see :class:`PrefixCache`.
+        """
+        counts = (len(self._dataset.train), self.tests)
+        total, size = sum(counts), cache_bytes(self._model, sum(counts))
+        self._observer.caching(0, total, size, place)
+        caches = (
+            PrefixCache(self._model, counts[0], place, folder),
+            PrefixCache(self._model, counts[1], place, folder),
+        )
+        before = 0
+        for cache, loader, count in zip(caches, (self._train, self._test), counts, strict=True):
+            for batch in self._readable(loader(_in_order(count))):
+                stop.check()
+                before += cache.add(batch, self._preprocess)
+                self._observer.caching(before, total, size, place)
+        self._caches = caches
+
+    def _inputs(self, batches: Iterable[Batch]) -> Pairs:
+        for batch in self._readable(batches):
+            yield self._preprocess.normalise(batch.images), batch.labels
+
+    def _readable(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            for picture in batch.broken:
+                if self._strict:
+                    raise picture
+                if picture.name not in self.skipped:
+                    self.skipped[picture.name] = None
+                    self._observer.skipped(picture)
+            yield batch
+
+
+def _in_order(count: int) -> list[list[int]]:
+    return [list(range(i, min(i + EVALUATION_BATCH, count))) for i in range(0, count, EVALUATION_BATCH)]

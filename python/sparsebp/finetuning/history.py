@@ -1,0 +1,95 @@
+"""Where a run is, and how it went so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+_SMOOTHING = 0.98
+"""Weight of the past in the running loss: an average over about the last fifty batches."""
+_POINTS = 500
+"""How many losses of a run are kept for its curve."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs trained and evaluated.
+        step: batches done in the current epoch; equal to ``steps_per_epoch`` when only its evaluation is due.
+        steps_per_epoch: batches of an epoch.
+        epochs: epochs in all.
+    """
+
+    epoch: int
+    step: int
+    steps_per_epoch: int
+    epochs: int
+
+    @property
+    def done(self) -> float:
+        """Share of all batches that are done."""
+        return (self.epoch * self.steps_per_epoch + self.step) / (self.epochs * self.steps_per_epoch)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch is trained and evaluated."""
+        return self.epoch == self.epochs
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch.
+
+    Attributes:
+        number: counted from 1.
+        loss: smoothed training loss at its end.
+        accuracy: share of the test pictures that are classified correctly.
+        test_loss: mean cross entropy on the test pictures.
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+    test_loss: float
+
+
+@dataclass
+class History:
+    """Losses and accuracies of a run.
+
+    Attributes:
+        epochs: the epochs so far.
+        losses: (epochs done, smoothed training loss), some hundred of them over a run.
+        loss: the smoothed training loss now; None before the first batch.
+        skipped: names of pictures that could not be read.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    loss: float | None = None
+    skipped: list[str] = field(default_factory=list)
+
+    def add_loss(self, loss: float, after: Position) -> float:
+        """Takes in the loss of a batch; returns the smoothed one."""
+        self.loss = loss if self.loss is None else _SMOOTHING * self.loss + (1 - _SMOOTHING) * loss
+        every = max(1, after.epochs * after.steps_per_epoch // _POINTS)
+        if after.step % every == 0 or after.step == after.steps_per_epoch:
+            self.losses.append((after.epoch + after.step / after.steps_per_epoch, self.loss))
+        return self.loss
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON gives back exactly."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> History:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            [Epoch(**e) for e in data["epochs"]],
+            [(float(at), float(loss)) for at, loss in data["losses"]],
+            data["loss"],
+            list(data["skipped"]),
+        )

@@ -1,0 +1,138 @@
+"""``finetune``: a whole run, from pictures to trained weights, inside a byte budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..convert import convert, restore
+from ..data import Dataset, open_dataset
+from ..model_weights import WeightFile, usual_preprocess
+from ..plan import Plan
+from .cache import PLACES
+from .feed import Feed
+from .folder import RunFolder
+from .history import History
+from .memory import MemoryReport, dense_step_bytes, measure
+from .observer import Observer
+from .run import Run
+from .settings import Settings
+from .stop import StopRequest
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What a run made.
+
+    Attributes:
+        model: the original module with the trained weights, in evaluation mode.
+        plan: what was trained.
+        history: losses and accuracies.
+        memory: bytes predicted, measured and audited.
+        weights: the file of the trained weights, if the run had a folder.
+    """
+
+    model: nn.Module
+    plan: Plan
+    history: History
+    memory: MemoryReport
+    weights: Path | None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test pictures classified correctly after the last epoch."""
+        return self.history.epochs[-1].accuracy
+
+
+def finetune(
+    model: nn.Module,
+    data: Dataset | str | Path,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int = 500,
+    cache: str | None = None,
+    workers: int = 0,
+    strict: bool = False,
+    dense_audit: bool = True,
+    origin: Mapping[str, str] | None = None,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> FineTuned:
+    """Fine-tunes a pretrained classifier on pictures, never using more training memory than the budget.
+
+    The run is a function of the model, the data and the settings: interrupted and resumed it ends with the same
+    bits. Torch's global random generator is left as it was. SIGINT and SIGTERM stop it between two steps, with
+    a checkpoint if ``out`` is given.
+
+    Args:
+        model: float32 CPU module, [N, 3, H, W] to [N, classes]; it is trained in place, and afterwards, also
+            after an error, a plain module again.
+        data: pictures, or a path for :func:`sparsebp.data.open_dataset`.
+        out: folder for checkpoints, the trained weights (``model.safetensors``) and a report (``report.json``).
+        resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning.
+        checkpoint_every: steps between two checkpoints; each epoch ends with one too.
+        cache: ``"memory"`` or ``"disk"`` keeps what the frozen prefix makes of each picture; without augmentation only.
+        workers: processes that read and resize pictures; with 0 this process does.
+        strict: a picture that cannot be read ends the run, instead of being left out.
+        dense_audit: also measure what a dense step of the model holds.
+        origin: where ``model``, ``weights`` and ``data`` came from, in words; kept in checkpoints and reports, the
+            model's also beside the weights.
+        observer: is told what happens.
+        **settings: the fields of :class:`Settings`.
+
+    Raises:
+        BudgetExceeded: no plan fits the budget.
+        UnsupportedModel, TypeError, ValueError: the model, the data or a setting cannot be used.
+        CheckpointError: the checkpoint is damaged or of another run.
+        BrokenPicture: with ``strict``.
+        FloatingPointError: the loss is no longer finite; a smaller learning rate helps.
+        Interrupted: a signal asked to stop.
+        OSError: the disk is full, or a folder cannot be written.
+    """
+    wanted = Settings(**settings)
+    _check_options(checkpoint_every, workers, cache, wanted)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, seed=wanted.seed)
+    observer = observer or Observer()
+    preprocess = wanted.preprocess or usual_preprocess(WeightFile(model.state_dict(), {}), wanted.size)
+    folder = RunFolder(Path(out), dataset, wanted, preprocess, origin or {}) if out is not None else None
+    earlier = folder.open(resume) if folder else None
+    with StopRequest() as stop, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(wanted.seed)
+        dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit else None
+        stop.check()
+        sparse = convert(model, wanted.budget, **wanted.conversion())
+        try:
+            feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
+            run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop)
+            with feed:
+                if earlier is not None:
+                    run.load(earlier)
+                observer.planned(sparse.plan, run.position)
+                stop.check()
+                if cache is not None and not run.position.finished:
+                    feed.cache(cache, folder.path if folder else None, stop)
+                run.train()
+            memory = measure(sparse, dense, run.peak)
+        finally:
+            restore(sparse)
+    model.eval()
+    weights = folder.finish(model, run.history, memory) if folder else None
+    return FineTuned(model, sparse.plan, run.history, memory, weights)
+
+
+def _check_options(checkpoint_every: int, workers: int, cache: str | None, settings: Settings) -> None:
+    for name, value, least in (("checkpoint_every", checkpoint_every, 1), ("workers", workers, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    if cache is not None and cache not in PLACES:
+        raise ValueError(f"cache: expected {' or '.join(PLACES)}, got {cache!r}")
+    if cache is not None and settings.augment:
+        raise ValueError(
+            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; give up one of them"
+        )

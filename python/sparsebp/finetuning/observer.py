@@ -1,0 +1,34 @@
+"""What a run tells while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data import BrokenPicture
+from ..plan import Plan
+from .history import Epoch, Position
+
+
+class Observer:
+    """Told what happens in a run; override what is of interest. Every method does nothing by default."""
+
+    def planned(self, plan: Plan, start: Position) -> None:
+        """The model is converted; ``start`` is where training begins, which is later when a run is resumed."""
+
+    def caching(self, done: int, total: int, size: int, where: str) -> None:
+        """``done`` of ``total`` pictures went through the frozen prefix; all take ``size`` bytes in ``where``."""
+
+    def stepped(self, position: Position, loss: float, images: int) -> None:
+        """A batch of ``images`` was trained; ``loss`` is the smoothed training loss."""
+
+    def evaluating(self, done: int, total: int) -> None:
+        """``done`` of ``total`` test pictures were classified."""
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        """An epoch was trained and evaluated."""
+
+    def saved(self, path: Path) -> None:
+        """A checkpoint was written."""
+
+    def skipped(self, picture: BrokenPicture) -> None:
+        """A picture could not be read and is left out; told once a picture."""

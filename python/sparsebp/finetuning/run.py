@@ -1,0 +1,212 @@
+"""One run: steps, epochs, checkpoints, and going on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import closing
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ..converted import SparseModel
+from ..optim import SGD
+from ..plan import Plan
+from ..train import fit_step
+from .checkpoint import Checkpoint, CheckpointError
+from .evaluation import check_output, score
+from .feed import Feed
+from .folder import RunFolder
+from .history import Epoch, History, Position
+from .observer import Observer
+from .schedule import rate_factor
+from .settings import Settings
+from .stop import Interrupted, StopRequest
+
+_ARENA = "arena."
+_GENERATOR = "torch_generator"
+
+
+class Run:
+    """Trains a converted model; everything that must survive a kill is in :meth:`save`.
+
+    Args:
+        model: converted.
+        feed: its batches.
+        settings: of the run.
+        folder: where checkpoints go, if anywhere.
+        checkpoint_every: steps between two of them.
+        observer: is told what happens.
+        stop: asks to end early.
+    """
+
+    def __init__(
+        self,
+        model: SparseModel,
+        feed: Feed,
+        settings: Settings,
+        folder: RunFolder | None,
+        checkpoint_every: int,
+        observer: Observer,
+        stop: StopRequest,
+    ) -> None:
+        self.model = model.train()
+        self._feed = feed
+        self._settings = settings
+        self._folder = folder
+        self._every = checkpoint_every
+        self._observer = observer
+        self._stop = stop
+        self.history = History()
+        self.position = Position(0, 0, feed.steps_per_epoch, settings.epochs)
+        self.peak = 0
+        self._opt = SGD(_groups(model, settings), lr=settings.lr, weight_decay=settings.weight_decay)
+        self._rates = [group["lr"] for group in self._opt.param_groups]
+        self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
+        check_output(torch.empty(1, *model.output_shape), feed.classes)
+
+    def train(self) -> None:
+        """Trains what is left.
+
+        Raises:
+            Interrupted: a stop was asked for; a checkpoint was written if there is a folder.
+            FloatingPointError: a gradient is not finite.
+        """
+        if self.position.done == 0:
+            self.save()  # from here on a kill leaves something to go on from
+        while not self.position.finished:
+            with closing(self._feed.train(self.position.epoch, self.position.step)) as batches:
+                for x, labels in batches:
+                    self._step(x, labels)
+                    self._save_or_stop()
+            self._end_epoch()
+
+    def _step(self, x: torch.Tensor, labels: torch.Tensor) -> None:
+        before, settings = self.position, self._settings
+        self.position = replace(before, step=before.step + 1)
+        if len(labels) == 0:
+            return
+        middle = (before.done + self.position.done) / 2
+        rate = rate_factor(settings.schedule, middle, settings.warmup) * len(labels) / settings.batch_size
+        for group, full in zip(self._opt.param_groups, self._rates, strict=True):
+            group["lr"] = full * rate
+        try:
+            loss = fit_step(self.model, self._opt, x, labels, self._loss, from_prefix=self._feed.from_prefix)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"training diverged in epoch {before.epoch + 1}, step {before.step + 1}: {error}. Choose a smaller "
+                "learning rate"
+            ) from error
+        smoothed = self.history.add_loss(loss, self.position)
+        self._observer.stepped(self.position, smoothed, len(labels))
+
+    def _end_epoch(self) -> None:
+        done = self.position.epoch + 1
+        self.model.eval()
+        logits = self.model.run_span if self._feed.from_prefix else self.model
+        try:
+            with closing(self._feed.test()) as batches:
+                found = score(batches, logits, self._feed.classes, self._evaluated)
+        except Interrupted as request:
+            raise Interrupted(request.signal, self.save()) from None
+        finally:
+            self.model.train()
+        epoch = Epoch(done, self.history.loss or 0.0, found.accuracy, found.loss)
+        self.history.epochs.append(epoch)
+        self.position = replace(self.position, epoch=done, step=0)
+        self._observer.epoch_ended(epoch)
+        saved = self.save()
+        if self._stop.signal is not None and not self.position.finished:
+            raise Interrupted(self._stop.signal, saved)
+
+    def _evaluated(self, done: int) -> None:
+        self._observer.evaluating(done, self._feed.tests)
+        self._stop.check()
+
+    def _save_or_stop(self) -> None:
+        request = self._stop.signal  # read once: it may arrive at any moment
+        total = self.position.epoch * self.position.steps_per_epoch + self.position.step
+        if request is None and total % self._every:
+            return
+        saved = self.save()
+        if request is not None:
+            raise Interrupted(request, saved)
+
+    # -- persistence -----------------------------------------------------------------------------
+
+    def save(self) -> Path | None:
+        """Writes a checkpoint; returns where, or None without a folder."""
+        if self._folder is None:
+            return None
+        state = self.model.engine.state()
+        regions = state.pop("regions")
+        training = {_ARENA + name: _to_tensor(data) for name, data in regions.items()}
+        training[_GENERATOR] = torch.get_rng_state()
+        self.peak = max(self.peak, self.model.arena.peak)
+        self.history.skipped = list(dict.fromkeys([*self.history.skipped, *self._feed.skipped]))
+        facts = {
+            "plan": fingerprint(self.model.plan),
+            "position": asdict(self.position),
+            "peak": self.peak,
+            "counters": state,
+            "optimizer": [{k: group[k] for k in _GROUP_KEYS} for group in self._opt.param_groups],
+            "history": self.history.to_dict(),
+        }
+        path = self._folder.save(self.model.state_dict(), training, facts)
+        self._observer.saved(path)
+        return path
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Goes on where :meth:`save` was called.
+
+        Raises:
+            CheckpointError: it was written under another plan, or lacks something.
+        """
+        facts = checkpoint.facts
+        if facts.get("plan") != fingerprint(self.model.plan):
+            raise CheckpointError(
+                "resume: the checkpoint was made under another plan than this sparsebp makes for these settings "
+                f"(it was written by version {facts.get('sparsebp')})"
+            )
+        try:
+            position, history = Position(**facts["position"]), History.from_dict(facts["history"])
+            regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
+            state = {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **facts["counters"]}
+            generator = checkpoint.training[_GENERATOR]
+            self.model.load_state_dict(checkpoint.weights)
+            self.model.engine.load_state(state)
+            torch.set_rng_state(generator)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"resume: the checkpoint does not fit this model: {error}") from error
+        self.position, self.history, self.peak = position, history, facts["peak"]
+        for group, saved in zip(self._opt.param_groups, facts["optimizer"], strict=True):
+            group.update(saved)
+
+
+_GROUP_KEYS = ("lr", "momentum", "weight_decay")
+
+
+def fingerprint(plan: Plan) -> str:
+    """A digest of everything a plan says, down to the offset of each buffer."""
+    text = json.dumps([plan.to_dict(), [asdict(b) for b in plan.buffers]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
+    """The last layer's parameters and all others: they want different rates."""
+    last = model.get_submodule(model.plan.layers[-1].name)
+    own = {id(p) for p in last.parameters()}
+    trained = list(model.trained_parameters())
+    common = {"momentum": settings.momentum}
+    return [
+        {"params": [p for p in trained if id(p) not in own], "lr": settings.lr, **common},
+        {"params": [p for p in trained if id(p) in own], "lr": settings.rate_of_classifier, **common},
+    ]
+
+
+def _to_tensor(data: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)

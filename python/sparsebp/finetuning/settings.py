@@ -1,0 +1,156 @@
+"""What a fine-tuning run is asked to do: everything that has a say in its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..data import Preprocess, parse_augment
+from ..samplers import NAMES, Sampler, check_seed
+from ..units import parse_bytes
+from .schedule import SCHEDULES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice that the result of a run depends on, checked when it is made.
+
+    Attributes:
+        budget: bytes of training memory, as an int or ``"256KB"``.
+        input_size: height and width of the network's input; one int for a square.
+        epochs: passes over the training pictures.
+        lr: learning rate of the convolutions and batch-norm shifts, for a whole batch.
+        classifier_lr: learning rate of the last layer; half of ``lr`` if None, since pooled features are many and
+            large.
+        schedule: ``"cosine"``, ``"linear"`` or ``"constant"``, reaching its end with the last step.
+        warmup: share of the steps during which the rate rises from zero.
+        batch_size: pictures from one draw of the channels to the next. A batch of fewer, at the end of an epoch
+            or because pictures are broken, takes its share of the rate.
+        micro_batch: pictures that go through the network at once; what training memory is planned for.
+        max_update_ratio: largest share of the convolution weights that a step may touch; None for no limit.
+        ratios: explicit shares of the channels by layer name (globs).
+        sampler: as in :func:`sparsebp.convert`.
+        resample_every: batches from one draw of the channels to the next.
+        momentum: of SGD; its state is planned inside the budget.
+        weight_decay: L2 penalty on the weights that a step trains.
+        label_smoothing: share of the target spread over all classes.
+        train_bias: whether batch-norm shifts and convolution biases train.
+        augment: names of :data:`sparsebp.data.augment.AUGMENTATIONS`, or ``"flip,crop"``.
+        preprocess: how a picture becomes input; by default what the model's weights want, as far as that can be
+            told from them (:func:`sparsebp.model_weights.usual_preprocess`).
+        seed: of the order of the pictures, the channels drawn, augmentation and dropout.
+    """
+
+    budget: int | str = "256KB"
+    input_size: int | tuple[int, int] = 224
+    epochs: int = 2
+    lr: float = 0.015
+    classifier_lr: float | None = None
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    batch_size: int = 16
+    micro_batch: int = 1
+    max_update_ratio: float | None = 0.02
+    ratios: Mapping[str, float] | None = None
+    sampler: str | Sampler = "random"
+    resample_every: int = 1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    train_bias: bool = True
+    augment: str | tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        parse_bytes(self.budget)
+        check_seed(self.seed)
+        for name in ("epochs", "batch_size", "micro_batch", "resample_every"):
+            _check_count(name, getattr(self, name))
+        for size in (self.input_size,) if isinstance(self.input_size, int) else _pair(self.input_size):
+            _check_count("input_size", size)
+        if self.micro_batch > self.batch_size:
+            raise ValueError(f"micro_batch: expected at most batch_size={self.batch_size}, got {self.micro_batch}")
+        for name, least, most in _NUMBERS:
+            _check_number(name, getattr(self, name), least, most)
+        if self.classifier_lr is not None:
+            _check_number("classifier_lr", self.classifier_lr, 0.0, math.inf)
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        if isinstance(self.sampler, str) and self.sampler not in NAMES:
+            raise ValueError(f"sampler: expected one of {', '.join(NAMES)} or a Sampler, got {self.sampler!r}")
+        if self.preprocess is not None and not isinstance(self.preprocess, Preprocess):
+            raise TypeError(f"preprocess: expected a sparsebp.data.Preprocess, got {type(self.preprocess).__name__}")
+        if self.preprocess is not None and self.preprocess.size != self.size:
+            raise ValueError(f"preprocess: expected size {self.size} as in input_size, got {self.preprocess.size}")
+        object.__setattr__(self, "augment", parse_augment(self.augment))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return (self.input_size, self.input_size) if isinstance(self.input_size, int) else _pair(self.input_size)
+
+    @property
+    def rate_of_classifier(self) -> float:
+        """The last layer's learning rate."""
+        return self.lr / 2 if self.classifier_lr is None else self.classifier_lr
+
+    def conversion(self) -> dict[str, Any]:
+        """The keywords that :func:`sparsebp.convert` gets, all but the budget."""
+        return {
+            "input_size": (3, *self.size),
+            "batch_size": self.micro_batch,
+            "max_update_ratio": self.max_update_ratio,
+            "ratios": self.ratios,
+            "sampler": self.sampler,
+            "resample_every": self.resample_every,
+            "momentum": self.momentum > 0,
+            "seed": self.seed,
+            "train_bias": self.train_bias,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON gives back as it was; equal for equal runs."""
+        out: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        out |= {
+            "budget": parse_bytes(self.budget),
+            "input_size": list(self.size),
+            "classifier_lr": self.rate_of_classifier,
+            "ratios": dict(self.ratios) if self.ratios else None,
+            "sampler": self.sampler if isinstance(self.sampler, str) else repr(self.sampler),
+            "augment": list(self.augment),
+            "preprocess": self.preprocess.to_dict() if self.preprocess else None,
+        }
+        return out
+
+
+_NUMBERS = (
+    ("lr", 0.0, math.inf),
+    ("warmup", 0.0, 0.99),
+    ("momentum", 0.0, 0.9999),
+    ("weight_decay", 0.0, math.inf),
+    ("label_smoothing", 0.0, 1.0),
+)
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"input_size: expected an int or (height, width), got {size!r}")
+    return size[0], size[1]
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected a whole number, got {type(value).__name__} {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}")
+    if not (math.isfinite(value) and least <= value <= most):
+        upper = "" if most == math.inf else f" to {most:g}"
+        raise ValueError(f"{name}: expected a finite number from {least:g}{upper}, got {value}")
