@@ -13,7 +13,7 @@ CXX_SOURCES := $(shell find csrc tests/native -name '*.cpp' -o -name '*.h')
 .PHONY: demo test test-python test-native lint format bench clean
 
 demo: $(VENV)/demo.stamp
-	$(BIN)/python -m sparsebp.demo
+	$(BIN)/sparsebp finetune
 
 test: test-native test-python
 

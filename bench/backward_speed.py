@@ -6,25 +6,23 @@ python bench/backward_speed.py --help
 from __future__ import annotations
 
 import json
-import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import layers
 import sparsebp
-import steps
 import torch
 import typer
-from rich import box
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sparsebp import _C
-from sparsebp.units import format_bytes
-from timing import geometric_mean
+from sparsebp.benchmark.environment import environment
+from sparsebp.benchmark.steps import BUDGET_PER_IMAGE, StepRequest, measure
+from sparsebp.benchmark.timing import geometric_mean
+from sparsebp.cli.bench import describe, step_table
+from sparsebp.cli.console import err, is_terminal, out, status, table
 
 STEP_SIZES, STEP_BATCHES = (128, 224), (1, 8)
 LAYER_SIZES, LAYER_BATCHES = (224,), (1,)
@@ -32,48 +30,24 @@ TORCH_WAYS = ("dense", "slice", "matmul")
 
 LAYER_ROUNDS = 3
 """Rounds of a layer for one of a step: they cost little, and a time slice lost hurts a short time more."""
-FILE_WIDTH = 120
-"""Columns when the output is not a terminal."""
-
-console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
-
-
-def environment() -> dict[str, Any]:
-    """What a timing depends on besides the code."""
-    return {
-        "sparsebp": sparsebp.__version__,
-        "isa": _C.chosen_isa(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "cpu": _cpu_name(),
-    }
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+CLASSES = 10
+USUAL_SPLIT = "features.11"
+"""The block from which a user trains who has not been told a better one."""
 
 
 def layer_table(results: Sequence[layers.LayerResult], size: int, batch: int) -> Table:
     """One row a layer; times as milliseconds, torch's also as multiples of sparsebp's."""
-    table = Table(
-        title=f"Backward pass of each layer, {size} px, batch {batch}: ms (times sparsebp's), medians of at "
+    made = table(
+        f"Backward pass of each layer, {size} px, batch {batch}: ms (times sparsebp's), medians of at "
         f"least {min(r.rounds for r in results)} rounds",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
+        *("layer", "shape", "n", "set", "sparsebp", *TORCH_WAYS),
+        right=3 + len(TORCH_WAYS),
     )
-    for column in ("layer", "shape"):
-        table.add_column(column)
-    for column in ("n", "set", "sparsebp", *TORCH_WAYS):
-        table.add_column(column, justify="right", no_wrap=True)
     for r in results:
         times = [f"{r.ms[k]:.3f} ({r.ratio(k):.2f})" if k in r.ms else "" for k in TORCH_WAYS]
         row = (r.shape.name, str(r.shape), str(r.shape.count), str(r.selected))
-        table.add_row(*row, f"{r.ms['sparsebp']:.3f}", *times)
-    return table
+        made.add_row(*row, f"{r.ms['sparsebp']:.3f}", *times)
+    return made
 
 
 def layer_summary(results: Sequence[layers.LayerResult]) -> dict[str, dict[str, float]]:
@@ -81,73 +55,54 @@ def layer_summary(results: Sequence[layers.LayerResult]) -> dict[str, dict[str, 
 
     ``fastest`` is against the fastest of torch's ways in each layer.
     """
-    out = {}
+    means = {}
     for kind in ("all", *dict.fromkeys(r.shape.kind for r in results)):
         of_kind = [r for r in results if kind in ("all", r.shape.kind)]
         ratios = {k: [r.ratio(k) for r in of_kind if k in r.ms] for k in TORCH_WAYS}
         ratios["fastest"] = [min(r.ratio(k) for k in TORCH_WAYS if k in r.ms) for r in of_kind]
-        out[kind] = {k: geometric_mean(v) for k, v in ratios.items() if v}
-    return out
+        means[kind] = {k: geometric_mean(v) for k, v in ratios.items() if v}
+    return means
 
 
 def summary_table(summary: dict[str, dict[str, float]]) -> Table:
     """The geometric means."""
-    title = "Geometric means of torch's time over sparsebp's"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("layers")
     columns = (*TORCH_WAYS, "fastest")
-    for column in columns:
-        table.add_column(f"{column} of these" if column == "fastest" else column, justify="right")
+    headings = (f"{column} of these" if column == "fastest" else column for column in columns)
+    made = table("Geometric means of torch's time over sparsebp's", "layers", *headings)
     for kind, means in summary.items():
-        table.add_row(kind, *(f"{means[k]:.2f}" if k in means else "" for k in columns))
-    return table
-
-
-def step_table(case: steps.StepCase) -> Table:
-    """One row a contender; times and bytes also as multiples of sparsebp's."""
-    table = Table(
-        title=f"Training step, {case.size} px, batch {case.batch}, {case.rounds} rounds; sparsebp: "
-        f"{format_bytes(case.budget)}, {case.update_ratio:.2%} of the convolution weights",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    for column in ("", "trains"):
-        table.add_column(column)
-    for column in ("median ms", "ratio", "arena bytes", "bytes outside", "ratio"):
-        table.add_column(column, justify="right", no_wrap=True)
-    held = [r.arena + r.outside for r in case.results]
-    for r, total in zip(case.results, held, strict=True):
-        arena = f"{r.arena:,}" if r.arena else ""
-        row = (r.contender, r.span, f"{r.ms:.1f}", f"{case.ratio(r):.2f}")
-        table.add_row(*row, arena, f"{r.outside:,}", f"{total / held[0]:.1f}")
-    return table
+        made.add_row(kind, *(f"{means[k]:.2f}" if k in means else "" for k in columns))
+    return made
 
 
 def run_layers(
     sizes: Sequence[int], batches: Sequence[int], pattern: str, ratio: float, rounds: int
 ) -> list[dict[str, Any]]:
     """Measures and prints the first part; returns it as plain data."""
-    out = []
+    found = []
     for size in sizes:
         for batch in batches:
-            shapes = track(layers.read_shapes(size, pattern), "layers", console=console, transient=True)
+            shapes: Iterable[layers.Shape] = layers.read_shapes(size, pattern)
+            if is_terminal(sys.stderr):
+                shapes = track(shapes, "layers", console=err, transient=True)
             results = layers.measure(shapes, batch, ratio, LAYER_ROUNDS * rounds)
             summary = layer_summary(results)
-            console.print(layer_table(results, size, batch), summary_table(summary))
-            out.append({"size": size, "batch": batch, "layers": [asdict(r) for r in results], "means": summary})
-    return out
+            out.print(layer_table(results, size, batch), summary_table(summary))
+            found.append({"size": size, "batch": batch, "layers": [asdict(r) for r in results], "means": summary})
+    return found
 
 
 def run_steps(sizes: Sequence[int], batches: Sequence[int], ratio: float, rounds: int) -> list[dict[str, Any]]:
     """Measures and prints the second part; returns it as plain data."""
-    out = []
+    found = []
+    model = sparsebp.models.mobilenet_v2(CLASSES)
     for batch in batches:
         for size in sizes:
-            with console.status(f"steps, {size} px, batch {batch}"):
-                case = steps.measure(size, batch, ratio, rounds)
-            console.print(step_table(case))
-            out.append(asdict(case))
-    return out
+            request = StepRequest(size, size, batch, batch * BUDGET_PER_IMAGE, ratio, rounds, cuts=(USUAL_SPLIT,))
+            with status(f"steps, {size} px, batch {batch}"):
+                case = measure(model, request)
+            out.print(step_table(case))
+            found.append(asdict(case))
+    return found
 
 
 def main(
@@ -177,7 +132,7 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     found: dict[str, Any] = {"environment": environment(), "ratio": ratio, "repeats": repeats}
-    console.print(", ".join(f"{k} {v}" for k, v in found["environment"].items()), highlight=False)
+    out.print(describe(found["environment"]))
     try:
         if with_layers:
             sizes, batches = size or LAYER_SIZES, batch or LAYER_BATCHES

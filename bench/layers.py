@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sparsebp.benchmark.timing import Contender, interleave, medians
 from sparsebp.nn import SparseConv2d
 from sparsebp.optim import SGD
-from timing import Contender, interleave, medians
 from torch import nn
 
 SHAPES = Path(__file__).parent / "shapes" / "mobilenet_v2.txt"

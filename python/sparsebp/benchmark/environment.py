@@ -1,0 +1,55 @@
+"""What a timing depends on besides the code: versions, instruction set, threads, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import _C, __version__
+
+
+def environment() -> dict[str, Any]:
+    """Plain data to print above a table and to store beside its numbers."""
+    return {
+        "sparsebp": __version__,
+        "isa": _C.chosen_isa(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+    }
+
+
+def cpu_name() -> str:
+    """The processor as Linux calls it; its architecture where that has no name."""
+    for line in _lines("/proc/cpuinfo"):
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model") and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> tuple[int, int] | None:
+    """Bytes of the machine's memory, and how many of them are available; None where Linux does not say."""
+    sizes = {}
+    for line in _lines("/proc/meminfo"):
+        key, _, value = line.partition(":")
+        if key in ("MemTotal", "MemAvailable"):
+            sizes[key] = 1024 * int(value.split()[0])
+    return (sizes["MemTotal"], sizes["MemAvailable"]) if len(sizes) == 2 else None
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return Path(file).read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,157 @@
+"""``sparsebp bench``: how long training steps take on this machine, and what they hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ..benchmark.environment import environment
+from ..benchmark.steps import SECONDS, StepCase, StepRequest, measure
+from ..model_names import build_model
+from ..units import format_bytes
+from ..writable import check_writable
+from .console import out, status, table
+from .errors import writing
+from .options import (
+    DEFAULT_MODEL,
+    MEMORY,
+    MODEL,
+    OUTPUT,
+    Classes,
+    MaxUpdateRatio,
+    Model,
+    Threads,
+    at_least,
+    checked,
+    checked_all,
+    parse_budget,
+    parse_input_size,
+    set_threads,
+)
+
+SIZES, BATCHES = ("128", "224"), (1,)
+
+
+def parse_sizes(sizes: Sequence[str]) -> list[tuple[int, int]]:
+    """Each as (height, width).
+
+    Raises:
+        ValueError: one is no size.
+    """
+    return [parse_input_size(size) for size in sizes]
+
+
+def check_batches(batches: Sequence[int]) -> None:
+    """Raises ValueError unless all are positive."""
+    if any(batch < 1 for batch in batches):
+        raise ValueError(f"expected at least 1, got {min(batches)}")
+
+
+def bench(
+    model: Model = DEFAULT_MODEL,
+    classes: Classes = 10,
+    input_size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Pixels of the input, 224 or 128x160; repeatable. [default: 128 and 224]",
+            callback=checked_all(parse_sizes),
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    micro_batch: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            help="Images of a step; repeatable. [default: 1]",
+            callback=checked_all(check_batches),
+            rich_help_panel=MEMORY,
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="BYTES",
+            help="Training memory for each image of a step.",
+            callback=checked(parse_budget),
+            rich_help_panel=MEMORY,
+        ),
+    ] = "256KB",
+    max_update_ratio: MaxUpdateRatio = 0.02,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", callback=at_least(1), help="Steps of each contender.", rich_help_panel=OUTPUT)
+    ] = 11,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            callback=at_least(0),
+            help="After which a slow machine stops earlier, by case.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = SECONDS,
+    threads: Threads = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write the numbers to FILE.", rich_help_panel=OUTPUT),
+    ] = None,
+) -> None:
+    """Times training steps of sparsebp and of PyTorch, in turns, and counts their bytes.
+
+    "dense" trains everything in PyTorch; "partial" what comes from the first layer of the plan on, all of it, with
+    batch norms folded. Medians of whole steps: forward, loss, backward, update.
+    """
+    if json_file is not None:
+        check_writable(json_file, "--json")
+    set_threads(threads)
+    network = build_model(model, classes)
+    found: dict[str, Any] = {"environment": environment(), "model": model, "classes": classes, "steps": []}
+    out.print(describe(found["environment"]))
+    for batch in micro_batch or BATCHES:
+        for size in input_size or SIZES:
+            height, width = parse_input_size(size)
+            request = StepRequest(
+                height, width, batch, batch * parse_budget(budget), max_update_ratio, repeats, seconds
+            )
+            with status(f"{model}, input {height}x{width}, batch {batch} ..."):
+                case = measure(network, request)
+            out.print(step_table(case))
+            found["steps"].append(asdict(case))
+    if json_file is not None:
+        with writing(json_file):
+            json_file.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The environment of a measurement in a line."""
+    return ", ".join(f"{name} {value}" for name, value in found.items())
+
+
+def step_table(case: StepCase) -> Table:
+    """One row a contender; times and bytes also as multiples of sparsebp's."""
+    request = case.request
+    rounds = f"{case.rounds} rounds" if case.rounds > 1 else "1 round"
+    made = table(
+        f"Training step, input {request.height}x{request.width}, batch {request.batch}, medians of {rounds}; sparsebp: "
+        f"{format_bytes(request.budget)}, {case.update_ratio:.2%} of the convolution weights",
+        "",
+        "trains",
+        "ms",
+        "times",
+        "arena bytes",
+        "bytes outside",
+        "times",
+        right=5,
+    )
+    held = [r.arena + r.outside for r in case.results]
+    for r, total in zip(case.results, held, strict=True):
+        arena = f"{r.arena:,}" if r.arena else ""
+        row = (r.contender, r.span, f"{r.ms:.1f}", f"{case.ratio(r):.2f}")
+        made.add_row(*row, arena, f"{r.outside:,}", f"{total / held[0]:.1f}")
+    return made

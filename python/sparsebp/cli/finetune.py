@@ -1,0 +1,187 @@
+"""``sparsebp finetune``: from the command line to :func:`sparsebp.finetune`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from .. import plots
+from ..data import BrokenPicture
+from ..finetuning import FineTuned, Interrupted, Settings
+from ..finetuning import finetune as run
+from . import training_options as t
+from .console import err, out, print_pairs
+from .errors import Exit
+from .options import (
+    Budget,
+    InputSize,
+    MaxUpdateRatio,
+    MicroBatch,
+    Model,
+    Ratio,
+    ResampleEvery,
+    Sampler,
+    Seed,
+    Threads,
+    parse_budget,
+    parse_input_size,
+    parse_ratios,
+    set_threads,
+)
+from .pretrained import describe
+from .progress import RunProgress, format_seconds
+from .report import accuracy_table, memory_table
+from .task import Task, make_task
+
+
+def finetune(
+    context: typer.Context,
+    data: t.Data = None,
+    model: Model = t.DEFAULT_MODEL,
+    weights: t.Weights = None,
+    input_size: InputSize = "224",
+    test_share: t.TestShare = 0.2,
+    range_: t.Range = None,
+    mean: t.Mean = None,
+    std: t.Std = None,
+    resize: t.Resize = None,
+    filter_: t.Filter = None,
+    augment: t.Augment = "none",
+    workers: t.Workers = None,
+    strict: t.Strict = False,
+    budget: Budget = "256KB",
+    micro_batch: MicroBatch = 1,
+    max_update_ratio: MaxUpdateRatio = 0.02,
+    ratio: Ratio = None,
+    epochs: t.Epochs = Settings.epochs,
+    lr: t.Rate = Settings.lr,
+    classifier_lr: t.ClassifierRate = None,
+    schedule: t.Schedule = Settings.schedule,
+    warmup: t.Warmup = Settings.warmup,
+    batch_size: t.BatchSize = Settings.batch_size,
+    sampler: Sampler = "random",
+    resample_every: ResampleEvery = Settings.resample_every,
+    momentum: t.MomentumOf = Settings.momentum,
+    weight_decay: t.WeightDecay = Settings.weight_decay,
+    label_smoothing: t.LabelSmoothing = Settings.label_smoothing,
+    no_train_bias: t.NoTrainBias = False,
+    seed: Seed = Settings.seed,
+    out_folder: t.Out = None,
+    resume: t.Resume = False,
+    checkpoint_every: t.CheckpointEvery = 500,
+    cache: t.Cache = None,
+    dense_audit: t.Dense = True,
+    threads: Threads = None,
+    plot: t.Plot = None,
+) -> None:
+    """Fine-tunes a pretrained network on pictures, inside a byte budget.
+
+    Without --data it shows the demo: a small network that knows printed digits meets handwriting, inside 32 KB.
+    """
+    if plot is not None:
+        plots.require_matplotlib()
+        plots.check_plot_file(plot)
+    settings = {
+        "budget": parse_budget(budget),
+        "input_size": parse_input_size(input_size),
+        "augment": augment,
+        "micro_batch": micro_batch,
+        "max_update_ratio": max_update_ratio,
+        "ratios": parse_ratios(ratio) or None,
+        "epochs": epochs,
+        "lr": lr,
+        "classifier_lr": classifier_lr,
+        "schedule": schedule,
+        "warmup": warmup,
+        "batch_size": batch_size,
+        "sampler": sampler,
+        "resample_every": resample_every,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+        "train_bias": not no_train_bias,
+        "seed": seed,
+    }
+    task = make_task(
+        settings,
+        {_SETTING_OF.get(name, name) for name in _given(context)},
+        model=model,
+        weights=weights,
+        data=data,
+        test_share=test_share,
+        out=out_folder,
+        resume=resume,
+        pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_},
+    )
+    set_threads(threads if threads is not None else task.threads)
+    _header(task)
+    baselines = task.baselines()
+    with _endings(), RunProgress(len(task.dataset.train)) as progress:
+        result = run(
+            task.model,
+            task.dataset,
+            out=task.out,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            cache=cache,
+            workers=t.worker_count(workers) if task.threads is None else workers or 0,
+            strict=strict,
+            dense_audit=dense_audit,
+            origin=task.origin,
+            observer=progress,
+            **task.settings,
+        )
+    _conclude(result, task, baselines, progress.seconds)
+    if plot is not None:
+        plots.plot_curves(
+            result.history.losses, [(e.number, e.accuracy) for e in result.history.epochs], plot, task.title
+        )
+        out.print(f"curves: {plot}")
+
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    """A run that a signal or, with --strict, a broken picture ended has exit codes of its own."""
+    try:
+        yield
+    except Interrupted as request:
+        err.print(f"sparsebp: {request}")
+        raise typer.Exit(128 + request.signal) from None
+    except BrokenPicture as broken:
+        err.print(f"sparsebp: error: {broken}")
+        raise typer.Exit(Exit.FAILED) from None
+
+
+_SETTING_OF = {"ratio": "ratios", "no_train_bias": "train_bias"}
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _header(task: Task) -> None:
+    data = task.dataset
+    pictures = f"{len(data.train):,} training and {len(data.test):,} test pictures, {len(data.classes)} classes"
+    rows = [("model", task.title), ("data", f"{task.origin['data']}: {data.kind}, {pictures}")]
+    if task.fresh is not None:
+        rows.append(("classifier", f"{task.fresh} starts afresh: the weights tell other classes apart"))
+    rows.append(("input", describe(task.settings["preprocess"])))
+    print_pairs(rows)
+
+
+def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]], seconds: float) -> None:
+    out.print()
+    if baselines:
+        out.print(accuracy_table("What it was good for", [*baselines, ("sparsebp", result.accuracy)]))
+    out.print(memory_table(result.memory, result.plan.batch_size))
+    best = max(result.history.epochs, key=lambda e: e.accuracy)
+    note = "" if best.accuracy == result.accuracy else f" (best {best.accuracy:.2%}, epoch {best.number})"
+    out.print(f"test accuracy {result.accuracy:.2%}{note}, {format_seconds(seconds)} of training")
+    if result.history.skipped:
+        out.print(f"{len(result.history.skipped)} pictures could not be read and were left out")
+    if result.weights is not None:
+        out.print(f"weights: {result.weights}\nreport:  {result.weights.parent / 'report.json'}")

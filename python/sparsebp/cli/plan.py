@@ -1,0 +1,100 @@
+"""``sparsebp plan``: which layers a budget trains, and where its bytes go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import plots
+from ..convert import min_budget as smallest_budget
+from ..convert import plan as make_plan
+from ..model_names import build_model
+from .console import err, out, print_json
+from .errors import writing
+from .options import (
+    DEFAULT_MODEL,
+    MEMORY,
+    OUTPUT,
+    Budget,
+    Classes,
+    InputSize,
+    Json,
+    MaxUpdateRatio,
+    MicroBatch,
+    Model,
+    Momentum,
+    Ratio,
+    ResampleEvery,
+    Sampler,
+    parse_budget,
+    parse_input_size,
+    parse_ratios,
+)
+
+
+def plan(
+    model: Model = DEFAULT_MODEL,
+    classes: Classes = 1000,
+    input_size: InputSize = "224",
+    budget: Budget = "256KB",
+    micro_batch: MicroBatch = 1,
+    max_update_ratio: MaxUpdateRatio = 0.02,
+    ratio: Ratio = None,
+    sampler: Sampler = "random",
+    resample_every: ResampleEvery = 1,
+    momentum: Momentum = False,
+    no_train_bias: Annotated[
+        bool,
+        typer.Option(
+            "--no-train-bias", metavar="", help="Leave shifts and biases as they are.", rich_help_panel=MEMORY
+        ),
+    ] = False,
+    min_budget: Annotated[
+        bool,
+        typer.Option(
+            "--min-budget",
+            metavar="",
+            help="Print the smallest number of bytes for which there is a plan, instead of one.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the memory of a step (needs matplotlib).", rich_help_panel=OUTPUT),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Shows which layers, channels and bytes a budget would train; trains nothing."""
+    if plot is not None:
+        if min_budget:
+            raise typer.BadParameter("there is no plan to draw with --min-budget", param_hint="--plot")
+        plots.check_plot_file(plot)
+    settings: dict[str, Any] = {
+        "input_size": (3, *parse_input_size(input_size)),
+        "batch_size": micro_batch,
+        "max_update_ratio": max_update_ratio,
+        "ratios": parse_ratios(ratio),
+        "sampler": sampler,
+        "resample_every": resample_every,
+        "momentum": momentum,
+        "train_bias": not no_train_bias,
+    }
+    network = build_model(model, classes)
+    if min_budget:
+        least = smallest_budget(network, **settings)
+        if as_json:
+            print_json({"min_budget": least})
+        else:
+            out.print(str(least))
+        return
+    made = make_plan(network, parse_budget(budget), **settings)
+    if as_json:
+        print_json(made.to_dict())
+    else:
+        out.print(made)
+    if plot is not None:
+        with writing(plot):
+            plots.plot_memory(made, plot)
+        err.print(f"drawn: {plot}")

@@ -1,0 +1,94 @@
+"""A model with its weights, and how they want their pictures, as the command line asks for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data import Preprocess
+from ..model_names import KNOWN, build_model
+from ..model_weights import (
+    WeightFile,
+    load_pretrained,
+    read_weights,
+    replace_classifier,
+    usual_preprocess,
+)
+from .training_options import parse_range, parse_triple
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network ready to train or to test.
+
+    Attributes:
+        model: with its weights.
+        weights: the file that they came from; its own ``state_dict`` without one.
+        fresh: the layer that starts afresh because the weights have other classes.
+    """
+
+    model: nn.Module
+    weights: WeightFile
+    fresh: str | None
+
+
+def load(name: str, file: Path | None, classes: int, seed: int = 0) -> Pretrained:
+    """Builds the model called ``name`` for so many classes and loads ``file`` into it.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: a name or a file cannot be used.
+    """
+    if file is None and name in KNOWN:
+        raise ValueError(f"--weights is missing: {name} comes without; give a .pt or .safetensors file")
+    weights = read_weights(file) if file is not None else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(name, classes)
+        replace_classifier(model, classes)
+    fresh = load_pretrained(model, weights, f"--weights {file}") if weights is not None else None
+    return Pretrained(model.eval(), weights or WeightFile(dict(model.state_dict()), {}), fresh)
+
+
+def preprocess_for(
+    weights: WeightFile,
+    size: tuple[int, int],
+    *,
+    range_: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    resize: str | None = None,
+    filter_: str | None = None,
+) -> Preprocess:
+    """How pictures become input: what the weights usually want, with the given options instead.
+
+    A range given without mean and std is all there is: they were meant for another one.
+    """
+    chosen: dict[str, Any] = {}
+    if range_ is not None:
+        chosen |= {"range": parse_range(range_), "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    if mean is not None or std is not None:
+        chosen.setdefault("range", (0.0, 1.0))
+    if mean is not None:
+        chosen["mean"] = parse_triple(mean)
+    if std is not None:
+        chosen["std"] = parse_triple(std)
+    if resize is not None:
+        chosen["resize"] = resize
+    if filter_ is not None:
+        chosen["filter"] = filter_
+    return replace(usual_preprocess(weights, size), **chosen)
+
+
+def describe(preprocess: Preprocess) -> str:
+    """In a line, for people."""
+    (height, width), (low, high) = preprocess.size, preprocess.range
+    text = f"{height}x{width}, {preprocess.resize}, {preprocess.filter}, pixels {low:g} to {high:g}"
+    if preprocess.mean != (0.0, 0.0, 0.0):
+        text += f", less {', '.join(f'{v:g}' for v in preprocess.mean)}"
+    if preprocess.std != (1.0, 1.0, 1.0):
+        text += f", by {', '.join(f'{v:g}' for v in preprocess.std)}"
+    return text

@@ -1,0 +1,161 @@
+"""What a run looks like while it runs: bars in a terminal, a line now and then in a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from ..data import BrokenPicture
+from ..finetuning import Epoch, Observer, Position
+from ..plan import Plan
+from ..units import format_bytes
+from .console import err, is_terminal, out, print_pairs
+
+WINDOW = 30.0
+"""Seconds over which throughput is averaged."""
+LINE_EVERY = 10.0
+"""Least seconds between two lines in a file."""
+LINE_AFTER = 60.0
+"""Seconds after which there is a line in any case."""
+LINES_PER_EPOCH = 10
+"""How many lines an epoch has in a file, if that is not too often."""
+
+
+class Throughput:
+    """Pictures per second over the last :data:`WINDOW` seconds."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[float, int]] = deque()
+        self._images = 0
+
+    def add(self, images: int, now: float) -> None:
+        """``images`` were done at ``now``."""
+        self._events.append((now, images))
+        self._images += images
+        while len(self._events) > 2 and now - self._events[0][0] > WINDOW:
+            self._images -= self._events.popleft()[1]
+
+    @property
+    def per_second(self) -> float | None:
+        """None until there are two events to tell a time between."""
+        if len(self._events) < 2:
+            return None
+        seconds = self._events[-1][0] - self._events[0][0]
+        return (self._images - self._events[0][1]) / seconds if seconds > 0 else None
+
+
+def format_seconds(seconds: float) -> str:
+    """``83`` as ``1:23``, ``3683`` as ``1:01:23``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class RunProgress(Observer):
+    """Shows a run; use it as a context manager.
+
+    Args:
+        images: training pictures of an epoch.
+    """
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._speed = Throughput()
+        self._started = time.monotonic()
+        self._epoch_started = self._started
+        self._fancy = is_terminal(sys.stderr)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._what = ""
+        self._line_at = 0.0
+        self._line_step = 0
+
+    def __enter__(self) -> RunProgress:
+        if self._fancy:
+            columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[more]}"), console=err, transient=True)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def planned(self, plan: Plan, start: Position) -> None:
+        rows = [
+            ("plan", f"{len(plan.layers)} layers from {plan.layers[0].name} train, {plan.update_ratio:.2%} of the "
+                     f"convolution weights a step"),
+            ("memory", f"{plan.peak_bytes:,} of {plan.budget:,} bytes"),
+            ("length", f"{start.epochs} epochs of {start.steps_per_epoch:,} steps"),
+        ]  # fmt: skip
+        print_pairs(rows)
+        if start.finished:
+            out.print("this run is finished already")
+        elif start.epoch or start.step:
+            out.print(f"resumed: epoch {start.epoch + 1}, step {start.step} of {start.steps_per_epoch}")
+        self._started = self._epoch_started = time.monotonic()
+
+    def caching(self, done: int, total: int, size: int, where: str) -> None:
+        if done == 0:
+            out.print(f"cache: {format_bytes(size)} ({size:,} bytes) in {where} for {total:,} pictures")
+        self._show("frozen layers", done, total)
+        self._started = self._epoch_started = time.monotonic()
+
+    def stepped(self, position: Position, loss: float, images: int) -> None:
+        self._speed.add(images, time.monotonic())
+        more = f"loss {loss:.4f}"
+        speed = self._speed.per_second
+        if speed:
+            left = (1 - position.done) * position.epochs * self._images / speed
+            more += f"  {speed:.0f} images/s  {format_seconds(left)} left"
+        self._show(f"epoch {position.epoch + 1}/{position.epochs}", position.step, position.steps_per_epoch, more)
+
+    def evaluating(self, done: int, total: int) -> None:
+        if self._fancy:
+            self._show("test", done, total)
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        now = time.monotonic()
+        took, self._epoch_started = format_seconds(now - self._epoch_started), now
+        out.print(
+            f"epoch {epoch.number}: test accuracy {epoch.accuracy:.2%}, test loss {epoch.test_loss:.4f}, "
+            f"training loss {epoch.loss:.4f}, {took}"
+        )
+        self._speed = Throughput()
+
+    def skipped(self, picture: BrokenPicture) -> None:
+        err.print(f"skipped: {picture}")
+
+    @property
+    def seconds(self) -> float:
+        """Since training began."""
+        return time.monotonic() - self._started
+
+    # -- display ---------------------------------------------------------------------------------
+
+    def _show(self, what: str, done: int, total: int, more: str = "") -> None:
+        if self._bar is not None:
+            if self._task is None or what != self._what:
+                if self._task is not None:
+                    self._bar.remove_task(self._task)
+                self._task = self._bar.add_task(what, more="")
+            self._bar.update(self._task, completed=done, total=total, more=more)
+        elif self._line_is_due(what, done, total):
+            err.print(f"{what}  {done / total:4.0%}  {done}/{total}  {more}".rstrip())
+        self._what = what
+
+    def _line_is_due(self, what: str, done: int, total: int) -> bool:
+        now = time.monotonic()
+        if what != self._what:
+            self._line_at, self._line_step = now, done
+            return False
+        enough = (done - self._line_step) * LINES_PER_EPOCH >= total and now - self._line_at >= LINE_EVERY
+        if not enough and now - self._line_at < LINE_AFTER:
+            return False
+        self._line_at, self._line_step = now, done
+        return True

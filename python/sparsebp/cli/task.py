@@ -1,0 +1,136 @@
+"""What a command line asks to be trained: the demo, pictures of one's own, or a run to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .. import demo
+from ..data import Dataset, Preprocess, open_dataset
+from ..finetuning import checkpoint as checkpoints
+from . import pretrained
+
+DEMO = "demo"
+"""What checkpoints call the demo's model and pictures."""
+USUAL_FOLDER = Path("sparsebp-run")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that :func:`sparsebp.finetune` needs.
+
+    Attributes:
+        title: model and weights, for people.
+        model: with pretrained weights.
+        fresh: its layer that starts afresh, if any.
+        dataset: the pictures.
+        settings: keywords of :class:`sparsebp.finetuning.Settings`, with a ``preprocess``.
+        origin: where all this came from, for checkpoints.
+        out: folder of the run.
+        threads: how many suit the model; None leaves it to torch.
+    """
+
+    title: str
+    model: nn.Module
+    fresh: str | None
+    dataset: Dataset
+    settings: dict[str, Any]
+    origin: dict[str, str]
+    out: Path | None
+    threads: int | None = None
+
+    def baselines(self) -> list[tuple[str, float]]:
+        """What to compare the result with: names and accuracies. Only the demo has some."""
+        if self.origin["data"] != DEMO:
+            return []
+        found = demo.compare(self.dataset, self.settings["epochs"], self.settings["seed"])
+        return [("nothing, as shipped", found.shipped), ("the classifier alone", found.classifier)]
+
+
+def make_task(
+    settings: Mapping[str, Any],
+    given: set[str],
+    *,
+    model: str,
+    weights: Path | None,
+    data: Path | None,
+    test_share: float,
+    out: Path | None,
+    resume: bool,
+    pixels: Mapping[str, str | None],
+) -> Task:
+    """Opens what is asked for.
+
+    Args:
+        settings: all of them, with their defaults.
+        given: names of the options that stand on the command line: these win over what a checkpoint or the
+            demo says.
+        model, weights, data, test_share, out, resume: as on the command line.
+        pixels: ``range_``, ``mean``, ``std``, ``resize`` and ``filter_``, None where not given.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError, ImportError: something cannot be used.
+    """
+    chosen = {k: v for k, v in settings.items() if k in given}
+    sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
+    asked = {k: str(v) for k, v in sources.items() if k in given}
+    base: dict[str, Any] = dict(settings)
+    origin = {"model": model, "test_share": str(test_share)}
+    saved = _saved(out or USUAL_FOLDER) if resume else None
+    if saved is not None:
+        base, origin = _of_checkpoint(saved)
+        out = out or USUAL_FOLDER
+    elif not {"model", "weights", "data"} & given:
+        base, origin = {**settings, **demo.SETTINGS}, {"model": DEMO, "data": DEMO}
+    else:
+        out = out or USUAL_FOLDER
+    origin |= asked
+    if "data" not in origin:
+        raise ValueError("--data is missing: where are the pictures?")
+    made = {**base, **chosen}
+    return _demo_task(made, out, pixels) if origin["data"] == DEMO else _task(made, origin, out, pixels)
+
+
+def _saved(out: Path) -> Mapping[str, Any] | None:
+    newest = checkpoints.latest(out)
+    return None if newest is None else checkpoints.read(newest).facts
+
+
+def _of_checkpoint(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    settings = dict(facts["settings"])
+    settings["input_size"] = tuple(settings["input_size"])
+    settings["preprocess"] = Preprocess.from_dict(settings["preprocess"])
+    return settings, dict(facts["origin"])
+
+
+def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:
+    dataset = open_dataset(origin["data"], test_share=float(origin["test_share"]), seed=settings["seed"])
+    file = Path(origin["weights"]) if "weights" in origin else None
+    loaded = pretrained.load(origin["model"], file, len(dataset.classes), settings["seed"])
+    known = settings.get("preprocess")
+    if known is None or any(v is not None for v in pixels.values()):
+        known = pretrained.preprocess_for(loaded.weights, settings["input_size"], **pixels)
+    title = f"{origin['model']}, {file}" if file else origin["model"]
+    settings = _with_preprocess(settings, known)
+    return Task(title, loaded.model, loaded.fresh, dataset, settings, origin, out)
+
+
+def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, Any]) -> Task:
+    if any(v is not None for v in pixels.values()):
+        raise ValueError("--range, --mean, --std, --resize and --filter need --data: the demo's pictures are its own")
+    title = "the demo's MobileNetV2 of 84 000 weights, which knows printed digits"
+    dataset = demo.digits(settings["seed"])
+    settings = _with_preprocess(settings, settings["preprocess"])
+    origin = {"model": DEMO, "data": DEMO}
+    # Layers this small take longer to share than to compute.
+    return Task(title, demo.pretrained(), None, dataset, settings, origin, out, threads=1)
+
+
+def _with_preprocess(settings: dict[str, Any], preprocess: Preprocess) -> dict[str, Any]:
+    size = settings["input_size"]
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return {**settings, "input_size": size, "preprocess": replace(preprocess, size=size)}

@@ -1,0 +1,232 @@
+"""The options of ``finetune`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..data.augment import AUGMENTATIONS, parse_augment
+from ..data.preprocess import FILTERS, RESIZES
+from ..finetuning.cache import PLACES
+from ..finetuning.schedule import SCHEDULES
+from .options import MODEL, OUTPUT, TRAINING, checked
+
+DATA = "Pictures"
+
+DEFAULT_MODEL = "mobilenet_v2"
+
+
+def parse_numbers(text: str, count: int) -> tuple[float, ...]:
+    """``"0.5,0.5,0.5"`` as numbers; one number stands for all of them.
+
+    Raises:
+        ValueError: other than one or ``count`` numbers.
+    """
+    parts = text.replace(":", ",").split(",")
+    try:
+        numbers = tuple(float(p) for p in parts)
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, count):
+        raise ValueError(f"expected {count} numbers with commas between them, got {text!r}")
+    return numbers * (count // len(numbers))
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """``"-1,1"`` as what the pixel values 0 and 255 become.
+
+    Raises:
+        ValueError: not two ascending numbers.
+    """
+    low, high = parse_numbers(text, 2)
+    if not low < high:
+        raise ValueError(f"expected two ascending numbers such as 0,1 or -1,1, got {text!r}")
+    return low, high
+
+
+def parse_triple(text: str) -> tuple[float, float, float]:
+    """Three numbers, or one for all channels.
+
+    Raises:
+        ValueError: something else.
+    """
+    red, green, blue = parse_numbers(text, 3)
+    return red, green, blue
+
+
+def _option(name: str, metavar: str, text: str, panel: str, **rest: Any) -> Any:
+    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=panel, **rest)
+
+
+def _one_of(names: Any) -> Any:
+    def check(value: str) -> None:
+        if value not in names:
+            raise ValueError(f"expected one of {', '.join(names)}, got {value!r}")
+
+    return checked(check)
+
+
+def _positive(value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"expected a finite number of at least 0, got {value}")
+
+
+Weights = Annotated[
+    Path | None,
+    _option("--weights", "FILE", "Pretrained weights: a torchvision-style .pt, or .safetensors.", MODEL),
+]
+Data = Annotated[
+    Path | None,
+    _option(
+        "--data",
+        "PATH",
+        "A folder with a folder per class (train/ and test/ inside, or split by seed), an official distribution of "
+        "CIFAR-10, or a folder with *train.npz and *test.npz.",
+        DATA,
+    ),
+]
+TestShare = Annotated[
+    float,
+    _option("--test-share", "SHARE", "Part of each class that tests, where the data has no test set.", DATA),
+]
+Range = Annotated[
+    str | None,
+    _option(
+        "--range",
+        "LOW,HIGH",
+        "What pixel values 0 and 255 become, before mean and std. [default: what the weights want]",
+        DATA,
+        callback=checked(parse_range),
+    ),
+]
+Mean = Annotated[
+    str | None,
+    _option("--mean", "R,G,B", "Taken off after --range. [default: likewise]", DATA, callback=checked(parse_triple)),
+]
+Std = Annotated[
+    str | None,
+    _option("--std", "R,G,B", "Divided by, last. [default: likewise]", DATA, callback=checked(parse_triple)),
+]
+Resize = Annotated[
+    str | None,
+    _option(
+        "--resize",
+        "|".join(RESIZES),
+        "How pictures of another shape get the input's. [default: crop]",
+        DATA,
+        callback=_one_of(RESIZES),
+    ),
+]
+Filter = Annotated[
+    str | None,
+    _option("--filter", "|".join(FILTERS), "How they are scaled. [default: bilinear]", DATA, callback=_one_of(FILTERS)),
+]
+Workers = Annotated[
+    int | None,
+    _option("--workers", "N", "Processes that read and resize pictures. [default: half the cores]", DATA, min=0),
+]
+Strict = Annotated[bool, _option("--strict", "", "Fail at a picture that cannot be read.", DATA)]
+Augment = Annotated[
+    str,
+    _option(
+        "--augment",
+        "NAMES",
+        f"Random changes of training pictures, with commas between them: {', '.join(AUGMENTATIONS)}; or none.",
+        DATA,
+        callback=checked(parse_augment),
+    ),
+]
+Epochs = Annotated[int, _option("--epochs", "N", "Passes over the training pictures.", TRAINING, min=1)]
+Rate = Annotated[
+    float,
+    _option("--lr", "RATE", "Learning rate, for a whole batch.", TRAINING, callback=checked(_positive)),
+]
+ClassifierRate = Annotated[
+    float | None,
+    _option(
+        "--classifier-lr",
+        "RATE",
+        "Learning rate of the last layer. [default: half of --lr]",
+        TRAINING,
+        callback=checked(_positive),
+    ),
+]
+Schedule = Annotated[
+    str,
+    _option("--schedule", "|".join(SCHEDULES), "How the rate falls.", TRAINING, callback=_one_of(SCHEDULES)),
+]
+Warmup = Annotated[
+    float,
+    _option("--warmup", "SHARE", "Part of the run during which the rate rises from zero.", TRAINING, min=0, max=0.99),
+]
+BatchSize = Annotated[
+    int,
+    _option("--batch-size", "N", "Pictures from one draw of the channels to the next.", TRAINING, min=1),
+]
+MomentumOf = Annotated[
+    float,
+    _option("--momentum", "M", "Of SGD; its state is part of the budget.", TRAINING, min=0, max=0.9999),
+]
+WeightDecay = Annotated[
+    float,
+    _option("--weight-decay", "RATE", "L2 penalty on what a step trains.", TRAINING, callback=checked(_positive)),
+]
+LabelSmoothing = Annotated[
+    float,
+    _option("--label-smoothing", "SHARE", "Part of each target spread over all classes.", TRAINING, min=0, max=1),
+]
+NoTrainBias = Annotated[
+    bool, _option("--no-train-bias", "", "Leave batch-norm shifts and convolution biases alone.", TRAINING)
+]
+Out = Annotated[
+    Path | None,
+    _option(
+        "--out",
+        "FOLDER",
+        "For checkpoints, the trained weights and a report. [default: sparsebp-run; the demo writes nothing]",
+        OUTPUT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    _option(
+        "--resume",
+        "",
+        "Go on with the run in --out; what is not given is taken from there. Starts at the beginning if there is none.",
+        OUTPUT,
+    ),
+]
+CheckpointEvery = Annotated[
+    int,
+    _option("--checkpoint-every", "STEPS", "Batches between two checkpoints; each epoch ends with one.", OUTPUT, min=1),
+]
+Cache = Annotated[
+    str | None,
+    _option(
+        "--cache",
+        "|".join(PLACES),
+        "Keep what the frozen layers make of each picture, so that they run once. Without --augment only.",
+        OUTPUT,
+        callback=_one_of(PLACES),
+    ),
+]
+Plot = Annotated[
+    Path | None, _option("--plot", "FILE", "Draw the curves of loss and accuracy (.png, .svg, .pdf).", OUTPUT)
+]
+Dense = Annotated[
+    bool,
+    typer.Option(
+        " /--no-dense-audit",
+        help="Do not measure what a dense step would hold, which takes that memory once.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+
+
+def worker_count(asked: int | None) -> int:
+    """Worker processes: as asked, or half the cores that this process may use, at most four."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 2)) if asked is None else asked
