@@ -76,6 +76,7 @@ class Engine:
         self._owns = False  # are the trained parameters registered with this engine
         self._optimizer: weakref.ref[SGD] | None = None
         self._slots: dict[tuple[int, int], int] = {}  # (layer, weight/bias/beta) -> parameter group
+        self._rows: dict[int, np.ndarray] = {}  # parameter group -> its rows of the rules
         self._due = False  # is a new draw due at the next training forward
         self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
         self.weights = Weights(program, self.specs, layers, dtype)
@@ -96,6 +97,7 @@ class Engine:
     def own_parameters(self) -> None:
         """Registers the trained parameters, so that an optimizer finds this engine through them."""
         self._owns = True
+        self.weights.find_trained()
         for slot, parameter in self.weights.trained_slots():
             OWNERS[parameter] = (weakref.ref(self), slot)
 
@@ -111,6 +113,10 @@ class Engine:
         """Makes ``optimizer`` the source of the training rules; ``slots`` maps parameters to its groups."""
         self._optimizer = weakref.ref(optimizer)
         self._slots = dict(slots)
+        self._rows = {
+            group: np.array([3 * layer + which for (layer, which), g in slots.items() if g == group])
+            for group in set(slots.values())
+        }
         self.rules[:, :, 0] = -1.0  # what is in none of its groups does not train
 
     def detach(self) -> None:
@@ -134,14 +140,10 @@ class Engine:
                 "torch.optim cannot train parameters that never get a .grad"
             )
         optimizer.check(self)
-        groups = optimizer.param_groups
-        for (layer, parameter), group in self._slots.items():
+        groups, rows = optimizer.param_groups, self.rules.reshape(-1, 3)
+        for group, places in self._rows.items():
             rule = groups[group]
-            self.rules[layer, parameter] = (
-                float(rule["lr"]) * self.rate_scale,
-                rule["weight_decay"],
-                rule["momentum"],
-            )
+            rows[places] = (float(rule["lr"]) * self.rate_scale, rule["weight_decay"], rule["momentum"])
         return self._rules_address
 
     def finish_step(self) -> None:

@@ -139,8 +139,9 @@ class SingleConv:
         engine = Engine(program, spec, [(conv, None)], self.budget or need, self.sampler, 1, x.dtype)
         engine.turn = self.turn
         engine.draw()
-        if self._optimizer is not None and self.in_place:
-            engine._optimizer, engine._slots = self._optimizer, dict(self._slots)
+        optimizer = self._optimizer() if self._optimizer is not None else None
+        if optimizer is not None and self.in_place:
+            engine.attach(optimizer, self._slots)
         return _Program(engine, output)
 
     def infer(self, x: torch.Tensor) -> torch.Tensor:

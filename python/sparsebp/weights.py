@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,8 +61,12 @@ class Weights:
                 self._sources += [(norm._parameters, "weight"), (norm._parameters, "bias")]
                 self._sources += [(norm._buffers, "running_mean"), (norm._buffers, "running_var")]
         self._sources = [(d, k) for d, k in self._sources if d.get(k) is not None]
-        self._weights = [(module, module._parameters) for module, _ in self.layers]
+        self._weights = [module._parameters for module, _ in self.layers]
+        self._tensors: list[torch.Tensor] = []
         self._pointers: list[int] = []
+        self._strides: list[tuple[int, ...]] = []
+        self._slots: list[tuple[tuple[int, int], nn.Parameter]] = []
+        self._trained: list[nn.Parameter] = []
         self.bind()
 
     def bind(self) -> None:
@@ -80,28 +85,38 @@ class Weights:
                 address += [_address(norm._parameters.get(k)) for k in ("weight", "bias")]
                 address += [_address(norm._buffers.get(k)) for k in ("running_mean", "running_var")]
             self._program.bind(i, *address)
-        self._pointers = [d[k].data_ptr() for d, k in self._sources]
+        self._tensors = [d[k] for d, k in self._sources]
+        self._pointers = [t.data_ptr() for t in self._tensors]
+        self._strides = [_weight(parameters).stride() for parameters in self._weights]
+        self.find_trained()
 
     def moved(self) -> bool:
         """Whether ``load_state_dict(assign=True)``, ``.to()`` or the like replaced or reordered memory."""
-        pointers = [d[k].data_ptr() for d, k in self._sources]
-        return pointers != self._pointers or not all(
-            in_kernel_layout(_weight(parameters)) for _, parameters in self._weights
+        # This runs several times a step: no call per tensor that torch does not answer at once.
+        tensors = [d[k] for d, k in self._sources]
+        return (
+            not all(map(operator.is_, tensors, self._tensors))
+            or [t.data_ptr() for t in tensors] != self._pointers
+            or [_weight(parameters).stride() for parameters in self._weights] != self._strides
         )
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that this program trains, in network order."""
-        return [p for _, p in self.trained_slots()]
+        return self._trained
 
     def trained_slots(self) -> list[tuple[tuple[int, int], nn.Parameter]]:
         """The same with (layer, weight/bias/shift), the place of each parameter's rule."""
+        return self._slots
+
+    def find_trained(self) -> None:
+        """Looks which parameters are there now: others may have been assigned."""
         out: list[tuple[tuple[int, int], nn.Parameter]] = []
         for i, ((module, norm), spec) in enumerate(zip(self.layers, self._specs, strict=True)):
             candidates = [(module._parameters["weight"], spec.selected > 0)]
             candidates.append((module._parameters.get("bias"), spec.train_bias))
             candidates.append((norm._parameters.get("bias") if norm else None, spec.train_bias))
             out += [((i, j), p) for j, (p, on) in enumerate(candidates) if on and p is not None]
-        return out
+        self._slots, self._trained = out, [p for _, p in out]
 
 
 def _weight(parameters: dict[str, nn.Parameter | None]) -> nn.Parameter:
