@@ -1,0 +1,387 @@
+"""A whole run: it learns inside its budget, tells what happens, and is the loop that the documentation describes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Collection
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sparsebp
+import torch
+from networks import residual_network
+from PIL import Image
+from runs import (
+    CLASSES,
+    EPOCHS,
+    SETTINGS,
+    SIDE,
+    STEPS,
+    TEST,
+    TRAIN,
+    Damaged,
+    dataset,
+    finetune,
+    names,
+    network,
+    pictures,
+    torch_first,
+    write_pictures,
+)
+from sparsebp import Observer
+from sparsebp.data import Arrays, BrokenPicture, Dataset, Preprocess
+from sparsebp.finetuning import Epoch, History, Position
+from sparsebp.finetuning.schedule import rate_factor
+from sparsebp.model_weights import WeightFile, usual_preprocess
+from torch.nn.functional import cross_entropy
+
+
+class Log(Observer):
+    """Every event with what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def planned(self, plan: sparsebp.Plan, start: Position) -> None:
+        self.events.append(("planned", plan.budget, start.epoch, start.step))
+
+    def caching(self, done: int, total: int, size: int, where: str) -> None:
+        self.events.append(("caching", done, total, size, where))
+
+    def stepped(self, position: Position, loss: float, images: int) -> None:
+        self.events.append(("stepped", position.epoch, position.step, images))
+
+    def evaluating(self, done: int, total: int) -> None:
+        self.events.append(("evaluating", done, total))
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        self.events.append(("epoch ended", epoch.number))
+
+    def saved(self, path: Path) -> None:
+        self.events.append(("saved", path.name))
+
+    def skipped(self, picture: BrokenPicture) -> None:
+        self.events.append(("skipped", picture.name, picture.reason))
+
+    def only(self, *kinds: str) -> list[tuple[Any, ...]]:
+        return [event for event in self.events if event[0] in kinds]
+
+
+def weights_of(result: sparsebp.FineTuned) -> dict[str, torch.Tensor]:
+    return {name: t.clone() for name, t in result.model.state_dict().items()}
+
+
+def assert_same_weights(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    for name, value in expected.items():
+        assert torch.equal(got[name], value), f"{name} differs"
+
+
+def with_broken(train: Collection[int] = (), test: Collection[int] = ()) -> Dataset:
+    parts = Damaged(pictures(TRAIN, 0, "train"), train), Damaged(pictures(TEST, 1, "test"), test)
+    return Dataset(*parts, CLASSES, "tinted noise")
+
+
+# -- what it is for --------------------------------------------------------------------------------
+
+
+def test_it_learns_inside_its_budget() -> None:
+    """Four classes, so that chance is 25 %."""
+    model = network()
+    result = finetune(None, model, dataset(160, 120), epochs=8, dense_audit=True)
+    assert result.model is model
+    assert not any(m.training for m in model.modules())
+    assert result.accuracy > 0.85
+    assert result.history.epochs[-1].loss < 0.7 * result.history.losses[0][1]
+    memory = result.memory
+    assert memory.predicted == memory.measured == result.plan.peak_bytes <= memory.budget == 16 * 1024
+    assert memory.outside <= 256
+    assert memory.dense is not None
+    assert memory.dense > 10 * memory.budget
+    assert memory.workspace == result.plan.inference_bytes
+    assert memory.weights == sum(t.numel() * t.element_size() for t in model.state_dict().values())
+
+
+def test_the_accuracy_it_reports_is_that_of_the_model_it_returns() -> None:
+    result, data = finetune(data=dataset(40, TEST)), dataset(40, TEST)
+    preprocess = usual_preprocess(WeightFile(network().state_dict(), {}), (SIDE, SIDE))
+    images = np.stack([preprocess.fit(data.test.picture(i)) for i in range(TEST)])
+    with torch.no_grad():
+        output = result.model(preprocess.normalise(torch.from_numpy(images)))
+    labels = torch.from_numpy(data.test.labels)
+    assert result.accuracy == int((output.argmax(1) == labels).sum()) / TEST
+    assert result.history.epochs[-1].test_loss == pytest.approx(cross_entropy(output, labels).item(), rel=1e-5)
+
+
+def test_a_path_is_opened_and_the_report_says_what_was_done(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", 5)
+    result = finetune(tmp_path / "run", data=str(tmp_path / "pictures"), origin={"model": "tiny", "data": "here"})
+    assert result.weights == tmp_path / "run" / "model.safetensors"
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["accuracy"] == result.accuracy
+    assert report["origin"] == {"model": "tiny", "data": "here"}
+    assert report["data"]["classes"] == list(CLASSES)
+    assert report["settings"]["lr"] == SETTINGS["lr"]
+    assert report["memory"] == result.memory.to_dict()
+    assert report["history"]["epochs"][-1]["accuracy"] == result.accuracy
+
+
+# -- the loop --------------------------------------------------------------------------------------
+
+
+def factor(schedule: str, warmup: float, done: float) -> float:
+    """The documented share of the full rate, written down once more."""
+    if done < warmup:
+        return done / warmup
+    rest = (done - warmup) / (1 - warmup)
+    return {"cosine": 0.5 + 0.5 * math.cos(math.pi * rest), "linear": 1 - rest, "constant": 1.0}[schedule]
+
+
+def by_hand(
+    data: Dataset,
+    schedule: str = "cosine",
+    warmup: float = 0.0,
+    rates: tuple[float, float] = (0.1, 0.05),
+    smoothing: float = 0.0,
+    decay: float = 0.0,
+    broken: Collection[int] = (),
+    ratios: dict[str, float] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The loop that the documentation describes, in a user's own words."""
+    model = sparsebp.convert(network(), SETTINGS["budget"], input_size=(3, SIDE, SIDE), ratios=ratios).train()
+    last = [p for n, p in model.named_parameters() if n.startswith("classifier") and p.requires_grad]
+    others = [p for p in model.trained_parameters() if all(p is not q for q in last)]
+    opt = sparsebp.optim.SGD([{"params": others}, {"params": last}], lr=0.0, weight_decay=decay)
+    loss = partial(cross_entropy, label_smoothing=smoothing)
+    preprocess, done = Preprocess((SIDE, SIDE)), 0
+    for epoch in range(EPOCHS):
+        order = np.random.default_rng((0, epoch)).permutation(TRAIN)
+        for first in range(0, TRAIN, 8):
+            chosen = [i for i in order[first : first + 8] if i not in broken]
+            images = torch.from_numpy(np.stack([preprocess.fit(data.train.picture(i)) for i in chosen]))
+            share = factor(schedule, warmup, (done + 0.5) / (EPOCHS * STEPS)) * len(chosen) / 8
+            for group, rate in zip(opt.param_groups, rates, strict=True):
+                group["lr"] = rate * share
+            labels = torch.from_numpy(data.train.labels[chosen])
+            sparsebp.fit_step(model, opt, preprocess.normalise(images), labels, loss)
+            done += 1
+    return sparsebp.restore(model).state_dict()
+
+
+LOOPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "as it is": ({}, {}),
+    "constant": ({"schedule": "constant"}, {"schedule": "constant"}),
+    "linear, warm-up": ({"schedule": "linear", "warmup": 0.4}, {"schedule": "linear", "warmup": 0.4}),
+    "classifier's rate": ({"classifier_lr": 0.2}, {"rates": (0.1, 0.2)}),
+    "smoothing, decay": ({"label_smoothing": 0.1, "weight_decay": 0.1}, {"smoothing": 0.1, "decay": 0.1}),
+    "broken pictures": ({"data": with_broken({3, 4})}, {"broken": {3, 4}}),
+    "frozen classifier": ({"ratios": {"classifier.1": 0}}, {"ratios": {"classifier.1": 0}}),
+}
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_run_is_the_documented_loop(kind: str) -> None:
+    """Rates at the middle of each step; a batch of fewer pictures takes its share of the rate."""
+    changes, own = LOOPS[kind]
+    preprocess = Preprocess((SIDE, SIDE))
+    assert_same_weights(weights_of(finetune(preprocess=preprocess, **changes)), by_hand(dataset(), **own))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.25, 0.99])
+def test_schedules(schedule: str, warmup: float) -> None:
+    shares = [i / 200 for i in range(201)]
+    got = [rate_factor(schedule, share, warmup) for share in shares]
+    assert got == pytest.approx([factor(schedule, warmup, share) for share in shares])
+    assert all(0 <= value <= 1 for value in got)
+    assert rate_factor(schedule, 1.0, warmup) == pytest.approx(1.0 if schedule == "constant" else 0.0)
+    assert rate_factor(schedule, warmup, warmup) == 1.0
+
+
+def test_losses_are_smoothed_and_dated() -> None:
+    losses = finetune().history.losses
+    assert [at for at, _ in losses] == pytest.approx([i / STEPS for i in range(1, EPOCHS * STEPS + 1)])
+    raw = [losses[0][1]] + [(b - 0.98 * a) / 0.02 for (_, a), (_, b) in pairwise(losses)]
+    assert all(0 < loss < 20 for loss in raw)
+
+
+def test_a_long_run_keeps_some_hundred_losses() -> None:
+    history = History()
+    for step in range(1, 40_001):
+        history.add_loss(1.0, Position(0, step, 40_000, 1))
+    assert 400 <= len(history.losses) <= 600
+    assert history.losses[-1][0] == 1.0
+
+
+# -- what it tells -----------------------------------------------------------------------------------
+
+
+def test_events_come_in_order(tmp_path: Path) -> None:
+    log = Log()
+    finetune(tmp_path, observer=log, checkpoint_every=2)
+    test = [("evaluating", 64, TEST), ("evaluating", TEST, TEST)]
+    assert log.events == [
+        ("planned", 16384, 0, 0),
+        ("saved", "checkpoint-000001"),
+        ("stepped", 0, 1, 8),
+        ("stepped", 0, 2, 8),
+        ("saved", "checkpoint-000002"),
+        ("stepped", 0, 3, 4),
+        *test,
+        ("epoch ended", 1),
+        ("saved", "checkpoint-000003"),
+        ("stepped", 1, 1, 8),
+        ("saved", "checkpoint-000004"),
+        ("stepped", 1, 2, 8),
+        ("stepped", 1, 3, 4),
+        ("saved", "checkpoint-000005"),
+        *test,
+        ("epoch ended", 2),
+        ("saved", "checkpoint-000006"),
+    ]
+
+
+def test_without_a_folder_nothing_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = Log()
+    assert finetune(observer=log).weights is None
+    assert log.only("saved") == []
+    assert names(tmp_path) == set()
+
+
+# -- broken pictures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"workers": 2}, {"cache": "memory"}], ids=str)
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_broken_pictures_are_left_out_and_told_once(
+    settings: dict[str, Any], with_folder: bool, tmp_path: Path
+) -> None:
+    log = Log()
+    out = tmp_path / "run" if with_folder else None
+    result = finetune(out, data=with_broken({3, 11}, {66}), observer=log, **settings)
+    told = [("skipped", f"{name}", "it is torn") for name in ("test[66]", "train[11]", "train[3]")]
+    assert sorted(log.only("skipped")) == told
+    assert sorted(result.history.skipped) == ["test[66]", "train[11]", "train[3]"]
+    assert sum(images for _, _, _, images in log.only("stepped")) == EPOCHS * (TRAIN - 2)
+    assert log.only("evaluating")[-1] == ("evaluating", TEST - 1, TEST)
+
+
+def test_a_batch_of_broken_pictures_is_passed_over() -> None:
+    first = set(np.random.default_rng((0, 0)).permutation(TRAIN)[:8].tolist())
+    log = Log()
+    finetune(data=with_broken(first), observer=log)
+    assert log.only("stepped")[0][1:3] == (0, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("broken", [({3}, set()), (set(), {66})], ids=["train", "test"])
+def test_strict_fails_at_a_broken_picture(broken: tuple[set[int], set[int]], workers: int) -> None:
+    with pytest.raises(BrokenPicture, match=r"(train\[3\]|test\[66\]): it is torn"):
+        finetune(data=with_broken(*broken), strict=True, workers=workers)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_pictures_that_are_all_broken_are_no_training(part: str) -> None:
+    everything = range(TEST)
+    data = with_broken(everything) if part == "train" else with_broken((), everything)
+    with pytest.raises(ValueError, match="no picture could be read"):
+        finetune(data=data)
+
+
+# -- the cache -----------------------------------------------------------------------------------------
+
+CACHED: dict[str, dict[str, Any]] = {
+    "native prefix": {},
+    "no prefix": {"budget": "1MB", "lr": 0.01},
+    "dropout in the span": {"model": lambda: network(dropout=0.3)},
+    "residual": {"model": lambda: residual_network(0, 4), "budget": 6000},
+    "torch prefix": {"model": lambda: torch_first(0.0), "budget": "64KB"},
+    "torch prefix, one by one": {"model": lambda: torch_first(0.0), "budget": "64KB", "batch_size": 1},
+    "micro-batches": {"budget": "64KB", "micro_batch": 3},
+}
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+@pytest.mark.parametrize("kind", CACHED)
+def test_a_cache_changes_no_bit(kind: str, place: str, tmp_path: Path) -> None:
+    changes = dict(CACHED[kind])
+    make = changes.pop("model", network)
+    plain = finetune(tmp_path / "plain", make(), **changes)
+    cached = finetune(tmp_path / "cached", make(), cache=place, **changes)
+    assert_same_weights(weights_of(cached), weights_of(plain))
+    assert cached.history == plain.history
+    assert len(names(tmp_path / "cached")) == 3
+
+
+class Counting(Arrays):
+    """Knows how often each picture was read."""
+
+    def __init__(self, whole: Arrays) -> None:
+        super().__init__(whole.images, whole.labels, whole.title)
+        self.read: Counter[int] = Counter()
+
+    def picture(self, index: int) -> Image.Image:
+        self.read[index] += 1
+        return super().picture(index)
+
+
+def test_with_a_cache_every_picture_is_read_once_and_its_size_is_told_first() -> None:
+    data, log = Dataset(Counting(pictures(TRAIN, 0)), Counting(pictures(TEST, 1)), CLASSES, ""), Log()
+    result = finetune(data=data, cache="memory", observer=log)
+    assert isinstance(data.train, Counting)
+    assert isinstance(data.test, Counting)
+    assert set(data.train.read.values()) == set(data.test.read.values()) == {1}
+    shape = sparsebp.convert(network(), result.plan.budget, input_size=(3, SIDE, SIDE)).prefix_shape
+    assert shape is not None
+    told = (TRAIN + TEST, 4 * (TRAIN + TEST) * math.prod(shape), "memory")
+    events = [("caching", done, *told) for done in (0, TRAIN, TRAIN + 64, TRAIN + TEST)]
+    assert log.events[: len(events) + 1] == [("planned", 16384, 0, 0), *events]
+
+
+NO_CACHE: dict[str, tuple[dict[str, Any], str]] = {
+    "augmentation": ({"augment": "flip"}, "cache: with augment=flip a picture is never the same twice"),
+    "dropout": ({"model": torch_first(), "budget": "64KB"}, "cache: the frozen prefix holds dropout"),
+    "two paths": ({"model": residual_network(0, 4), "budget": 5000}, "cache: more than one activation"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CACHE)
+def test_a_cache_is_refused_where_it_would_not_be_the_same(kind: str) -> None:
+    changes, reason = NO_CACHE[kind]
+    log = Log()
+    with pytest.raises(ValueError, match=reason):
+        finetune(cache="memory", observer=log, **changes)
+    assert log.only("stepped", "caching") == []
+
+
+def test_a_cache_larger_than_memory_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both parts of it together: 20 and 70 pictures of 2 KB each, with 150 KB left."""
+    log, real = Log(), Path.read_text
+
+    def read_text(path: Path, *args: Any, **rest: Any) -> str:
+        return "MemTotal: 900 kB\nMemAvailable: 150 kB\n" if str(path) == "/proc/meminfo" else real(path, *args, **rest)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(MemoryError, match=r"cache: the features take .*150\.0 KB of memory are available; .*disk"):
+        finetune(cache="memory", observer=log)
+    assert log.only("stepped", "saved") == []
+
+
+def test_a_full_disk_is_noticed_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = Log()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        finetune(tmp_path, cache="disk", observer=log)
+    assert log.only("stepped", "saved") == []
+    assert names(tmp_path) == set()
