@@ -27,6 +27,7 @@ TRAIN, TEST = 20, 70  # batches of 8, 8 and 4; tests in two portions
 STEPS = 3  # of an epoch
 EPOCHS = 2
 
+DIVERGING = {"lr": 1e38, "bias_lr": 1e38, "classifier_lr": 1e38}
 SETTINGS: dict[str, Any] = {
     "budget": 16 * 1024,
     "input_size": SIDE,
@@ -34,6 +35,8 @@ SETTINGS: dict[str, Any] = {
     "epochs": EPOCHS,
     "batch_size": 8,
     "lr": 0.1,
+    "bias_lr": 0.1,
+    "classifier_lr": 0.05,
 }
 """A run of six steps, in a third of a second."""
 
@@ -149,7 +152,7 @@ def assert_same_run(out: Path, undisturbed: Path) -> None:
 
 def names(folder: Path) -> set[str]:
     """Everything in a folder, hidden or not."""
-    return {file.name for file in folder.iterdir()}
+    return {file.name for file in folder.iterdir()} if folder.exists() else set()
 
 
 def assert_finished(out: Path) -> None:
@@ -184,7 +187,8 @@ def tiny(num_classes, width=0.5):
     return sparsebp.models.mobilenet_v2(num_classes, width, inverted_residual_setting=stages, last_channel=64)
 """
 _SMALL = "--model tiny:tiny --input-size 16 --budget 16KB --max-update-ratio 1 --batch-size 8 --threads 1 --workers 0"
-RUN = ["finetune", "--data", "pictures", "--weights", "weights.pt", "--lr", "0.1", *_SMALL.split()]
+_RATES = ["--bias-lr", "0.1", "--classifier-lr", "0.05"]
+RUN = ["finetune", "--data", "pictures", "--weights", "weights.pt", "--lr", "0.1", *_RATES, *_SMALL.split()]
 """A small run in :func:`here`."""
 
 Run = Callable[..., tuple[int, str, str]]

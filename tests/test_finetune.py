@@ -148,7 +148,7 @@ def by_hand(
     data: Dataset,
     schedule: str = "cosine",
     warmup: float = 0.0,
-    rates: tuple[float, float] = (0.1, 0.05),
+    rates: tuple[float, float, float] = (0.1, 0.1, 0.05),
     smoothing: float = 0.0,
     decay: float = 0.0,
     broken: Collection[int] = (),
@@ -158,7 +158,9 @@ def by_hand(
     model = sparsebp.convert(network(), SETTINGS["budget"], input_size=(3, SIDE, SIDE), ratios=ratios).train()
     last = [p for n, p in model.named_parameters() if n.startswith("classifier") and p.requires_grad]
     others = [p for p in model.trained_parameters() if all(p is not q for q in last)]
-    opt = sparsebp.optim.SGD([{"params": others}, {"params": last}], lr=0.0, weight_decay=decay)
+    weights, biases = [p for p in others if p.dim() > 1], [p for p in others if p.dim() == 1]
+    groups = [{"params": members} for members in (weights, biases, last) if members]
+    opt = sparsebp.optim.SGD(groups, lr=0.0, weight_decay=decay)
     loss = partial(cross_entropy, label_smoothing=smoothing)
     preprocess, done = Preprocess((SIDE, SIDE)), 0
     for epoch in range(EPOCHS):
@@ -167,7 +169,7 @@ def by_hand(
             chosen = [i for i in order[first : first + 8] if i not in broken]
             images = torch.from_numpy(np.stack([preprocess.fit(data.train.picture(i)) for i in chosen]))
             share = factor(schedule, warmup, (done + 0.5) / (EPOCHS * STEPS)) * len(chosen) / 8
-            for group, rate in zip(opt.param_groups, rates, strict=True):
+            for group, rate in zip(opt.param_groups, rates, strict=False):
                 group["lr"] = rate * share
             labels = torch.from_numpy(data.train.labels[chosen])
             sparsebp.fit_step(model, opt, preprocess.normalise(images), labels, loss)
@@ -179,7 +181,8 @@ LOOPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as it is": ({}, {}),
     "constant": ({"schedule": "constant"}, {"schedule": "constant"}),
     "linear, warm-up": ({"schedule": "linear", "warmup": 0.4}, {"schedule": "linear", "warmup": 0.4}),
-    "classifier's rate": ({"classifier_lr": 0.2}, {"rates": (0.1, 0.2)}),
+    "classifier's rate": ({"classifier_lr": 0.2}, {"rates": (0.1, 0.1, 0.2)}),
+    "biases' rate": ({"bias_lr": 0.3}, {"rates": (0.1, 0.3, 0.05)}),
     "smoothing, decay": ({"label_smoothing": 0.1, "weight_decay": 0.1}, {"smoothing": 0.1, "decay": 0.1}),
     "broken pictures": ({"data": with_broken({3, 4})}, {"broken": {3, 4}}),
     "frozen classifier": ({"ratios": {"classifier.1": 0}}, {"ratios": {"classifier.1": 0}}),

@@ -167,6 +167,7 @@ def _garbage(here: Path) -> None:
 def _nothing(here: Path) -> None: ...
 
 
+DIVERGE = "--lr 1e38 --bias-lr 1e38 --classifier-lr 1e38"
 ERRORS: dict[str, tuple[Callable[[Path], None], str, Exit, str]] = {
     "no data": (_nothing, "--data nowhere", Exit.USAGE, "no file or folder nowhere"),
     "no weights": (_nothing, "--weights nowhere.pt", Exit.USAGE, r"no such file: nowhere\.pt"),
@@ -185,7 +186,7 @@ ERRORS: dict[str, tuple[Callable[[Path], None], str, Exit, str]] = {
     ),
     "another model": (_weights(biased_network().state_dict()), "", Exit.USAGE, "belong to another model: they lack"),
     "small budget": (_nothing, "--budget 1000", Exit.BUDGET, r"smallest.* [\d,]{4,}"),
-    "divergence": (_nothing, "--lr 1e38", Exit.FAILED, "training diverged in epoch 1, step .*smaller"),
+    "divergence": (_nothing, DIVERGE, Exit.FAILED, "training diverged in epoch 1, step .*smaller"),
     "out is a file": (_nothing, "--out weights.pt", Exit.USAGE, r"weights\.pt"),
     "out below a file": (_nothing, "--out weights.pt/run", Exit.USAGE, r"weights\.pt"),
     "cache and augment": (_nothing, "--cache disk --augment flip", Exit.USAGE, "cache: with augment=flip"),

@@ -14,6 +14,7 @@ import pytest
 import sparsebp
 import torch
 from runs import (
+    DIVERGING,
     EPOCHS,
     SIDE,
     STEPS,
@@ -289,7 +290,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def diverge(out: Path) -> None:
-    finetune(out, lr=1e38)
+    finetune(out, **DIVERGING)
 
 
 def strict(out: Path) -> None:
@@ -344,7 +345,7 @@ def test_random_generators_and_signal_handlers_are_as_before(
 
 
 BREAKS: dict[str, dict[str, Any]] = {
-    "divergence": {"lr": 1e38},
+    "divergence": DIVERGING,
     "strict": {"data": torn(), "strict": True},
     "a signal": {"observer": signalled},
     "wrong classes": {"data": dataset(8, 4), "classes": 7},

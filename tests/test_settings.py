@@ -84,7 +84,8 @@ def test_settings_survive_json() -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert plain["budget"] == 16384
     assert plain["input_size"] == [16, 16]
-    assert plain["classifier_lr"] == 0.1
+    assert plain["bias_lr"] == 1.6
+    assert plain["classifier_lr"] == 0.2
     assert plain["augment"] == ["crop", "flip"]
     same = Settings(budget=16384, input_size=(16, 16), augment=("crop", "flip"), ratios={"a.*": 0.1}, lr=0.2)
     assert same.to_dict() == plain

@@ -44,6 +44,7 @@ SETTINGS: dict[str, Any] = {
     "batch_size": BATCH,
     "epochs": EPOCHS,
     "lr": LEARNING_RATE,
+    "bias_lr": LEARNING_RATE,
     "classifier_lr": LEARNING_RATE,
     "schedule": "linear",
     "preprocess": PREPROCESS,

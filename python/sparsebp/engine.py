@@ -288,11 +288,24 @@ class Engine:
         saved = state["regions"]
         if {n: len(v) for n, v in saved.items()} != {n: b for n, (_, b) in regions.items()}:
             raise ValueError("state: it was saved under another plan; expected the same model, budget and settings")
+        self._check_indices(np.frombuffer(saved.get("indices", b""), np.int32))
         for name, data in saved.items():
             offset, count = regions[name]
             memory[offset : offset + count] = data
         for k in ("steps", "turn", "forwards", "_due"):
             setattr(self, k, state[k])
+
+    def _check_indices(self, indices: np.ndarray) -> None:
+        """Native code trusts the update sets: what comes from a file is looked at first."""
+        at = 0
+        for spec in self.specs:
+            channels = getattr(spec.shape, "in")
+            if not 0 < spec.selected < channels:
+                continue
+            own = indices[at : at + spec.selected]
+            at += spec.selected
+            if len(np.unique(own)) < spec.selected or own.min() < 0 or own.max() >= channels:
+                raise ValueError(f"state: {spec.name}: expected {spec.selected} different channels below {channels}")
 
 
 class Flight:

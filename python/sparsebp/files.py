@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -48,14 +49,26 @@ def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
 def remove_folder(folder: Path) -> None:
     """Removes a folder; one that is half removed no longer has its name."""
     if folder.exists():
-        gone = folder.with_name(f".{folder.name.strip('.')}.gone")
-        shutil.rmtree(gone, ignore_errors=True)
-        os.rename(folder, gone)
+        gone = folder.with_name(f".{folder.name.strip('.').removesuffix('.gone')}.gone")
+        if folder != gone:
+            shutil.rmtree(gone, ignore_errors=True)
+            os.rename(folder, gone)
         shutil.rmtree(gone)
 
 
+@contextmanager
+def named_errors(file: Path) -> Iterator[None]:
+    """Python names no file when it is the writing that fails; inside, such errors are of ``file``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(file)) from error
+
+
 def _write(file: Path, data: bytes) -> None:
-    with open(file, "wb") as stream:
+    with named_errors(file), open(file, "wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ def read_weights(file: str | Path) -> WeightFile:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old formats that torch reads all the same
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"weights: {path} cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -58,8 +61,9 @@ def read_weights(file: str | Path) -> WeightFile:
             f"weights: {path} is no file of plain tensors, or damaged; only those are read, since loading anything "
             "else could execute code. Save model.state_dict() instead of the model"
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, IndexError, UnicodeDecodeError) as error:
-        raise ValueError(f"weights: {path} is damaged or no PyTorch file ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # torch.load fails on damaged files in every way that Python knows
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"weights: {path} is damaged or no PyTorch file ({why})") from error
     return WeightFile(_unwrap(found, path), {})
 
 
@@ -70,7 +74,8 @@ def write_weights(file: Path, model: nn.Module, metadata: Mapping[str, Any]) -> 
         OSError: the disk is full or the folder cannot be written.
     """
     tensors = {k: t.detach().contiguous() for k, t in model.state_dict().items()}
-    text = {"format": "pt", _METADATA: json.dumps(metadata, sort_keys=True)}
+    # One key only: safetensors writes several in an order of its own, and equal runs make equal files.
+    text = {_METADATA: json.dumps(metadata, sort_keys=True)}
     write_atomically(file, safetensors.torch.save(tensors, text))
 
 
@@ -141,7 +146,17 @@ def replace_classifier(model: nn.Module, classes: int) -> None:
         assert isinstance(old, nn.Conv2d)
         if old.out_channels == classes:
             return
-        new = nn.Conv2d(old.in_channels, classes, old.kernel_size, old.stride, old.padding)  # type: ignore[arg-type]
+        new = nn.Conv2d(
+            old.in_channels,
+            classes,
+            old.kernel_size,  # type: ignore[arg-type]
+            old.stride,  # type: ignore[arg-type]
+            old.padding,  # type: ignore[arg-type]
+            old.dilation,  # type: ignore[arg-type]
+            old.groups,
+            old.bias is not None,
+            old.padding_mode,
+        )
     model.set_submodule(name, new.to(old.weight.dtype))
 
 
@@ -178,9 +193,13 @@ def _read_safetensors(path: Path) -> WeightFile:
         raise ValueError(f"weights: {path} is damaged or no safetensors file ({error})") from error
     try:
         known = json.loads(metadata.get(_METADATA, "{}"))
-    except ValueError as error:
+        if not isinstance(known, dict):
+            raise ValueError(f"expected an object, got {type(known).__name__}")
+        if "preprocess" in known:
+            Preprocess.from_dict(known["preprocess"])
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"weights: {path}: what sparsebp wrote into its header is damaged ({error})") from error
-    return WeightFile(tensors, known if isinstance(known, dict) else {})
+    return WeightFile(tensors, known)
 
 
 def _unwrap(found: Any, path: Path) -> dict[str, torch.Tensor]:

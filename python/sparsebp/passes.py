@@ -106,8 +106,10 @@ class Passes:
         x = x.detach()
         if self._torch_prefix is not None:
             # Under autocast torch would hand over another type than the program reads.
+            # In the planned size: the bits of torch's convolutions depend on how many images go together.
             with torch.no_grad(), torch.autocast("cpu", enabled=False):
-                x = self._torch_prefix[training](x)
+                run, step = self._torch_prefix[training], self._plan.batch_size
+                x = run(x) if len(x) <= step else torch.cat([run(part) for part in x.split(step)])
         return _native(x)
 
     def prefix(self, x: torch.Tensor, training: bool) -> torch.Tensor:

@@ -49,7 +49,8 @@ class Sampler:
         program.set_indices(layer, [int(c) for c in chosen])
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(seed={self.seed})"
+        # All that a policy is made of: checkpoints tell samplers apart by it.
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
 class _Native(Sampler):

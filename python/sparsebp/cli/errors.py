@@ -15,7 +15,9 @@ from typing import IO, cast
 import typer
 from rich.text import Text
 
+from ..data import BrokenPicture
 from ..errors import BudgetExceeded, UnsupportedModel
+from ..finetuning import Interrupted
 from .console import err
 
 #: typer imports click or brings its own copy, depending on its version; this finds the class in both.
@@ -82,6 +84,18 @@ def reported() -> Iterator[None]:
         _fail(Exit.USAGE, message(error))
     except _FAILED as error:
         _fail(Exit.FAILED, message(error))
+
+
+@contextmanager
+def endings() -> Iterator[None]:
+    """Around work on pictures: a signal and, with --strict, a broken picture have exit codes of their own."""
+    try:
+        yield
+    except Interrupted as request:
+        err.print(f"sparsebp: {request}")
+        raise SystemExit(128 + request.signal) from None
+    except BrokenPicture as broken:
+        _fail(Exit.FAILED, str(broken))
 
 
 def message(error: BaseException) -> str:

@@ -17,9 +17,11 @@ from torch import nn
 from ..data import Dataset, Loader, Preprocess, open_dataset
 from ..finetuning.evaluation import TOP, Evaluation, score
 from ..model_weights import read_weights
+from ..samplers import check_seed
 from . import training_options as t
 from .console import err, is_terminal, out, print_json, print_pairs
-from .options import MODEL, OUTPUT, Json, Seed, Threads, checked, parse_input_size, set_threads
+from .errors import endings
+from .options import MODEL, OUTPUT, Json, Threads, checked, parse_input_size, set_threads
 from .pretrained import describe, load, preprocess_for
 from .progress import format_seconds
 from .report import class_table
@@ -44,6 +46,16 @@ Size = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+SplitSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="Of the split, where the data has no test set. [default: what the weights say, or 0]",
+        callback=checked(check_seed),
+        rich_help_panel=t.DATA,
+    ),
+]
 Together = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.", rich_help_panel=OUTPUT)
 ]
@@ -54,8 +66,8 @@ def evaluate(
     data: t.Data = None,
     model: Name = None,
     input_size: Size = None,
-    test_share: t.TestShare = 0.2,
-    seed: Seed = 0,
+    test_share: t.TestShare = None,
+    seed: SplitSeed = None,
     range_: t.Range = None,
     mean: t.Mean = None,
     std: t.Std = None,
@@ -75,8 +87,9 @@ def evaluate(
     if weights is None or data is None:
         raise typer.BadParameter(f"{'--weights' if weights is None else '--data'} is missing")
     set_threads(threads)
-    dataset = open_dataset(data, test_share=test_share, seed=seed)
     known = read_weights(weights).metadata
+    share = float(known.get("test_share", t.DEFAULT_TEST_SHARE)) if test_share is None else test_share
+    dataset = open_dataset(data, test_share=share, seed=int(known.get("seed", 0)) if seed is None else seed)
     name = model or known.get("model") or t.DEFAULT_MODEL
     pretrained = load(name, weights, len(dataset.classes))
     if pretrained.fresh is not None:
@@ -93,7 +106,8 @@ def evaluate(
     if not json:
         _header(name, weights, data, dataset, preprocess)
     start = time.monotonic()
-    found, broken = _evaluate(pretrained.model, dataset, preprocess, batch_size, workers, strict)
+    with endings():
+        found, broken = _evaluate(pretrained.model, dataset, preprocess, batch_size, workers, strict)
     seconds = time.monotonic() - start
     if json:
         print_json(_as_json(found, dataset, broken))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import typer
 
 from .. import plots
-from ..data import BrokenPicture
-from ..finetuning import FineTuned, Interrupted, Settings
+from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
 from . import training_options as t
-from .console import err, out, print_pairs
-from .errors import Exit
+from .console import out, print_pairs
+from .errors import endings
 from .options import (
     Budget,
     InputSize,
@@ -42,7 +38,7 @@ def finetune(
     model: Model = t.DEFAULT_MODEL,
     weights: t.Weights = None,
     input_size: InputSize = "224",
-    test_share: t.TestShare = 0.2,
+    test_share: t.TestShare = None,
     range_: t.Range = None,
     mean: t.Mean = None,
     std: t.Std = None,
@@ -57,6 +53,7 @@ def finetune(
     ratio: Ratio = None,
     epochs: t.Epochs = Settings.epochs,
     lr: t.Rate = Settings.lr,
+    bias_lr: t.BiasRate = None,
     classifier_lr: t.ClassifierRate = None,
     schedule: t.Schedule = Settings.schedule,
     warmup: t.Warmup = Settings.warmup,
@@ -92,6 +89,7 @@ def finetune(
         "ratios": parse_ratios(ratio) or None,
         "epochs": epochs,
         "lr": lr,
+        "bias_lr": bias_lr,
         "classifier_lr": classifier_lr,
         "schedule": schedule,
         "warmup": warmup,
@@ -110,7 +108,7 @@ def finetune(
         model=model,
         weights=weights,
         data=data,
-        test_share=test_share,
+        test_share=t.DEFAULT_TEST_SHARE if test_share is None else test_share,
         out=out_folder,
         resume=resume,
         pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_},
@@ -118,7 +116,7 @@ def finetune(
     set_threads(threads if threads is not None else task.threads)
     _header(task)
     baselines = task.baselines()
-    with _endings(), RunProgress(len(task.dataset.train)) as progress:
+    with endings(), RunProgress(len(task.dataset.train)) as progress:
         result = run(
             task.model,
             task.dataset,
@@ -141,19 +139,6 @@ def finetune(
         out.print(f"curves: {plot}")
 
 
-@contextmanager
-def _endings() -> Iterator[None]:
-    """A run that a signal or, with --strict, a broken picture ended has exit codes of its own."""
-    try:
-        yield
-    except Interrupted as request:
-        err.print(f"sparsebp: {request}")
-        raise typer.Exit(128 + request.signal) from None
-    except BrokenPicture as broken:
-        err.print(f"sparsebp: error: {broken}")
-        raise typer.Exit(Exit.FAILED) from None
-
-
 _SETTING_OF = {"ratio": "ratios", "no_train_bias": "train_bias"}
 
 
@@ -166,7 +151,7 @@ def _given(context: typer.Context) -> set[str]:
 def _header(task: Task) -> None:
     data = task.dataset
     pictures = f"{len(data.train):,} training and {len(data.test):,} test pictures, {len(data.classes)} classes"
-    rows = [("model", task.title), ("data", f"{task.origin['data']}: {data.kind}, {pictures}")]
+    rows = [("model", task.title), ("data", f"{task.pictures}: {data.kind}, {pictures}")]
     if task.fresh is not None:
         rows.append(("classifier", f"{task.fresh} starts afresh: the weights tell other classes apart"))
     rows.append(("input", describe(task.settings["preprocess"])))

@@ -13,9 +13,10 @@ from .. import demo
 from ..data import Dataset, Preprocess, open_dataset
 from ..finetuning import checkpoint as checkpoints
 from . import pretrained
+from .training_options import DEFAULT_TEST_SHARE
 
-DEMO = "demo"
-"""What checkpoints call the demo's model and pictures."""
+DEMO, DEMO_MODEL = "demo", "sparsebp.demo:architecture"
+"""What checkpoints call the demo's pictures and its model."""
 USUAL_FOLDER = Path("sparsebp-run")
 
 
@@ -25,6 +26,7 @@ class Task:
 
     Attributes:
         title: model and weights, for people.
+        pictures: where they come from, likewise.
         model: with pretrained weights.
         fresh: its layer that starts afresh, if any.
         dataset: the pictures.
@@ -35,6 +37,7 @@ class Task:
     """
 
     title: str
+    pictures: str
     model: nn.Module
     fresh: str | None
     dataset: Dataset
@@ -85,13 +88,15 @@ def make_task(
         base, origin = _of_checkpoint(saved)
         out = out or USUAL_FOLDER
     elif not {"model", "weights", "data"} & given:
-        base, origin = {**settings, **demo.SETTINGS}, {"model": DEMO, "data": DEMO}
+        base, origin = {**settings, **demo.SETTINGS}, {"model": DEMO_MODEL, "data": DEMO}
     else:
         out = out or USUAL_FOLDER
     origin |= asked
     if "data" not in origin:
         raise ValueError("--data is missing: where are the pictures?")
+    origin.setdefault("model", model)
     made = {**base, **chosen}
+    origin["seed"] = str(made["seed"])
     return _demo_task(made, out, pixels) if origin["data"] == DEMO else _task(made, origin, out, pixels)
 
 
@@ -108,7 +113,8 @@ def _of_checkpoint(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:
-    dataset = open_dataset(origin["data"], test_share=float(origin["test_share"]), seed=settings["seed"])
+    share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
+    dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"])
     file = Path(origin["weights"]) if "weights" in origin else None
     loaded = pretrained.load(origin["model"], file, len(dataset.classes), settings["seed"])
     known = settings.get("preprocess")
@@ -116,7 +122,10 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
         known = pretrained.preprocess_for(loaded.weights, settings["input_size"], **pixels)
     title = f"{origin['model']}, {file}" if file else origin["model"]
     settings = _with_preprocess(settings, known)
-    return Task(title, loaded.model, loaded.fresh, dataset, settings, origin, out)
+    pictures = origin["data"]
+    # In full: the run may be resumed from another directory.
+    origin |= {k: str(Path(origin[k]).resolve()) for k in ("data", "weights") if k in origin}
+    return Task(title, pictures, loaded.model, loaded.fresh, dataset, settings, origin, out)
 
 
 def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, Any]) -> Task:
@@ -125,9 +134,9 @@ def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, 
     title = "the demo's MobileNetV2 of 84 000 weights, which knows printed digits"
     dataset = demo.digits(settings["seed"])
     settings = _with_preprocess(settings, settings["preprocess"])
-    origin = {"model": DEMO, "data": DEMO}
+    origin = {"model": DEMO_MODEL, "data": DEMO}
     # Layers this small take longer to share than to compute.
-    return Task(title, demo.pretrained(), None, dataset, settings, origin, out, threads=1)
+    return Task(title, DEMO, demo.pretrained(), None, dataset, settings, origin, out, threads=1)
 
 
 def _with_preprocess(settings: dict[str, Any], preprocess: Preprocess) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .options import MODEL, OUTPUT, TRAINING, checked
 DATA = "Pictures"
 
 DEFAULT_MODEL = "mobilenet_v2"
+DEFAULT_TEST_SHARE = 0.2
 
 
 def parse_numbers(text: str, count: int) -> tuple[float, ...]:
@@ -89,8 +90,13 @@ Data = Annotated[
     ),
 ]
 TestShare = Annotated[
-    float,
-    _option("--test-share", "SHARE", "Part of each class that tests, where the data has no test set.", DATA),
+    float | None,
+    _option(
+        "--test-share",
+        "SHARE",
+        "Part of each class that tests, where the data has no test set. [default: what the weights say, or 0.2]",
+        DATA,
+    ),
 ]
 Range = Annotated[
     str | None,
@@ -144,12 +150,22 @@ Rate = Annotated[
     float,
     _option("--lr", "RATE", "Learning rate, for a whole batch.", TRAINING, callback=checked(_positive)),
 ]
+BiasRate = Annotated[
+    float | None,
+    _option(
+        "--bias-lr",
+        "RATE",
+        "Learning rate of shifts and biases. [default: eight times --lr]",
+        TRAINING,
+        callback=checked(_positive),
+    ),
+]
 ClassifierRate = Annotated[
     float | None,
     _option(
         "--classifier-lr",
         "RATE",
-        "Learning rate of the last layer. [default: half of --lr]",
+        "Learning rate of the last layer. [default: the same as --lr]",
         TRAINING,
         callback=checked(_positive),
     ),

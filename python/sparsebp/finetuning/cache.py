@@ -13,6 +13,7 @@ import torch
 
 from ..converted import SparseModel
 from ..data import Batch, Preprocess
+from ..files import named_errors
 from ..units import format_bytes
 
 PLACES = ("memory", "disk")
@@ -43,7 +44,6 @@ class PrefixCache:
 
     Raises:
         ValueError: the model cannot be cached, or an argument is wrong.
-        MemoryError: more bytes than the machine has left.
         OSError: the disk has not that much room.
     """
 
@@ -58,7 +58,6 @@ class PrefixCache:
         self._valid = np.zeros(pictures, dtype=bool)
         self._labels = np.zeros(pictures, dtype=np.int64)
         if place == "memory":
-            _check_memory(size)
             self._features = torch.empty(shape, dtype=model.engine.dtype)
         else:
             self._features = torch.from_numpy(_unlinked_file(size, folder)).view(model.engine.dtype).view(shape)
@@ -81,7 +80,7 @@ class PrefixCache:
             yield features, torch.from_numpy(self._labels[chosen])
 
 
-def _check_memory(size: int) -> None:
+def check_memory(size: int) -> None:
     """Raises MemoryError where Linux says that so much is not to be had."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -96,5 +95,6 @@ def _check_memory(size: int) -> None:
 def _unlinked_file(size: int, folder: Path | None) -> np.ndarray:
     """``size`` bytes of a file that has no name, so that it goes with the process however that ends."""
     with tempfile.TemporaryFile(dir=folder) as stream:
-        os.posix_fallocate(stream.fileno(), 0, max(1, size))  # a full disk is told now, not by a signal later
+        with named_errors(folder or Path(tempfile.gettempdir())):
+            os.posix_fallocate(stream.fileno(), 0, max(1, size))  # a full disk is told now, not by a signal later
         return np.memmap(stream, dtype=np.uint8, mode="r+", shape=(size,))

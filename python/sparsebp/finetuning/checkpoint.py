@@ -72,10 +72,15 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     state["sha256"] = _digest(state)
     files["state.json"] = (json.dumps(state, indent=1) + "\n").encode()
     write_folder_atomically(target, files)
-    for old in earlier:
+    clean(folder)
+    return target
+
+
+def clean(folder: Path) -> None:
+    """Removes all checkpoints but the newest, and what a kill left of others."""
+    for old in [*folder.glob(f".{_PREFIX}*"), *_all(folder)[:-1]]:
         with suppress(OSError):  # the next one removes what is left
             remove_folder(old)
-    return target
 
 
 def read(path: Path) -> Checkpoint:
@@ -102,7 +107,7 @@ def _read_state(file: Path) -> dict[str, Any]:
         state = json.loads(file.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror}); this is no complete checkpoint") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: damaged, not valid JSON ({error})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{file}: not a checkpoint of sparsebp")

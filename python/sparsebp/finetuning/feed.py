@@ -11,7 +11,7 @@ import torch
 
 from ..converted import SparseModel
 from ..data import Batch, Dataset, Loader, Preprocess
-from .cache import PrefixCache, cache_bytes
+from .cache import PrefixCache, cache_bytes, check_memory
 from .observer import Observer
 from .settings import Settings
 from .stop import StopRequest
@@ -109,11 +109,14 @@ class Feed:
         """Runs the frozen prefix over every picture once; from then on batches hold its features.
 
         Raises:
-            ValueError, MemoryError, OSError: see :class:`PrefixCache`.
+            ValueError, OSError: see :class:`PrefixCache`.
+            MemoryError: more bytes than the machine has left.
         """
         counts = (len(self._dataset.train), self.tests)
         total, size = sum(counts), cache_bytes(self._model, sum(counts))
         self._observer.caching(0, total, size, place)
+        if place == "memory":
+            check_memory(size)
         caches = (
             PrefixCache(self._model, counts[0], place, folder),
             PrefixCache(self._model, counts[1], place, folder),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +24,17 @@ from .history import History
 from .memory import MemoryReport
 from .settings import Settings
 
+_KEPT = ("model", "test_share", "seed")
+"""What of a run's origin stands beside its weights: enough to test them on the same pictures."""
 WEIGHTS = "model.safetensors"
 REPORT = "report.json"
 
 
 class RunFolder:
-    """Where a run keeps what it needs to go on, and puts what it made.
+    """Where a run keeps what it needs to go on, and puts what it made. A context that keeps other runs out.
 
     Args:
-        path: made if it is not there.
+        path: made if it is not there, and removed again if nothing came of it.
         dataset: the pictures, by which a checkpoint is recognised.
         settings: likewise.
         preprocess: how pictures become input.
@@ -56,17 +62,48 @@ class RunFolder:
             },
         }
 
+    def __enter__(self) -> RunFolder:
+        """Makes the folder and locks it, for as long as this process lives at most.
+
+        Raises:
+            BlockingIOError: another run has it.
+            OSError: it cannot be made or written to.
+        """
+        self._made = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.path))
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise BlockingIOError(f"out: another run is at work in {self.path}") from error
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._made:
+            with suppress(OSError):
+                self.path.rmdir()  # only if it is empty
+        os.close(self._lock)
+
+    def newest(self) -> Path | None:
+        """Where the newest checkpoint is."""
+        return checkpoints.latest(self.path)
+
     def open(self, resume: bool) -> Checkpoint | None:
-        """Makes the folder; returns the newest checkpoint if the run is to go on and there is one.
+        """Returns the newest checkpoint if the run is to go on and there is one.
 
         Raises:
             FileExistsError: there is a run already and ``resume`` is off.
             CheckpointError: the checkpoint is damaged or of another run.
         """
-        newest = checkpoints.latest(self.path)
+        checkpoints.clean(self.path)
+        for left in self.path.glob(".*.partial"):
+            left.unlink()
+        newest = self.newest()
         if not resume and (newest is not None or (self.path / WEIGHTS).exists()):
             raise FileExistsError(f"out: {self.path} holds a run already; resume it, or choose another folder")
-        self.path.mkdir(parents=True, exist_ok=True)
         if newest is None:
             return None
         found = checkpoints.read(newest)
@@ -85,7 +122,7 @@ class RunFolder:
             "classes": self._classes,
             "preprocess": self._preprocess.to_dict(),
             "accuracy": accuracy,
-            **({"model": self._origin["model"]} if "model" in self._origin else {}),
+            **{k: self._origin[k] for k in _KEPT if k in self._origin},
         }
         write_weights(self.path / WEIGHTS, model, about)
         report = {

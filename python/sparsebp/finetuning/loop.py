@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from .memory import MemoryReport, dense_step_bytes, measure
 from .observer import Observer
 from .run import Run
 from .settings import Settings
-from .stop import StopRequest
+from .stop import Interrupted, StopRequest
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,19 @@ def finetune(
     """
     wanted = Settings(**settings)
     _check_options(checkpoint_every, workers, cache, wanted)
+    if resume and out is None:
+        raise ValueError("resume: expected the folder of a run as out, got None")
+    _check_model(model)
+    if not isinstance(data, (Dataset, str, Path)):
+        raise TypeError(f"data: expected a path or a sparsebp.data.Dataset, got {type(data).__name__}")
     dataset = data if isinstance(data, Dataset) else open_dataset(data, seed=wanted.seed)
+    _check_data(dataset)
     observer = observer or Observer()
     preprocess = wanted.preprocess or usual_preprocess(WeightFile(model.state_dict(), {}), wanted.size)
     folder = RunFolder(Path(out), dataset, wanted, preprocess, origin or {}) if out is not None else None
-    earlier = folder.open(resume) if folder else None
-    with StopRequest() as stop, torch.random.fork_rng(devices=[]):
+    training = model.training
+    with folder or nullcontext(), StopRequest() as stop, torch.random.fork_rng(devices=[]):
+        earlier = folder.open(resume) if folder else None
         torch.manual_seed(wanted.seed)
         dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit else None
         stop.check()
@@ -119,10 +127,13 @@ def finetune(
                     feed.cache(cache, folder.path if folder else None, stop)
                 run.train()
             memory = measure(sparse, dense, run.peak)
+        except Interrupted as request:
+            raise Interrupted(request.signal, folder.newest() if folder else None) from None
         finally:
             restore(sparse)
-    model.eval()
-    weights = folder.finish(model, run.history, memory) if folder else None
+            model.train(training)
+        model.eval()
+        weights = folder.finish(model, run.history, memory) if folder else None
     return FineTuned(model, sparse.plan, run.history, memory, weights)
 
 
@@ -136,3 +147,22 @@ def _check_options(checkpoint_every: int, workers: int, cache: str | None, setti
         raise ValueError(
             f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; give up one of them"
         )
+
+
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    other = next((n for n, p in model.named_parameters() if p.dtype != torch.float32), None)
+    if other is not None:
+        raise TypeError(f"model: pictures become float32, but {other} is {model.get_parameter(other).dtype}")
+
+
+def _check_data(dataset: Dataset) -> None:
+    for title, source in (("training", dataset.train), ("test", dataset.test)):
+        if len(source) == 0:
+            raise ValueError(f"data: there is no {title} picture")
+        if int(source.labels.min()) < 0 or int(source.labels.max()) >= len(dataset.classes):
+            raise ValueError(
+                f"data: expected labels 0 to {len(dataset.classes) - 1} for {len(dataset.classes)} classes, got "
+                f"{int(source.labels.min())} to {int(source.labels.max())} in the {title} set"
+            )

@@ -22,7 +22,7 @@ class MemoryReport:
         measured: the arena's high-water mark over the whole run.
         outside: what a step holds outside the arena, by :func:`sparsebp.audit`.
         dense: what a step that trains every weight holds in plain PyTorch, measured the same way; None if it
-            was not asked for.
+            was not asked for, or torch cannot do one.
         weights: parameters and buffers, which training does not copy.
         workspace: inference activations; not training memory.
     """
@@ -40,10 +40,16 @@ class MemoryReport:
         return asdict(self)
 
 
-def dense_step_bytes(model: nn.Module, size: tuple[int, int], batch: int) -> int:
-    """What forward and backward of a model hold in plain torch; the model stays as it is."""
+def dense_step_bytes(model: nn.Module, size: tuple[int, int], batch: int) -> int | None:
+    """What forward and backward of a model hold in plain torch; the model stays as it is.
+
+    None where torch cannot train it so, as with a batch norm over a single value.
+    """
     with torch.random.fork_rng(devices=[]):
-        return audit(model, *_sample(model, size, batch)).outside_bytes
+        try:
+            return audit(model, *_sample(model, size, batch)).outside_bytes
+        except ValueError:
+            return None
 
 
 def measure(model: SparseModel, dense: int | None, earlier_peak: int = 0) -> MemoryReport:

@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..converted import SparseModel
+from ..model_weights import last_layer
 from ..optim import SGD
 from ..plan import Plan
 from ..train import fit_step
@@ -99,12 +100,14 @@ class Run:
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"training diverged in epoch {before.epoch + 1}, step {before.step + 1}: {error}. Choose a smaller "
-                "learning rate"
+                "learning rate, and another folder"
             ) from error
         smoothed = self.history.add_loss(loss, self.position)
         self._observer.stepped(self.position, smoothed, len(labels))
 
     def _end_epoch(self) -> None:
+        if self.history.loss is None:
+            raise ValueError("data: no picture could be read of the training set")
         done = self.position.epoch + 1
         self.model.eval()
         logits = self.model.run_span if self._feed.from_prefix else self.model
@@ -115,7 +118,7 @@ class Run:
             raise Interrupted(request.signal, self.save()) from None
         finally:
             self.model.train()
-        epoch = Epoch(done, self.history.loss or 0.0, found.accuracy, found.loss)
+        epoch = Epoch(done, self.history.loss, found.accuracy, found.loss)
         self.history.epochs.append(epoch)
         self.position = replace(self.position, epoch=done, step=0)
         self._observer.epoch_ended(epoch)
@@ -140,6 +143,7 @@ class Run:
 
     def save(self) -> Path | None:
         """Writes a checkpoint; returns where, or None without a folder."""
+        self.history.skipped = list(dict.fromkeys([*self.history.skipped, *self._feed.skipped]))
         if self._folder is None:
             return None
         state = self.model.engine.state()
@@ -147,7 +151,6 @@ class Run:
         training = {_ARENA + name: _to_tensor(data) for name, data in regions.items()}
         training[_GENERATOR] = torch.get_rng_state()
         self.peak = max(self.peak, self.model.arena.peak)
-        self.history.skipped = list(dict.fromkeys([*self.history.skipped, *self._feed.skipped]))
         facts = {
             "plan": fingerprint(self.model.plan),
             "position": asdict(self.position),
@@ -174,17 +177,19 @@ class Run:
             )
         try:
             position, history = Position(**facts["position"]), History.from_dict(facts["history"])
+            peak, groups = int(facts["peak"]), list(facts["optimizer"])
             regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
             state = {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **facts["counters"]}
             generator = checkpoint.training[_GENERATOR]
+            rates = [{k: float(group[k]) for k in _GROUP_KEYS} for group in groups]
             self.model.load_state_dict(checkpoint.weights)
             self.model.engine.load_state(state)
             torch.set_rng_state(generator)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"resume: the checkpoint does not fit this model: {error}") from error
-        self.position, self.history, self.peak = position, history, facts["peak"]
-        for group, saved in zip(self._opt.param_groups, facts["optimizer"], strict=True):
-            group.update(saved)
+            raise CheckpointError(f"resume: the checkpoint does not fit this model: {error!r}") from error
+        self.position, self.history, self.peak = position, history, peak
+        for own, saved in zip(self._opt.param_groups, rates, strict=True):
+            own.update(saved)
 
 
 _GROUP_KEYS = ("lr", "momentum", "weight_decay")
@@ -197,15 +202,16 @@ def fingerprint(plan: Plan) -> str:
 
 
 def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
-    """The last layer's parameters and all others: they want different rates."""
-    last = model.get_submodule(model.plan.layers[-1].name)
-    own = {id(p) for p in last.parameters()}
+    """Weights of convolutions, shifts and biases, and the last layer: they want different rates."""
+    name = last_layer(model.original)
+    last = {id(p) for p in model.get_submodule(name).parameters()} if name is not None else set()
     trained = list(model.trained_parameters())
-    common = {"momentum": settings.momentum}
-    return [
-        {"params": [p for p in trained if id(p) not in own], "lr": settings.lr, **common},
-        {"params": [p for p in trained if id(p) in own], "lr": settings.rate_of_classifier, **common},
-    ]
+    classifier = [p for p in trained if id(p) in last]
+    biases = [p for p in trained if id(p) not in last and p.dim() == 1]
+    weights = [p for p in trained if id(p) not in last and p.dim() > 1]
+    rates = (settings.lr, settings.rate_of_biases, settings.rate_of_classifier)
+    groups = zip((weights, biases, classifier), rates, strict=True)
+    return [{"params": members, "lr": rate, "momentum": settings.momentum} for members, rate in groups if members]
 
 
 def _to_tensor(data: bytes) -> torch.Tensor:

@@ -21,9 +21,9 @@ class Settings:
         budget: bytes of training memory, as an int or ``"256KB"``.
         input_size: height and width of the network's input; one int for a square.
         epochs: passes over the training pictures.
-        lr: learning rate of the convolutions and batch-norm shifts, for a whole batch.
-        classifier_lr: learning rate of the last layer; half of ``lr`` if None, since pooled features are many and
-            large.
+        lr: learning rate of the convolutions, for a whole batch.
+        bias_lr: learning rate of batch-norm shifts and convolution biases; eight times ``lr`` if None.
+        classifier_lr: learning rate of the last layer; ``lr`` if None.
         schedule: ``"cosine"``, ``"linear"`` or ``"constant"``, reaching its end with the last step.
         warmup: share of the steps during which the rate rises from zero.
         batch_size: pictures from one draw of the channels to the next. A batch of fewer, at the end of an epoch
@@ -46,7 +46,8 @@ class Settings:
     budget: int | str = "256KB"
     input_size: int | tuple[int, int] = 224
     epochs: int = 2
-    lr: float = 0.015
+    lr: float = 0.0075
+    bias_lr: float | None = None
     classifier_lr: float | None = None
     schedule: str = "cosine"
     warmup: float = 0.0
@@ -66,6 +67,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         parse_bytes(self.budget)
+        if self.ratios is not None and not isinstance(self.ratios, Mapping):
+            raise TypeError(f"ratios: expected a mapping of layer names to shares, got {type(self.ratios).__name__}")
+        if not isinstance(self.augment, (str, tuple, list)):
+            raise TypeError(f"augment: expected names, got {type(self.augment).__name__} {self.augment!r}")
         check_seed(self.seed)
         for name in ("epochs", "batch_size", "micro_batch", "resample_every"):
             _check_count(name, getattr(self, name))
@@ -75,8 +80,9 @@ class Settings:
             raise ValueError(f"micro_batch: expected at most batch_size={self.batch_size}, got {self.micro_batch}")
         for name, least, most in _NUMBERS:
             _check_number(name, getattr(self, name), least, most)
-        if self.classifier_lr is not None:
-            _check_number("classifier_lr", self.classifier_lr, 0.0, math.inf)
+        for name in ("bias_lr", "classifier_lr"):
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), 0.0, math.inf)
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         if isinstance(self.sampler, str) and self.sampler not in NAMES:
@@ -93,9 +99,14 @@ class Settings:
         return (self.input_size, self.input_size) if isinstance(self.input_size, int) else _pair(self.input_size)
 
     @property
+    def rate_of_biases(self) -> float:
+        """The learning rate of shifts and biases."""
+        return 8 * self.lr if self.bias_lr is None else self.bias_lr
+
+    @property
     def rate_of_classifier(self) -> float:
         """The last layer's learning rate."""
-        return self.lr / 2 if self.classifier_lr is None else self.classifier_lr
+        return self.lr if self.classifier_lr is None else self.classifier_lr
 
     def conversion(self) -> dict[str, Any]:
         """The keywords that :func:`sparsebp.convert` gets, all but the budget."""
@@ -117,6 +128,7 @@ class Settings:
         out |= {
             "budget": parse_bytes(self.budget),
             "input_size": list(self.size),
+            "bias_lr": self.rate_of_biases,
             "classifier_lr": self.rate_of_classifier,
             "ratios": dict(self.ratios) if self.ratios else None,
             "sampler": self.sampler if isinstance(self.sampler, str) else repr(self.sampler),
