@@ -62,16 +62,23 @@ def table(title: str, *columns: str, right: int | None = None) -> Table:
     return made
 
 
+NAME_WIDTH = 10
+"""Least columns of the names, so that blocks of pairs printed one after the other line up."""
+
+
 def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
     """Names and values on standard output, one a line; in a terminal a long value goes on below itself."""
     rows = list(rows)
     if is_terminal():
         grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(min_width=NAME_WIDTH)
+        grid.add_column()
         for name, value in rows:
             grid.add_row(name, value)
         out.print(grid)
         return
-    width = max((len(name) for name, _ in rows), default=0) + 2
+    width = max((len(name) for name, _ in rows), default=0)
+    width = max(NAME_WIDTH, width) + 2
     for name, value in rows:
         out.print(f"{name:<{width}}{value}".rstrip())
 
