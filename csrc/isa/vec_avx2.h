@@ -29,6 +29,24 @@ struct Avx2 {
   // The instructions return their second operand where either is a NaN: this way a NaN in `a` stays one.
   static inline Avx2 max(Avx2 a, Avx2 b) { return {_mm256_max_ps(b.v, a.v)}; }
   static inline Avx2 min(Avx2 a, Avx2 b) { return {_mm256_min_ps(b.v, a.v)}; }
+  // Pairs of rows, then pairs of pairs within each half, then the halves: 24 shuffles for 64 elements.
+  static inline void transpose(Avx2 (&rows)[width]) {
+    __m256 pairs[8], quads[8];
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(rows[i].v, rows[i + 1].v);
+      pairs[i + 1] = _mm256_unpackhi_ps(rows[i].v, rows[i + 1].v);
+    }
+    for (int i = 0; i < 8; i += 4) {
+      quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xEE);
+      quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; ++i) {
+      rows[i].v = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20);
+      rows[i + 4].v = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31);
+    }
+  }
   static inline std::uint8_t mask8(const float* y, bool capped) {
     const __m256 x = _mm256_loadu_ps(y);
     __m256 pass = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ);

@@ -26,6 +26,14 @@ struct Avx512 {
   // The instructions return their second operand where either is a NaN: this way a NaN in `a` stays one.
   static inline Avx512 max(Avx512 a, Avx512 b) { return {_mm512_max_ps(b.v, a.v)}; }
   static inline Avx512 min(Avx512 a, Avx512 b) { return {_mm512_min_ps(b.v, a.v)}; }
+  // By way of memory: a gather takes a column at once.
+  static inline void transpose(Avx512 (&rows)[width]) {
+    alignas(64) float square[width * width];
+    for (int i = 0; i < width; ++i) rows[i].store(square + i * width);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i column = _mm512_slli_epi32(lane, 4);
+    for (int i = 0; i < width; ++i) rows[i].v = _mm512_i32gather_ps(column, square + i, 4);
+  }
   static inline std::uint8_t mask8(const float* y, bool capped) {
     const __m512 x = _mm512_maskz_loadu_ps(0xFF, y);
     __mmask16 pass = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ);

@@ -36,6 +36,13 @@ struct Neon {
   static inline Neon fma(Neon a, Neon b, Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
   static inline Neon max(Neon a, Neon b) { return {vmaxq_f32(a.v, b.v)}; }
   static inline Neon min(Neon a, Neon b) { return {vminq_f32(a.v, b.v)}; }
+  static inline void transpose(Neon (&rows)[width]) {
+    const float32x4x2_t low = vtrnq_f32(rows[0].v, rows[1].v), high = vtrnq_f32(rows[2].v, rows[3].v);
+    for (int i = 0; i < 2; ++i) {
+      rows[i].v = vcombine_f32(vget_low_f32(low.val[i]), vget_low_f32(high.val[i]));
+      rows[i + 2].v = vcombine_f32(vget_high_f32(low.val[i]), vget_high_f32(high.val[i]));
+    }
+  }
   static inline std::uint8_t mask8(const float* y, bool capped) {
     unsigned bits = 0;
     for (int half = 0; half < 2; ++half) {

@@ -50,6 +50,15 @@ struct Plain {
   static inline Plain min(Plain a, Plain b) {
     return each([&](int i) { return b.lane[i] < a.lane[i] ? b.lane[i] : a.lane[i]; });
   }
+  static inline void transpose(Plain (&rows)[width]) {
+    for (int i = 0; i < width; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const T upper = rows[j].lane[i];
+        rows[j].lane[i] = rows[i].lane[j];
+        rows[i].lane[j] = upper;
+      }
+    }
+  }
   static inline std::uint8_t mask8(const T* y, bool capped) {
     unsigned bits = 0;
     for (int i = 0; i < 8; ++i) bits |= static_cast<unsigned>(y[i] > T(0) && (!capped || y[i] < T(6))) << i;

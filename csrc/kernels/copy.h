@@ -19,21 +19,37 @@ void gather(const GatherArgs<typename V::value>& args) {
   }
 }
 
-// The source's rows are read in runs of 8 so that every cache line of it is used while it is there.
+// Panel rows [first, end) of columns [col, end_col), one element at a time.
+template <class T>
+inline void pack_edge(const PackArgs<T>& args, Index first, Index end, Index col, Index end_col) {
+  for (Index j = col; j < end_col; ++j) {
+    for (Index k = first; k < end; ++k) {
+      T value = 0;
+      if (j < args.cols) value = args.source[j * args.source_row + k];
+      args.panel[k * kPanel + j] = args.scale != nullptr ? value * args.scale[k] : value;
+    }
+  }
+}
+
+// Squares of V::width are transposed in registers; what is left over goes element by element.
 template <class V>
 void pack(const PackArgs<typename V::value>& args) {
-  using T = typename V::value;
-  for (Index first = 0; first < args.rows; first += 8) {
-    const Index end = first + 8 < args.rows ? first + 8 : args.rows;
-    for (Index j = 0; j < args.cols; ++j) {
-      const T* source = args.source + j * args.source_row;
-      for (Index k = first; k < end; ++k) {
-        args.panel[k * kPanel + j] = args.scale != nullptr ? source[k] * args.scale[k] : source[k];
+  constexpr Index kSide = V::width;
+  for (Index first = 0; first < args.rows; first += kSide) {
+    const Index end = first + kSide < args.rows ? first + kSide : args.rows;
+    Index col = 0;
+    if (end - first == kSide) {
+      for (; col + kSide <= args.cols; col += kSide) {
+        V square[kSide];
+        for (Index j = 0; j < kSide; ++j) square[j] = V::load(args.source + (col + j) * args.source_row + first);
+        V::transpose(square);
+        for (Index k = 0; k < kSide; ++k) {
+          if (args.scale != nullptr) square[k] = V::mul(square[k], V::set(args.scale[first + k]));
+          square[k].store(args.panel + (first + k) * kPanel + col);
+        }
       }
     }
-    for (Index k = first; k < end; ++k) {
-      for (Index j = args.cols; j < kPanel; ++j) args.panel[k * kPanel + j] = T(0);
-    }
+    pack_edge(args, first, end, col, kPanel);
   }
 }
 

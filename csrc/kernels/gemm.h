@@ -56,12 +56,28 @@ inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index 
                                args.affine);
 }
 
+// The tile of `rows` <= kRows rows.
+template <class V, int kRows, bool kFull>
+inline void gemm_tile_of(const GemmArgs<typename V::value>& args, Index row, Index rows, Index col, Index cols) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) {
+      gemm_tile_of<V, kRows - 1, kFull>(args, row, rows, col, cols);
+      return;
+    }
+  }
+  gemm_tile<V, kRows, kFull>(args, row, col, cols);
+}
+
+// Tiles as equal as can be. Sixteen rows are 6 + 5 + 5 and not 6 + 6 + 4, forty-nine nowhere leave one alone: with few
+// rows there are too few independent sums to hide the latency of an FMA.
 template <class V, bool kFull>
 inline void gemm_columns(const GemmArgs<typename V::value>& args, Index col, Index cols) {
   Index row = 0;
-  for (; row + V::tile_rows <= args.rows; row += V::tile_rows) gemm_tile<V, V::tile_rows, kFull>(args, row, col, cols);
-  for (; row + 2 <= args.rows; row += 2) gemm_tile<V, 2, kFull>(args, row, col, cols);
-  if (row < args.rows) gemm_tile<V, 1, kFull>(args, row, col, cols);
+  for (Index tiles = (args.rows + V::tile_rows - 1) / V::tile_rows; tiles > 0; --tiles) {
+    const Index rows = (args.rows - row + tiles - 1) / tiles;
+    gemm_tile_of<V, V::tile_rows, kFull>(args, row, rows, col, cols);
+    row += rows;
+  }
 }
 
 template <class V>
