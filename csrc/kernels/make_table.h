@@ -3,7 +3,7 @@
 
 #include "kernels/conv.h"
 #include "kernels/copy.h"
-#include "kernels/depthwise.h"
+#include "kernels/depthwise_grad.h"
 #include "kernels/gemm.h"
 #include "kernels/mask.h"
 #include "kernels/pool.h"
