@@ -169,9 +169,9 @@ def test_without_matplotlib_a_plot_is_refused_before_anything_is_computed(
     [
         (ValueError("wrong [3, 4]"), 2, "sparsebp: error: wrong [3, 4]"),
         (ImportError("needs x"), 2, "sparsebp: error: needs x"),
-        (sparsebp.UnsupportedModel("model: no"), 2, "sparsebp: error: model: no"),
+        (sparsebp.UnsupportedModel("model: no"), 2, "sparsebp: error: --model: no"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/a b"), 2, "/a b: no such file or directory"),
-        (PermissionError("data: not ours"), 2, "sparsebp: error: data: not ours"),
+        (PermissionError("data: not ours"), 2, "sparsebp: error: --data: not ours"),
         (sparsebp.BudgetExceeded("too small", 2, 1), 3, "sparsebp: error: too small"),
         (OSError(errno.ENOSPC, "No space left on device", "run/a.pt"), 1, "run/a.pt: the disk is full"),
         (OSError(errno.EDQUOT, "x", "run"), 1, "run: the disk quota is used up"),

@@ -179,6 +179,10 @@ def _norms_are_folded(tensors: Mapping[str, torch.Tensor]) -> bool:
     means = [t for k, t in tensors.items() if k.endswith("running_mean")]
     variances = [t for k, t in tensors.items() if k.endswith("running_var")]
     # A variance of 1 - eps makes the division exact, so that both are seen.
+    # What folding leaves is the shift; without any, the network was never trained.
+    shifts = [tensors.get(k.removesuffix("running_mean") + "bias") for k in tensors if k.endswith("running_mean")]
+    if not any(t is not None and bool(t.any()) for t in shifts):
+        return False
     return bool(means) and all(not t.any() for t in means) and all(((t - 1).abs() < 0.01).all() for t in variances)
 
 

@@ -36,6 +36,14 @@ _WRONG_REQUEST = (
 )
 _FAILED = (OSError, MemoryError, FloatingPointError, RuntimeError)
 _BUGS = (NotImplementedError, RecursionError, UnboundLocalError)
+_ARGUMENTS = (
+    "augment budget cache data input_size max_update_ratio mean model out plot resize seed std test_share weights"
+)
+_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS.split()} | {
+    "path": "--data",
+    "ratios": "--ratio",
+}
+"""What the library calls an argument, and the tool an option."""
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -106,6 +114,9 @@ def message(error: BaseException) -> str:
         return f"{' -> '.join(where) or 'standard output'}: {what}"
     if isinstance(error, MemoryError) and not str(error):
         return "out of memory"
+    argument, colon, rest = str(error).partition(": ")
+    if colon and argument in _OPTIONS:
+        return f"{_OPTIONS[argument]}: {rest}"
     return str(error) or type(error).__name__
 
 
@@ -157,6 +168,7 @@ def _with_hint(error: Exception) -> str:
     parameter, text = getattr(error, "param", None), str(getattr(error, "message", ""))
     option = getattr(error, "param_hint", None) or (parameter.opts[0] if parameter is not None else "")
     if type(error) is typer.BadParameter and text:
+        text = text.removeprefix(f"{option.strip('-').replace('-', '_')}: ") if option else text
         text = f"{option}: {text}".removeprefix(": ")
     else:
         text = str(error.format_message())  # type: ignore[attr-defined]

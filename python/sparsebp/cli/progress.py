@@ -102,7 +102,8 @@ class RunProgress(Observer):
 
     def caching(self, done: int, total: int, size: int, where: str) -> None:
         if done == 0:
-            out.print(f"cache: {format_bytes(size)} ({size:,} bytes) in {where} for {total:,} pictures")
+            place = "on disk" if where == "disk" else "in memory"
+            out.print(f"cache: {format_bytes(size)} ({size:,} bytes) {place} for {total:,} pictures")
         self._show("frozen layers", done, total)
         self._started = self._epoch_started = time.monotonic()
 

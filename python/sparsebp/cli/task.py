@@ -13,6 +13,7 @@ from .. import demo
 from ..data import Dataset, Preprocess, open_dataset
 from ..finetuning import checkpoint as checkpoints
 from . import pretrained
+from .console import err
 from .training_options import DEFAULT_TEST_SHARE
 
 DEMO, DEMO_MODEL = "demo", "sparsebp.demo:architecture"
@@ -88,6 +89,8 @@ def make_task(
         base, origin = _of_checkpoint(saved)
         out = out or USUAL_FOLDER
     elif not {"model", "weights", "data"} & given:
+        if resume:
+            err.print(f"{out or USUAL_FOLDER} holds no run yet: this is the demo, from its beginning")
         base, origin = {**settings, **demo.SETTINGS}, {"model": DEMO_MODEL, "data": DEMO}
     else:
         out = out or USUAL_FOLDER
@@ -120,7 +123,7 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
     known = settings.get("preprocess")
     if known is None or any(v is not None for v in pixels.values()):
         known = pretrained.preprocess_for(loaded.weights, settings["input_size"], **pixels)
-    title = f"{origin['model']}, {file}" if file else origin["model"]
+    title = f"{origin['model']}, {file}" if file else f"{origin['model']}, as the function makes it (no --weights)"
     settings = _with_preprocess(settings, known)
     pictures = origin["data"]
     # In full: the run may be resumed from another directory.

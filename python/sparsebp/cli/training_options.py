@@ -202,7 +202,7 @@ Out = Annotated[
     _option(
         "--out",
         "FOLDER",
-        "For checkpoints, the trained weights and a report. [default: sparsebp-run; the demo writes nothing]",
+        "For checkpoints, the trained weights and a report. [default: sparsebp-run; none for the demo]",
         OUTPUT,
     ),
 ]

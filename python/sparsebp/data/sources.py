@@ -58,7 +58,8 @@ class Files:
 
     def name(self, index: int) -> str:
         # A name that is no valid text on this system must not make the message unprintable.
-        return os.fsencode(self.root / self.paths[_at(self, index)]).decode("utf-8", "backslashreplace")
+        name = os.fsencode(self.root / self.paths[_at(self, index)]).decode("utf-8", "backslashreplace")
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
     def picture(self, index: int) -> Image.Image:
         return decode(self.root / self.paths[_at(self, index)], self.name(index))

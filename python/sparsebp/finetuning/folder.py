@@ -66,7 +66,7 @@ class RunFolder:
         """Makes the folder and locks it, for as long as this process lives at most.
 
         Raises:
-            BlockingIOError: another run has it.
+            FileExistsError: another run has it.
             OSError: it cannot be made or written to.
         """
         self._made = not self.path.exists()
@@ -78,7 +78,7 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise BlockingIOError(f"out: another run is at work in {self.path}") from error
+            raise FileExistsError(f"out: another run is at work in {self.path}") from error
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,10 @@ def finetune(
         Interrupted: a signal asked to stop.
         OSError: the disk is full, or a folder cannot be written.
     """
+    unknown = sorted(set(settings) - {field.name for field in fields(Settings)})
+    if unknown:
+        known = ", ".join(field.name for field in fields(Settings))
+        raise TypeError(f"finetune: unexpected keyword {unknown[0]!r}; the settings are {known}")
     wanted = Settings(**settings)
     _check_options(checkpoint_every, workers, cache, wanted)
     if resume and out is None:

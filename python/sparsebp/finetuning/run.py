@@ -123,8 +123,8 @@ class Run:
         self.position = replace(self.position, epoch=done, step=0)
         self._observer.epoch_ended(epoch)
         saved = self.save()
-        if self._stop.signal is not None and not self.position.finished:
-            raise Interrupted(self._stop.signal, saved)
+        if not self.position.finished:
+            self._stop.check(saved)
 
     def _evaluated(self, done: int) -> None:
         self._observer.evaluating(done, self._feed.tests)
@@ -137,7 +137,7 @@ class Run:
             return
         saved = self.save()
         if request is not None:
-            raise Interrupted(request, saved)
+            self._stop.check(saved)
 
     # -- persistence -----------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._ending = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -49,11 +50,15 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._ending:
+            return  # an exception now would only disturb the one that is on its way
         if self.signal is not None:
+            self._ending = True
             raise Interrupted(number)
         self.signal = number
 
-    def check(self) -> None:
+    def check(self, checkpoint: Path | None = None) -> None:
         """Raises :class:`Interrupted` if a stop was asked for."""
         if self.signal is not None:
-            raise Interrupted(self.signal)
+            self._ending = True
+            raise Interrupted(self.signal, checkpoint)
