@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import _C
 from .errors import BudgetExceeded
+from .flight import Flight, landing
 from .refusal import NoGradient
+from .samplers import Sampler, check_update_sets
 from .weights import Weights
 
 if TYPE_CHECKING:
     from .optim import SGD
-    from .samplers import Sampler
 
 #: Which engine trains a parameter in place, and in which rule slot.
 OWNERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -216,7 +217,7 @@ class Engine:
             self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
             self.forwards += 1
             flight = Flight()
-            self._flight = weakref.ref(flight, _landing(self))
+            self._flight = weakref.ref(flight, landing(self))
             return flight
 
     def backward(self, flight: Flight, dy: int, dx: int, keep: bool = False) -> None:
@@ -288,45 +289,9 @@ class Engine:
         saved = state["regions"]
         if {n: len(v) for n, v in saved.items()} != {n: b for n, (_, b) in regions.items()}:
             raise ValueError("state: it was saved under another plan; expected the same model, budget and settings")
-        self._check_indices(np.frombuffer(saved.get("indices", b""), np.int32))
+        check_update_sets(self.specs, np.frombuffer(saved.get("indices", b""), np.int32))
         for name, data in saved.items():
             offset, count = regions[name]
             memory[offset : offset + count] = data
         for k in ("steps", "turn", "forwards", "_due"):
             setattr(self, k, state[k])
-
-    def _check_indices(self, indices: np.ndarray) -> None:
-        """Native code trusts the update sets: what comes from a file is looked at first."""
-        at = 0
-        for spec in self.specs:
-            channels = getattr(spec.shape, "in")
-            if not 0 < spec.selected < channels:
-                continue
-            own = indices[at : at + spec.selected]
-            at += spec.selected
-            if len(np.unique(own)) < spec.selected or own.min() < 0 or own.max() >= channels:
-                raise ValueError(f"state: {spec.name}: expected {spec.selected} different channels below {channels}")
-
-
-class Flight:
-    """One training forward pass on its way to its backward. Dropping it abandons the pass."""
-
-    __slots__ = ("__weakref__", "engine", "kept", "open", "shape")
-
-    def __init__(self) -> None:
-        self.open = True  # waits for its backward pass
-        self.kept = False  # had one and can have another
-        self.engine: Engine | None = None
-        self.shape: tuple[int, ...] = ()
-
-
-def _landing(engine: Engine) -> Callable[[weakref.ref[Flight]], None]:
-    """What frees the arena when a flight is dropped; it keeps the engine alive no longer."""
-    owner = weakref.ref(engine)
-
-    def land(flight: weakref.ref[Flight]) -> None:
-        engine = owner()
-        if engine is not None and engine._flight is flight:
-            engine.program.discard()
-
-    return land

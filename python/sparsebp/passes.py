@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .engine import Engine, Flight
+from .engine import Engine
+from .flight import Flight
 from .graph import Graph, has_dropout, torch_prefixes
 from .plan import Plan
 

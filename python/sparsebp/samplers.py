@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from . import _C
 
 
@@ -128,3 +130,16 @@ def resolve(sampler: str | Sampler, seed: int) -> Sampler:
         sampler = copy.copy(sampler)
         sampler.seed = seed
     return sampler
+
+
+def check_update_sets(specs: Sequence[_C.LayerSpec], indices: np.ndarray) -> None:
+    """Native code trusts the update sets: what comes from a file is looked at first."""
+    at = 0
+    for spec in specs:
+        channels = getattr(spec.shape, "in")
+        if not 0 < spec.selected < channels:
+            continue
+        own = indices[at : at + spec.selected]
+        at += spec.selected
+        if len(np.unique(own)) < spec.selected or own.min() < 0 or own.max() >= channels:
+            raise ValueError(f"state: {spec.name}: expected {spec.selected} different channels below {channels}")

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from . import _C
-from .engine import OWNERS, Engine, Flight
+from .engine import OWNERS, Engine
 from .errors import BudgetExceeded
+from .flight import Flight
 from .fx_ops import conv_kind
 from .graph import Layer, Value
 from .samplers import Sampler
