@@ -94,7 +94,7 @@ TestShare = Annotated[
     _option(
         "--test-share",
         "SHARE",
-        "Part of each class that tests, where the data has no test set. [default: what the weights say, or 0.2]",
+        "Part of each class that tests, where the data has no test set. [default: 0.2; evaluate: as in training]",
         DATA,
     ),
 ]
