@@ -99,7 +99,7 @@ def finetune(
     unknown = sorted(set(settings) - {field.name for field in fields(Settings)})
     if unknown:
         known = ", ".join(field.name for field in fields(Settings))
-        raise TypeError(f"finetune: unexpected keyword {unknown[0]!r}; the settings are {known}")
+        raise TypeError(f"finetune: unexpected keyword argument {unknown[0]!r}; the settings are {known}")
     wanted = Settings(**settings)
     _check_options(checkpoint_every, workers, cache, wanted)
     if resume and out is None:
