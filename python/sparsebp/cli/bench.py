@@ -13,11 +13,11 @@ from rich.table import Table
 
 from ..benchmark.environment import environment
 from ..benchmark.steps import SECONDS, StepCase, StepRequest, measure
+from ..files import named_errors
 from ..model_names import build_model
 from ..units import format_bytes
 from ..writable import check_writable
 from .console import out, status, table
-from .errors import writing
 from .options import (
     DEFAULT_MODEL,
     MEMORY,
@@ -124,7 +124,7 @@ def bench(
             out.print(step_table(case))
             found["steps"].append(asdict(case))
     if json_file is not None:
-        with writing(json_file):
+        with named_errors(json_file):
             json_file.write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from pathlib import Path
 from typing import IO, cast
 
 import typer
@@ -118,24 +117,6 @@ def message(error: BaseException) -> str:
     if colon and argument in _OPTIONS:
         return f"{_OPTIONS[argument]}: {rest}"
     return str(error) or type(error).__name__
-
-
-@contextmanager
-def writing(file: Path | str) -> Iterator[None]:
-    """Gives errors that arise while ``file`` is written its name, and a full disk its type.
-
-    Some writers (safetensors, torch) report a full disk as an exception of their own.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise type(error)(error.errno, error.strerror, str(file)) from error
-    except Exception as error:
-        if "os error 28" in str(error) or os.strerror(errno.ENOSPC) in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
-        raise
 
 
 def _fail(code: Exit, text: str) -> None:

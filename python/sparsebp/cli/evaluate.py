@@ -21,7 +21,7 @@ from ..samplers import check_seed
 from . import training_options as t
 from .console import err, is_terminal, out, print_json, print_pairs
 from .errors import endings
-from .options import MODEL, OUTPUT, Json, Threads, checked, parse_input_size, set_threads
+from .options import DEFAULT_MODEL, MODEL, OUTPUT, Json, Threads, checked, parse_input_size, set_threads
 from .pretrained import describe, load, preprocess_for
 from .progress import format_seconds
 from .report import class_table
@@ -32,7 +32,7 @@ Name = Annotated[
         "--model",
         metavar="NAME",
         help=f"A network of sparsebp.models, or package.module:function. [default: what the weights say, or "
-        f"{t.DEFAULT_MODEL}]",
+        f"{DEFAULT_MODEL}]",
         rich_help_panel=MODEL,
     ),
 ]
@@ -90,7 +90,7 @@ def evaluate(
     known = read_weights(weights).metadata
     share = float(known.get("test_share", t.DEFAULT_TEST_SHARE)) if test_share is None else test_share
     dataset = open_dataset(data, test_share=share, seed=int(known.get("seed", 0)) if seed is None else seed)
-    name = model or known.get("model") or t.DEFAULT_MODEL
+    name = model or known.get("model") or DEFAULT_MODEL
     pretrained = load(name, weights, len(dataset.classes))
     if pretrained.fresh is not None:
         raise ValueError(

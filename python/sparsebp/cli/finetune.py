@@ -5,12 +5,14 @@ from __future__ import annotations
 import typer
 
 from .. import plots
+from ..files import named_errors
 from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
 from . import training_options as t
 from .console import out, print_pairs
 from .errors import endings
 from .options import (
+    DEFAULT_MODEL,
     Budget,
     InputSize,
     MaxUpdateRatio,
@@ -35,7 +37,7 @@ from .task import Task, make_task
 def finetune(
     context: typer.Context,
     data: t.Data = None,
-    model: Model = t.DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     weights: t.Weights = None,
     input_size: InputSize = "224",
     test_share: t.TestShare = None,
@@ -133,9 +135,9 @@ def finetune(
         )
     _conclude(result, task, baselines, progress.seconds)
     if plot is not None:
-        plots.plot_curves(
-            result.history.losses, [(e.number, e.accuracy) for e in result.history.epochs], plot, task.title
-        )
+        accuracies = [(e.number, e.accuracy) for e in result.history.epochs]
+        with named_errors(plot):
+            plots.plot_curves(result.history.losses, accuracies, plot, task.title)
         out.print(f"curves: {plot}")
 
 

@@ -10,9 +10,9 @@ import typer
 from .. import plots
 from ..convert import min_budget as smallest_budget
 from ..convert import plan as make_plan
+from ..files import named_errors
 from ..model_names import build_model
 from .console import err, out, print_json
-from .errors import writing
 from .options import (
     DEFAULT_MODEL,
     MEMORY,
@@ -95,6 +95,6 @@ def plan(
     else:
         out.print(made)
     if plot is not None:
-        with writing(plot):
+        with named_errors(plot):
             plots.plot_memory(made, plot)
         err.print(f"drawn: {plot}")

@@ -16,7 +16,6 @@ from .options import MODEL, OUTPUT, TRAINING, checked
 
 DATA = "Pictures"
 
-DEFAULT_MODEL = "mobilenet_v2"
 DEFAULT_TEST_SHARE = 0.2
 
 
