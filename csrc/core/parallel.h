@@ -10,10 +10,10 @@ namespace sparsebp {
 
 using RangeFunction = void (*)(std::int64_t begin, std::int64_t end, void* context);
 
-// Calls `function` on disjoint ranges that cover [0, count). `work` is about how many multiply-adds that costs.
-// Never allocates. When another program keeps a core busy, a region waits a time slice for its slowest thread; after
-// such a wait the following regions run on the calling thread for a while.
-void parallel_for_ranges(std::int64_t count, std::int64_t work, RangeFunction function, void* context);
+// Calls `function` on disjoint ranges that cover [0, count), on up to 64 threads. `work` is about how many
+// multiply-adds that costs. Never allocates. When another program keeps a core busy, a region waits a time slice for
+// its slowest thread; after such a wait the following regions run on the calling thread for a while.
+void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction function, void* context);
 
 // Regions cheaper than this many multiply-adds run on the calling thread: about 15 us on one core, where waking a pool
 // costs 2 us on a quiet machine and a time slice on a busy one.
@@ -26,7 +26,7 @@ void parallel_for(std::int64_t count, std::int64_t unit_work, const Body& body) 
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  parallel_for_ranges(
+  parallel_for_units(
       count, count * unit_work,
       [](std::int64_t begin, std::int64_t end, void* context) {
         const Body& run = *static_cast<const Body*>(context);

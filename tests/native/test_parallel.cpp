@@ -44,12 +44,29 @@ TEST(as_many_threads_work_as_were_asked_for) {
     CHECK_EQUAL(std::string(thread_pool_name()), "plain");
     wait_until_parallel();
     std::array<std::thread::id, 3> ids;
-    parallel_for(threads, kHeavy,
-                 [&](std::int64_t i) { ids[static_cast<std::size_t>(i)] = std::this_thread::get_id(); });
+    std::atomic<int> begun{0};
+    parallel_for(threads, kHeavy, [&](std::int64_t i) {
+      ids[static_cast<std::size_t>(i)] = std::this_thread::get_id();
+      ++begun;
+      while (begun.load() < threads) std::this_thread::yield();  // a thread that is free would take the next unit too
+    });
     for (int i = 0; i < threads; ++i) {
       for (int j = 0; j < i; ++j) CHECK(ids[static_cast<std::size_t>(i)] != ids[static_cast<std::size_t>(j)]);
     }
   }
+}
+
+TEST(a_free_thread_takes_the_units_of_one_that_is_held_up) {
+  set_plain_threads(2);
+  wait_until_parallel();
+  constexpr int kUnits = 8;
+  std::atomic<int> done{0};
+  // The first unit ends after all others: whoever runs it, the other thread must do its share as well.
+  parallel_for(kUnits, kHeavy, [&](std::int64_t i) {
+    while (i == 0 && done.load() < kUnits - 1) std::this_thread::yield();
+    ++done;
+  });
+  CHECK_EQUAL(done.load(), kUnits);
 }
 
 TEST(a_small_region_stays_on_the_calling_thread) {
