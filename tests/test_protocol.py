@@ -316,13 +316,15 @@ def test_a_larger_batch_than_planned_names_the_ways_out() -> None:
 def test_a_smaller_last_batch_trains_as_a_plan_of_its_size_would() -> None:
     ratios = {"*": 1.0}
     models = [converted(LARGE, batch_size=b, ratios=ratios) for b in (4, 3)]
+    before = {name: value.clone() for name, value in models[0].state_dict().items()}
     losses = [step(m, sgd(m), images=3) for m in models]
     assert losses[0] == losses[1]
     assert models[0].arena.peak <= models[0].plan.peak_bytes
-    assert_same(
-        {k: v for k, v in everything(models[0]).items() if k.startswith("value of")},
-        {k: v for k, v in everything(models[1]).items() if k.startswith("value of")},
-    )
+    # Another plan may round otherwise: where the pixels are few it scales gradients, elsewhere weights.
+    values = [m.state_dict() for m in models]
+    for name, value in before.items():
+        change, wanted = (v[name].double() - value.double() for v in values)
+        assert (change - wanted).norm() <= 1e-5 * wanted.norm(), name
 
 
 @budgets

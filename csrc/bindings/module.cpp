@@ -183,6 +183,7 @@ void bind_program(py::module_& m) {
       .def("discard", &AnyProgram::discard)
       .def_property_readonly("in_flight", &AnyProgram::in_flight)
       .def("draw", &AnyProgram::draw, py::arg("layer"), py::arg("method"), py::arg("seed"), py::arg("turn"))
+      .def("draw_all", &AnyProgram::draw_all, py::arg("method"), py::arg("seed"), py::arg("turn"))
       .def("set_indices", &AnyProgram::set_indices, py::arg("layer"), py::arg("channels"))
       .def("indices", &AnyProgram::indices, py::arg("layer"))
       .def("visited", &AnyProgram::visited, py::arg("layer"))

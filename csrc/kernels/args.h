@@ -51,6 +51,18 @@ struct GemmArgs {
   Affine<T> affine;
 };
 
+template <class T>
+struct GemmTransposedArgs {
+  const T* a;  // element (k, col) at a[col * a_row + k]
+  Index a_row;
+  const T* panels;  // panel p holds rows p * kPanel ... of b: [k][kPanel], zero where there is no row
+  Index panel;      // elements from one panel to the next
+  T* c;
+  Index c_row;
+  Index rows, cols, k;
+  bool accumulate;
+};
+
 // One training rule for a run of numbers that share a learning rate.
 struct Sgd {
   double rate = 0, weight_decay = 0, momentum = 0;
@@ -101,6 +113,7 @@ struct DepthwiseArgs {
   Index y_pixel;
   Index channels;
   Index row_begin, row_end;  // rows of y
+  Index x_begin, y_begin;    // forward only: the row of the image with which x, y begin
   bool accumulate;           // input_grad only
   Affine<T> affine;          // input_grad uses `scale` alone
 };

@@ -32,7 +32,8 @@ inline void conv_tile(const ConvForwardArgs<typename V::value>& args, Index oy, 
   const T* b = args.weight + (empty ? 0 : (kh.begin * s.kernel_w + kw.begin) * ipg * s.out) + col;
   Tile<V>::template sum<kRows, kFull>(acc, a, b, sum, cols);
   const Index pixel = oy * s.out_width + ox;
-  finish_tile<V, kRows, kFull>(acc, args.y + pixel * s.out + col, s.out, pixel, col, cols, Store::affine, args.affine);
+  finish_tile<V, kRows, kFull, Tile<V>::kVectors>(acc, args.y + pixel * s.out + col, s.out, pixel, col, cols,
+                                                  Store::affine, args.affine);
 }
 
 template <class V, bool kFull>

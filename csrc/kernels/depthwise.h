@@ -1,27 +1,14 @@
 // Depthwise convolution on a block of neighbouring channels, forward.
 //
 // Vectorised over channels. Weights are [taps][channels of the layer]; the block's pointers are already offset. Per
-// element the sum runs over kernel row, then kernel column.
+// element the sum runs over kernel row, then kernel column. Windows of 3x3 have a header of their own; this one has
+// the rest.
 #pragma once
 
-#include "kernels/tile.h"
+#include "kernels/depthwise3x3.h"
 
 namespace sparsebp {
 namespace {
-
-template <class V>
-inline V load_lanes(const typename V::value* p, int lanes) {
-  return lanes == V::width ? V::load(p) : V::load_some(p, lanes);
-}
-
-template <class V>
-inline void store_lanes(typename V::value* p, int lanes, V value) {
-  if (lanes == V::width) {
-    value.store(p);
-  } else {
-    value.store_some(p, lanes);
-  }
-}
 
 // A window of taps: steps in elements from one tap to the next, down and across, of the activation and of the weight.
 struct Window {
@@ -74,33 +61,6 @@ inline void each_window_sum(const typename V::value* x, const typename V::value*
   }
 }
 
-// Neighbouring outputs that share the loads of their weights. AVX2: 4 x 2 accumulators hide the FMA latency, and 8 FMA
-// take 10 loads instead of 16.
-template <class V>
-constexpr int kRunPixels = V::tile_rows < 4 ? 2 : 4;
-
-// The sums of kRunPixels outputs, `step` elements of x apart, for kPanel channels.
-template <class V>
-inline void window_run(V (&acc)[kRunPixels<V>][Tile<V>::kVectors], const typename V::value* x, Index step,
-                       const typename V::value* weight, const Window& window) {
-  using T = typename V::value;
-  constexpr int kVectors = Tile<V>::kVectors;
-  Tile<V>::template clear<kRunPixels<V>>(acc);
-  for (Index h = 0; h < window.rows; ++h) {
-    const T* xs = x + h * window.x_down;
-    const T* ws = weight + h * window.weight_down;
-    for (Index w = 0; w < window.cols; ++w, xs += window.x_across, ws += window.weight_across) {
-      V taps[kVectors];
-      for (int v = 0; v < kVectors; ++v) taps[v] = V::load(ws + v * V::width);
-      for (int p = 0; p < kRunPixels<V>; ++p) {
-        for (int v = 0; v < kVectors; ++v) {
-          acc[p][v] = V::fma(V::load(xs + p * step + v * V::width), taps[v], acc[p][v]);
-        }
-      }
-    }
-  }
-}
-
 template <class V>
 inline void finish_depthwise(const Affine<typename V::value>& affine, typename V::value* out, Index c, int lanes,
                              V acc) {
@@ -111,50 +71,60 @@ inline void finish_depthwise(const Affine<typename V::value>& affine, typename V
 }
 
 template <class V>
-void depthwise_forward(const DepthwiseArgs<typename V::value>& args) {
+inline void forward_row3x3(const DepthwiseArgs<typename V::value>& args, const Window3x3& window, Index oy) {
   using T = typename V::value;
   const ConvShape& s = args.shape;
   const Affine<T>& affine = args.affine;
-  const Index whole = args.channels / kPanel * kPanel;
-  // Outputs for which every tap of a kernel row exists.
-  const Index inner = valid_outputs(0, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width).begin;
-  const Index inner_end = valid_outputs(s.kernel_w - 1, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width).end;
+  const Range kh = valid_taps(oy, 3, s.stride_h, s.pad_h, s.dilation_h, s.height);
+  const Index y = oy * s.stride_h - s.pad_h + s.dilation_h - args.x_begin, x = s.dilation_w - s.pad_w;
+  T* out = args.y + (oy - args.y_begin) * s.out_width * args.y_pixel;
+  outputs3x3<V>(window, kh, args.x + (y * s.width + x) * args.x_pixel, args.weight, args.weight_row, args.channels,
+                [&](Index c, int lanes) {
+                  const V scale = affine.scale != nullptr ? load_lanes<V>(affine.scale + c, lanes) : V::set(T(1));
+                  const V shift = affine.shift != nullptr ? load_lanes<V>(affine.shift + c, lanes) : V::set(T(0));
+                  return [=, pixel = args.y_pixel, activation = affine.activation](Index output, V sum) {
+                    store_lanes<V>(out + output * pixel + c, lanes, activate(V::fma(scale, sum, shift), activation));
+                  };
+                });
+}
+
+template <class V>
+inline void forward_row(const DepthwiseArgs<typename V::value>& args, Index oy) {
+  using T = typename V::value;
+  const ConvShape& s = args.shape;
   Window window{};
   window.x_down = s.dilation_h * s.width * args.x_pixel, window.x_across = s.dilation_w * args.x_pixel;
   window.weight_down = s.kernel_w * args.weight_row, window.weight_across = args.weight_row;
+  const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
+  const Index y = oy * s.stride_h - s.pad_h + kh.begin * s.dilation_h - args.x_begin;
+  window.rows = kh.end - kh.begin;
+  for (Index ox = 0; ox < s.out_width; ++ox) {
+    const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width);
+    const Index x = ox * s.stride_w - s.pad_w + kw.begin * s.dilation_w;
+    window.cols = kw.end - kw.begin;
+    const bool empty = window.rows == 0 || window.cols == 0;
+    const T* in = empty ? args.x : args.x + (y * s.width + x) * args.x_pixel;
+    const T* weight = empty ? args.weight : args.weight + (kh.begin * s.kernel_w + kw.begin) * args.weight_row;
+    T* out = args.y + ((oy - args.y_begin) * s.out_width + ox) * args.y_pixel;
+    each_window_sum<V>(in, weight, window, args.channels,
+                       [&](Index c, int lanes, V acc) { finish_depthwise<V>(args.affine, out, c, lanes, acc); });
+  }
+}
+
+template <class V>
+void depthwise_forward(const DepthwiseArgs<typename V::value>& args) {
+  const ConvShape& s = args.shape;
+  const Window3x3 window = window3x3(s, args.x_pixel);
   for (Index oy = args.row_begin; oy < args.row_end; ++oy) {
-    const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
-    const Index y = oy * s.stride_h - s.pad_h + kh.begin * s.dilation_h;
-    window.rows = kh.end - kh.begin;
-    for (Index ox = 0; ox < s.out_width;) {
-      const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width);
-      const Index x = ox * s.stride_w - s.pad_w + kw.begin * s.dilation_w;
-      window.cols = kw.end - kw.begin;
-      const bool empty = window.rows == 0 || window.cols == 0;
-      const bool run = !empty && ox >= inner && ox + kRunPixels<V> <= inner_end;
-      const T* in = empty ? args.x : args.x + (y * s.width + x) * args.x_pixel;
-      const T* weight = empty ? args.weight : args.weight + (kh.begin * s.kernel_w + kw.begin) * args.weight_row;
-      const Index pixel = oy * s.out_width + ox;
-      T* out = args.y + pixel * args.y_pixel;
-      const Index pixels = run ? kRunPixels<V> : 1, step = s.stride_w * args.x_pixel;
-      for (Index c = 0; run && c < whole; c += kPanel) {
-        V acc[kRunPixels<V>][Tile<V>::kVectors];
-        window_run<V>(acc, in + c, step, weight + c, window);
-        for (int p = 0; p < kRunPixels<V>; ++p) {
-          for (int v = 0; v < Tile<V>::kVectors; ++v) {
-            finish_depthwise<V>(affine, out + p * args.y_pixel, c + v * V::width, V::width, acc[p][v]);
-          }
-        }
-      }
-      const Index first = run ? whole : 0;
-      for (Index p = 0; p < pixels; ++p, out += args.y_pixel) {
-        each_window_sum<V>(in + p * step + first, weight + first, window, args.channels - first,
-                           [&](Index c, int lanes, V acc) { finish_depthwise<V>(affine, out, first + c, lanes, acc); });
-        if (affine.mask != nullptr) {
-          write_mask<V>(out, args.channels, affine.activation, affine.mask + (pixel + p) * affine.mask_row);
-        }
-      }
-      ox += pixels;
+    if (window.usable) {
+      forward_row3x3<V>(args, window, oy);
+    } else {
+      forward_row<V>(args, oy);
+    }
+    if (args.affine.mask == nullptr) continue;
+    for (Index ox = 0; ox < s.out_width; ++ox) {
+      write_mask<V>(args.y + ((oy - args.y_begin) * s.out_width + ox) * args.y_pixel, args.channels,
+                    args.affine.activation, args.affine.mask + (oy * s.out_width + ox) * args.affine.mask_row);
     }
   }
 }

@@ -1,6 +1,7 @@
 // Depthwise convolution on a block of neighbouring channels: input gradient, and weight gradient of one channel.
 //
-// As in depthwise.h, vectorised over channels; per element the sum runs over kernel row, then kernel column.
+// As in depthwise.h, vectorised over channels; per element the sum runs over kernel row, then kernel column, of the
+// window turned around where the stride is 1.
 #pragma once
 
 #include "kernels/depthwise.h"
@@ -48,9 +49,46 @@ inline Reach reaching_taps(Index in, Index kernel, Index stride, Index pad, Inde
 }
 
 template <class V>
+inline void finish_input_grad(const DepthwiseArgs<typename V::value>& args, typename V::value* out, Index c, int lanes,
+                              V acc) {
+  if (args.affine.scale != nullptr) acc = V::mul(acc, load_lanes<V>(args.affine.scale + c, lanes));
+  if (args.accumulate) acc = V::add(load_lanes<V>(out + c, lanes), acc);
+  store_lanes<V>(out + c, lanes, acc);
+}
+
+// With stride 1 the input gradient is a forward convolution of the output gradient with the window turned around.
+inline ConvShape turned_around(const ConvShape& s) {
+  ConvShape turned = s;
+  turned.height = s.out_height, turned.width = s.out_width, turned.out_height = s.height, turned.out_width = s.width;
+  turned.pad_h = s.dilation_h * (s.kernel_h - 1) - s.pad_h, turned.pad_w = s.dilation_w * (s.kernel_w - 1) - s.pad_w;
+  return turned;
+}
+
+template <class V>
+void input_grad3x3(const DepthwiseArgs<typename V::value>& args, const ConvShape& s, const Window3x3& window) {
+  using T = typename V::value;
+  for (Index oy = args.row_begin; oy < args.row_end; ++oy) {
+    const Range kh = valid_taps(oy, 3, 1, s.pad_h, s.dilation_h, s.height);
+    const Index y = oy - s.pad_h + s.dilation_h, x = s.dilation_w - s.pad_w;
+    T* out = args.y + oy * s.out_width * args.y_pixel;
+    outputs3x3<V>(window, kh, args.x + (y * s.width + x) * args.x_pixel, args.weight + 8 * args.weight_row,
+                  -args.weight_row, args.channels, [&](Index c, int lanes) {
+                    return [&args, out, c, lanes](Index output, V sum) {
+                      finish_input_grad<V>(args, out + output * args.y_pixel, c, lanes, sum);
+                    };
+                  });
+  }
+}
+
+template <class V>
 void depthwise_input_grad(const DepthwiseArgs<typename V::value>& args) {
   using T = typename V::value;
   const ConvShape& s = args.shape;
+  if (s.stride_h == 1 && s.stride_w == 1) {
+    const ConvShape turned = turned_around(s);
+    const Window3x3 window = window3x3(turned, args.x_pixel);
+    if (window.usable) return input_grad3x3<V>(args, turned, window);
+  }
   for (Index iy = args.row_begin; iy < args.row_end; ++iy) {
     const Reach down = reaching_taps(iy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.out_height);
     for (Index ix = 0; ix < s.width; ++ix) {
@@ -65,11 +103,8 @@ void depthwise_input_grad(const DepthwiseArgs<typename V::value>& args) {
       const Index tap = down.begin * s.kernel_w + across.begin;
       const T* weight = empty ? args.weight : args.weight + tap * args.weight_row;
       T* out = args.y + (iy * s.width + ix) * args.y_pixel;
-      each_window_sum<V>(in, weight, window, args.channels, [&](Index c, int lanes, V acc) {
-        if (args.affine.scale != nullptr) acc = V::mul(acc, load_lanes<V>(args.affine.scale + c, lanes));
-        if (args.accumulate) acc = V::add(load_lanes<V>(out + c, lanes), acc);
-        store_lanes<V>(out + c, lanes, acc);
-      });
+      each_window_sum<V>(in, weight, window, args.channels,
+                         [&](Index c, int lanes, V acc) { finish_input_grad<V>(args, out, c, lanes, acc); });
     }
   }
 }

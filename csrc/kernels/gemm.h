@@ -11,15 +11,15 @@ namespace sparsebp {
 namespace {
 
 // Writes one finished tile whose first element is row `row`, column `col` of the matrix.
-template <class V, int kRows, bool kFull>
-inline void finish_tile(V (&acc)[kRows][Tile<V>::kVectors], typename V::value* c, Index c_row, Index row, Index col,
-                        Index cols, Store store, const Affine<typename V::value>& affine) {
+template <class V, int kRows, bool kFull, int kVectors>
+inline void finish_tile(V (&acc)[kRows][kVectors], typename V::value* c, Index c_row, Index row, Index col, Index cols,
+                        Store store, const Affine<typename V::value>& affine) {
   using T = typename V::value;
-  using Tile = Tile<V>;
+  using Tile = Tile<V, kVectors>;
   const bool accumulate = (static_cast<int>(store) & 1) != 0, transform = (static_cast<int>(store) & 2) != 0;
   for (int r = 0; r < kRows; ++r) {
     T* out = c + r * c_row;
-    for (int v = 0; v < Tile::kVectors; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
       V y = acc[r][v];
       if (accumulate) y = V::add(Tile::template load<kFull>(out, v, cols), y);
       if (transform) {
@@ -44,49 +44,67 @@ inline void finish_tile(V (&acc)[kRows][Tile<V>::kVectors], typename V::value* c
   }
 }
 
-template <class V, int kRows, bool kFull>
+template <class V, int kVectors, int kRows, bool kFull>
 inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index col, Index cols) {
   using T = typename V::value;
-  V acc[kRows][Tile<V>::kVectors];
-  Tile<V>::template clear<kRows>(acc);
+  using Tile = Tile<V, kVectors>;
+  V acc[kRows][kVectors];
+  Tile::template clear<kRows>(acc);
   const T* a[kRows];
   for (int r = 0; r < kRows; ++r) a[r] = args.a + (row + r) * args.a_row;
-  Tile<V>::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols);
-  finish_tile<V, kRows, kFull>(acc, args.c + row * args.c_row + col, args.c_row, row, col, cols, args.store,
-                               args.affine);
+  // Rows of b that lie far apart are nothing a processor foresees: the first tile of a panel fetches the next panel.
+  Ahead ahead;
+  if (row == 0 && args.sum.b1 > kPanel) ahead.b = kPanel;
+  if (args.sum.n2 > 1) ahead.a = kRows * args.a_row;
+  Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols, ahead);
+  finish_tile<V, kRows, kFull, kVectors>(acc, args.c + row * args.c_row + col, args.c_row, row, col, cols, args.store,
+                                         args.affine);
 }
 
 // The tile of `rows` <= kRows rows.
-template <class V, int kRows, bool kFull>
+template <class V, int kVectors, int kRows, bool kFull>
 inline void gemm_tile_of(const GemmArgs<typename V::value>& args, Index row, Index rows, Index col, Index cols) {
   if constexpr (kRows > 1) {
     if (rows < kRows) {
-      gemm_tile_of<V, kRows - 1, kFull>(args, row, rows, col, cols);
+      gemm_tile_of<V, kVectors, kRows - 1, kFull>(args, row, rows, col, cols);
       return;
     }
   }
-  gemm_tile<V, kRows, kFull>(args, row, col, cols);
+  gemm_tile<V, kVectors, kRows, kFull>(args, row, col, cols);
 }
 
 // Tiles as equal as can be. Sixteen rows are 6 + 5 + 5 and not 6 + 6 + 4, forty-nine nowhere leave one alone: with few
 // rows there are too few independent sums to hide the latency of an FMA.
-template <class V, bool kFull>
+template <class V, int kVectors, int kMostRows, bool kFull>
 inline void gemm_columns(const GemmArgs<typename V::value>& args, Index col, Index cols) {
   Index row = 0;
-  for (Index tiles = (args.rows + V::tile_rows - 1) / V::tile_rows; tiles > 0; --tiles) {
+  for (Index tiles = (args.rows + kMostRows - 1) / kMostRows; tiles > 0; --tiles) {
     const Index rows = (args.rows - row + tiles - 1) / tiles;
-    gemm_tile_of<V, V::tile_rows, kFull>(args, row, rows, col, cols);
+    gemm_tile_of<V, kVectors, kMostRows, kFull>(args, row, rows, col, cols);
     row += rows;
   }
 }
 
+// What is left of a matrix may be half a panel or less: such tiles are half as wide and twice as high.
 template <class V>
 void gemm(const GemmArgs<typename V::value>& args) {
+  constexpr int kVectors = panel_vectors(V::width), kRows = V::tile_rows;
   for (Index col = 0; col < args.cols; col += kPanel) {
-    if (args.cols - col >= kPanel) {
-      gemm_columns<V, true>(args, col, kPanel);
+    const Index cols = args.cols - col < kPanel ? args.cols - col : kPanel;
+    if constexpr (kVectors > 1) {
+      if (cols == kPanel / 2) {
+        gemm_columns<V, kVectors / 2, 2 * kRows, true>(args, col, cols);
+        continue;
+      }
+      if (cols < kPanel / 2) {
+        gemm_columns<V, kVectors / 2, 2 * kRows, false>(args, col, cols);
+        continue;
+      }
+    }
+    if (cols == kPanel) {
+      gemm_columns<V, kVectors, kRows, true>(args, col, cols);
     } else {
-      gemm_columns<V, false>(args, col, args.cols - col);
+      gemm_columns<V, kVectors, kRows, false>(args, col, cols);
     }
   }
 }

@@ -4,7 +4,7 @@
 #include "kernels/conv.h"
 #include "kernels/copy.h"
 #include "kernels/depthwise_grad.h"
-#include "kernels/gemm.h"
+#include "kernels/gemm_transposed.h"
 #include "kernels/mask.h"
 #include "kernels/pool.h"
 #include "kernels/table.h"
@@ -16,6 +16,7 @@ namespace {
 template <class V>
 constexpr Kernels<typename V::value> make_table() {
   return {&gemm<V>,
+          &gemm_transposed<V>,
           &conv_forward<V>,
           &weight_grad<V>,
           &depthwise_forward<V>,

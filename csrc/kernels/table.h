@@ -8,6 +8,7 @@ namespace sparsebp {
 template <class T>
 struct Kernels {
   void (*gemm)(const GemmArgs<T>&);
+  void (*gemm_transposed)(const GemmTransposedArgs<T>&);
   void (*conv_forward)(const ConvForwardArgs<T>&);
   void (*weight_grad)(const WeightGradArgs<T>&);
   void (*depthwise_forward)(const DepthwiseArgs<T>&);

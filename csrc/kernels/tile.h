@@ -1,4 +1,5 @@
-// The one register tile under every dense product: kRows x kPanel accumulators, rows broadcast, columns loaded.
+// The one register tile under every dense product: kRows rows of accumulators, a panel wide, rows broadcast, columns
+// loaded.
 //
 // acc[r][j] += sum over (k3, k2, k1) of a[r][k] * b[k][j], in that order with one fused multiply-add a term, so an
 // element's bits depend on its own sum alone: not on the tile it falls in, its neighbours, or the thread.
@@ -10,20 +11,32 @@
 namespace sparsebp {
 namespace {
 
-template <class V>
+constexpr int panel_vectors(int width) { return static_cast<int>(kPanel) / width; }
+
+// Distances in elements; 0 fetches what is read anyway.
+struct Ahead {
+  Index a = 0, b = 0;
+};
+
+// A tile of `kColumns` vectors, a whole panel unless said otherwise.
+template <class V, int kColumns = panel_vectors(V::width)>
 struct Tile {
   using T = typename V::value;
-  static constexpr int kVectors = static_cast<int>(kPanel) / V::width;
+  static constexpr int kVectors = kColumns;
 
-  // `kFull`: all kPanel columns exist; otherwise only the first `cols`.
+  // `kFull`: all columns of the tile exist; otherwise only the first `cols`. On the way, what the next tile will read
+  // is fetched into the cache: what lies `ahead` elements behind each row of b, and behind a once for each run of n1
+  // terms.
   template <int kRows, bool kFull>
   static inline void sum(V (&acc)[kRows][kVectors], const T* const (&a)[kRows], const T* b, const SumLoop& loop,
-                         Index cols) {
+                         Index cols, Ahead ahead = {}) {
     for (Index k3 = 0; k3 < loop.n3; ++k3) {
       for (Index k2 = 0; k2 < loop.n2; ++k2) {
         Index at = k3 * loop.a3 + k2 * loop.a2;
         const T* row = b + k3 * loop.b3 + k2 * loop.b2;
+        for (int r = 0; r < kRows; ++r) __builtin_prefetch(a[r] + at + ahead.a);
         for (Index k1 = 0; k1 < loop.n1; ++k1, at += loop.a1, row += loop.b1) {
+          __builtin_prefetch(row + ahead.b);
           V right[kVectors];
           for (int v = 0; v < kVectors; ++v) right[v] = load<kFull>(row, v, cols);
           for (int r = 0; r < kRows; ++r) {

@@ -59,6 +59,7 @@ struct Context {
   std::vector<T*> values;      // this pass's activations
   std::vector<T*> grads;       // this pass's gradients
   std::vector<char> grad_set;  // has the gradient been written yet, so that the next writer adds
+  Index batch = 0;             // planned
   Index images = 0;            // in this pass, at most the planned batch
   bool save = false;           // is this forward pass followed by a backward pass
   bool drop = false;           // is dropout active
@@ -99,5 +100,12 @@ struct Declare {
 
 constexpr Index div_up(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index mask_row_bytes(Index channels) { return div_up(channels, 8); }
+
+// Streamed ops keep their masks panel after panel, so that threads, which work on different panels, share no cache
+// line. The same bytes as pixel after pixel: where the panel of channel `c` begins, and a pixel's bytes in it.
+constexpr Index panel_mask(Index pixels, Index c) { return c / kPanel * mask_row_bytes(kPanel) * pixels; }
+constexpr Index panel_mask_row(Index channels, Index c) {
+  return mask_row_bytes(channels - c < kPanel ? channels - c : kPanel);
+}
 
 }  // namespace sparsebp

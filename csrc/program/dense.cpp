@@ -7,8 +7,8 @@
 namespace sparsebp {
 namespace {
 
-// Rows of one unit: enough to use a panel of weights from the first-level cache many times.
-constexpr Index kRowRun = 96;
+// Most rows of one unit: enough to use a panel of weights from the first-level cache many times.
+constexpr Index kMostRows = 96;
 
 // Part of one panel of input columns: channels [begin, begin + count) of the layer's input, all in `group`.
 struct InputColumns {
@@ -22,6 +22,9 @@ InputColumns input_columns(const ConvShape& s, Index unit) {
 }
 
 Index input_units(const ConvShape& s) { return s.groups * div_up(s.in_per_group(), kPanel); }
+
+// Input channels whose weights conv_backward holds packed at once.
+Index packed_weights(const ConvShape& s) { return std::min(kPanelSlots, input_units(s)) * kPanel; }
 
 Index panel_rows(const ConvShape& s, Index out_count) {
   return std::min(s.groups == 1 ? out_count : s.out_per_group(), kPanelRows);
@@ -96,12 +99,13 @@ void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index 
 
 template <class T>
 void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args) {
-  const Index panels = div_up(args.cols, kPanel), runs = div_up(args.rows, kRowRun);
-  const Index work = std::min(kRowRun, args.rows) * kPanel * args.sum.n1 * args.sum.n2 * args.sum.n3;
+  const Index panels = div_up(args.cols, kPanel), runs = div_up(args.rows, kMostRows);
+  const Index run = div_up(args.rows, std::max<Index>(runs, 1));
+  const Index work = run * kPanel * args.sum.n1 * args.sum.n2 * args.sum.n3;
   parallel_for(runs * panels, work, [&](Index unit) {
-    const Index row = unit / panels * kRowRun, col = unit % panels * kPanel;
+    const Index row = unit / panels * run, col = unit % panels * kPanel;
     GemmArgs<T> part = args;
-    part.rows = std::min(kRowRun, args.rows - row), part.cols = std::min(kPanel, args.cols - col);
+    part.rows = std::min(run, args.rows - row), part.cols = std::min(kPanel, args.cols - col);
     part.a = args.a + row * args.a_row, part.b = args.b + col, part.c = args.c + row * args.c_row + col;
     Affine<T>& affine = part.affine;
     if (affine.scale != nullptr) affine.scale += col;
@@ -150,23 +154,56 @@ void conv_forward(const Kernels<T>& kernels, const Layer<T>& layer, Index images
   });
 }
 
-Index conv_backward_scratch(const ConvShape& s, Index out_count) {
-  return std::min(kPanelSlots, input_units(s)) * panel_rows(s, out_count) * kPanel;
+template <class T>
+void pack_gradient(const Kernels<T>& kernels, const OutputGrad<T>& grad, Index pixels, T* panels) {
+  for (Index m = 0; m < pixels; m += kPanel) {
+    PackArgs<T> args{};
+    args.source = grad.dz + m * grad.row, args.source_row = grad.row;
+    args.scale = grad.scale;
+    args.panel = panels + m * grad.count, args.rows = grad.count, args.cols = std::min(kPanel, pixels - m);
+    kernels.pack(args);
+  }
 }
 
 template <class T>
-void conv_backward(const Kernels<T>& kernels, Layer<T>& layer, Index images, const OutputGrad<T>& grad, const T* saved,
-                   T* dx, bool accumulate, T* panels) {
+void packed_input_grad(const Kernels<T>& kernels, const Layer<T>& layer, Index first, Index count, Index out_first,
+                       Index channels, const T* panels, Index pixels, T* c, Index c_row, bool accumulate) {
+  const Index out = layer.spec.shape.out;
+  GemmTransposedArgs<T> args{};
+  args.a = layer.params.weight + first * out + out_first, args.a_row = out;
+  args.panels = panels, args.panel = channels * kPanel;
+  args.c = c, args.c_row = c_row;
+  args.rows = pixels, args.cols = count, args.k = channels;
+  args.accumulate = accumulate;
+  kernels.gemm_transposed(args);
+}
+
+Index conv_backward_scratch(const ConvShape& s, Index batch, Index out_count) {
+  if (packs_gradient(s, batch, packed_weights(s))) return packed_gradient(batch * s.out_pixels(), out_count);
+  return packed_weights(s) * panel_rows(s, out_count);
+}
+
+template <class T>
+void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved, T* dx,
+                   bool accumulate, T* panels) {
+  const Kernels<T>& kernels = *context.kernels;
   const ConvShape& s = layer.spec.shape;
+  const Index images = context.images, pixels = images * s.out_pixels();
   const Index units = input_units(s), slot = panel_rows(s, grad.count) * kPanel;
-  // Waves of at most kPanelSlots units: the scratch is shared by the threads, not multiplied by them.
-  const Index wave = dx != nullptr ? kPanelSlots : units;
-  const Index rows = images * s.out_pixels(), out = s.groups == 1 ? grad.count : s.out_per_group();
-  const Index work = rows * out * s.taps() * (dx != nullptr ? kPanel : layer.spec.selected / units + 1);
+  const bool packs = packs_gradient(s, context.batch, packed_weights(s));
+  if (dx != nullptr && packs) pack_gradient(kernels, grad, pixels, panels);
+  // Packed weights take waves of at most kPanelSlots units: the scratch is shared by the threads, not multiplied by
+  // them.
+  const Index wave = dx != nullptr && !packs ? kPanelSlots : units;
+  const Index out = s.groups == 1 ? grad.count : s.out_per_group();
+  const Index work = pixels * out * s.taps() * (dx != nullptr ? kPanel : layer.spec.selected / units + 1);
   for (Index first = 0; first < units; first += wave) {
     parallel_for(std::min(wave, units - first), work, [&](Index i) {
       const InputColumns columns = input_columns(s, first + i);
-      if (dx != nullptr) {
+      if (dx != nullptr && packs) {
+        packed_input_grad(kernels, layer, columns.begin, columns.count, grad.begin, grad.count, panels, pixels,
+                          dx + columns.begin, s.in, accumulate);
+      } else if (dx != nullptr) {
         input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, panels + i * slot);
       }
       layer.update_weight(kernels, images, grad, saved, columns.begin, columns.count);
@@ -174,10 +211,13 @@ void conv_backward(const Kernels<T>& kernels, Layer<T>& layer, Index images, con
   }
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                             \
-  template void parallel_gemm<T>(const Kernels<T>&, const GemmArgs<T>&);                                    \
-  template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&); \
-  template void conv_backward<T>(const Kernels<T>&, Layer<T>&, Index, const OutputGrad<T>&, const T*, T*, bool, T*);
+#define SPARSEBP_INSTANTIATE(T)                                                                                       \
+  template void parallel_gemm<T>(const Kernels<T>&, const GemmArgs<T>&);                                              \
+  template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&);           \
+  template void pack_gradient<T>(const Kernels<T>&, const OutputGrad<T>&, Index, T*);                                 \
+  template void packed_input_grad<T>(const Kernels<T>&, const Layer<T>&, Index, Index, Index, Index, const T*, Index, \
+                                     T*, Index, bool);                                                                \
+  template void conv_backward<T>(const Context<T>&, Layer<T>&, const OutputGrad<T>&, const T*, T*, bool, T*);
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)
 

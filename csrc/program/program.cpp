@@ -42,6 +42,7 @@ class Program final : public AnyProgram {
   Program(ProgramSpec spec, const Isa& isa) : spec_(std::move(spec)), isa_(isa) {
     validate(spec_);
     context_.kernels = &kernels_of<T>(isa);
+    context_.batch = spec_.batch;
     for (const LayerSpec& layer : spec_.layers) context_.layers.emplace_back(layer);
     const std::size_t values = spec_.values.size();
     context_.values.assign(values, nullptr);
@@ -180,6 +181,10 @@ class Program final : public AnyProgram {
       }
     }
     state_.forget_momentum(context_, index);
+  }
+
+  void draw_all(Draw method, std::uint64_t seed, std::uint64_t turn) override {
+    for (int i = 0; i < static_cast<int>(context_.layers.size()); ++i) draw(i, method, seed, turn);
   }
 
   void set_indices(int index, const std::vector<std::int32_t>& channels) override {

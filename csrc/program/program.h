@@ -56,6 +56,7 @@ class AnyProgram {
   virtual bool in_flight() const = 0;
 
   virtual void draw(int layer, Draw method, std::uint64_t seed, std::uint64_t turn) = 0;
+  virtual void draw_all(Draw method, std::uint64_t seed, std::uint64_t turn) = 0;
   virtual void set_indices(int layer, const std::vector<std::int32_t>& channels) = 0;
   virtual std::vector<std::int32_t> indices(int layer) const = 0;
   virtual Index visited(int layer) const = 0;  // channels

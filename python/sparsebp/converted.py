@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -201,24 +202,30 @@ class SparseModel(nn.Module):
     def _check_modules(self) -> None:
         if torch.jit.is_tracing():  # type: ignore[attr-defined]
             raise RuntimeError("a converted model cannot be traced or exported; sparsebp.restore(model) can")
-        for siblings, child, module, name in self._places:
-            if siblings.get(child) is not module:
-                raise RuntimeError(
-                    f"{name} was replaced after convert; sparsebp.restore(model) first, change it, and convert again"
-                )
+        # Every call runs this, on cold caches: no line of Python per module.
+        tables, children, modules, names = self._places
+        here = list(map(operator.is_, map(dict.get, tables, children), modules))
+        if not all(here):
+            name = names[here.index(False)]
+            raise RuntimeError(
+                f"{name} was replaced after convert; sparsebp.restore(model) first, change it, and convert again"
+            )
 
     # -- ownership and persistence ---------------------------------------------------------------
 
-    def _native_modules(self) -> list[tuple[dict[str, Any], str, nn.Module, str]]:
-        """Where the modules of native layers stand: their parent's table, key and module, and the full name."""
-        out = []
+    def _native_modules(self) -> tuple[list[dict[str, Any]], list[str], list[nn.Module], list[str]]:
+        """Where the modules of native layers stand: their parents' tables, keys and modules, and their full names."""
+        tables, children, modules, names = [], [], [], []
         for index in sorted({i for op in self._graph.ops[self._graph.native_begin :] for i in op.layers}):
             layer = self._graph.layers[index]
             for name in filter(None, (layer.name, layer.norm)):
                 parent, _, child = name.rpartition(".")
                 siblings = self._original.get_submodule(parent)._modules
-                out.append((siblings, child, self._original.get_submodule(name), name))
-        return out
+                tables.append(siblings)
+                children.append(child)
+                modules.append(self._original.get_submodule(name))
+                names.append(name)
+        return tables, children, modules, names
 
     def _own(self) -> None:
         engine = self.engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,15 +78,16 @@ class Engine:
         self._optimizer: weakref.ref[SGD] | None = None
         self._slots: dict[tuple[int, int], int] = {}  # (layer, weight/bias/beta) -> parameter group
         self._rows: dict[int, np.ndarray] = {}  # parameter group -> its rows of the rules
+        self._written: dict[int, tuple[float, float, float]] = {}  # parameter group -> what those rows hold
         self._due = False  # is a new draw due at the next training forward
         self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
         self.weights = Weights(program, self.specs, layers, dtype)
 
     # -- weights ---------------------------------------------------------------------------------
 
-    def rebind_if_moved(self) -> None:
+    def rebind_if_moved(self, in_flight: bool = False) -> None:
         """``load_state_dict(assign=True)`` and ``.to()`` may replace memory; a step starts by noticing."""
-        if self.weights.moved():
+        if self.weights.trained_moved() if in_flight else self.weights.moved():
             self.weights.bind()
             if self._owns:
                 self.own_parameters()
@@ -119,6 +120,7 @@ class Engine:
             for group in set(slots.values())
         }
         self.rules[:, :, 0] = -1.0  # what is in none of its groups does not train
+        self._written.clear()
 
     def detach(self) -> None:
         """Undoes :meth:`attach`: no step of that optimizer reaches this program any more."""
@@ -126,6 +128,11 @@ class Engine:
         if optimizer is not None:
             optimizer.forget(self)
         self._optimizer = None
+
+    @property
+    def groups(self) -> Iterable[int]:
+        """The parameter groups of the attached optimizer that this program trains with."""
+        return self._rows
 
     @property
     def optimizer(self) -> SGD | None:
@@ -144,7 +151,9 @@ class Engine:
         groups, rows = optimizer.param_groups, self.rules.reshape(-1, 3)
         for group, places in self._rows.items():
             rule = groups[group]
-            rows[places] = (float(rule["lr"]) * self.rate_scale, rule["weight_decay"], rule["momentum"])
+            row = (float(rule["lr"]) * self.rate_scale, rule["weight_decay"], rule["momentum"])
+            if self._written.get(group) != row:
+                rows[places] = self._written[group] = row
         return self._rules_address
 
     def finish_step(self) -> None:
@@ -177,9 +186,7 @@ class Engine:
 
     def draw(self) -> None:
         """Draws the update sets of turn ``self.turn``."""
-        for i, spec in enumerate(self.specs):
-            if 0 < spec.selected < getattr(spec.shape, "in"):
-                self.sampler.draw(self.program, i, spec, self.turn)
+        self.sampler.draw_all(self.program, self.specs, self.turn)
 
     def _dropout_key(self) -> int:
         # Any odd 64-bit number keeps the sequences of different seeds apart; this one is 2^64 / golden ratio.
@@ -234,7 +241,7 @@ class Engine:
                     "Run the forward pass again (retain_graph has no effect here)"
                 )
             try:
-                self.rebind_if_moved()
+                self.rebind_if_moved(in_flight=True)
                 rules = self._rules_address if keep else self._refresh_rules()
                 self.program.backward(dy, dx, rules, keep)
             except BaseException:
@@ -265,7 +272,10 @@ class Engine:
 
     def _refuse_gradients(self) -> None:
         """Makes torch's own clipping and optimizers fail on native parameters instead of skipping them."""
-        for parameter in self.trained():
+        trained = self.trained()
+        if trained and trained[0].grad is not None and trained[-1].grad is not None:
+            return  # whoever clears gradients clears all of them
+        for parameter in trained:
             if parameter.grad is None:
                 parameter.grad = NoGradient(parameter)
 

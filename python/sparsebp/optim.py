@@ -45,6 +45,7 @@ class SGD(torch.optim.Optimizer):
         self._engines: list[Engine | SingleConv] = []
         self._slots: list[dict[tuple[int, int], int]] = []
         self._complete = False
+        self._others: tuple[int, list[tuple[torch.Tensor, dict[str, Any]]]] | None = None
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self._adopt(range(len(self.param_groups)))
         self._complete = True
@@ -71,6 +72,7 @@ class SGD(torch.optim.Optimizer):
         super().__setstate__(state)
         if "_engines" not in self.__dict__:
             self._engines, self._slots, self._complete = [], [], True
+            self._others = None
             self._adopt(range(len(self.param_groups)))
 
     def _adopt(self, groups: range) -> None:
@@ -92,16 +94,18 @@ class SGD(torch.optim.Optimizer):
                 other.forget(engine)
             engine.attach(self, slots)
         self._engines, self._slots = list(found), list(found.values())
+        self._others = None
 
     def forget(self, engine: Engine | SingleConv) -> None:
         """The program is no longer this optimizer's: another took it over, or its model was restored."""
         if engine in self._engines:
             at = self._engines.index(engine)
             del self._engines[at], self._slots[at]
+            self._others = None
 
     def check(self, engine: Engine) -> None:
         """Raises if a group's numbers cannot be used with this program."""
-        for index in sorted(set(engine._slots.values())):
+        for index in engine.groups:
             group = self.param_groups[index]
             if group["momentum"] and not engine.momentum:
                 raise ValueError(_no_momentum(group["momentum"]))
@@ -122,13 +126,22 @@ class SGD(torch.optim.Optimizer):
             self._step_ordinary(parameter, group)
         return loss
 
+    def _not_mine(self) -> list[tuple[torch.Tensor, dict[str, Any]]]:
+        """Parameters that none of this optimizer's programs trains, with their groups; looked up once."""
+        count = sum(len(group["params"]) for group in self.param_groups)
+        if self._others is None or self._others[0] != count:
+            pairs = [(p, group) for group in self.param_groups for p in group["params"]]
+            native = set(self._engines)
+            others = [(p, group) for p, group in pairs if (_owner(p) or (None,))[0] not in native]
+            self._others = (count, others)
+        return self._others[1]
+
     def _ordinary(self) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
         """Parameters with a gradient that no native program owns, with their groups."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                grad = parameter.grad
-                if grad is not None and type(grad) is not NoGradient and _owner(parameter) is None:
-                    yield parameter, group
+        for parameter, group in self._not_mine():
+            grad = parameter.grad
+            if grad is not None and type(grad) is not NoGradient and _owner(parameter) is None:
+                yield parameter, group
 
     def _step_ordinary(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
         grad = parameter.grad
@@ -148,15 +161,14 @@ class SGD(torch.optim.Optimizer):
 
         What stands in ``.grad`` of native parameters stays (:mod:`sparsebp.refusal`).
         """
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                grad = parameter.grad
-                if grad is None or type(grad) is NoGradient:
-                    continue
-                if set_to_none:
-                    parameter.grad = None
-                else:
-                    grad.detach_().zero_()
+        for parameter, _ in self._not_mine():
+            grad = parameter.grad
+            if grad is None or type(grad) is NoGradient:
+                continue
+            if set_to_none:
+                parameter.grad = None
+            else:
+                grad.detach_().zero_()
         for engine in self._engines:
             for region in engine.sum_views():
                 region.zero_()

@@ -50,6 +50,12 @@ class Sampler:
         chosen = self.select(spec.name, getattr(spec.shape, "in"), spec.selected, turn)
         program.set_indices(layer, [int(c) for c in chosen])
 
+    def draw_all(self, program: _C.Program, specs: Sequence[_C.LayerSpec], turn: int) -> None:
+        """Writes the update sets of all layers that do not train every channel anyway."""
+        for layer, spec in enumerate(specs):
+            if 0 < spec.selected < getattr(spec.shape, "in"):
+                self.draw(program, layer, spec, turn)
+
     def __repr__(self) -> str:
         # All that a policy is made of: checkpoints tell samplers apart by it.
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
@@ -60,6 +66,12 @@ class _Native(Sampler):
 
     def draw(self, program: _C.Program, layer: int, spec: _C.LayerSpec, turn: int) -> None:
         program.draw(layer, self._method, self.seed or 0, turn)
+
+    def draw_all(self, program: _C.Program, specs: Sequence[_C.LayerSpec], turn: int) -> None:
+        if type(self).draw is _Native.draw:
+            program.draw_all(self._method, self.seed or 0, turn)
+        else:  # a policy of the user's own
+            super().draw_all(program, specs, turn)
 
 
 class Random(_Native):

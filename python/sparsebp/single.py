@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,11 @@ class SingleConv:
         for i, parameter in enumerate((self.conv.weight, self.conv.bias)):
             if parameter is not None:
                 OWNERS[parameter] = (weakref.ref(self), (0, i))
+
+    @property
+    def groups(self) -> Iterable[int]:
+        """The parameter groups of the attached optimizer that train this convolution."""
+        return set(self._slots.values())
 
     def attach(self, optimizer: SGD, slots: dict[tuple[int, int], int]) -> None:
         """Makes ``optimizer`` the source of the training rules."""

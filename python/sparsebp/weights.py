@@ -33,6 +33,31 @@ def in_kernel_layout(parameter: torch.Tensor) -> bool:
     return parameter.permute(order).is_contiguous()
 
 
+class Watch:
+    """Notices other tensors in the places of some, and the same tensors in other memory.
+
+    Args:
+        sources: the places, as tables of a module and keys.
+    """
+
+    def __init__(self, sources: Sequence[tuple[dict[str, Any], str]]) -> None:
+        self._tables, self._keys = [d for d, _ in sources], [k for _, k in sources]
+        self._tensors = self._look()
+        self._pointers = list(map(torch.Tensor.data_ptr, self._tensors))
+        # Should memory be replaced all the same, what native code knows stays allocated until it is told.
+        self._storages = [t.untyped_storage() for t in self._tensors]
+
+    def _look(self) -> list[torch.Tensor]:
+        return list(map(operator.getitem, self._tables, self._keys))
+
+    def moved(self) -> bool:
+        """Whether anything did. Runs several times a step, on cold caches: no line of Python per tensor."""
+        tensors = self._look()
+        if not all(map(operator.is_, tensors, self._tensors)):
+            return True
+        return list(map(torch.Tensor.data_ptr, tensors)) != self._pointers
+
+
 class Weights:
     """The parameters of a program's layers.
 
@@ -62,8 +87,7 @@ class Weights:
                 self._sources += [(norm._buffers, "running_mean"), (norm._buffers, "running_var")]
         self._sources = [(d, k) for d, k in self._sources if d.get(k) is not None]
         self._weights = [module._parameters for module, _ in self.layers]
-        self._tensors: list[torch.Tensor] = []
-        self._pointers: list[int] = []
+        self._all = self._some = Watch([])
         self._strides: list[tuple[int, ...]] = []
         self._slots: list[tuple[tuple[int, int], nn.Parameter]] = []
         self._trained: list[nn.Parameter] = []
@@ -85,20 +109,20 @@ class Weights:
                 address += [_address(norm._parameters.get(k)) for k in ("weight", "bias")]
                 address += [_address(norm._buffers.get(k)) for k in ("running_mean", "running_var")]
             self._program.bind(i, *address)
-        self._tensors = [d[k] for d, k in self._sources]
-        self._pointers = [t.data_ptr() for t in self._tensors]
-        self._strides = [_weight(parameters).stride() for parameters in self._weights]
-        self.find_trained()
+        self._strides = self._weight_strides()
+        self._all = Watch(self._sources)
+        self._some = Watch(self.find_trained())
 
     def moved(self) -> bool:
         """Whether ``load_state_dict(assign=True)``, ``.to()`` or the like replaced or reordered memory."""
-        # This runs several times a step: no call per tensor that torch does not answer at once.
-        tensors = [d[k] for d, k in self._sources]
-        return (
-            not all(map(operator.is_, tensors, self._tensors))
-            or [t.data_ptr() for t in tensors] != self._pointers
-            or [_weight(parameters).stride() for parameters in self._weights] != self._strides
-        )
+        return self._all.moved() or self._weight_strides() != self._strides
+
+    def trained_moved(self) -> bool:
+        """The same, between a forward pass that noticed and its backward pass: only what trains is looked at."""
+        return self._some.moved()
+
+    def _weight_strides(self) -> list[tuple[int, ...]]:
+        return list(map(torch.Tensor.stride, [d["weight"] for d in self._weights]))  # type: ignore[arg-type]
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that this program trains, in network order."""
@@ -108,15 +132,21 @@ class Weights:
         """The same with (layer, weight/bias/shift), the place of each parameter's rule."""
         return self._slots
 
-    def find_trained(self) -> None:
-        """Looks which parameters are there now: others may have been assigned."""
+    def find_trained(self) -> list[tuple[dict[str, Any], str]]:
+        """Looks which parameters are there now, for others may have been assigned; where they stand."""
         out: list[tuple[tuple[int, int], nn.Parameter]] = []
+        places: list[tuple[dict[str, Any], str]] = []
         for i, ((module, norm), spec) in enumerate(zip(self.layers, self._specs, strict=True)):
-            candidates = [(module._parameters["weight"], spec.selected > 0)]
-            candidates.append((module._parameters.get("bias"), spec.train_bias))
-            candidates.append((norm._parameters.get("bias") if norm else None, spec.train_bias))
-            out += [((i, j), p) for j, (p, on) in enumerate(candidates) if on and p is not None]
+            shifts = norm._parameters if norm is not None else {}
+            candidates = [(module._parameters, "weight", spec.selected > 0)]
+            candidates += [(module._parameters, "bias", spec.train_bias), (shifts, "bias", spec.train_bias)]
+            for j, (table, key, on) in enumerate(candidates):
+                parameter = table.get(key)
+                if on and parameter is not None:
+                    out.append(((i, j), parameter))
+                    places.append((table, key))
         self._slots, self._trained = out, [p for _, p in out]
+        return places
 
 
 def _weight(parameters: dict[str, nn.Parameter | None]) -> nn.Parameter:

@@ -100,7 +100,7 @@ class Conv final : public SingleLayer<T> {
   Conv(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) : SingleLayer<T>(op, program, declare) {
     if (!declare.in_span || !declare.input_grad) return;
     const ConvShape& s = program.layers[static_cast<std::size_t>(this->layer_)].shape;
-    panel_count_ = conv_backward_scratch(s, s.out);
+    panel_count_ = conv_backward_scratch(s, declare.batch, s.out);
     panels_ = declare.backward_scratch("panels", panel_count_);
   }
 
@@ -121,8 +121,7 @@ class Conv final : public SingleLayer<T> {
       target = this->input_grad(context, 0);
       panels = context.training.template acquire<T>(panels_, panel_count_);
     }
-    conv_backward(*context.kernels, layer, context.images, grad, this->saved(context), target.grad, target.accumulate,
-                  panels);
+    conv_backward(context, layer, grad, this->saved(context), target.grad, target.accumulate, panels);
   }
 
  private:

@@ -26,7 +26,7 @@ class Head final : public Op<T> {
     dz_ = declare.backward_scratch("dz", rows * backward_block_);
     scale_ = declare.backward_scratch("scale", backward_block_);
     if (input_grad_) {
-      panel_count_ = conv_backward_scratch(layer.shape, backward_block_);
+      panel_count_ = conv_backward_scratch(layer.shape, declare.batch, backward_block_);
       panels_ = declare.backward_scratch("panels", panel_count_);
     }
   }
@@ -63,7 +63,8 @@ class Head final : public Op<T> {
         args.affine.scale = layer.spec.has_norm ? fold + c : nullptr;
         args.affine.shift = fold + out_ + c;
         args.affine.activation = layer.spec.activation;
-        args.affine.mask = mask != nullptr ? mask + c / 8 : nullptr, args.affine.mask_row = mask_row_bytes(out_);
+        if (mask != nullptr) args.affine.mask = mask + panel_mask(rows, c);
+        args.affine.mask_row = panel_mask_row(out_, c);
         kernels.gemm(args);
         for (Index n = 0; n < context.images; ++n) {
           T sums[kPanel];
@@ -103,15 +104,15 @@ class Head final : public Op<T> {
         T sums[kPanel];
         MaskArgs<T> args{};
         args.g = g, args.g_row = backward_block_;
-        args.mask = mask != nullptr ? mask + c / 8 : nullptr, args.mask_row = mask_row_bytes(out_);
+        if (mask != nullptr) args.mask = mask + panel_mask(rows, c);
+        args.mask_row = panel_mask_row(out_, c);
         args.rows = rows, args.cols = count, args.sum = sums;
         kernels.mask(args);
         layer.fold(kernels, c, count, scale + unit * kPanel, nullptr);
         layer.update_shift(kernels, c, count, sums, layer.spec.has_norm ? scale + unit * kPanel : nullptr);
       });
-      conv_backward(kernels, layer, context.images,
-                    {dz, backward_block_, first, width, layer.spec.has_norm ? scale : nullptr}, saved, target.grad,
-                    target.accumulate || first > 0, panels);
+      conv_backward(context, layer, {dz, backward_block_, first, width, layer.spec.has_norm ? scale : nullptr}, saved,
+                    target.grad, target.accumulate || first > 0, panels);
     }
   }
 

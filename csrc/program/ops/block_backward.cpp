@@ -1,0 +1,174 @@
+// Backward, channel block by channel block. It needs no expanded value but the selected ones: the gradient through both
+// activations is a bit per element. Units of kPanel channels are independent of each other up to the sum into dx, which
+// runs in a region of its own.
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "program/dense.h"
+#include "program/ops/block.h"
+
+namespace sparsebp {
+namespace {
+
+// A residual passes its gradient on as it is.
+template <class T>
+void pass_residual(const T* dy, Index count, T* grad, bool accumulate) {
+  if (!accumulate) {
+    std::copy_n(dy, count, grad);
+  } else {
+    for (Index i = 0; i < count; ++i) grad[i] += dy[i];
+  }
+}
+
+}  // namespace
+
+template <class T>
+void Block<T>::backward(Context<T>& context) {
+  const Kernels<T>& kernels = *context.kernels;
+  Layer<T>&expand = layer(context, expand_), &project = layer(context, project_);
+  const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
+  const Index n = context.images;
+
+  Scratch scratch = acquire_scratch(context);
+  project.fold(kernels, 0, out_, scratch.project_scale, nullptr);
+  if (project.spec.trains_bias()) train_project_shift(context, dy, scratch.project_scale);
+
+  Target target{nullptr, false};
+  if (input_grad_) target = this->input_grad(context, 0);
+  if (target.grad != nullptr && this->spec.residual) {
+    pass_residual(dy, n * in_rows_ * in_, target.grad, target.accumulate);
+    target.accumulate = true;
+  }
+  const T* saved_expand = saved_expand_ >= 0 ? context.training.template at<T>(saved_expand_) : nullptr;
+  const Index taps = layer(context, depthwise_).spec.shape.taps();
+  const Index backward_work = n * kPanel * (out_rows_ * out_ + in_rows_ * taps);
+  for (Index first = 0; first < wide_; first += backward_block_) {
+    const Index width = std::min(backward_block_, wide_ - first);
+    if (filtered_grad_ && packs_gradient_) {
+      const T* scale = project.spec.has_norm ? scratch.project_scale : nullptr;
+      pack_gradient(kernels, {dy, out_, 0, out_, scale}, n * out_rows_, scratch.panels);
+    }
+    parallel_for(div_up(width, kPanel), backward_work, [&](Index unit) {
+      const Index c = first + unit * kPanel;
+      backward_columns(context, scratch, dy, target, unit, c, std::min(kPanel, first + width - c));
+    });
+    if (expands_ && wide_grad_) {
+      const T* scale = expand.spec.has_norm ? scratch.expand_scale : nullptr;
+      conv_backward(context, expand, {scratch.d_expanded, backward_block_, first, width, scale}, saved_expand,
+                    target.grad, target.accumulate || first > 0, scratch.panels);
+    }
+  }
+}
+
+template <class T>
+void Block<T>::train_project_shift(Context<T>& context, const T* dy, const T* scale) {
+  const Kernels<T>& kernels = *context.kernels;
+  Layer<T>& project = layer(context, project_);
+  const Index n = context.images;
+
+  parallel_for(div_up(out_, kPanel), n * out_rows_ * kPanel, [&](Index unit) {
+    const Index c = unit * kPanel;
+    T sums[kPanel];
+    MaskArgs<T> args{};
+    // Without a mask nothing is written through g.
+    args.g = const_cast<T*>(dy) + c, args.g_row = out_;
+    args.rows = n * out_rows_, args.cols = std::min(kPanel, out_ - c), args.sum = sums;
+    kernels.mask(args);
+    project.update_shift(kernels, c, args.cols, sums, project.spec.has_norm ? scale + c : nullptr);
+  });
+}
+
+// d_filtered of these channels: the projection's input gradient.
+template <class T>
+void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index unit, Index c,
+                                 Index count) {
+  const Kernels<T>& kernels = *context.kernels;
+  const Layer<T>& project = layer(context, project_);
+  const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
+  const Index rows = context.images * out_rows_;
+  T* d_filtered = scratch.d_filtered + unit * kPanel;
+  if (packs_gradient_) {
+    packed_input_grad(kernels, project, c, count, Index(0), out_, scratch.panels, rows, d_filtered, backward_block_,
+                      false);
+    return;
+  }
+  T* panel = scratch.panels + unit * panel_rows() * kPanel;
+  for (Index o = 0; o < out_; o += kPanelRows) {
+    const Index run = std::min(kPanelRows, out_ - o);
+    kernels.pack({project.params.weight + c * out_ + o, out_, project_scale != nullptr ? project_scale + o : nullptr,
+                  panel, run, count});
+    GemmArgs<T> args{};
+    args.a = dy + o, args.a_row = out_;
+    args.b = panel;
+    args.c = d_filtered, args.c_row = backward_block_;
+    args.rows = rows, args.cols = count;
+    args.sum.n1 = run, args.sum.b1 = kPanel;
+    args.store = o > 0 ? Store::accumulate : Store::assign;
+    kernels.gemm(args);
+  }
+}
+
+// Everything that belongs to `count` <= kPanel expanded channels from `c` on, but for the expansion's own products.
+template <class T>
+void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, const T* dy, const Target& target,
+                                Index unit, Index c, Index count) {
+  const Kernels<T>& kernels = *context.kernels;
+  Layer<T>&expand = layer(context, expand_), &dw = layer(context, depthwise_);
+  Layer<T>& project = layer(context, project_);
+  const Index n = context.images;
+  const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
+  T* d_filtered = scratch.d_filtered != nullptr ? scratch.d_filtered + unit * kPanel : nullptr;
+  if (filtered_grad_) filtered_gradient(context, scratch, dy, unit, c, count);
+  if (saved_project_ >= 0) {
+    project.update_weight(kernels, n, {dy, out_, 0, out_, project_scale},
+                          context.training.template at<T>(saved_project_), c, count);
+  }
+  if (!filtered_grad_) return;
+
+  T sums[kPanel], dw_scale[kPanel];
+  pass_mask(context, depthwise_mask_, n * out_rows_, d_filtered, c, count, sums);
+  dw.fold(kernels, c, count, dw_scale, nullptr);
+  const T* scale = dw.spec.has_norm ? dw_scale : nullptr;
+  T* d_wide = nullptr;
+  if (wide_grad_) {
+    d_wide = expands_ ? scratch.d_expanded + unit * kPanel : target.grad + c;
+    const Index d_wide_row = expands_ ? backward_block_ : in_;
+    for (Index i = 0; i < n; ++i) {
+      DepthwiseArgs<T> args{};
+      args.shape = dw.spec.shape;
+      args.x = d_filtered + i * out_rows_ * backward_block_, args.x_pixel = backward_block_;
+      args.weight = dw.params.weight + c, args.weight_row = wide_;
+      args.y = d_wide + i * in_rows_ * d_wide_row, args.y_pixel = d_wide_row;
+      args.channels = count, args.row_begin = 0, args.row_end = args.shape.height;
+      args.accumulate = !expands_ && target.accumulate;
+      args.affine.scale = scale;
+      kernels.depthwise_input_grad(args);
+    }
+  }
+  if (saved_depthwise_ >= 0) {
+    dw.update_depthwise(kernels, n, {d_filtered, backward_block_, c, count, scale},
+                        context.training.template at<T>(saved_depthwise_));
+  }
+  dw.update_shift(kernels, c, count, sums, scale);
+  if (!expands_ || !wide_grad_) return;
+
+  pass_mask(context, expand_mask_, n * in_rows_, d_wide, c, count, sums);
+  T* expand_scale = scratch.expand_scale + unit * kPanel;
+  expand.fold(kernels, c, count, expand_scale, nullptr);
+  expand.update_shift(kernels, c, count, sums, expand.spec.has_norm ? expand_scale : nullptr);
+}
+
+template <class T>
+void Block<T>::pass_mask(Context<T>& context, int mask, Index rows, T* g, Index c, Index count, T* sums) const {
+  MaskArgs<T> args{};
+  args.g = g, args.g_row = backward_block_;
+  if (mask >= 0) args.mask = context.training.template at<std::uint8_t>(mask) + panel_mask(rows, c);
+  args.mask_row = panel_mask_row(wide_, c);
+  args.rows = rows, args.cols = count, args.sum = sums;
+  context.kernels->mask(args);
+}
+
+template void Block<float>::backward(Context<float>&);
+template void Block<double>::backward(Context<double>&);
+
+}  // namespace sparsebp

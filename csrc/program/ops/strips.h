@@ -1,0 +1,87 @@
+// How an inverted residual streams its forward pass: strips of rows of one image, or several small images whole, so
+// that the expanded rows of a strip stay in the second-level cache between expansion, filter and projection.
+#pragma once
+
+#include <algorithm>
+
+#include "program/context.h"
+
+namespace sparsebp {
+
+// Bytes of expanded rows held at once, if one window of rows does not need more: a common second-level cache.
+constexpr Index kStripBytes = 512 * 1024;
+
+struct Strip {
+  Index first_image, images;
+  Range out;    // output rows, of each image
+  Range held;   // input rows that their windows reach, and those since the strip before
+  Index old;    // how many of the held rows the strip before had already
+  Index shift;  // where among its rows the first of them was
+};
+
+class Strips {
+ public:
+  Strips() = default;
+
+  // `window`: the depthwise convolution of the block.
+  Strips(const ConvShape& window, Index element_bytes) : window_(window) {
+    const Index row = std::max<Index>(window.width * window.in * element_bytes, 1);
+    const Index image = row * window.height, reach = window.dilation_h * (window.kernel_h - 1) + 1;
+    images_ = std::max<Index>(kStripBytes / std::max<Index>(image, 1), 1);
+    if (image > kStripBytes) {
+      const Index rows = std::max<Index>((kStripBytes / row - reach) / window.stride_h + 1, 1);
+      strips_ = div_up(window.out_height, rows);
+      rows_ = div_up(window.out_height, strips_);
+      strips_ = div_up(window.out_height, rows_);
+    } else {
+      rows_ = window.out_height;
+    }
+    for (Index i = 0; i < strips_; ++i) {
+      const Strip strip = at(i, 1);
+      held_rows_ = std::max(held_rows_, strip.held.end - strip.held.begin);
+    }
+  }
+
+  Index count(Index images) const { return strips_ > 1 ? images * strips_ : div_up(images, images_); }
+
+  Strip at(Index i, Index images) const {
+    if (strips_ <= 1) {
+      const Index first = i * images_;
+      return {first, std::min(images_, images - first), {0, window_.out_height}, {0, window_.height}, 0, 0};
+    }
+    const Index local = i % strips_;
+    const Range out{std::min(local * rows_, window_.out_height), std::min((local + 1) * rows_, window_.out_height)};
+    const Index before = reached(out.begin), begin = first_held(out.begin);
+    const Index end = local == strips_ - 1 ? window_.height : reached(out.end);
+    const Index shift = local == 0 ? 0 : begin - first_held(out.begin - rows_);
+    return {i / strips_, 1, out, {begin, end}, before - begin, shift};
+  }
+
+  // Most pixels of a strip in a pass of `images` images: expanded, and filtered.
+  Index held_pixels(Index images) const {
+    return (strips_ > 1 ? held_rows_ : std::min(images_, images) * window_.height) * window_.width;
+  }
+  Index out_pixels(Index images) const {
+    return (strips_ > 1 ? rows_ : std::min(images_, images) * window_.out_height) * window_.out_width;
+  }
+
+ private:
+  // The input row behind the last one that output rows below `out` reach.
+  Index reached(Index out) const {
+    if (out == 0) return 0;
+    const Index last = (out - 1) * window_.stride_h - window_.pad_h + window_.dilation_h * (window_.kernel_h - 1);
+    return std::clamp<Index>(last + 1, 0, window_.height);
+  }
+  // The first input row of the strip that begins with output row `out`.
+  Index first_held(Index out) const {
+    return std::min(reached(out), std::max<Index>(out * window_.stride_h - window_.pad_h, 0));
+  }
+
+  ConvShape window_;
+  Index images_ = 1;  // of a strip of whole images
+  Index strips_ = 1;  // of an image
+  Index rows_ = 1;    // output rows of a strip
+  Index held_rows_ = 0;
+};
+
+}  // namespace sparsebp
