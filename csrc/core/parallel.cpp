@@ -209,7 +209,7 @@ void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction fun
   // Late: a millisecond more than one slow core (1 multiply-add a nanosecond) would have needed by itself.
   const std::int64_t end = nanoseconds(), elapsed = end - start;
   if (elapsed > work + 1'000'000) {
-    serial_until.store(end + std::min<std::int64_t>(32 * elapsed, 250'000'000), std::memory_order_relaxed);
+    serial_until.store(end + std::min<std::int64_t>(8 * elapsed, 100'000'000), std::memory_order_relaxed);
   }
 }
 

@@ -15,9 +15,9 @@ using RangeFunction = void (*)(std::int64_t begin, std::int64_t end, void* conte
 // its slowest thread; after such a wait the following regions run on the calling thread for a while.
 void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction function, void* context);
 
-// Regions cheaper than this many multiply-adds run on the calling thread: about 15 us on one core, where waking a pool
-// costs 2 us on a quiet machine and a time slice on a busy one.
-constexpr std::int64_t kSerialWork = 400'000;
+// Regions cheaper than this many multiply-adds run on the calling thread: about 5 us on one core, where waking a pool
+// costs 2 us on a quiet machine.
+constexpr std::int64_t kSerialWork = 150'000;
 
 // Calls `body(i)` for every i in [0, count). `unit_work` is about how many multiply-adds one call costs.
 template <class Body>

@@ -122,10 +122,9 @@ void depthwise_forward(const DepthwiseArgs<typename V::value>& args) {
       forward_row<V>(args, oy);
     }
     if (args.affine.mask == nullptr) continue;
-    for (Index ox = 0; ox < s.out_width; ++ox) {
-      write_mask<V>(args.y + ((oy - args.y_begin) * s.out_width + ox) * args.y_pixel, args.channels,
-                    args.affine.activation, args.affine.mask + (oy * s.out_width + ox) * args.affine.mask_row);
-    }
+    write_mask<V>(args.y + (oy - args.y_begin) * s.out_width * args.y_pixel, args.y_pixel, s.out_width, args.channels,
+                  args.affine.activation, args.affine.mask + oy * s.out_width * args.affine.mask_row,
+                  args.affine.mask_row);
   }
 }
 

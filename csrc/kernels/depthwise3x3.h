@@ -2,8 +2,7 @@
 //
 // One vector of channels, its nine weights in registers: an output costs nine FMA with one load each, and the sums of
 // neighbouring outputs do not depend on each other, so the processor overlaps them. AVX2: nine weights, a sum, scale
-// and shift are 12 of 16 registers. Rows and columns that a border cuts off are left out at compile time. Per element
-// the sum runs over window row, then window column.
+// and shift are 12 of 16 registers. Rows and columns that a border cuts off are left out at compile time.
 #pragma once
 
 #include "kernels/tile.h"
@@ -52,41 +51,43 @@ inline Window3x3 window3x3(const ConvShape& s, Index x_pixel) {
   return window;
 }
 
-// One output: the window's middle is at `x`; what it lacks is left out.
+// One output: the window's middle is at `x`; what it lacks is left out. Its rows are summed apart and then added, so
+// that at most three FMA wait for each other.
 template <class V, bool kTop, bool kBottom, bool kLeft, bool kRight, bool kFull>
-inline V sum3x3(const Window3x3& window, const typename V::value* x, const V (&weights)[9], int lanes) {
+inline V sum3x3(const typename V::value* x, Index down, Index across, const V (&weights)[9], int lanes) {
   using T = typename V::value;
-  V acc = V::set(T(0));
-  const auto add_row = [&](const T* row, int w) {
+  const auto row_sum = [&](const T* row, int w) {
     const auto load = [&](const T* p) { return kFull ? V::load(p) : V::load_some(p, lanes); };
-    if (kLeft) acc = V::fma(load(row - window.across), weights[w], acc);
-    acc = V::fma(load(row), weights[w + 1], acc);
-    if (kRight) acc = V::fma(load(row + window.across), weights[w + 2], acc);
+    V sum = V::mul(load(row), weights[w + 1]);
+    if (kLeft) sum = V::fma(load(row - across), weights[w], sum);
+    if (kRight) sum = V::fma(load(row + across), weights[w + 2], sum);
+    return sum;
   };
-  if (kTop) add_row(x - window.down, 0);
-  add_row(x, 3);
-  if (kBottom) add_row(x + window.down, 6);
-  return acc;
+  V sum = row_sum(x, 3);
+  if (kTop) sum = V::add(row_sum(x - down, 0), sum);
+  if (kBottom) sum = V::add(row_sum(x + down, 6), sum);
+  return sum;
 }
 
 // A row of outputs for one vector of channels. `x` is at the middle of the first window; finish(output, sum).
 template <class V, bool kTop, bool kBottom, bool kFull, class Finish>
 inline void row3x3(const Window3x3& window, const typename V::value* x, const V (&weights)[9], int lanes,
                    const Finish& finish) {
+  const Index down = window.down, across = window.across, stride = window.stride;
   Index output = 0;
   if (window.cut_left && window.cut_right && window.outputs == 1) {
-    finish(0, sum3x3<V, kTop, kBottom, false, false, kFull>(window, x, weights, lanes));
+    finish(0, sum3x3<V, kTop, kBottom, false, false, kFull>(x, down, across, weights, lanes));
     return;
   }
   if (window.cut_left) {
-    finish(0, sum3x3<V, kTop, kBottom, false, true, kFull>(window, x, weights, lanes));
-    ++output, x += window.stride;
+    finish(0, sum3x3<V, kTop, kBottom, false, true, kFull>(x, down, across, weights, lanes));
+    ++output, x += stride;
   }
   const Index inner_end = window.cut_right ? window.outputs - 1 : window.outputs;
-  for (; output < inner_end; ++output, x += window.stride) {
-    finish(output, sum3x3<V, kTop, kBottom, true, true, kFull>(window, x, weights, lanes));
+  for (; output < inner_end; ++output, x += stride) {
+    finish(output, sum3x3<V, kTop, kBottom, true, true, kFull>(x, down, across, weights, lanes));
   }
-  if (window.cut_right) finish(output, sum3x3<V, kTop, kBottom, true, false, kFull>(window, x, weights, lanes));
+  if (window.cut_right) finish(output, sum3x3<V, kTop, kBottom, true, false, kFull>(x, down, across, weights, lanes));
 }
 
 // The same for window rows [rows.begin, rows.end) of the three, for `channels` channels, vector by vector.

@@ -80,6 +80,71 @@ void input_grad3x3(const DepthwiseArgs<typename V::value>& args, const ConvShape
   }
 }
 
+// Stride 2, 3x3, padding 1: output column o reaches the input columns 2o - 1, 2o and 2o + 1. So even columns get one
+// tap of one output, odd ones two of two; rows likewise: `kRows` rows of weights, each with a row of the gradient.
+template <class V, int kRows, bool kFull>
+inline void input_grad_halved_row(const DepthwiseArgs<typename V::value>& args,
+                                  const typename V::value* const (&dz)[kRows], const Index (&taps)[kRows],
+                                  typename V::value* out, Index c, int lanes) {
+  using T = typename V::value;
+  const ConvShape& s = args.shape;
+  const auto load = [&](const T* p) { return kFull ? V::load(p) : V::load_some(p, lanes); };
+  V weights[kRows][3];
+  for (int r = 0; r < kRows; ++r) {
+    for (int w = 0; w < 3; ++w) weights[r][w] = load(args.weight + (3 * taps[r] + w) * args.weight_row + c);
+  }
+  for (Index ox = 0; ox < s.out_width; ++ox) {
+    const bool odd = 2 * ox + 1 < s.width, next = ox + 1 < s.out_width;
+    V even_sum = V::set(T(0)), odd_sum = V::set(T(0));
+    for (int r = 0; r < kRows; ++r) {
+      const T* g = dz[r] + ox * args.x_pixel + c;
+      const V here = load(g);
+      even_sum = V::fma(here, weights[r][1], even_sum);
+      if (next) odd_sum = V::fma(load(g + args.x_pixel), weights[r][0], odd_sum);
+      odd_sum = V::fma(here, weights[r][2], odd_sum);
+    }
+    finish_input_grad<V>(args, out + 2 * ox * args.y_pixel, c, lanes, even_sum);
+    if (odd) finish_input_grad<V>(args, out + (2 * ox + 1) * args.y_pixel, c, lanes, odd_sum);
+  }
+}
+
+template <class V, int kRows>
+inline void input_grad_halved_rows(const DepthwiseArgs<typename V::value>& args,
+                                   const typename V::value* const (&dz)[kRows], const Index (&taps)[kRows],
+                                   typename V::value* out) {
+  Index c = 0;
+  for (; c + V::width <= args.channels; c += V::width) {
+    input_grad_halved_row<V, kRows, true>(args, dz, taps, out, c, V::width);
+  }
+  if (c < args.channels) {
+    input_grad_halved_row<V, kRows, false>(args, dz, taps, out, c, static_cast<int>(args.channels - c));
+  }
+}
+
+inline bool halves(const ConvShape& s) {
+  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 2 && s.stride_w == 2 && s.pad_h == 1 && s.pad_w == 1 &&
+         s.dilation_h == 1 && s.dilation_w == 1 && s.out_height == (s.height + 1) / 2 &&
+         s.out_width == (s.width + 1) / 2;
+}
+
+template <class V>
+void input_grad_halved(const DepthwiseArgs<typename V::value>& args) {
+  using T = typename V::value;
+  const ConvShape& s = args.shape;
+  const Index row = s.out_width * args.x_pixel;
+  for (Index iy = args.row_begin; iy < args.row_end; ++iy) {
+    T* out = args.y + iy * s.width * args.y_pixel;
+    const T* here = args.x + iy / 2 * row;
+    if (iy % 2 == 0) {
+      input_grad_halved_rows<V, 1>(args, {here}, {1}, out);
+    } else if (iy / 2 + 1 < s.out_height) {
+      input_grad_halved_rows<V, 2>(args, {here + row, here}, {0, 2}, out);
+    } else {
+      input_grad_halved_rows<V, 1>(args, {here}, {2}, out);
+    }
+  }
+}
+
 template <class V>
 void depthwise_input_grad(const DepthwiseArgs<typename V::value>& args) {
   using T = typename V::value;
@@ -89,6 +154,7 @@ void depthwise_input_grad(const DepthwiseArgs<typename V::value>& args) {
     const Window3x3 window = window3x3(turned, args.x_pixel);
     if (window.usable) return input_grad3x3<V>(args, turned, window);
   }
+  if (halves(s)) return input_grad_halved<V>(args);
   for (Index iy = args.row_begin; iy < args.row_end; ++iy) {
     const Reach down = reaching_taps(iy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.out_height);
     for (Index ix = 0; ix < s.width; ++ix) {
@@ -109,9 +175,9 @@ void depthwise_input_grad(const DepthwiseArgs<typename V::value>& args) {
   }
 }
 
-template <class V>
-void depthwise_weight_grad(const DepthwiseWeightGradArgs<typename V::value>& args) {
-  using T = typename V::value;
+// Taps one after the other, for windows of any size.
+template <class T>
+inline void weight_grad_by_tap(const DepthwiseWeightGradArgs<T>& args) {
   const ConvShape& s = args.shape;
   for (Index tap = args.tap_begin; tap < args.tap_end; ++tap) {
     const Index kh = tap / s.kernel_w, kw = tap % s.kernel_w;
@@ -132,6 +198,57 @@ void depthwise_weight_grad(const DepthwiseWeightGradArgs<typename V::value>& arg
     }
     args.grad[tap - args.tap_begin] = total;
   }
+}
+
+// The nine taps of a 3x3 window at once: nine sums that do not wait for each other, and the gradient is read once.
+template <class T>
+inline void weight_grad3x3(const DepthwiseWeightGradArgs<T>& args) {
+  const ConvShape& s = args.shape;
+  Range cols[3];
+  for (Index kw = 0; kw < 3; ++kw) {
+    cols[kw] = valid_outputs(kw, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width);
+  }
+  // Outputs that all three columns of the window reach.
+  Index begin = cols[0].begin > cols[1].begin ? cols[0].begin : cols[1].begin;
+  Index end = cols[2].end < cols[1].end ? cols[2].end : cols[1].end;
+  if (cols[2].begin > begin) begin = cols[2].begin;
+  if (cols[0].end < end) end = cols[0].end;
+  const Index across = s.dilation_w * args.saved_pixel, step = s.stride_w * args.saved_pixel;
+  T totals[9] = {};
+  for (Index n = 0; n < args.images; ++n) {
+    for (Index oy = 0; oy < s.out_height; ++oy) {
+      const Range kh = valid_taps(oy, 3, s.stride_h, s.pad_h, s.dilation_h, s.height);
+      const T* dz = args.dz + (n * s.out_pixels() + oy * s.out_width) * args.dz_pixel;
+      for (Index h = kh.begin; h < kh.end; ++h) {
+        const Index iy = oy * s.stride_h - s.pad_h + h * s.dilation_h;
+        const Index row = n * s.pixels() + iy * s.width - s.pad_w;  // of the column that output 0 reads first
+        T sums[3] = {};  // a row's sum first: fewer terms per running total, smaller rounding error
+        if (begin < end) {
+          const T* x = args.saved + (row + begin * s.stride_w) * args.saved_pixel;
+          const T* g = dz + begin * args.dz_pixel;
+          for (Index ox = begin; ox < end; ++ox, x += step, g += args.dz_pixel) {
+            sums[0] += x[0] * *g, sums[1] += x[across] * *g, sums[2] += x[2 * across] * *g;
+          }
+        }
+        for (Index w = 0; w < 3; ++w) {
+          for (Index ox = cols[w].begin; ox < cols[w].end; ++ox) {
+            if (ox == begin && begin < end) ox = end;
+            if (ox >= cols[w].end) break;
+            sums[w] +=
+                args.saved[(row + ox * s.stride_w + w * s.dilation_w) * args.saved_pixel] * dz[ox * args.dz_pixel];
+          }
+          totals[3 * h + w] += sums[w];
+        }
+      }
+    }
+  }
+  for (Index tap = args.tap_begin; tap < args.tap_end; ++tap) args.grad[tap - args.tap_begin] = totals[tap];
+}
+
+template <class V>
+void depthwise_weight_grad(const DepthwiseWeightGradArgs<typename V::value>& args) {
+  if (args.shape.kernel_h == 3 && args.shape.kernel_w == 3) return weight_grad3x3(args);
+  weight_grad_by_tap(args);
 }
 
 }  // namespace

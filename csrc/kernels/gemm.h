@@ -10,37 +10,58 @@
 namespace sparsebp {
 namespace {
 
-// Writes one finished tile whose first element is row `row`, column `col` of the matrix.
+// act(scale * acc + shift) + residual for a tile whose first element is row `row`, column `col` of the matrix. One
+// question at a time, for all of the tile: with few terms a sum costs no more than what follows it.
+template <class V, int kRows, bool kFull, int kVectors>
+inline void transform_tile(V (&acc)[kRows][kVectors], Index row, Index col, Index cols,
+                           const Affine<typename V::value>& affine) {
+  using T = typename V::value;
+  using Tile = Tile<V, kVectors>;
+  for (int v = 0; v < kVectors; ++v) {
+    const V shift = affine.shift != nullptr ? Tile::template load<kFull>(affine.shift + col, v, cols) : V::set(T(0));
+    const V scale = affine.scale != nullptr ? Tile::template load<kFull>(affine.scale + col, v, cols) : V::set(T(1));
+    for (int r = 0; r < kRows; ++r) acc[r][v] = V::fma(scale, acc[r][v], shift);
+  }
+  if (affine.activation != Activation::identity) {
+    const V zero = V::set(T(0));
+    for (auto& vectors : acc) {
+      for (V& y : vectors) y = V::max(y, zero);
+    }
+  }
+  if (affine.activation == Activation::relu6) {
+    const V six = V::set(T(6));
+    for (auto& vectors : acc) {
+      for (V& y : vectors) y = V::min(y, six);
+    }
+  }
+  if (affine.residual != nullptr) {
+    for (int r = 0; r < kRows; ++r) {
+      const T* residual = affine.residual + (row + r) * affine.residual_row + col;
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = V::add(acc[r][v], Tile::template load<kFull>(residual, v, cols));
+    }
+  }
+}
+
+// Writes one finished tile.
 template <class V, int kRows, bool kFull, int kVectors>
 inline void finish_tile(V (&acc)[kRows][kVectors], typename V::value* c, Index c_row, Index row, Index col, Index cols,
                         Store store, const Affine<typename V::value>& affine) {
-  using T = typename V::value;
   using Tile = Tile<V, kVectors>;
   const bool accumulate = (static_cast<int>(store) & 1) != 0, transform = (static_cast<int>(store) & 2) != 0;
-  for (int r = 0; r < kRows; ++r) {
-    T* out = c + r * c_row;
-    for (int v = 0; v < kVectors; ++v) {
-      V y = acc[r][v];
-      if (accumulate) y = V::add(Tile::template load<kFull>(out, v, cols), y);
-      if (transform) {
-        const V shift =
-            affine.shift != nullptr ? Tile::template load<kFull>(affine.shift + col, v, cols) : V::set(T(0));
-        if (affine.scale != nullptr) {
-          y = V::fma(Tile::template load<kFull>(affine.scale + col, v, cols), y, shift);
-        } else {
-          y = V::add(y, shift);
-        }
-        y = activate(y, affine.activation);
-        if (affine.residual != nullptr) {
-          const T* residual = affine.residual + (row + r) * affine.residual_row + col;
-          y = V::add(y, Tile::template load<kFull>(residual, v, cols));
-        }
+  if (accumulate) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        acc[r][v] = V::add(Tile::template load<kFull>(c + r * c_row, v, cols), acc[r][v]);
       }
-      Tile::template store<kFull>(out, v, cols, y);
     }
-    if (transform && affine.mask != nullptr) {
-      write_mask<V>(out, cols, affine.activation, affine.mask + (row + r) * affine.mask_row + col / 8);
-    }
+  }
+  if (transform) transform_tile<V, kRows, kFull, kVectors>(acc, row, col, cols, affine);
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) Tile::template store<kFull>(c + r * c_row, v, cols, acc[r][v]);
+  }
+  if (transform && affine.mask != nullptr) {
+    write_mask<V>(c, c_row, kRows, cols, affine.activation, affine.mask + row * affine.mask_row + col / 8,
+                  affine.mask_row);
   }
 }
 

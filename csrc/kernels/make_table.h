@@ -27,6 +27,7 @@ constexpr Kernels<typename V::value> make_table() {
           &pack<V>,
           &gather<V>,
           &fold<V>,
+          &all_finite<V>,
           &sgd<V>,
           &pool_forward<V>,
           &pool_backward<V>};

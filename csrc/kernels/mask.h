@@ -16,7 +16,9 @@ void activation_forward(const ActivationArgs<typename V::value>& args) {
       const int lanes = static_cast<int>(args.cols - c < V::width ? args.cols - c : V::width);
       store_lanes<V>(y + c, lanes, activate(load_lanes<V>(x + c, lanes), args.activation));
     }
-    if (args.mask != nullptr) write_mask<V>(y, args.cols, args.activation, args.mask + m * args.mask_row);
+  }
+  if (args.mask != nullptr) {
+    write_mask<V>(args.y, args.row, args.rows, args.cols, args.activation, args.mask, args.mask_row);
   }
 }
 

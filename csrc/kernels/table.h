@@ -19,6 +19,7 @@ struct Kernels {
   void (*pack)(const PackArgs<T>&);
   void (*gather)(const GatherArgs<T>&);
   void (*fold)(const FoldArgs<T>&);
+  bool (*all_finite)(const T* x, Index count);
   void (*sgd)(const SgdArgs<T>&);
   void (*pool_forward)(const PoolArgs<T>&);
   void (*pool_backward)(const PoolArgs<T>&);

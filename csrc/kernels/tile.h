@@ -90,21 +90,28 @@ inline V activate(V x, Activation activation) {
   return activation == Activation::relu6 ? V::min(x, V::set(T(6))) : x;
 }
 
-// Mask bits of `cols` finished outputs: 0 < y, and y < 6 for ReLU6. y is clamped, so this is 0 < z < 6.
-template <class V>
-inline void write_mask(const typename V::value* y, Index cols, Activation activation, std::uint8_t* bits) {
+template <class V, bool kCapped>
+inline void write_mask_row(const typename V::value* y, Index cols, std::uint8_t* bits) {
   using T = typename V::value;
-  for (Index c = 0; c < cols; c += 8) {
-    if (cols - c >= 8) {
-      *bits++ = V::mask8(y + c, activation == Activation::relu6);
-    } else {
-      unsigned byte = 0;
-      for (Index i = c; i < cols; ++i) {
-        const bool pass = y[i] > T(0) && (activation != Activation::relu6 || y[i] < T(6));
-        byte |= static_cast<unsigned>(pass) << (i - c);
-      }
-      *bits++ = static_cast<std::uint8_t>(byte);
-    }
+  Index c = 0;
+  for (; c + 8 <= cols; c += 8) *bits++ = V::mask8(y + c, kCapped);
+  const int left = static_cast<int>(cols - c);
+  if (left <= 0) return;
+  unsigned byte = 0;
+  for (int i = 0; i < left; ++i) {
+    byte |= static_cast<unsigned>(y[c + i] > T(0) && (!kCapped || y[c + i] < T(6))) << i;
+  }
+  *bits = static_cast<std::uint8_t>(byte);
+}
+
+// Mask bits of `rows` rows of finished outputs: 0 < y, and y < 6 for ReLU6. y is clamped, so this is 0 < z < 6.
+template <class V>
+inline void write_mask(const typename V::value* y, Index row, Index rows, Index cols, Activation activation,
+                       std::uint8_t* bits, Index bits_row) {
+  if (activation == Activation::relu6) {
+    for (Index r = 0; r < rows; ++r) write_mask_row<V, true>(y + r * row, cols, bits + r * bits_row);
+  } else {
+    for (Index r = 0; r < rows; ++r) write_mask_row<V, false>(y + r * row, cols, bits + r * bits_row);
   }
 }
 

@@ -21,13 +21,13 @@ inline V sgd_step(V w, V g, V* m, const Sgd& sgd) {
   return V::fma(V::set(static_cast<T>(-sgd.rate)), g, w);
 }
 
-template <class V, bool kFull>
-inline void finish_weight_row(V (&acc)[Tile<V>::kVectors], const WeightRow<typename V::value>& row,
+template <class V, bool kFull, int kVectors>
+inline void finish_weight_row(V (&acc)[kVectors], const WeightRow<typename V::value>& row,
                               const WeightGradArgs<typename V::value>& args, Index col, Index cols) {
   using T = typename V::value;
-  using Tile = Tile<V>;
+  using Tile = Tile<V, kVectors>;
   double energy = 0;
-  for (int v = 0; v < Tile::kVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     V g = acc[v];
     if (args.scale != nullptr) g = V::mul(g, Tile::template load<kFull>(args.scale + col, v, cols));
     if (row.energy != nullptr) {
@@ -53,37 +53,40 @@ inline void finish_weight_row(V (&acc)[Tile<V>::kVectors], const WeightRow<typen
   if (row.energy != nullptr) *row.energy += static_cast<float>(energy);
 }
 
-template <class V, int kRows, bool kFull>
+template <class V, int kRows, int kPanels, bool kFull>
 inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int first, Index col, Index cols) {
   using T = typename V::value;
-  V acc[kRows][Tile<V>::kVectors];
-  Tile<V>::template clear<kRows>(acc);
+  constexpr int kVectors = kPanels * panel_vectors(V::width);
+  using Tile = Tile<V, kVectors>;
+  V acc[kRows][kVectors];
+  Tile::template clear<kRows>(acc);
   const T* a[kRows];
   for (int r = 0; r < kRows; ++r) a[r] = args.rows[first + r].a;
-  Tile<V>::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols);
-  for (int r = 0; r < kRows; ++r) finish_weight_row<V, kFull>(acc[r], args.rows[first + r], args, col, cols);
-}
-
-template <class V, bool kFull>
-inline void weight_grad_columns(const WeightGradArgs<typename V::value>& args, Index col, Index cols) {
-  int row = 0;
-  if (args.row_count == kWeightRows) {
-    weight_grad_tile<V, kWeightRows, kFull>(args, 0, col, cols);
-    return;
+  Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols);
+  for (int r = 0; r < kRows; ++r) {
+    finish_weight_row<V, kFull, kVectors>(acc[r], args.rows[first + r], args, col, cols);
   }
-  for (; row + 2 <= args.row_count; row += 2) weight_grad_tile<V, 2, kFull>(args, row, col, cols);
-  if (row < args.row_count) weight_grad_tile<V, 1, kFull>(args, row, col, cols);
 }
 
+// `kRows` rows from `first` on, in tiles of `kPanels` panels and what is left panel by panel.
+template <class V, int kRows, int kPanels>
+inline void weight_grad_rows(const WeightGradArgs<typename V::value>& args, int first) {
+  Index col = 0;
+  for (; col + kPanels * kPanel <= args.cols; col += kPanels * kPanel) {
+    weight_grad_tile<V, kRows, kPanels, true>(args, first, col, kPanels * kPanel);
+  }
+  for (; col + kPanel <= args.cols; col += kPanel) weight_grad_tile<V, kRows, 1, true>(args, first, col, kPanel);
+  if (col < args.cols) weight_grad_tile<V, kRows, 1, false>(args, first, col, args.cols - col);
+}
+
+// The fewer the rows, the wider the tile: eight sums that do not wait for each other keep AVX2 busy (FMA latency 4, two
+// a cycle), and the gradient is read once rather than panel by panel.
 template <class V>
 void weight_grad(const WeightGradArgs<typename V::value>& args) {
-  for (Index col = 0; col < args.cols; col += kPanel) {
-    if (args.cols - col >= kPanel) {
-      weight_grad_columns<V, true>(args, col, kPanel);
-    } else {
-      weight_grad_columns<V, false>(args, col, args.cols - col);
-    }
-  }
+  if (args.row_count == kWeightRows) return weight_grad_rows<V, kWeightRows, 1>(args, 0);
+  int row = 0;
+  for (; row + 2 <= args.row_count; row += 2) weight_grad_rows<V, 2, 2>(args, row);
+  if (row < args.row_count) weight_grad_rows<V, 1, 4>(args, row);
 }
 
 template <class V>

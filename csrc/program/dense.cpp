@@ -183,6 +183,28 @@ Index conv_backward_scratch(const ConvShape& s, Index batch, Index out_count) {
   return packed_weights(s) * panel_rows(s, out_count);
 }
 
+namespace {
+
+// Output columns of one unit: four panels, the widest tile of a weight gradient.
+constexpr Index kColumnRun = 4 * kPanel;
+
+// Trains the weights where nobody wants an input gradient. Units are runs of output columns: there may be one row only.
+template <class T>
+void weights_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved) {
+  const ConvShape& s = layer.spec.shape;
+  // With groups a row has a group's columns only; and the energies of a row are summed by one thread.
+  const Index run = s.groups > 1 || layer.energy != nullptr ? grad.count : kColumnRun;
+  const Index work = context.images * s.out_pixels() * s.taps() * run * layer.spec.selected;
+  parallel_for(div_up(grad.count, run), work, [&](Index unit) {
+    const Index first = unit * run;
+    const OutputGrad<T> part{grad.dz + first, grad.row, grad.begin + first, std::min(run, grad.count - first),
+                             grad.scale != nullptr ? grad.scale + first : nullptr};
+    layer.update_weight(*context.kernels, context.images, part, saved, 0, s.in);
+  });
+}
+
+}  // namespace
+
 template <class T>
 void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved, T* dx,
                    bool accumulate, T* panels) {
@@ -190,20 +212,21 @@ void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<
   const ConvShape& s = layer.spec.shape;
   const Index images = context.images, pixels = images * s.out_pixels();
   const Index units = input_units(s), slot = panel_rows(s, grad.count) * kPanel;
+  if (dx == nullptr) return weights_backward(context, layer, grad, saved);
   const bool packs = packs_gradient(s, context.batch, packed_weights(s));
-  if (dx != nullptr && packs) pack_gradient(kernels, grad, pixels, panels);
+  if (packs) pack_gradient(kernels, grad, pixels, panels);
   // Packed weights take waves of at most kPanelSlots units: the scratch is shared by the threads, not multiplied by
   // them.
-  const Index wave = dx != nullptr && !packs ? kPanelSlots : units;
+  const Index wave = packs ? units : kPanelSlots;
   const Index out = s.groups == 1 ? grad.count : s.out_per_group();
-  const Index work = pixels * out * s.taps() * (dx != nullptr ? kPanel : layer.spec.selected / units + 1);
+  const Index work = pixels * out * s.taps() * kPanel;
   for (Index first = 0; first < units; first += wave) {
     parallel_for(std::min(wave, units - first), work, [&](Index i) {
       const InputColumns columns = input_columns(s, first + i);
-      if (dx != nullptr && packs) {
+      if (packs) {
         packed_input_grad(kernels, layer, columns.begin, columns.count, grad.begin, grad.count, panels, pixels,
                           dx + columns.begin, s.in, accumulate);
-      } else if (dx != nullptr) {
+      } else {
         input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, panels + i * slot);
       }
       layer.update_weight(kernels, images, grad, saved, columns.begin, columns.count);

@@ -63,12 +63,13 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
   if (!spec.trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
   const ConvShape& s = spec.shape;
   const Index k = spec.selected;
-  for (Index j = 0; j < k;) {
+  const bool all = selects_all();  // then channel j is row j, and there is nothing to look for
+  for (Index j = all ? begin : 0; j < (all ? begin + count : k);) {
     // Up to kWeightRows selected channels of one group share a tile.
     Index selected[kWeightRows];
     int rows = 0;
     Index group = -1;
-    for (; j < k && rows < kWeightRows; ++j) {
+    for (; j < (all ? begin + count : k) && rows < kWeightRows; ++j) {
       const Index c = channel(j);
       if (c < begin || c >= begin + count) continue;
       if (rows > 0 && c / s.in_per_group() != group) break;

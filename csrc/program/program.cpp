@@ -1,10 +1,11 @@
 #include "program/program.h"
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
 
 #include "core/draw.h"
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/random.h"
 #include "program/liveness.h"
 #include "program/state.h"
@@ -48,6 +49,7 @@ class Program final : public AnyProgram {
     context_.values.assign(values, nullptr);
     context_.grads.assign(values, nullptr);
     context_.grad_set.assign(values, 0);
+    for (const LayerSpec& layer : spec_.layers) trains_ = trains_ || layer.trains();
     lay_out();
   }
 
@@ -122,10 +124,8 @@ class Program final : public AnyProgram {
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
     const Index count = context_.images * spec_.values[static_cast<std::size_t>(spec_.output)].count();
-    for (Index i = 0; i < count; ++i) {
-      if (!std::isfinite(incoming[i])) {
-        throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
-      }
+    if (trains_ && !all_finite(incoming, count)) {
+      throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
     }
     set_rules(rules);
     std::fill(context_.grads.begin(), context_.grads.end(), nullptr);
@@ -236,6 +236,14 @@ class Program final : public AnyProgram {
     }
     return context_.layers[static_cast<std::size_t>(index)];
   }
+  bool all_finite(const T* x, Index count) const {
+    constexpr Index kRun = 16384;
+    std::atomic<bool> finite{true};
+    parallel_for(div_up(count, kRun), kRun, [&](Index i) {
+      if (!context_.kernels->all_finite(x + i * kRun, std::min(kRun, count - i * kRun))) finite = false;
+    });
+    return finite;
+  }
   void set_value(int id, T* data) { context_.values[static_cast<std::size_t>(id)] = data; }
   void require_ready() const {
     if (context_.training.arena == nullptr) throw WrongState("program: allocate was not called");
@@ -321,6 +329,7 @@ class Program final : public AnyProgram {
   Liveness live_;
   std::vector<int> value_buffer_, grad_buffer_;
   std::vector<std::vector<int>> releases_training_, releases_workspace_;
+  bool trains_ = false;  // otherwise nothing can be spoilt by a gradient that is not finite
   bool in_flight_ = false;
   Index flight_images_ = 0;
 };

@@ -71,6 +71,7 @@ class Engine:
         self.refuses_gradients = False  # see refusal.py
         self.rules = np.full((len(self.specs), 3, 3), -1.0)
         self.rules[:, :, 1:] = 0.0
+        self._rule_rows = self.rules.reshape(-1, 3)  # a view
         self._rules_address = self.rules.ctypes.data
         self._flight: weakref.ref[Flight] | None = None
         self._lock = threading.RLock()  # native code lets other threads of Python run
@@ -148,12 +149,12 @@ class Engine:
                 "torch.optim cannot train parameters that never get a .grad"
             )
         optimizer.check(self)
-        groups, rows = optimizer.param_groups, self.rules.reshape(-1, 3)
+        groups = optimizer.param_groups
         for group, places in self._rows.items():
             rule = groups[group]
             row = (float(rule["lr"]) * self.rate_scale, rule["weight_decay"], rule["momentum"])
             if self._written.get(group) != row:
-                rows[places] = self._written[group] = row
+                self._rule_rows[places] = self._written[group] = row
         return self._rules_address
 
     def finish_step(self) -> None:
@@ -268,7 +269,8 @@ class Engine:
 
     def _touch(self) -> None:
         """Native code wrote into the parameters: tell autograd."""
-        torch.autograd.graph.increment_version(self.trained())
+        if self.trained():
+            torch.autograd.graph.increment_version(self.trained())
 
     def _refuse_gradients(self) -> None:
         """Makes torch's own clipping and optimizers fail on native parameters instead of skipping them."""

@@ -1,5 +1,7 @@
 // Every usable ISA's products against plain loops in double: gemm, convolution, weight gradients.
-// (Depthwise: test_kernels_depthwise.cpp; everything else: test_kernels_elementwise.cpp.)
+// (Depthwise: test_kernels_depthwise.cpp; packed rows: test_kernels_transposed.cpp; the rest:
+// test_kernels_elementwise.cpp.)
+#include <algorithm>
 #include <vector>
 
 #include "kernel_cases.h"
@@ -132,21 +134,32 @@ void check_gemm(const Kernels<T>& kernels, Index rows, Index cols, int loop, con
   }
 }
 
+// The product once whole, once cut into parts of `part_rows` x `part_cols`. Parts that do not begin with a mask byte
+// have no mask.
 template <class T>
-void check_tiles(const Kernels<T>& kernels) {
-  constexpr Index kRows = 31, kCols = 37, kSum = 50;
-  Random random(3);
-  const Fenced<T> a(kRows * kSum, random), b(kSum * kCols, random);
-  Fenced<T> whole(kRows * kCols), single(1);
-  SumLoop sum;
-  sum.n1 = kSum, sum.b1 = kCols;
-  kernels.gemm({a.get(), kSum, b.get(), whole.get(), kCols, kRows, kCols, sum, Store::assign, {}});
-  for (Index r = 0; r < kRows; ++r) {
-    for (Index j = 0; j < kCols; ++j) {
-      kernels.gemm({a.get() + r * kSum, kSum, b.get() + j, single.get(), 1, 1, 1, sum, Store::assign, {}});
-      CHECK_EQUAL(single[0], whole[r * kCols + j]);
+void check_parts(const Kernels<T>& kernels, Index cols, Index part_rows, Index part_cols, int loop, Epilogue e) {
+  constexpr Index kRows = 31;
+  e.mask &= part_cols % 8 == 0;
+  Random random(static_cast<std::uint64_t>(cols));
+  const SumLoop sum = sum_loop(loop, cols);
+  const Index a_row = reach_a(sum) + 1;
+  const Fenced<T> a(kRows * a_row, random), b(reach_b(sum) + cols, random);
+  Fenced<T> whole(kRows * cols, random), parts(whole);
+  AffineOperands<T> affine(e, kRows, cols, random), cut(affine);
+  kernels.gemm({a.get(), a_row, b.get(), whole.get(), cols, kRows, cols, sum, e.store, affine.args()});
+  for (Index row = 0; row < kRows; row += part_rows) {
+    for (Index col = 0; col < cols; col += part_cols) {
+      Affine<T> part = cut.args();
+      if (e.scale) part.scale += col;
+      if (e.shift) part.shift += col;
+      if (e.residual) part.residual += row * part.residual_row + col;
+      if (e.mask) part.mask += row * part.mask_row + col / 8;
+      kernels.gemm({a.get() + row * a_row, a_row, b.get() + col, parts.get() + row * cols + col, cols,
+                    std::min(part_rows, kRows - row), std::min(part_cols, cols - col), sum, e.store, part});
     }
   }
+  for (Index i = 0; i < whole.size(); ++i) CHECK_EQUAL(parts[i], whole[i]);
+  for (Index i = 0; i < affine.mask.size(); ++i) CHECK_EQUAL(cut.mask[i], affine.mask[i]);
 }
 
 // Shapes of a general convolution: MobileNetV2's stem, borders, strides, groups, dilation, windows without any tap.
@@ -208,6 +221,9 @@ void check_conv(const Kernels<T>& kernels, const ConvShape& s, const Epilogue& e
     affine.check_row(p, y.get() + p * s.out);
   }
 }
+
+// Tiles are one, two or four panels wide, depending on the rows.
+constexpr Index kWeightColumns[] = {1, 3, 7, 9, 15, 16, 17, 32, 33, 63, 64, 65, 96, 144, 160};
 
 struct Rule {
   bool scale, momentum, sum, energy;
@@ -271,6 +287,34 @@ void check_weight_grad(const Kernels<T>& kernels, int rows, Index cols, int loop
   }
 }
 
+// Rows trained together, and each by itself.
+template <class T>
+void check_rows(const Kernels<T>& kernels, int rows, Index cols, const Rule& rule) {
+  Random random(static_cast<std::uint64_t>(cols));
+  const SumLoop sum = sum_loop(0, cols + 1);
+  const Fenced<T> a(reach_a(sum) + rows, random), b(reach_b(sum) + cols, random), scale(cols, random);
+  const Fenced<T> before(3 * rows * cols, random);  // weights, momentum, sums
+  const auto train = [&](Fenced<T>& state, Fenced<float>& energy, int first, int count) {
+    WeightGradArgs<T> args{};
+    for (int r = 0; r < count; ++r) {
+      T* row = state.get() + (first + r) * cols;
+      args.rows[r] = {a.get() + first + r, row, rule.momentum ? row + rows * cols : nullptr,
+                      rule.sum ? row + 2 * rows * cols : nullptr, rule.energy ? energy.get() + first + r : nullptr};
+    }
+    args.row_count = count, args.b = b.get(), args.cols = cols, args.scale = rule.scale ? scale.get() : nullptr;
+    args.sum = sum, args.sgd = rule.sgd;
+    kernels.weight_grad(args);
+  };
+  Fenced<T> together(before), alone(before);
+  Fenced<float> energy(rows), energy_alone(rows);
+  train(together, energy, 0, rows);
+  for (int r = 0; r < rows; ++r) train(alone, energy_alone, r, 1);
+  for (Index i = 0; i < before.size(); ++i) CHECK_EQUAL(together[i], alone[i]);
+  for (int r = 0; r < rows; ++r) {  // tiles of other widths add the squares of a row in other groups
+    CHECK_CLOSE(energy[r], energy_alone[r], tolerance<float>(cols) * energy_alone[r]);
+  }
+}
+
 }  // namespace
 
 TEST(gemm_is_the_product_with_every_epilogue_and_every_tail) {
@@ -292,8 +336,18 @@ TEST(gemm_is_the_product_with_every_epilogue_and_every_tail) {
 // Why results do not depend on the number of threads: work may be cut anywhere.
 TEST(an_element_of_a_product_has_the_same_bits_in_whatever_tile_it_falls) {
   every_table([](const char* isa, const auto& kernels) {
-    check::about(isa);
-    check_tiles(kernels);
+    for (Index cols : {8, 16, 20, 24, 37, 40}) {
+      for (Index part_rows : {1, 2, 5, 6, 7, 12, 13, 31}) {
+        for (Index part_cols : {1, 8, 16, 24, 32}) {
+          check::about("%s: %d columns, parts of %d x %d", isa, static_cast<int>(cols), static_cast<int>(part_rows),
+                       static_cast<int>(part_cols));
+          for (const Epilogue& e : kEpilogues) {
+            check_parts(kernels, cols, part_rows, part_cols, 0, e);
+            check_parts(kernels, cols, part_rows, part_cols, 3, e);
+          }
+        }
+      }
+    }
   });
 }
 
@@ -314,13 +368,27 @@ TEST(conv_forward_is_the_convolution_at_every_border) {
 TEST(weight_grad_trains_one_to_four_rows_by_the_rule_of_sgd) {
   every_table([](const char* isa, const auto& kernels) {
     for (int rows = 1; rows <= kWeightRows; ++rows) {
-      for (Index cols : kColumns) {
+      for (Index cols : kWeightColumns) {
         for (int loop = 0; loop < 4; ++loop) {
           for (const Rule& rule : kRules) {
             check::about("%s: %d rows, %d columns, sum loop %d, rule %d", isa, rows, static_cast<int>(cols), loop,
                          static_cast<int>(&rule - kRules));
             check_weight_grad(kernels, rows, cols, loop, rule);
           }
+        }
+      }
+    }
+  });
+}
+
+TEST(the_bits_of_a_trained_row_do_not_depend_on_the_rows_that_share_its_tile) {
+  every_table([](const char* isa, const auto& kernels) {
+    for (int rows = 1; rows <= kWeightRows; ++rows) {
+      for (Index cols : kWeightColumns) {
+        for (const Rule& rule : kRules) {
+          check::about("%s: %d rows, %d columns, rule %d", isa, rows, static_cast<int>(cols),
+                       static_cast<int>(&rule - kRules));
+          check_rows(kernels, rows, cols, rule);
         }
       }
     }

@@ -9,6 +9,7 @@ using namespace sparsebp;
 namespace {
 
 constexpr double kSentinel = -77;
+constexpr Index kFewChannels[] = {1, 3, 8, 9, 16};  // a vector, a part of one, both, two
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
@@ -28,6 +29,41 @@ std::vector<ConvShape> depthwise_shapes(Index channels) {
   };
 }
 
+// A kernel that need not fit.
+void add_shape(std::vector<ConvShape>& shapes, Index channels, Index height, Index width, Index kernel, Index stride,
+               Index pad, Index dilation) {
+  if (std::min(height, width) + 2 * pad < dilation * (kernel - 1) + 1) return;
+  shapes.push_back(conv_shape(channels, channels, height, width, kernel, stride, pad, channels, dilation));
+}
+
+// Narrow and wide images under 3 x 3 and 5 x 5 windows.
+std::vector<ConvShape> window_shapes(Index channels) {
+  std::vector<ConvShape> shapes;
+  for (Index width : {1, 2, 3, 4, 7, 8}) {
+    for (Index stride : {1, 2}) {
+      for (Index pad : {0, 1, 2}) {
+        for (Index dilation : {1, 2}) add_shape(shapes, channels, 9, width, 3, stride, pad, dilation);
+        add_shape(shapes, channels, 9, width, 5, stride, pad, 1);
+      }
+    }
+  }
+  return shapes;
+}
+
+// Every small height and width under a 3 x 3 window: halved as MobileNetV2 does it, and at stride 1.
+std::vector<ConvShape> small_shapes(Index channels) {
+  std::vector<ConvShape> shapes;
+  for (Index height = 1; height <= 9; ++height) {
+    for (Index width = 1; width <= 9; ++width) {
+      add_shape(shapes, channels, height, width, 3, 2, 1, 1);
+      for (Index pad : {0, 1, 2}) {
+        for (Index dilation : {1, 2}) add_shape(shapes, channels, height, width, 3, 1, pad, dilation);
+      }
+    }
+  }
+  return shapes;
+}
+
 constexpr Index kBefore = 2;  // channels of the layer before the block under test
 constexpr Index kAfter = 3;   // and behind it
 
@@ -35,7 +71,7 @@ template <class T>
 void check_depthwise_forward(const Kernels<T>& kernels, const ConvShape& s, Activation activation, bool norm) {
   Random random(static_cast<std::uint64_t>(s.in));
   const Index row = kBefore + s.in + kAfter, mask_row = div_up(s.in, 8) + 1;
-  const Fenced<T> x(s.pixels() * row, random), weight(s.taps() * row, random);
+  const Fenced<T> x(s.pixels() * row - kAfter, random), weight(s.taps() * row - kAfter, random);
   const Fenced<T> scale(s.in, random), shift(s.in, random, 8);
   Fenced<T> y(s.out_pixels() * row, static_cast<T>(kSentinel));
   Fenced<std::uint8_t> mask(s.out_pixels() * mask_row, 0xEE);
@@ -74,11 +110,46 @@ void check_depthwise_forward(const Kernels<T>& kernels, const ConvShape& s, Acti
   }
 }
 
+// The same filter with `rows` output rows a call, from arrays that hold those rows and the input rows they reach only.
+template <class T>
+void check_depthwise_strips(const Kernels<T>& kernels, const ConvShape& s, Index rows) {
+  Random random(static_cast<std::uint64_t>(s.in));
+  const Index in_row = s.width * s.in, out_row = s.out_width * s.in, mask_row = div_up(s.in, 8);
+  const Fenced<T> x(s.height * in_row, random), weight(s.taps() * s.in, random), scale(s.in, random);
+  const Fenced<T> shift(s.in, random, 8);
+  Fenced<T> whole(s.out_height * out_row);
+  Fenced<std::uint8_t> mask(s.out_pixels() * mask_row), strip_mask(mask);
+  DepthwiseArgs<T> args{};
+  args.shape = s, args.x = x.get(), args.x_pixel = s.in, args.weight = weight.get(), args.weight_row = s.in;
+  args.y = whole.get(), args.y_pixel = s.in, args.channels = s.in, args.row_end = s.out_height;
+  args.affine.scale = scale.get(), args.affine.shift = shift.get(), args.affine.activation = Activation::relu6;
+  args.affine.mask = mask.get(), args.affine.mask_row = mask_row;
+  kernels.depthwise_forward(args);
+  args.affine.mask = strip_mask.get();
+  for (Index begin = 0; begin < s.out_height; begin += rows) {
+    const Index end = std::min(begin + rows, s.out_height);
+    const Index reached = (end - 1) * s.stride_h - s.pad_h + s.dilation_h * (s.kernel_h - 1) + 1;
+    const Index last = std::clamp<Index>(reached, 0, s.height);
+    const Index first = std::clamp<Index>(begin * s.stride_h - s.pad_h, 0, last);
+    // A fence behind, NaN and the sentinel before.
+    Fenced<T> held((1 + last - first) * in_row, std::numeric_limits<T>::quiet_NaN());
+    Fenced<T> y((1 + end - begin) * out_row, static_cast<T>(kSentinel));
+    std::copy_n(x.get() + first * in_row, (last - first) * in_row, held.get() + in_row);
+    args.x = held.get() + in_row, args.y = y.get() + out_row;
+    args.row_begin = begin, args.row_end = end, args.x_begin = first, args.y_begin = begin;
+    kernels.depthwise_forward(args);
+    for (Index i = 0; i < out_row; ++i) CHECK_EQUAL(y[i], T(kSentinel));
+    for (Index i = out_row; i < y.size(); ++i) CHECK_EQUAL(y[i], whole[begin * out_row - out_row + i]);
+  }
+  for (Index i = 0; i < mask.size(); ++i) CHECK_EQUAL(strip_mask[i], mask[i]);
+}
+
 template <class T>
 void check_depthwise_input_grad(const Kernels<T>& kernels, const ConvShape& s, bool accumulate, bool norm) {
   Random random(static_cast<std::uint64_t>(s.in));
   const Index row = s.in + kAfter;
-  const Fenced<T> dz(s.out_pixels() * row, random), weight(s.taps() * row, random), scale(s.in, random);
+  const Fenced<T> dz(s.out_pixels() * row - kAfter, random), weight(s.taps() * row - kAfter, random);
+  const Fenced<T> scale(s.in, random);
   const Fenced<T> before(s.pixels() * row, random);
   Fenced<T> dx(before);
   for (Index half = 0; half < 2; ++half) {
@@ -119,22 +190,25 @@ void check_depthwise_weight_grad(const Kernels<T>& kernels, const ConvShape& s, 
       want[at(tap)].add(saved[(n * s.pixels() + in) * saved_pixel], dz[(n * s.out_pixels() + out) * dz_pixel]);
     });
   }
-  Fenced<T> grad(s.taps(), std::numeric_limits<T>::quiet_NaN());
-  for (Index begin = 0; begin < s.taps(); begin += 4) {
-    const Index end = std::min(begin + 4, s.taps());
+  std::vector<Range> ranges{{0, s.taps()}, {std::min<Index>(2, s.taps()), std::min<Index>(5, s.taps())}};
+  for (Index begin = 0; begin < s.taps(); begin += 4) ranges.push_back({begin, std::min(begin + 4, s.taps())});
+  for (const Range& taps : ranges) {
+    Fenced<T> grad(taps.end - taps.begin, std::numeric_limits<T>::quiet_NaN());
     kernels.depthwise_weight_grad(
-        {s, images, saved.get(), saved_pixel, dz.get(), dz_pixel, begin, end, grad.get() + begin});
+        {s, images, saved.get(), saved_pixel, dz.get(), dz_pixel, taps.begin, taps.end, grad.get()});
+    for (Index tap = taps.begin; tap < taps.end; ++tap) check_exact(grad[tap - taps.begin], want[at(tap)]);
   }
-  for (Index tap = 0; tap < s.taps(); ++tap) check_exact(grad[tap], want[at(tap)]);
 }
 
-template <class F>
-void every_depthwise_shape(F f) {
+template <class Channels, class Shapes, class F>
+void every_shape(const Channels& channels, const Shapes& shapes, F f) {
   every_table([&](const char* isa, const auto& kernels) {
-    for (Index channels : kColumns) {
-      int index = 0;
-      for (const ConvShape& s : depthwise_shapes(channels)) {
-        check::about("%s: %d channels, shape %d", isa, static_cast<int>(channels), index++);
+    for (Index count : channels) {
+      for (const ConvShape& s : shapes(count)) {
+        check::about("%s: %d channels, %d x %d, kernel %d, stride %d, padding %d, dilation %d", isa,
+                     static_cast<int>(count), static_cast<int>(s.height), static_cast<int>(s.width),
+                     static_cast<int>(s.kernel_h), static_cast<int>(s.stride_h), static_cast<int>(s.pad_h),
+                     static_cast<int>(s.dilation_h));
         f(kernels, s);
       }
     }
@@ -144,30 +218,41 @@ void every_depthwise_shape(F f) {
 }  // namespace
 
 TEST(depthwise_forward_filters_every_channel_by_itself) {
-  every_depthwise_shape([](const auto& kernels, const ConvShape& s) {
+  every_shape(kColumns, depthwise_shapes, [](const auto& kernels, const ConvShape& s) {
     for (Activation activation : kActivations) {
       check_depthwise_forward(kernels, s, activation, true);
       check_depthwise_forward(kernels, s, activation, false);
     }
   });
+  every_shape(kFewChannels, window_shapes, [](const auto& kernels, const ConvShape& s) {
+    check_depthwise_forward(kernels, s, Activation::relu6, true);
+    check_depthwise_forward(kernels, s, Activation::identity, false);
+  });
+}
+
+TEST(depthwise_forward_gives_a_strip_of_rows_the_bits_of_the_whole_image) {
+  every_shape(kFewChannels, window_shapes, [](const auto& kernels, const ConvShape& s) {
+    for (Index rows = 1; rows <= 4; ++rows) check_depthwise_strips(kernels, s, rows);
+  });
 }
 
 TEST(depthwise_input_grad_is_the_transposed_filter) {
-  every_depthwise_shape([](const auto& kernels, const ConvShape& s) {
+  const auto check = [](const auto& kernels, const ConvShape& s) {
     for (int variant = 0; variant < 4; ++variant) {
       check_depthwise_input_grad(kernels, s, (variant & 1) != 0, (variant & 2) != 0);
     }
-  });
+  };
+  every_shape(kColumns, depthwise_shapes, check);
+  every_shape(kFewChannels, small_shapes, check);
 }
 
 TEST(depthwise_weight_grad_sums_over_pixels_and_images) {
-  every_table([](const char* isa, const auto& kernels) {
-    for (Index images : {1, 3}) {
-      int index = 0;
-      for (const ConvShape& s : depthwise_shapes(1)) {
-        check::about("%s: %d images, shape %d", isa, static_cast<int>(images), index++);
-        check_depthwise_weight_grad(kernels, s, images);
-      }
-    }
-  });
+  constexpr Index kOne[] = {1};
+  for (Index images : {1, 3}) {
+    const auto check = [images](const auto& kernels, const ConvShape& s) {
+      check_depthwise_weight_grad(kernels, s, images);
+    };
+    every_shape(kOne, depthwise_shapes, check);
+    every_shape(kOne, small_shapes, check);
+  }
 }

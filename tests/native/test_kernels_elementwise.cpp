@@ -62,7 +62,7 @@ template <class T>
 void check_pack(const Kernels<T>& kernels, Index rows, Index cols, bool scaled) {
   Random random(static_cast<std::uint64_t>(rows));
   const Index source_row = rows + 2;
-  const Fenced<T> source((cols - 1) * source_row + rows, random), scale(rows, random);
+  const Fenced<T> source(cols > 0 ? (cols - 1) * source_row + rows : 0, random), scale(rows, random);
   Fenced<T> panel(rows * kPanel, std::numeric_limits<T>::quiet_NaN());
   kernels.pack({source.get(), source_row, scaled ? scale.get() : nullptr, panel.get(), rows, cols});
   for (Index k = 0; k < rows; ++k) {
@@ -70,6 +70,30 @@ void check_pack(const Kernels<T>& kernels, Index rows, Index cols, bool scaled) 
       const T want = j >= cols ? T(0) : source[j * source_row + k] * (scaled ? scale[k] : T(1));
       CHECK_EQUAL(panel[k * kPanel + j], want);
     }
+  }
+}
+
+// Whatever is not finite is found wherever it is, and behind the end it does no harm.
+template <class T>
+void check_all_finite(const Kernels<T>& kernels, Index count) {
+  using Limits = std::numeric_limits<T>;
+  Random random(static_cast<std::uint64_t>(count));
+  Fenced<T> x(count, random);
+  CHECK(kernels.all_finite(x.get(), count));
+  for (T bad : {Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity()}) {
+    for (Index i = 0; i < count; ++i) {
+      const T good = x[i];
+      x[i] = bad;
+      CHECK(!kernels.all_finite(x.get(), count));
+      CHECK(kernels.all_finite(x.get(), i));
+      x[i] = good;
+    }
+  }
+  for (T edge : {Limits::max(), Limits::lowest(), Limits::min(), Limits::denorm_min(), T(-0.0)}) {
+    CHECK(kernels.all_finite(Fenced<T>(count, edge).get(), count));
+    if (count == 0) continue;
+    x[count - 1] = edge;
+    CHECK(kernels.all_finite(x.get(), count));
   }
 }
 
@@ -205,12 +229,21 @@ TEST(a_nan_survives_every_activation) {
 
 TEST(pack_transposes_scales_and_fills_up_with_zeros) {
   every_table([](const char* isa, const auto& kernels) {
-    for (Index rows : {Index{1}, Index{7}, Index{8}, Index{9}, Index{33}, kPanelRows}) {
-      for (Index cols = 1; cols <= kPanel; ++cols) {
+    for (Index rows : {Index{1}, Index{3}, Index{4}, Index{7}, Index{8}, Index{9}, Index{15}, Index{33}, kPanelRows}) {
+      for (Index cols = 0; cols <= kPanel; ++cols) {
         check::about("%s: %d x %d", isa, static_cast<int>(rows), static_cast<int>(cols));
         check_pack(kernels, rows, cols, false);
         check_pack(kernels, rows, cols, true);
       }
+    }
+  });
+}
+
+TEST(all_finite_finds_a_nan_and_an_infinity_at_every_place) {
+  every_table([](const char* isa, const auto& kernels) {
+    for (Index count : {0, 1, 3, 7, 8, 31, 32, 33, 1000}) {
+      check::about("%s: %d numbers", isa, static_cast<int>(count));
+      check_all_finite(kernels, count);
     }
   });
 }

@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::int64_t kHeavy = 1'000'000'000;  // multiply-adds a unit: worth a thread, and never late
 
-// After a region that another program made late, the following ones run serially for up to a quarter of a second.
-void wait_until_parallel() { std::this_thread::sleep_for(std::chrono::milliseconds(260)); }
+// After a region that another program made late, the following ones run serially for up to a tenth of a second.
+void wait_until_parallel() { std::this_thread::sleep_for(std::chrono::milliseconds(110)); }
 
 void check_each_index_once(std::int64_t count, std::int64_t unit_work) {
   std::vector<std::atomic<int>> visits(static_cast<std::size_t>(count));
