@@ -2,15 +2,17 @@
 # make test    every test, Python and native
 # make lint    formatters, linters and type checks
 # make bench   the speed benchmark
+# make kernels       builds the benchmark of single kernels: build/bench/kernels --help
+# make instructions  counts the instructions of single kernels, under valgrind
 # Each target sets up .venv by itself; nothing else has to be installed but a C++ compiler and Python >= 3.10.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc python -type f -not -name '*.pyc' -not -name '*.so')
-CXX_SOURCES := $(shell find csrc tests/native -name '*.cpp' -o -name '*.h')
+CXX_SOURCES := $(shell find csrc tests/native bench/native -name '*.cpp' -o -name '*.h')
 
-.PHONY: demo test test-python test-native lint format bench clean
+.PHONY: demo test test-python test-native lint format bench kernels instructions clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/sparsebp finetune
@@ -39,6 +41,14 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/demo.stamp
 	$(BIN)/python bench/backward_speed.py
+
+kernels: $(VENV)/test.stamp
+	$(BIN)/cmake -S . -B build/bench -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	  -DSPARSEBP_PYTHON=OFF -DSPARSEBP_BENCH=ON
+	$(BIN)/cmake --build build/bench
+
+instructions: kernels
+	$(BIN)/python bench/instructions.py
 
 $(VENV)/%.stamp: $(SOURCES) constraints.txt | $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt ".[$*]"

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "isa/dispatch.h"
+#include "isa/peak.h"
 #include "program/program.h"
 
 namespace py = pybind11;
@@ -215,6 +216,13 @@ PYBIND11_MODULE(_C, m) {
   m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");
   m.def(
       "chosen_isa", [] { return std::string(choose_isa().name); }, "The instruction set that will be used.");
+  m.def(
+      "fma_peak",
+      [] {
+        py::gil_scoped_release release;
+        return fma_peak(choose_isa());
+      },
+      "10^9 float32 operations a second that the multiply-add units do at best, on all threads.");
   m.def("thread_count", &thread_count);
   m.def("thread_pool_name", &thread_pool_name);
   m.def("set_plain_threads", &set_plain_threads, py::arg("threads"));

@@ -6,6 +6,7 @@
 #include "kernels/depthwise_grad.h"
 #include "kernels/gemm_transposed.h"
 #include "kernels/mask.h"
+#include "kernels/peak.h"
 #include "kernels/pool.h"
 #include "kernels/table.h"
 #include "kernels/weight_grad.h"
@@ -28,6 +29,7 @@ constexpr Kernels<typename V::value> make_table() {
           &gather<V>,
           &fold<V>,
           &all_finite<V>,
+          &fma_burst<V>,
           &sgd<V>,
           &pool_forward<V>,
           &pool_backward<V>};

@@ -20,6 +20,7 @@ struct Kernels {
   void (*gather)(const GatherArgs<T>&);
   void (*fold)(const FoldArgs<T>&);
   bool (*all_finite)(const T* x, Index count);
+  Index (*fma_burst)(Index rounds, T* sink);
   void (*sgd)(const SgdArgs<T>&);
   void (*pool_forward)(const PoolArgs<T>&);
   void (*pool_backward)(const PoolArgs<T>&);

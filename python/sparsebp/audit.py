@@ -35,7 +35,7 @@ class Audit:
     predicted_peak: int
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Counts the bytes of every storage that an operation returned and that is still alive.
 
     Saved-tensor hooks alone would miss what a Function keeps on its context; here everything counts that
@@ -100,7 +100,7 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
     ]
     training = {m: m.training for m in model.modules()}
     generator = torch.get_rng_state()
-    counter = _LiveBytes(known, _arena_addresses(model))
+    counter = LiveBytes(known, _arena_addresses(model))
     try:
         model.train()
         if isinstance(model, SparseModel):
@@ -124,7 +124,7 @@ def _arena_addresses(model: nn.Module) -> range:
     return range(start, start + model.arena.capacity)
 
 
-def _dense_step(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes) -> None:
+def _dense_step(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: LiveBytes) -> None:
     parameters = list(model.parameters())
     grads = [p.grad for p in parameters]
     buffers = {name: b.clone() for name, b in model.named_buffers()}
@@ -144,7 +144,7 @@ def _dense_step(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction
                 b.copy_(buffers[name])
 
 
-def _sparse_step(model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: _LiveBytes) -> None:
+def _sparse_step(model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: LiveBytes) -> None:
     engine = model.engine
     state, earlier = engine.state(), engine.flight
     weights = [(p, p.detach().clone(memory_format=torch.preserve_format)) for p in engine.trained()]

@@ -1,1 +1,1 @@
-"""Measuring training steps: what ``sparsebp bench`` and the scripts in bench/ are made of."""
+"""Measuring training steps and inference: what ``sparsebp bench`` and the scripts in bench/ are made of."""

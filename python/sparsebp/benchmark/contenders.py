@@ -53,6 +53,13 @@ def partial(model: nn.Module, graph: Graph, begin: int) -> TorchModel:
     return made
 
 
+def fused(model: nn.Module, graph: Graph) -> TorchModel:
+    """A copy for inference: batch norms folded into the convolutions before them, evaluation mode."""
+    made = TorchModel(model)
+    fold_batch_norms(made.model, graph)
+    return made.requires_grad_(False).eval()
+
+
 def fold_batch_norms(model: nn.Module, graph: Graph) -> None:
     """Folds every batch norm that the graph found behind a convolution into it, in place."""
     training = model.training

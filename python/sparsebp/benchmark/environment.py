@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,34 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu": cpu_name(),
     }
+
+
+def check_isa(name: str) -> None:
+    """Raises ValueError unless ``name`` is an instruction set that this build has and this processor supports."""
+    usable = _C.usable_isas()
+    if name not in usable:
+        raise ValueError(f"expected one that this build on this processor has, {', '.join(usable)}, got {name!r}")
+
+
+def force_isa(name: str) -> None:
+    """Makes every native program from now on run with the instruction set ``name``.
+
+    Raises:
+        ValueError: it is not available.
+    """
+    check_isa(name)
+    os.environ["SPARSEBP_ISA"] = name  # what the native code asks when it makes a program
+
+
+@contextmanager
+def thread_count(threads: int) -> Iterator[None]:
+    """Inside, torch and the native kernels compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cpu_name() -> str:

@@ -5,51 +5,102 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 WARM_UP_ROUNDS = 2
 """The first round builds programs and lets torch choose its primitives, the second fills the caches."""
 LEAST_ROUNDS = 3
 """Fewer have no median worth the name."""
 
+Name = TypeVar("Name")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        rounds: of each contender, at most, after ``WARM_UP_ROUNDS`` that are not counted.
+        seconds: after which no further round starts: a slow machine gets fewer rounds, not a longer run. For
+            ``LEAST_ROUNDS`` there is twice the time, and there is always one.
+    """
+
+    rounds: int = 11
+    seconds: float = math.inf
+
 
 @dataclass(frozen=True)
 class Contender:
     """One way to do the work: ``run(prepare())``, of which only ``run`` is timed."""
 
-    run: Callable[[Any], object]
+    run: Callable[[Any], Any]
     prepare: Callable[[], Any] = lambda: None
 
 
-def interleave(contenders: Mapping[str, Contender], rounds: int, seconds: float = math.inf) -> dict[str, list[float]]:
-    """Milliseconds of every contender in every round.
+@dataclass(frozen=True)
+class Quartiles:
+    """The middle of several measurements and how far they lie apart, in the unit of the measurements."""
+
+    q1: float
+    median: float
+    q3: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Quartiles:
+        """Of at least one value; between two of them the quartiles are interpolated."""
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        return cls(*statistics.quantiles(values, n=4, method="inclusive"))
+
+    @property
+    def spread(self) -> float:
+        """Half the interquartile range: half of the measurements lie about so close to the median."""
+        return (self.q3 - self.q1) / 2
+
+    def text(self, decimals: int, factor: float = 1.0) -> str:
+        """``12.3 ±0.4``: the median and the spread, in a unit of which there are ``factor`` in ours."""
+        return f"{factor * self.median:.{decimals}f} ±{factor * self.spread:.{decimals}f}"
+
+
+def interleave(
+    contenders: Mapping[Name, Contender], effort: Effort, between: Callable[[], object] = lambda: None
+) -> dict[Name, list[float]]:
+    """Milliseconds of every contender in every round; ``between`` is called after each.
 
     A round runs each contender once and starts with another one than the round before, so that whatever slows
-    the machine down for a while, or whoever leaves the caches cold, hits all of them alike. After ``seconds``
-    no further round starts, but there are ``LEAST_ROUNDS`` of them, or ``rounds`` if that is less.
+    the machine down for a while, or whoever leaves the caches cold, hits all of them alike.
     """
     names = list(contenders)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    end = time.perf_counter() + seconds
-    for turn in range(-WARM_UP_ROUNDS, rounds):
-        if turn >= LEAST_ROUNDS and time.perf_counter() > end:
+    times: dict[Name, list[float]] = {name: [] for name in names}
+    begin = time.perf_counter()
+    for turn in range(-WARM_UP_ROUNDS, effort.rounds):
+        spent = time.perf_counter() - begin
+        if turn > 0 and spent > effort.seconds * (1 if turn >= LEAST_ROUNDS else 2):
             break
+        if -WARM_UP_ROUNDS < turn < 0 and spent > effort.seconds:
+            continue
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            state = contenders[name].prepare()
-            begin = time.perf_counter()
-            contenders[name].run(state)
-            elapsed = time.perf_counter() - begin
+            elapsed = milliseconds(contenders[name].run, contenders[name].prepare())
             if turn >= 0:
-                times[name].append(1e3 * elapsed)
+                times[name].append(elapsed)
+        if turn >= 0:
+            between()
     return times
 
 
-def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
-    """The median of every contender."""
-    return {name: statistics.median(values) for name, values in times.items()}
+def milliseconds(run: Callable[..., object], *arguments: Any) -> float:
+    """How long one call takes."""
+    begin = time.perf_counter()
+    run(*arguments)
+    return 1e3 * (time.perf_counter() - begin)
+
+
+def quartiles(times: Mapping[Name, Sequence[float]]) -> dict[Name, Quartiles]:
+    """Median and quartiles of every contender."""
+    return {name: Quartiles.of(values) for name, values in times.items()}
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.table import Table
 
 from ..benchmark.environment import environment
-from ..benchmark.steps import SECONDS, StepCase, StepRequest, measure
+from ..benchmark.lineup import StepRequest, line_up
+from ..benchmark.steps import SECONDS, StepCase, Steps
+from ..benchmark.timing import Effort, Quartiles
 from ..files import named_errors
 from ..model_names import build_model
 from ..units import format_bytes
 from ..writable import check_writable
-from .console import out, status, table
+from .console import is_terminal, out, status, table
 from .options import (
     DEFAULT_MODEL,
     MEMORY,
@@ -116,13 +118,12 @@ def bench(
     for batch in micro_batch or BATCHES:
         for size in input_size or SIZES:
             height, width = parse_input_size(size)
-            request = StepRequest(
-                height, width, batch, batch * parse_budget(budget), max_update_ratio, repeats, seconds
-            )
+            request = StepRequest(height, width, batch, batch * parse_budget(budget), max_update_ratio)
             with status(f"{model}, input {height}x{width}, batch {batch} ..."):
-                case = measure(network, request)
-            out.print(step_table(case))
-            found["steps"].append(asdict(case))
+                steps = Steps(line_up(network, request))
+                case = steps.measure(torch.get_num_threads(), Effort(repeats, seconds))
+            out.print(step_table([case]))
+            found["steps"].append(case.to_dict())
     if json_file is not None:
         with named_errors(json_file):
             json_file.write_text(json.dumps(found, indent=2) + "\n")
@@ -133,25 +134,52 @@ def describe(found: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in found.items())
 
 
-def step_table(case: StepCase) -> Table:
-    """One row a contender; times and bytes also as multiples of sparsebp's."""
-    request = case.request
-    rounds = f"{case.rounds} rounds" if case.rounds > 1 else "1 round"
+def step_table(cases: Sequence[StepCase]) -> Table:
+    """One row a contender; times, for each number of threads, and bytes also as multiples of sparsebp's.
+
+    Args:
+        cases: of one request, each with another number of threads.
+    """
+    first, request = cases[0], cases[0].request
     made = table(
-        f"Training step, input {request.height}x{request.width}, batch {request.batch}, medians of {rounds}; sparsebp: "
-        f"{format_bytes(request.budget)}, {case.update_ratio:.2%} of the convolution weights",
+        f"Training step, input {request.height}x{request.width}, batch {request.batch}, "
+        f"{medians_of([case.rounds for case in cases])}; sparsebp: {format_bytes(request.budget)}, "
+        f"{first.update_ratio:.2%} of the convolution weights",
         "",
         "trains",
-        "ms",
+        *timed_columns([case.threads for case in cases]),
+        "arena\nbytes",
+        "bytes\noutside",
         "times",
-        "arena bytes",
-        "bytes outside",
-        "times",
-        right=5,
+        right=2 * len(cases) + 3,
     )
-    held = [r.arena + r.outside for r in case.results]
-    for r, total in zip(case.results, held, strict=True):
+    held = [r.arena + r.outside for r in first.results]
+    for i, r in enumerate(first.results):
+        times = [text for case in cases for text in timed(case.results[i].time, case.ratio(case.results[i]))]
         arena = f"{r.arena:,}" if r.arena else ""
-        row = (r.contender, r.span, f"{r.ms:.1f}", f"{case.ratio(r):.2f}")
-        made.add_row(*row, arena, f"{r.outside:,}", f"{total / held[0]:.1f}")
+        made.add_row(r.contender, r.span, *times, arena, f"{r.outside:,}", f"{held[i] / held[0]:.1f}")
+    return compact(made)
+
+
+def compact(made: Table) -> Table:
+    """Lets the columns of a table stand closer, so that many of them fit a terminal."""
+    if is_terminal():
+        made.padding = (0, 1, 0, 0)
     return made
+
+
+def medians_of(rounds: Sequence[int]) -> str:
+    """What is behind the times of a table, in words."""
+    least, most = min(rounds), max(rounds)
+    count = f"{least} to {most} rounds" if least < most else f"{most} round{'s' * (most > 1)}"
+    return f"medians of {count} ± half the interquartile range"
+
+
+def timed_columns(threads: Sequence[int]) -> list[str]:
+    """The headings over what :func:`timed` writes, for each number of threads."""
+    return [text for n in threads for text in (f"{n} thread{'s' * (n > 1)}\nms", "times")]
+
+
+def timed(ms: Quartiles, ratio: float) -> tuple[str, str]:
+    """Milliseconds, and how many times sparsebp's they are."""
+    return ms.text(1), f"{ratio:.2f}"
