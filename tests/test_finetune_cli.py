@@ -185,7 +185,7 @@ ERRORS: dict[str, tuple[Callable[[Path], None], str, Exit, str]] = {
         r"features\.0\.0\.weight has shape \[32, 3, 3, 3\].* another width",
     ),
     "another model": (_weights(biased_network().state_dict()), "", Exit.USAGE, "belong to another model: they lack"),
-    "small budget": (_nothing, "--budget 1000", Exit.BUDGET, r"smallest.* [\d,]{4,}"),
+    "small budget": (_nothing, "--budget 100", Exit.BUDGET, r"smallest.* [\d,]{3,}"),
     "divergence": (_nothing, DIVERGE, Exit.FAILED, "training diverged in epoch 1, step .*smaller"),
     "out is a file": (_nothing, "--out weights.pt", Exit.USAGE, r"weights\.pt"),
     "out below a file": (_nothing, "--out weights.pt/run", Exit.USAGE, r"weights\.pt"),

@@ -107,8 +107,8 @@ void bind_specs(py::module_& m) {
   py::class_<OpSpec>(m, "OpSpec")
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &OpSpec::name)
-          FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(forward_block)
-              FIELD(activation) FIELD(window) FIELD(count_padding) FIELD(drop)
+          FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
+              FIELD(window) FIELD(count_padding) FIELD(drop)
 #undef FIELD
       ;
   py::class_<ProgramSpec>(m, "ProgramSpec")

@@ -179,6 +179,7 @@ class Shares {
 
 // Until when regions run serially; see parallel_for_units.
 std::atomic<std::int64_t> serial_until{0};
+std::atomic<std::int64_t> last_late{0};  // when the last late region ended
 
 std::int64_t nanoseconds() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -206,10 +207,13 @@ void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction fun
   } else {
     plain_pool().run(threads, &Shares::run, &shares);
   }
-  // Late: a millisecond more than one slow core (1 multiply-add a nanosecond) would have needed by itself.
+  // Late: a millisecond more than one slow core (1 multiply-add a nanosecond) would have needed by itself. Once may be a
+  // core that had to be woken; twice in a row is a core that somebody else uses.
   const std::int64_t end = nanoseconds(), elapsed = end - start;
   if (elapsed > work + 1'000'000) {
-    serial_until.store(end + std::min<std::int64_t>(8 * elapsed, 100'000'000), std::memory_order_relaxed);
+    const std::int64_t before = std::max(last_late.load(), serial_until.load());
+    if (start - before < 5'000'000) serial_until.store(end + std::min<std::int64_t>(8 * elapsed, 100'000'000));
+    last_late.store(end);
   }
 }
 

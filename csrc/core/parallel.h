@@ -12,7 +12,7 @@ using RangeFunction = void (*)(std::int64_t begin, std::int64_t end, void* conte
 
 // Calls `function` on disjoint ranges that cover [0, count), on up to 64 threads. `work` is about how many
 // multiply-adds that costs. Never allocates. When another program keeps a core busy, a region waits a time slice for
-// its slowest thread; after such a wait the following regions run on the calling thread for a while.
+// its slowest thread; after two such waits in a row the following regions run on the calling thread for a while.
 void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction function, void* context);
 
 // Regions cheaper than this many multiply-adds run on the calling thread: about 5 us on one core, where waking a pool

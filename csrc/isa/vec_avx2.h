@@ -53,10 +53,11 @@ struct Avx2 {
     if (capped) pass = _mm256_and_ps(pass, _mm256_cmp_ps(x, _mm256_set1_ps(6.0f), _CMP_LT_OQ));
     return static_cast<std::uint8_t>(_mm256_movemask_ps(pass));
   }
-  static inline void keep8(float* g, std::uint8_t bits) {
+  // Zero where bit c, c + 1, ... of the row of bits is not set; c is a multiple of the width.
+  static inline Avx2 keep(Avx2 x, const std::uint8_t* bits, std::int64_t c) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    const __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), bit), bit);
-    _mm256_storeu_ps(g, _mm256_and_ps(_mm256_loadu_ps(g), _mm256_castsi256_ps(on)));
+    const __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits[c / 8]), bit), bit);
+    return {_mm256_and_ps(x.v, _mm256_castsi256_ps(on))};
   }
 };
 

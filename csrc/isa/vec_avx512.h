@@ -40,9 +40,9 @@ struct Avx512 {
     if (capped) pass = static_cast<__mmask16>(pass & _mm512_cmp_ps_mask(x, _mm512_set1_ps(6.0f), _CMP_LT_OQ));
     return static_cast<std::uint8_t>(pass);
   }
-  static inline void keep8(float* g, std::uint8_t bits) {
-    const __m512 x = _mm512_maskz_loadu_ps(static_cast<__mmask16>(bits), g);
-    _mm512_mask_storeu_ps(g, 0xFF, x);
+  // Zero where bit c, c + 1, ... of the row of bits is not set; c is a multiple of the width.
+  static inline Avx512 keep(Avx512 x, const std::uint8_t* bits, std::int64_t c) {
+    return {_mm512_maskz_mov_ps(static_cast<__mmask16>(bits[c / 8] | bits[c / 8 + 1] << 8), x.v)};
   }
 };
 

@@ -56,13 +56,12 @@ struct Neon {
     }
     return static_cast<std::uint8_t>(bits);
   }
-  static inline void keep8(float* g, std::uint8_t bits) {
-    const std::uint32_t weights[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    for (int half = 0; half < 2; ++half) {
-      const uint32x4_t on = vtstq_u32(vdupq_n_u32(bits), vld1q_u32(weights + 4 * half));
-      const uint32x4_t x = vandq_u32(vreinterpretq_u32_f32(vld1q_f32(g + 4 * half)), on);
-      vst1q_f32(g + 4 * half, vreinterpretq_f32_u32(x));
-    }
+  // Zero where bit c, c + 1, ... of the row of bits is not set; c is a multiple of the width.
+  static inline Neon keep(Neon x, const std::uint8_t* bits, std::int64_t c) {
+    const std::uint32_t weights[4] = {1, 2, 4, 8};
+    const uint32x4_t on =
+        vtstq_u32(vdupq_n_u32(static_cast<std::uint32_t>(bits[c / 8]) >> (c % 8)), vld1q_u32(weights));
+    return {vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.v), on))};
   }
 };
 

@@ -64,8 +64,9 @@ struct Plain {
     for (int i = 0; i < 8; ++i) bits |= static_cast<unsigned>(y[i] > T(0) && (!capped || y[i] < T(6))) << i;
     return static_cast<std::uint8_t>(bits);
   }
-  static inline void keep8(T* g, std::uint8_t bits) {
-    for (int i = 0; i < 8; ++i) g[i] = (bits >> i & 1) != 0 ? g[i] : T(0);
+  // Zero where bit c, c + 1, ... of the row of bits is not set; c is a multiple of the width.
+  static inline Plain keep(Plain x, const std::uint8_t* bits, std::int64_t c) {
+    return each([&](int i) { return (bits[c / 8] >> (c % 8 + i) & 1) != 0 ? x.lane[i] : T(0); });
   }
 };
 

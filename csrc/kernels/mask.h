@@ -22,32 +22,58 @@ void activation_forward(const ActivationArgs<typename V::value>& args) {
   }
 }
 
+// Sums of 64 rows first: the rounding error then grows with the number of blocks, not of rows.
+constexpr Index kSumRows = 64;
+
+// One vector of columns: masked and summed in one go over the rows.
+template <class V, bool kMasked>
+inline V mask_vector(const MaskArgs<typename V::value>& args, Index c) {
+  V total = V::set(0);
+  for (Index block = 0; block < args.rows; block += kSumRows) {
+    const Index end = block + kSumRows < args.rows ? block + kSumRows : args.rows;
+    V part = V::set(0);
+    for (Index m = block; m < end; ++m) {
+      auto* g = args.g + m * args.g_row + c;
+      V x = V::load(g);
+      if constexpr (kMasked) {
+        x = V::keep(x, args.mask + m * args.mask_row, c);
+        x.store(g);
+      }
+      part = V::add(part, x);
+    }
+    total = V::add(total, part);
+  }
+  return total;
+}
+
+// The same for a single column.
+template <class T>
+inline T mask_column(const MaskArgs<T>& args, Index c) {
+  T total = 0;
+  for (Index block = 0; block < args.rows; block += kSumRows) {
+    const Index end = block + kSumRows < args.rows ? block + kSumRows : args.rows;
+    T part = 0;
+    for (Index m = block; m < end; ++m) {
+      T& g = args.g[m * args.g_row + c];
+      if (args.mask != nullptr && (args.mask[m * args.mask_row + c / 8] >> (c % 8) & 1) == 0) g = T(0);
+      part += g;
+    }
+    total += part;
+  }
+  return total;
+}
+
 template <class V>
 void mask(const MaskArgs<typename V::value>& args) {
-  using T = typename V::value;
-  if (args.mask != nullptr) {
-    for (Index m = 0; m < args.rows; ++m) {
-      T* g = args.g + m * args.g_row;
-      const std::uint8_t* bits = args.mask + m * args.mask_row;
-      Index c = 0;
-      for (; c + 8 <= args.cols; c += 8) V::keep8(g + c, bits[c / 8]);
-      for (; c < args.cols; ++c) {
-        if ((bits[c / 8] >> (c % 8) & 1) == 0) g[c] = T(0);
-      }
-    }
+  if (args.mask == nullptr && args.sum == nullptr) return;
+  Index c = 0;
+  for (; c + V::width <= args.cols; c += V::width) {
+    const V sum = args.mask != nullptr ? mask_vector<V, true>(args, c) : mask_vector<V, false>(args, c);
+    if (args.sum != nullptr) sum.store(args.sum + c);
   }
-  if (args.sum == nullptr) return;
-  for (Index c = 0; c < args.cols; c += V::width) {
-    const int lanes = static_cast<int>(args.cols - c < V::width ? args.cols - c : V::width);
-    V total = V::set(T(0));
-    // Sums of 64 rows first: the rounding error then grows with the number of blocks, not of rows.
-    for (Index block = 0; block < args.rows; block += 64) {
-      const Index end = block + 64 < args.rows ? block + 64 : args.rows;
-      V part = V::set(T(0));
-      for (Index m = block; m < end; ++m) part = V::add(part, load_lanes<V>(args.g + m * args.g_row + c, lanes));
-      total = V::add(total, part);
-    }
-    store_lanes<V>(args.sum + c, lanes, total);
+  for (; c < args.cols; ++c) {
+    const auto sum = mask_column(args, c);
+    if (args.sum != nullptr) args.sum[c] = sum;
   }
 }
 

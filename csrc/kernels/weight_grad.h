@@ -68,9 +68,12 @@ inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int 
   }
 }
 
-// `kRows` rows from `first` on, in tiles of `kPanels` panels and what is left panel by panel.
-template <class V, int kRows, int kPanels>
+// `kRows` rows from `first` on. The fewer the rows, the wider the tile: it takes eight sums that do not wait for each
+// other to hide the latency of an FMA (4 cycles, two a cycle), and the gradient is read once rather than panel by
+// panel.
+template <class V, int kRows>
 inline void weight_grad_rows(const WeightGradArgs<typename V::value>& args, int first) {
+  constexpr int kSums = kRows * panel_vectors(V::width), kPanels = kSums < 8 ? 8 / kSums : 1;
   Index col = 0;
   for (; col + kPanels * kPanel <= args.cols; col += kPanels * kPanel) {
     weight_grad_tile<V, kRows, kPanels, true>(args, first, col, kPanels * kPanel);
@@ -79,14 +82,12 @@ inline void weight_grad_rows(const WeightGradArgs<typename V::value>& args, int 
   if (col < args.cols) weight_grad_tile<V, kRows, 1, false>(args, first, col, args.cols - col);
 }
 
-// The fewer the rows, the wider the tile: eight sums that do not wait for each other keep AVX2 busy (FMA latency 4, two
-// a cycle), and the gradient is read once rather than panel by panel.
 template <class V>
 void weight_grad(const WeightGradArgs<typename V::value>& args) {
-  if (args.row_count == kWeightRows) return weight_grad_rows<V, kWeightRows, 1>(args, 0);
+  if (args.row_count == kWeightRows) return weight_grad_rows<V, kWeightRows>(args, 0);
   int row = 0;
-  for (; row + 2 <= args.row_count; row += 2) weight_grad_rows<V, 2, 2>(args, row);
-  if (row < args.row_count) weight_grad_rows<V, 1, 4>(args, row);
+  for (; row + 2 <= args.row_count; row += 2) weight_grad_rows<V, 2>(args, row);
+  if (row < args.row_count) weight_grad_rows<V, 1>(args, row);
 }
 
 template <class V>

@@ -50,7 +50,6 @@ struct OpSpec {
   std::vector<int> layers;
   bool residual = false;  // block: add the input to the output
   Index block = kPanel;   // channels of one backward channel block, a multiple of kPanel
-  Index forward_block = kPanel;
   Activation activation = Activation::identity;
   ConvShape window;           // pool
   bool count_padding = true;  // pool

@@ -53,7 +53,7 @@ void check_op(const ProgramSpec& spec, std::size_t index) {
   const std::size_t inputs = op.kind == OpKind::add ? 2 : 1;
   require(op.inputs.size() == inputs, name + ": expected " + std::to_string(inputs) + " inputs");
   for (int input : op.inputs) value(input);
-  require(op.block > 0 && op.block % kPanel == 0 && op.forward_block > 0 && op.forward_block % kPanel == 0,
+  require(op.block > 0 && op.block % kPanel == 0,
           name + ": channel blocks must be positive multiples of " + std::to_string(kPanel));
   switch (op.kind) {
     case OpKind::conv:

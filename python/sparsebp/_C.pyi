@@ -71,7 +71,6 @@ class OpSpec:
     layers: Sequence[int]
     residual: bool
     block: int
-    forward_block: int
     activation: Activation
     window: ConvShape
     count_padding: bool

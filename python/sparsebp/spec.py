@@ -9,9 +9,6 @@ from torch import nn
 from . import _C
 from .graph import Graph, Layer
 
-#: Bytes of one channel block in the forward pass: it should stay in a second-level cache.
-FORWARD_BLOCK_BYTES = 128 * 1024
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -116,21 +113,12 @@ class SpecFactory:
         spec.layers = [self.layer_ids[layer] for layer in op.layers]
         spec.residual = op.residual
         spec.block = choice.blocks.get(index, 2 * _C.PANEL)
-        spec.forward_block = self._forward_block(index, choice.batch)
         spec.activation = getattr(_C.Activation, op.activation)
         spec.drop = op.drop
         if op.pool is not None:
             spec.window = self._window(index)
             spec.count_padding = op.pool[6]
         return spec
-
-    def _forward_block(self, index: int, batch: int) -> int:
-        op = self.graph.ops[index]
-        if op.kind not in ("block", "head"):
-            return int(_C.PANEL)
-        value = self.graph.values[op.inputs[0]]
-        row = batch * value.height * value.width * self.itemsize
-        return int(_C.PANEL) * max(2, FORWARD_BLOCK_BYTES // (row * _C.PANEL))
 
     def _window(self, index: int) -> _C.ConvShape:
         op = self.graph.ops[index]

@@ -16,8 +16,8 @@ struct Options {
   bool momentum = false, sums = false, scores = false, input_grad = false;
   int span_begin = 1;
   Draw draw = Draw::uniform;
-  Index block = 80, forward_block = 112;  // wide enough that blocks are worth several threads (kSerialWork)
-  Index size = 40;                        // of mobilenet's input, a multiple of 4
+  Index block = 80;  // wide enough that blocks are worth several threads (kSerialWork)
+  Index size = 40;   // of mobilenet's input, a multiple of 4
 };
 
 // Adds values, layers and ops one after the other.
@@ -49,7 +49,7 @@ class Builder {
   int op(OpKind kind, std::vector<int> inputs, std::vector<int> layers, const ValueSpec& out) {
     OpSpec op;
     op.kind = kind, op.inputs = std::move(inputs), op.layers = std::move(layers);
-    op.block = options_.block, op.forward_block = options_.forward_block;
+    op.block = options_.block;
     op.output = static_cast<int>(spec.values.size());
     spec.values.push_back(out);
     spec.ops.push_back(op);
@@ -210,7 +210,7 @@ void every_program(F f) {
   variants[3].first = "scores";
   variants[3].second.scores = true, variants[3].second.draw = Draw::weighted;
   variants[4].first = "all of it, the whole network";
-  variants[4].second = {true, true, true, true, 0, Draw::largest, 288, 16, 40};
+  variants[4].second = {true, true, true, true, 0, Draw::largest, 288, 40};
   variants[5].first = "a late span in narrow blocks";
   variants[5].second.span_begin = 3, variants[5].second.block = 16;
   for (const auto& [name, options] : variants) {

@@ -11,7 +11,7 @@ endif()
 set(passed 0)
 set(failed 0)
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "/isa/" OR object MATCHES "/isa/dispatch\\.")
+  if(NOT object MATCHES "/isa/" OR object MATCHES "/isa/(dispatch|peak)\\.")
     continue()
   endif()
   execute_process(COMMAND "${NM}" --extern-only --defined-only "${object}"

@@ -9,6 +9,12 @@
 namespace sparsebp {
 namespace {
 
+// Channels of the forward pass's block, from the bytes of one: such a block stays in a second-level cache.
+Index forward_block(Index channel_bytes) {
+  constexpr Index kBytes = 128 * 1024;
+  return kPanel * std::max<Index>(2, kBytes / std::max<Index>(kPanel * channel_bytes, 1));
+}
+
 template <class T>
 class Head final : public Op<T> {
  public:
@@ -16,7 +22,8 @@ class Head final : public Op<T> {
       : Op<T>(op), layer_(op.layers.at(0)), input_grad_(declare.input_grad) {
     const LayerSpec& layer = program.layers[static_cast<std::size_t>(layer_)];
     in_ = layer.shape.in, out_ = layer.shape.out, pixels_ = layer.shape.pixels();
-    forward_block_ = std::min(op.forward_block, out_), backward_block_ = std::min(op.block, out_);
+    forward_block_ = std::min(forward_block(declare.batch * pixels_ * sizeof(T)), out_),
+    backward_block_ = std::min(op.block, out_);
     const Index rows = declare.batch * pixels_;
     fold_ = declare.forward_scratch("fold", 2 * out_);
     z_ = declare.forward_scratch("z", rows * forward_block_);
