@@ -207,8 +207,8 @@ void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction fun
   } else {
     plain_pool().run(threads, &Shares::run, &shares);
   }
-  // Late: a millisecond more than one slow core (1 multiply-add a nanosecond) would have needed by itself. Once may be a
-  // core that had to be woken; twice in a row is a core that somebody else uses.
+  // Late: a millisecond more than one slow core (1 multiply-add a nanosecond) would have needed by itself. Once may be
+  // a core that had to be woken; twice in a row is a core that somebody else uses.
   const std::int64_t end = nanoseconds(), elapsed = end - start;
   if (elapsed > work + 1'000'000) {
     const std::int64_t before = std::max(last_late.load(), serial_until.load());
