@@ -2,7 +2,8 @@
 //
 // One vector of channels, its nine weights in registers: an output costs nine FMA with one load each, and the sums of
 // neighbouring outputs do not depend on each other, so the processor overlaps them. AVX2: nine weights, two sums,
-// scale, shift and the bounds of ReLU6 are 15 of 16 registers. Rows and columns that a border cuts off are left out at compile time.
+// scale, shift and the bounds of ReLU6 are 15 of 16 registers. Rows and columns that a border cuts off are left out at
+// compile time.
 #pragma once
 
 #include "kernels/tile.h"
