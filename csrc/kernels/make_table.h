@@ -3,7 +3,8 @@
 
 #include "kernels/conv.h"
 #include "kernels/copy.h"
-#include "kernels/depthwise_grad.h"
+#include "kernels/depthwise_input_grad.h"
+#include "kernels/depthwise_weight_grad.h"
 #include "kernels/gemm_transposed.h"
 #include "kernels/mask.h"
 #include "kernels/peak.h"
