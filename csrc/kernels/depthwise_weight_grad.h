@@ -1,5 +1,6 @@
-// Depthwise convolution: weight gradient of one channel, some of its taps. Numbers of one channel lie far apart, so this is
-// plain arithmetic; an update set has few channels. Per tap the sum runs over rows of outputs, each summed first.
+// Depthwise convolution: weight gradient of one channel, some of its taps. Numbers of one channel lie far apart, so
+// this is plain arithmetic; an update set has few channels. Per tap the sum runs over rows of outputs, each summed
+// first.
 #pragma once
 
 #include "kernels/args.h"

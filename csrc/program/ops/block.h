@@ -31,7 +31,9 @@ class Block final : public Op<T> {
   struct Pass {
     Strip strip;
     const T* x;
-    const T *expand_fold, *depthwise_fold, *project_fold;
+    T *expand_fold, *depthwise_fold;  // of all channels; each unit fills its own part with the first strip
+    const T* project_fold;
+    bool first;
     T *expanded, *filtered;
     Saved saved;
   };

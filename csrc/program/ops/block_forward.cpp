@@ -19,12 +19,7 @@ void Block<T>::forward(Context<T>& context) {
 
   T* fold = context.workspace.template acquire<T>(fold_, 2 * (2 * wide_ + out_));
   T *expand_fold = fold, *dw_fold = fold + 2 * wide_, *project_fold = fold + 4 * wide_;
-  if (expands_) {
-    expand.fold(kernels, 0, wide_, expand_fold, expand_fold + wide_);
-  } else {
-    std::fill_n(expand_fold, 2 * wide_, T(0));
-  }
-  dw.fold(kernels, 0, wide_, dw_fold, dw_fold + wide_);
+  if (!expands_) std::fill_n(expand_fold, 2 * wide_, T(0));
   project.fold(kernels, 0, out_, project_fold, project_fold + out_);
   pass.expand_fold = expand_fold, pass.depthwise_fold = dw_fold, pass.project_fold = project_fold;
   pass.filtered = context.workspace.template acquire<T>(filtered_, strips_.out_pixels(n) * wide_);
@@ -34,7 +29,7 @@ void Block<T>::forward(Context<T>& context) {
 
   const ConvShape& s = dw.spec.shape;
   for (Index i = 0; i < strips_.count(n); ++i) {
-    pass.strip = strips_.at(i, n);
+    pass.strip = strips_.at(i, n), pass.first = i == 0;
     const Index images = pass.strip.images, filtered = (pass.strip.out.end - pass.strip.out.begin) * s.out_width;
     const Index expanded = expands_ ? (pass.strip.held.end - pass.strip.held.begin - pass.strip.old) * s.width : 0;
     parallel_for(div_up(wide_, kPanel), images * kPanel * (expanded * in_ + filtered * s.taps()), [&](Index unit) {
@@ -51,6 +46,12 @@ void Block<T>::forward_columns(const Context<T>& context, const Pass& pass, Inde
   const Layer<T>&dw = layer(context, depthwise_), &project = layer(context, project_);
   const Strip& strip = pass.strip;
   const ConvShape& s = dw.spec.shape;
+  if (pass.first) {
+    dw.fold(kernels, c, count, pass.depthwise_fold + c, pass.depthwise_fold + wide_ + c);
+    if (expands_) {
+      layer(context, expand_).fold(kernels, c, count, pass.expand_fold + c, pass.expand_fold + wide_ + c);
+    }
+  }
   if (expands_) expand_columns(context, pass, c, count);
   if (pass.saved.depthwise != nullptr) {
     const Index held = (strip.held.end - strip.held.begin) * s.width, old = strip.old * s.width;

@@ -45,7 +45,6 @@ class Head final : public Op<T> {
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
     const Index rows = context.images * pixels_;
     T* fold = context.workspace.template acquire<T>(fold_, 2 * out_);
-    layer.fold(kernels, 0, out_, fold, fold + out_);
     T* z = context.workspace.template acquire<T>(z_, rows * forward_block_);
     std::uint8_t* mask = nullptr;
     if (context.save) {
@@ -60,6 +59,7 @@ class Head final : public Op<T> {
       const Index width = std::min(forward_block_, out_ - first);
       parallel_for(div_up(width, kPanel), rows * in_ * kPanel, [&](Index unit) {
         const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
+        layer.fold(kernels, c, count, fold + c, fold + out_ + c);
         GemmArgs<T> args{};
         args.a = x, args.a_row = in_;
         args.b = layer.params.weight + c;
