@@ -2,7 +2,7 @@
 
 from . import data, functional, models, nn, optim, samplers
 from .audit import Audit, audit
-from .convert import convert, min_budget, plan, restore
+from .convert import convert, explain, min_budget, plan, restore
 from .converted import SparseModel
 from .errors import BudgetExceeded, UnsupportedModel
 from .finetuning import FineTuned, Interrupted, Observer, finetune
@@ -23,6 +23,7 @@ __all__ = [
     "audit",
     "convert",
     "data",
+    "explain",
     "finetune",
     "fit_step",
     "functional",

@@ -1,4 +1,4 @@
-"""``convert``, ``plan``, ``min_budget`` and ``restore``: the way in and the way out."""
+"""``convert``, ``plan``, ``explain``, ``min_budget`` and ``restore``: the way in and the way out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from . import graph as graphs
 from .converted import SparseModel
 from .engine import Engine
 from .errors import UnsupportedModel
+from .explain import explain as explanation
 from .plan import Plan
 from .planner import Planner, Request
 from .samplers import Sampler, resolve
@@ -88,6 +89,12 @@ def plan(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> Plan
     """The plan that :func:`convert` would make, with the same keywords; the model stays as it is."""
     planner, bytes_ = _planner(model, budget, _complete(settings))
     return planner.plan(planner.best(bytes_), bytes_)
+
+
+def explain(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> list[str]:
+    """Why the plan that :func:`plan` makes with the same arguments is what it is: paragraphs of text."""
+    planner, bytes_ = _planner(model, budget, _complete(settings))
+    return explanation(planner, planner.plan(planner.best(bytes_), bytes_))
 
 
 def min_budget(model: nn.Module, **settings: Any) -> int:

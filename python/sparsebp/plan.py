@@ -77,6 +77,7 @@ class Plan:
         conv_weights: all convolution weights of the model.
         input_size: (C, H, W).
         batch_size: images of one (micro-)batch.
+        itemsize: bytes of an element, 4 or 8.
         momentum: whether momentum state is reserved.
         gradient_sums: whether gradients are summed in the arena and applied by ``optimizer.step()``.
         buffers: every piece of the arena with offset and lifetime.
@@ -90,6 +91,7 @@ class Plan:
     conv_weights: int
     input_size: tuple[int, int, int]
     batch_size: int
+    itemsize: int
     momentum: bool
     gradient_sums: bool
     buffers: tuple[Buffer, ...] = field(repr=False)
@@ -116,6 +118,22 @@ class Plan:
             c: max(sum(b.bytes for b in self.buffers if b.category == c and b.begin <= t <= b.end) for t in moments)
             for c in CATEGORIES
         }
+
+    def feature_bytes(self, bits: int = 32) -> int:
+        """Feature memory as papers count it: the selected channels' inputs at ``bits`` an element, and the masks.
+
+        It leaves out gradients, scratch and state, and that no kernel here saves fewer than 32 bits.
+
+        Args:
+            bits: of an element, 1 to 64.
+
+        Raises:
+            ValueError: another number of bits.
+        """
+        if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 64:
+            raise ValueError(f"bits: expected a whole number from 1 to 64, got {bits!r}")
+        held = self.peak_by_category()
+        return held["saved"] // self.itemsize * bits // 8 + held["masks"]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: everything but the buffers."""

@@ -200,8 +200,7 @@ class Planner:
         """The earliest beginning that fits, at the base ratio if any does; block and ratio it fits with."""
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):
             for begin in self.begins:
-                # A cap lowers the ratio rather than the number of layers.
-                ratio = self._largest_ratio(partial(self._ratio_within_cap, begin), 0.0, BASE_RATIO)
+                ratio = self.base_ratio(begin)
                 if fits(self.choice(begin, ratio, block)):
                     return begin, block, ratio
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):
@@ -209,6 +208,10 @@ class Planner:
                 if fits(self.choice(begin, 0.0, block)):
                     return begin, block, 0.0
         raise AssertionError("the smallest plan fits, so one of the candidates does")
+
+    def base_ratio(self, begin: int) -> float:
+        """The ratio at which a span must fit to be chosen: a cap lowers it rather than the number of layers."""
+        return self._largest_ratio(partial(self._ratio_within_cap, begin), 0.0, BASE_RATIO)
 
     @staticmethod
     def _largest_ratio(holds: Callable[[float], bool], low: float, high: float = 1.0) -> float:
@@ -251,6 +254,7 @@ class Planner:
             self.conv_weights,
             r.input_size,
             r.batch_size,
+            self.factory.itemsize,
             r.momentum,
             choice.sums,
             buffers,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import plots
+from ..convert import explain as explanation
 from ..convert import min_budget as smallest_budget
 from ..convert import plan as make_plan
 from ..files import named_errors
@@ -60,6 +61,10 @@ def plan(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", metavar="", help="Say in words why the plan is what it is.", rich_help_panel=OUTPUT),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw the memory of a step (needs matplotlib).", rich_help_panel=OUTPUT),
@@ -67,6 +72,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Shows which layers, channels and bytes a budget would train; trains nothing."""
+    if explain and (min_budget or as_json):
+        raise typer.BadParameter("it goes with neither --min-budget nor --json", param_hint="--explain")
     if plot is not None:
         if min_budget:
             raise typer.BadParameter("there is no plan to draw with --min-budget", param_hint="--plot")
@@ -94,6 +101,10 @@ def plan(
         print_json(made.to_dict())
     else:
         out.print(made)
+    if explain:
+        for paragraph in explanation(network, parse_budget(budget), **settings):
+            out.print()
+            out.print(paragraph)
     if plot is not None:
         with named_errors(plot):
             plots.plot_memory(made, plot)

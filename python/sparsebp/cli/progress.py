@@ -125,7 +125,7 @@ class RunProgress(Observer):
         took, self._epoch_started = format_seconds(now - self._epoch_started), now
         out.print(
             f"epoch {epoch.number}: test accuracy {epoch.accuracy:.2%}, test loss {epoch.test_loss:.4f}, "
-            f"training loss {epoch.loss:.4f}, {took}"
+            f"training loss {epoch.loss:.4f}, coverage {epoch.coverage:.1%}, {took}"
         )
         self._speed = Throughput()
 

@@ -48,12 +48,14 @@ class Epoch:
         loss: smoothed training loss at its end.
         accuracy: share of the test pictures that are classified correctly.
         test_loss: mean cross entropy on the test pictures.
+        coverage: share of the planned layers' convolution weights that were trained at least once, so far.
     """
 
     number: int
     loss: float
     accuracy: float
     test_loss: float
+    coverage: float
 
 
 @dataclass

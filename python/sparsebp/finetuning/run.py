@@ -118,7 +118,7 @@ class Run:
             raise Interrupted(request.signal, self.save()) from None
         finally:
             self.model.train()
-        epoch = Epoch(done, self.history.loss, found.accuracy, found.loss)
+        epoch = Epoch(done, self.history.loss, found.accuracy, found.loss, self.model.coverage().total)
         self.history.epochs.append(epoch)
         self.position = replace(self.position, epoch=done, step=0)
         self._observer.epoch_ended(epoch)

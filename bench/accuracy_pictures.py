@@ -1,0 +1,92 @@
+"""Results as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from accuracy_tables import results_of
+from experiments import EXPERIMENTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Results = Sequence[dict[str, Any]]
+_SIZE, _DPI = (7.0, 4.5), 150
+
+
+def draw_all(results: Results, folder: Path) -> list[Path]:
+    """Draws what there are results for; returns the files."""
+    made = []
+    for name, title, draw in _PICTURES:
+        groups = _by_experiment(results, title[0])
+        if groups:
+            made.append(_save(folder / name, title[1], lambda axes, d=draw, g=groups: d(axes, g)))
+    return made
+
+
+def _by_experiment(results: Results, group: str) -> dict[str, Results]:
+    found = {e.what: results_of(e, results) for e in EXPERIMENTS if e.group == group}
+    return {what: own for what, own in found.items() if own}
+
+
+def _save(file: Path, title: str, draw: Callable[[Axes], None]) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes)
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=_DPI)
+    return file
+
+
+def _over_peak(axes: Axes, groups: dict[str, Results]) -> None:
+    _scatter(axes, [(r["plan"]["peak_bytes"] / 1024, r["accuracy"]) for own in groups.values() for r in own])
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("training memory, KB")
+
+
+def _over_ratio(axes: Axes, groups: dict[str, Results]) -> None:
+    _scatter(axes, [(100 * r["plan"]["update_ratio"], r["accuracy"]) for own in groups.values() for r in own])
+    axes.set_xscale("log")
+    axes.set_xlabel("convolution weights trained in a step, %")
+
+
+def _scatter(axes: Axes, points: list[tuple[float, float]]) -> None:
+    places = sorted({x for x, _ in points})
+    means = [100 * mean(a for x, a in points if x == place) for place in places]
+    axes.plot(places, means, color="#0072B2")
+    axes.plot([x for x, _ in points], [100 * a for _, a in points], "o", color="#0072B2", alpha=0.6)
+    axes.set_ylabel("accuracy, %")
+
+
+def _over_epochs(axes: Axes, groups: dict[str, Results]) -> None:
+    _curves(axes, groups, "accuracy")
+    axes.set_ylabel("test accuracy, %")
+
+
+def _coverage(axes: Axes, groups: dict[str, Results]) -> None:
+    _curves(axes, groups, "coverage")
+    axes.set_ylabel("convolution weights of the planned layers visited, %")
+
+
+def _curves(axes: Axes, groups: dict[str, Results], key: str) -> None:
+    for i, (what, own) in enumerate(groups.items()):
+        for j, result in enumerate(own):
+            numbers = [epoch["number"] for epoch in result["epochs"]]
+            values = [100 * epoch[key] for epoch in result["epochs"]]
+            axes.plot(numbers, values, ".-", color=f"C{i}", alpha=0.8, label=what if j == 0 else None)
+    axes.set_xlabel("epoch")
+    axes.legend()
+
+
+_PICTURES = (
+    ("accuracy-budget.png", ("budget", "Accuracy over the budget"), _over_peak),
+    ("accuracy-ratio.png", ("ratio", "Accuracy over the share of weights trained in a step"), _over_ratio),
+    ("accuracy-epochs.png", ("headline", "CIFAR-10 over the epochs"), _over_epochs),
+    ("coverage.png", ("headline", "Coverage over the epochs"), _coverage),
+)

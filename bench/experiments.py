@@ -1,0 +1,132 @@
+"""What is tried: one named experiment for each configuration, in groups that answer a question each.
+
+Sweeps train on the first pictures of the training set and are judged on its last ones, so that the test set has no
+say in any choice. The headline and what stands beside it train on all of it and are judged on the test set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TRAIN, HELD_OUT = 15_000, 5_000
+"""Pictures of a sweep: the first of the training set to learn from, the last to be judged by."""
+
+CHOSEN: dict[str, Any] = {"budget": "256KB", "max_update_ratio": 0.02, "input_size": 129, "micro_batch": 1}
+"""What every experiment has in common unless it says otherwise; everything else is the defaults of ``finetune``."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One configuration.
+
+    Attributes:
+        name: ``group/variant``.
+        what: its row's title in a table.
+        settings: keywords of :func:`sparsebp.finetune`.
+        sweep: whether it learns from a part of the training set and is judged by another.
+        seeds: how many runs a full measurement takes.
+        prune: share of the channels that is cut away before; 0 for none.
+    """
+
+    name: str
+    what: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sweep: bool = True
+    seeds: int = 1
+    prune: float = 0.0
+
+    @property
+    def pictures(self) -> str:
+        """Which pictures it learns from and is judged by, in words."""
+        return f"{TRAIN:,}, {HELD_OUT:,} held out" if self.sweep else "all, test set"
+
+    @property
+    def group(self) -> str:
+        """The question that it belongs to."""
+        return self.name.partition("/")[0]
+
+    def identity(self, seed: int, data: str) -> str:
+        """A digest of everything that the result depends on but the software; equal for equal runs."""
+        facts = [self.settings, self.sweep and [TRAIN, HELD_OUT], self.prune, seed, data]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sweep(name: str, what: str, **changes: Any) -> Experiment:
+    return Experiment(name, what, {**CHOSEN, "epochs": 2, **changes})
+
+
+def _final(name: str, what: str, seeds: int = 1, **changes: Any) -> Experiment:
+    return Experiment(name, what, {**CHOSEN, "epochs": 10, "augment": "flip", **changes}, sweep=False, seeds=seeds)
+
+
+POINTWISE, DEPTHWISE = ("*.conv.0.0", "*.conv.2", "features.18.0"), ("*.conv.1.0",)
+
+
+def _frozen(*patterns: str) -> dict[str, float]:
+    return dict.fromkeys(patterns, 0.0)
+
+
+def _from_block(block: int) -> dict[str, float]:
+    """Ratios that freeze every block before ``block``."""
+    return _frozen(*(f"features.{i}.*" for i in range(block)))
+
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    # All pictures, the test set.
+    _final("headline/default", "default plan", seeds=3),
+    _final("headline/static", "one set of channels for ever", seeds=3, sampler="static"),
+    _final("headline/shifts", "shifts and classifier alone", lr=0.0, bias_lr=0.06, classifier_lr=0.0075),
+    _final("headline/classifier", "classifier alone", lr=0.0, bias_lr=0.0, classifier_lr=0.0075),
+    # How far apart equal settings end.
+    Experiment("noise/default", "the sweeps' base", {**CHOSEN, "epochs": 2}, seeds=3),
+    # How much memory, how many weights, how large a picture.
+    *(
+        _sweep(f"budget/{size}", size, budget=size, max_update_ratio=None)
+        for size in ("64KB", "128KB", "256KB", "512KB", "1MB")
+    ),
+    _sweep("budget/dense", "unlimited: every weight", budget="1GB", max_update_ratio=None, micro_batch=16),
+    *(
+        _sweep(f"ratio/{share:g}", f"{share:.1%} of the weights, 1 MB", budget="1MB", max_update_ratio=share)
+        for share in (0.005, 0.01, 0.02, 0.05, 0.1)
+    ),
+    *(
+        _sweep(f"size/{size}", f"{size} x {size} pixels", input_size=size)
+        for size in (97, 113, 128, 129, 145, 160, 161, 193, 224)
+    ),
+    # Which channels, and for how long.
+    *(_sweep(f"sampler/{name}", name, sampler=name) for name in ("random", "cyclic", "importance", "top-k", "static")),
+    *(
+        _sweep(f"resample/{batches}", f"a new draw every {batches} batches", resample_every=batches)
+        for batches in (4, 16, 64)
+    ),
+    # Which layers.
+    _sweep("layers/pointwise", "no depthwise layer", ratios=_frozen(*DEPTHWISE)),
+    _sweep("layers/depthwise", "depthwise layers alone", ratios=_frozen(*POINTWISE)),
+    _sweep("layers/no shifts", "no shifts", train_bias=False),
+    _sweep("layers/shifts", "shifts and classifier alone", lr=0.0, bias_lr=0.06, classifier_lr=0.0075),
+    _sweep("layers/classifier", "classifier alone", lr=0.0, bias_lr=0.0, classifier_lr=0.0075),
+    *(
+        _sweep(f"layers/from {block}", f"nothing before features.{block}", ratios=_from_block(block))
+        for block in (9, 11, 14, 17)
+    ),
+    # How fast.
+    *(_sweep(f"rate/{rate:g}", f"convolutions at {rate:g}", lr=rate, bias_lr=0.06) for rate in (0.004, 0.015, 0.03)),
+    *(_sweep(f"rate/shifts {rate:g}", f"shifts at {rate:g}", bias_lr=rate) for rate in (0.015, 0.03, 0.12)),
+    *(
+        _sweep(f"rate/classifier {rate:g}", f"classifier at {rate:g}", classifier_lr=rate)
+        for rate in (0.002, 0.004, 0.015)
+    ),
+    _sweep("rate/linear", "linear schedule", schedule="linear"),
+    _sweep("rate/constant", "constant rates", schedule="constant"),
+    _sweep("rate/warmup", "rates rise during the first tenth", warmup=0.1),
+    *(_sweep(f"batch/{size}", f"batches of {size}", batch_size=size, lr=0.0075 * size / 16) for size in (4, 64)),
+    # Against overfitting.
+    _sweep("regular/smoothing", "label smoothing 0.1", label_smoothing=0.1),
+    _sweep("regular/decay", "weight decay 0.0005", weight_decay=0.0005),
+    _sweep("regular/flip", "horizontal flips", augment="flip"),
+    _sweep("regular/flip and crop", "horizontal flips and crops", augment="flip,crop"),
+)

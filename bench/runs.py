@@ -1,0 +1,173 @@
+"""Carrying out experiments: each run in a process and a folder of its own, its result one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import sparsebp
+import torch
+from experiments import HELD_OUT, TRAIN, Experiment
+from sparsebp.benchmark.environment import environment, usable_cores
+from sparsebp.data import Dataset, Subset
+from sparsebp.files import write_atomically
+from sparsebp.finetuning import Epoch, Observer, Position
+from sparsebp.model_weights import load_pretrained, read_weights
+from sparsebp.plan import Plan
+
+RESULTS = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one experiment.
+
+    Attributes:
+        experiment: what.
+        seed: of the run.
+        data, weights: paths.
+        out: folder of all runs.
+        threads: of this run.
+    """
+
+    experiment: Experiment
+    seed: int
+    data: Path
+    weights: Path
+    out: Path
+    threads: int
+
+    @property
+    def title(self) -> str:
+        """``group/variant seed N``."""
+        return f"{self.experiment.name} seed {self.seed}"
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal runs; results and folders are found by it."""
+        return self.experiment.identity(self.seed, self.data.name)
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints are."""
+        return self.out / f"{self.experiment.name.replace('/', '-')}-{self.seed}-{self.identity}"
+
+
+class _Reporter(Observer):
+    """A line now and then from a run among others."""
+
+    LINES = 4  # an epoch
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._started = time.monotonic()
+        self.coverage: list[float] = []
+
+    def _say(self, text: str) -> None:
+        print(f"{self._title}: {text}, {time.monotonic() - self._started:.0f} s", file=sys.stderr, flush=True)
+
+    def planned(self, plan: Plan, start: Position) -> None:
+        self._say(f"{len(plan.layers)} layers from {plan.layers[0].name}, {start.done:.0%} done")
+
+    def stepped(self, position: Position, loss: float, images: int) -> None:
+        if position.step % max(1, position.steps_per_epoch // self.LINES) == 0:
+            self._say(f"epoch {position.epoch + 1}, {position.step / position.steps_per_epoch:.0%}, loss {loss:.3f}")
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        self._say(f"epoch {epoch.number}, accuracy {epoch.accuracy:.2%}, coverage {epoch.coverage:.1%}")
+
+
+def read_results(out: Path) -> list[dict[str, Any]]:
+    """The results so far, oldest first."""
+    file = out / RESULTS
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def open_pictures(path: Path, sweep: bool) -> Dataset:
+    """All pictures of a data set, or the part of its training set that sweeps use.
+
+    Raises:
+        ValueError: it has too few.
+    """
+    whole = sparsebp.data.open_dataset(path)
+    if not sweep:
+        return whole
+    count = len(whole.train)
+    if count < TRAIN + HELD_OUT:
+        raise ValueError(f"--data: a sweep takes {TRAIN + HELD_OUT:,} training pictures, {path} has {count:,}")
+    train, held_out = range(TRAIN), range(count - HELD_OUT, count)
+    return Dataset(Subset(whole.train, train), Subset(whole.train, held_out), whole.classes, whole.kind)
+
+
+def carry_out(job: Job) -> dict[str, Any]:
+    """Trains, and returns the line that goes into the results; goes on where an interrupted run was."""
+    torch.set_num_threads(job.threads)
+    started = time.monotonic()
+    pictures = open_pictures(job.data, job.experiment.sweep)
+    torch.manual_seed(job.seed)  # the classifier starts afresh
+    model = sparsebp.models.mobilenet_v2(len(pictures.classes))
+    load_pretrained(model, read_weights(job.weights))
+    found = sparsebp.finetune(
+        model,
+        pictures,
+        out=job.folder,
+        resume=True,
+        observer=_Reporter(job.title),
+        seed=job.seed,
+        dense_audit=not job.experiment.sweep,
+        **job.experiment.settings,
+    )
+    plan = found.plan
+    return {
+        "experiment": job.experiment.name,
+        "seed": job.seed,
+        "identity": job.identity,
+        "settings": dict(job.experiment.settings),
+        "pictures": [len(pictures.train), len(pictures.test)],
+        "accuracy": found.accuracy,
+        "epochs": [asdict(epoch) for epoch in found.history.epochs],
+        "plan": {
+            "layers": len(plan.layers),
+            "first": plan.layers[0].name,
+            "update_ratio": plan.update_ratio,
+            "peak_bytes": plan.peak_bytes,
+            "peak_by_category": plan.peak_by_category(),
+        },
+        "memory": found.memory.to_dict(),
+        "seconds": round(time.monotonic() - started),
+        "environment": environment(),
+    }
+
+
+def run_all(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Runs what has no result yet, ``at_once`` at a time; yields results as they come, after they are written."""
+    pending = list(jobs)
+    running: dict[Future[dict[str, Any]], Job] = {}
+    # A process for each run: what a run leaves in memory ends with it.
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        while pending or running:
+            while pending and len(running) < at_once:
+                job = pending.pop(0)
+                running[pool.submit(carry_out, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                result = future.result()
+                _append(job.out, result)
+                yield job, result
+
+
+def _append(out: Path, result: dict[str, Any]) -> None:
+    lines = [json.dumps(r) for r in [*read_results(out), result]]
+    write_atomically(out / RESULTS, ("\n".join(lines) + "\n").encode())
+
+
+def threads_each(at_once: int) -> int:
+    """Threads of a run when so many share the machine."""
+    return max(1, usable_cores() // at_once)
