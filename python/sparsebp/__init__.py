@@ -7,6 +7,7 @@ from .converted import SparseModel
 from .errors import BudgetExceeded, UnsupportedModel
 from .finetuning import FineTuned, Interrupted, Observer, finetune
 from .plan import Plan
+from .pruning import prune, resize_like
 from .train import fit_step
 from .version import __version__
 
@@ -32,6 +33,8 @@ __all__ = [
     "nn",
     "optim",
     "plan",
+    "prune",
+    "resize_like",
     "restore",
     "samplers",
 ]
