@@ -7,24 +7,31 @@ python bench/accuracy.py plot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
+import sparsebp
 import typer
-from accuracy_pictures import draw_all
-from accuracy_tables import markdown, summary
-from experiments import EXPERIMENTS, Experiment
+from experiment_pictures import draw_all
+from experiment_runs import RESULTS, Job, read_results, run_all, threads_each
+from experiment_tables import markdown, summary
+from experiments import CHOSEN, EXPERIMENTS, Experiment
 from rich.table import Table
-from runs import RESULTS, Job, read_results, run_all, threads_each
 from sparsebp import plots
 from sparsebp.benchmark.environment import usable_cores
 from sparsebp.cli.console import err, out
-from sparsebp.cli.errors import endings
+from sparsebp.cli.errors import Exit, reported
 from sparsebp.files import write_atomically
+from typer.main import get_command
 
 app = typer.Typer(
-    help=__doc__.splitlines()[0], no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+    help="Trains MobileNetV2 under many plans and settings, and says what each is worth in accuracy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 Names = Annotated[
@@ -46,12 +53,12 @@ def show(names: Names = None) -> None:
 
 @app.command()
 def run(
+    data: Annotated[Path, typer.Option(metavar="PATH", help="Pictures, as for sparsebp finetune.")],
+    weights: Annotated[Path, typer.Option(metavar="FILE", help="Pretrained weights of MobileNetV2.")],
     names: Names = None,
-    data: Annotated[Path, typer.Option(metavar="PATH", help="Pictures, as for sparsebp finetune.")] = ...,  # type: ignore[assignment]
-    weights: Annotated[Path, typer.Option(metavar="FILE", help="Pretrained MobileNetV2.")] = ...,  # type: ignore[assignment]
     folder: Folder = DEFAULT_OUT,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Runs at once. [default: one a core]")] = 0,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Of each. [default: its own number]")] = 0,
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Runs at once. [default: one a core]")] = None,
+    seeds: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of each. [default: its own number]")] = None,
 ) -> None:
     """Carries out experiments; what has a result already is left out, what was interrupted goes on."""
     at_once = jobs or usable_cores()
@@ -64,9 +71,8 @@ def run(
     due = [job for job in wanted if job.identity not in done]
     err.print(f"{len(due)} runs to do, {len(wanted) - len(due)} done already, {at_once} at a time")
     folder.mkdir(parents=True, exist_ok=True)
-    with endings():
-        for job, result in run_all(due, at_once):
-            out.print(f"{job.title}: {result['accuracy']:.2%}")
+    for job, result in run_all(due, at_once):
+        out.print(f"{job.title}: {result['accuracy']:.2%}")
 
 
 @app.command()
@@ -94,8 +100,13 @@ def plot(
     """Draws accuracy over budget, update ratio and epochs, coverage over time, and the memory of a step."""
     plots.require_matplotlib()
     pictures.mkdir(parents=True, exist_ok=True)
-    for made in draw_all(read_results(folder), pictures):
+    for made in draw_all(EXPERIMENTS, read_results(folder), pictures):
         out.print(str(made))
+    step = pictures / "memory.png"
+    side, budget, cap = (CHOSEN[k] for k in ("input_size", "budget", "max_update_ratio"))
+    model = sparsebp.models.mobilenet_v2(10)
+    plots.plot_memory(sparsebp.plan(model, budget, input_size=(3, side, side), max_update_ratio=cap), step)
+    out.print(str(step))
 
 
 def chosen(names: list[str] | None) -> list[Experiment]:
@@ -110,5 +121,12 @@ def chosen(names: list[str] | None) -> list[Experiment]:
     return [e for e in EXPERIMENTS if not names or any(fnmatchcase(e.name, pattern) for pattern in names)]
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line, with the exit codes of ``sparsebp``."""
+    with reported():
+        if get_command(app).main(arguments, Path(__file__).name, standalone_mode=False) == Exit.INTERRUPTED:
+            raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -113,6 +113,11 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         _sweep(f"layers/from {block}", f"nothing before features.{block}", ratios=_from_block(block))
         for block in (9, 11, 14, 17)
     ),
+    # A smaller network.
+    *(
+        Experiment(f"prune/{share:g}", f"{share:.0%} of the channels cut before", {**CHOSEN, "epochs": 2}, prune=share)
+        for share in (0.1, 0.25)
+    ),
     # How fast.
     *(_sweep(f"rate/{rate:g}", f"convolutions at {rate:g}", lr=rate, bias_lr=0.06) for rate in (0.004, 0.015, 0.03)),
     *(_sweep(f"rate/shifts {rate:g}", f"shifts at {rate:g}", bias_lr=rate) for rate in (0.015, 0.03, 0.12)),

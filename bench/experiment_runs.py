@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -114,6 +114,9 @@ def carry_out(job: Job) -> dict[str, Any]:
     torch.manual_seed(job.seed)  # the classifier starts afresh
     model = sparsebp.models.mobilenet_v2(len(pictures.classes))
     load_pretrained(model, read_weights(job.weights))
+    if job.experiment.prune:
+        side = job.experiment.settings["input_size"]
+        model = sparsebp.prune(model, torch.zeros(1, 3, side, side), job.experiment.prune)
     found = sparsebp.finetune(
         model,
         pictures,
@@ -147,20 +150,23 @@ def carry_out(job: Job) -> dict[str, Any]:
 
 
 def run_all(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Runs what has no result yet, ``at_once`` at a time; yields results as they come, after they are written."""
-    pending = list(jobs)
-    running: dict[Future[dict[str, Any]], Job] = {}
-    # A process for each run: what a run leaves in memory ends with it.
-    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        while pending or running:
-            while pending and len(running) < at_once:
-                job = pending.pop(0)
-                running[pool.submit(carry_out, job)] = job
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                result = future.result()
+    """Runs all of them, ``at_once`` at a time; yields results as they come, after they are written."""
+    with ThreadPoolExecutor(at_once) as pool:
+        waiting = {pool.submit(_in_its_own_process, job): job for job in jobs}
+        try:
+            for future in as_completed(waiting):
+                job, result = waiting[future], future.result()
                 _append(job.out, result)
                 yield job, result
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _in_its_own_process(job: Job) -> dict[str, Any]:
+    """What a run leaves in memory, and its number of threads, end with it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(carry_out, job).result()
 
 
 def _append(out: Path, result: dict[str, Any]) -> None:

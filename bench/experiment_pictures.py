@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from accuracy_tables import results_of
-from experiments import EXPERIMENTS
+from experiment_tables import results_of
+from experiments import Experiment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,18 +17,18 @@ Results = Sequence[dict[str, Any]]
 _SIZE, _DPI = (7.0, 4.5), 150
 
 
-def draw_all(results: Results, folder: Path) -> list[Path]:
+def draw_all(experiments: Sequence[Experiment], results: Results, folder: Path) -> list[Path]:
     """Draws what there are results for; returns the files."""
     made = []
     for name, title, draw in _PICTURES:
-        groups = _by_experiment(results, title[0])
+        groups = _by_experiment(experiments, results, title[0])
         if groups:
             made.append(_save(folder / name, title[1], lambda axes, d=draw, g=groups: d(axes, g)))
     return made
 
 
-def _by_experiment(results: Results, group: str) -> dict[str, Results]:
-    found = {e.what: results_of(e, results) for e in EXPERIMENTS if e.group == group}
+def _by_experiment(experiments: Sequence[Experiment], results: Results, group: str) -> dict[str, Results]:
+    found = {e.what: results_of(e, results) for e in experiments if e.group == group}
     return {what: own for what, own in found.items() if own}
 
 

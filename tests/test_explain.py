@@ -1,0 +1,83 @@
+"""A plan says why it is what it is, and every number it gives can be checked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import sparsebp
+from sparsebp.cli import main
+from sparsebp.cli.errors import Exit
+from sparsebp.models import mobilenet_v2
+
+SIDE = 129
+
+
+def explain(budget: int | str, **settings: Any) -> str:
+    return "\n".join(sparsebp.explain(mobilenet_v2(10), budget, input_size=(3, SIDE, SIDE), **settings))
+
+
+def numbers(text: str, pattern: str) -> list[int]:
+    found = re.search(pattern, text)
+    assert found, f"{pattern} is not in\n{text}"
+    return [int(n.replace(",", "")) for n in found.groups()]
+
+
+def test_the_span_begins_where_one_block_more_would_not_fit() -> None:
+    text = explain("256KB", max_update_ratio=0.02)
+    needed, excess = numbers(text, r"begins at features\.6\.conv\.0\.0, .* needs ([\d,]+) bytes, ([\d,]+) too many")
+    assert needed - excess == 256 * 1024
+    more = sparsebp.plan(mobilenet_v2(10), needed, input_size=(3, SIDE, SIDE), max_update_ratio=0.02)
+    assert more.layers[0].name == "features.6.conv.0.0"
+    assert more.peak_bytes == needed
+
+
+def test_it_says_what_rules_out_more_channels() -> None:
+    assert "More would exceed max_update_ratio=0.02" in explain("256KB", max_update_ratio=0.02)
+    assert "More would exceed the budget" in explain("256KB")
+    assert "That is every channel" in explain("512MB")
+
+
+def test_a_cap_can_decide_where_the_span_begins() -> None:
+    text = explain("16MB", max_update_ratio=0.0009)
+    assert re.search(r"one channel of each layer from \S+ on would already be", text)
+
+
+def test_a_whole_network_begins_at_its_beginning() -> None:
+    text = explain("64MB")
+    assert "53 layers from features.0.0 to classifier.1 train." in text
+    assert "cannot begin earlier" in text
+    assert "runs as in inference" not in text
+
+
+def test_the_peak_and_its_price_for_sums_are_the_plans() -> None:
+    plan = sparsebp.plan(mobilenet_v2(10), "256KB", input_size=(3, SIDE, SIDE), max_update_ratio=0.02)
+    text = explain("256KB", max_update_ratio=0.02)
+    assert numbers(text, r"lays these out in ([\d,]+) of ([\d,]+) bytes") == [plan.peak_bytes, 256 * 1024]
+    (sums,) = numbers(text, r"would take the peak to ([\d,]+) bytes")
+    assert sums > 256 * 1024
+    assert "Gradients are summed in the arena" in explain("64MB")
+
+
+def test_feature_bytes_are_selected_elements_and_mask_bits() -> None:
+    plan = sparsebp.plan(mobilenet_v2(10), "256KB", input_size=(3, 128, 128), max_update_ratio=0.02)
+    elements = sum(layer.bytes["saved"] for layer in plan.layers) // 4
+    masks = sum(layer.bytes["masks"] for layer in plan.layers)
+    held = plan.peak_by_category()
+    assert plan.feature_bytes(32) == held["saved"] + held["masks"] <= 4 * elements + masks + 1024
+    assert plan.feature_bytes(32) - plan.feature_bytes(16) == held["saved"] // 2
+    assert plan.feature_bytes(8) == held["saved"] // 4 + held["masks"]
+    with pytest.raises(ValueError, match="bits: expected a whole number from 1 to 64, got 0"):
+        plan.feature_bytes(0)
+
+
+def test_the_command_line_explains_below_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["plan", "--input-size", "129", "--explain"])
+    assert end.value.code == Exit.OK
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "The span is as long as the budget allows" in shown
+    with pytest.raises(SystemExit) as end:
+        main(["plan", "--explain", "--json"])
+    assert end.value.code == Exit.USAGE
