@@ -125,6 +125,17 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         _sweep(f"rate/classifier {rate:g}", f"classifier at {rate:g}", classifier_lr=rate)
         for rate in (0.002, 0.004, 0.015)
     ),
+    *(
+        _sweep(
+            f"rate/expand {1 / slower:g}",
+            f"convolutions at {0.0075 * slower:g}, expansions at 0.0075",
+            lr=0.0075 * slower,
+            bias_lr=0.06,
+            classifier_lr=0.0075,
+            layer_rates={"*.conv.0.0": 1 / slower},
+        )
+        for slower in (2, 4, 8)
+    ),
     _sweep("rate/linear", "linear schedule", schedule="linear"),
     _sweep("rate/constant", "constant rates", schedule="constant"),
     _sweep("rate/warmup", "rates rise during the first tenth", warmup=0.1),

@@ -153,13 +153,17 @@ def by_hand(
     decay: float = 0.0,
     broken: Collection[int] = (),
     ratios: dict[str, float] | None = None,
+    slow: str = "none",
 ) -> dict[str, torch.Tensor]:
     """The loop that the documentation describes, in a user's own words."""
     model = sparsebp.convert(network(), SETTINGS["budget"], input_size=(3, SIDE, SIDE), ratios=ratios).train()
     last = [p for n, p in model.named_parameters() if n.startswith("classifier") and p.requires_grad]
     others = [p for p in model.trained_parameters() if all(p is not q for q in last)]
     weights, biases = [p for p in others if p.dim() > 1], [p for p in others if p.dim() == 1]
-    groups = [{"params": members} for members in (weights, biases, last) if members]
+    slowed = [p for n, p in model.named_parameters() if n.endswith(f"{slow}.weight") and p.dim() > 1]
+    weights = [p for p in weights if all(p is not q for q in slowed)]
+    groups = [{"params": members} for members in (weights, biases, last, slowed) if members]
+    rates = (*rates, rates[0] / 4)
     opt = sparsebp.optim.SGD(groups, lr=0.0, weight_decay=decay)
     loss = partial(cross_entropy, label_smoothing=smoothing)
     preprocess, done = Preprocess((SIDE, SIDE)), 0
@@ -183,6 +187,7 @@ LOOPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "linear, warm-up": ({"schedule": "linear", "warmup": 0.4}, {"schedule": "linear", "warmup": 0.4}),
     "classifier's rate": ({"classifier_lr": 0.2}, {"rates": (0.1, 0.1, 0.2)}),
     "biases' rate": ({"bias_lr": 0.3}, {"rates": (0.1, 0.3, 0.05)}),
+    "layers' rates": ({"layer_rates": {"*": 9.0, "classifier.*": 9.0, "f*": 1.0, "*.0.0": 0.25}}, {"slow": ".0.0"}),
     "smoothing, decay": ({"label_smoothing": 0.1, "weight_decay": 0.1}, {"smoothing": 0.1, "decay": 0.1}),
     "broken pictures": ({"data": with_broken({3, 4})}, {"broken": {3, 4}}),
     "frozen classifier": ({"ratios": {"classifier.1": 0}}, {"ratios": {"classifier.1": 0}}),

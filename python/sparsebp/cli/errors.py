@@ -41,6 +41,7 @@ _ARGUMENTS = (
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS.split()} | {
     "path": "--data",
     "ratios": "--ratio",
+    "layer_rates": "--layer-rate",
 }
 """What the library calls an argument, and the tool an option."""
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}

@@ -25,6 +25,7 @@ from .options import (
     Threads,
     parse_budget,
     parse_input_size,
+    parse_layer_rates,
     parse_ratios,
     set_threads,
 )
@@ -57,6 +58,7 @@ def finetune(
     lr: t.Rate = Settings.lr,
     bias_lr: t.BiasRate = None,
     classifier_lr: t.ClassifierRate = None,
+    layer_rate: t.LayerRates = None,
     schedule: t.Schedule = Settings.schedule,
     warmup: t.Warmup = Settings.warmup,
     batch_size: t.BatchSize = Settings.batch_size,
@@ -93,6 +95,7 @@ def finetune(
         "lr": lr,
         "bias_lr": bias_lr,
         "classifier_lr": classifier_lr,
+        "layer_rates": parse_layer_rates(layer_rate) or None,
         "schedule": schedule,
         "warmup": warmup,
         "batch_size": batch_size,
@@ -141,7 +144,7 @@ def finetune(
         out.print(f"curves: {plot}")
 
 
-_SETTING_OF = {"ratio": "ratios", "no_train_bias": "train_bias"}
+_SETTING_OF = {"ratio": "ratios", "layer_rate": "layer_rates", "no_train_bias": "train_bias"}
 
 
 def _given(context: typer.Context) -> set[str]:

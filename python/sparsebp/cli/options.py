@@ -5,6 +5,7 @@ Values stay text until a command asks for their meaning; each is checked when th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
@@ -57,19 +58,32 @@ def parse_ratios(texts: Sequence[str] | None) -> dict[str, float]:
     Raises:
         ValueError: one is not a glob, ``=`` and a share from 0 to 1, or a glob occurs twice.
     """
-    ratios: dict[str, float] = {}
+    return _by_glob(texts, "SHARE with a share from 0 to 1, such as 'features.17.*=0.1'", 1.0)
+
+
+def parse_layer_rates(texts: Sequence[str] | None) -> dict[str, float]:
+    """``["*.conv.0.0=0.25"]`` as ``{"*.conv.0.0": 0.25}``.
+
+    Raises:
+        ValueError: one is not a glob, ``=`` and a finite number of at least 0, or a glob occurs twice.
+    """
+    return _by_glob(texts, "FACTOR with a finite factor of at least 0, such as '*.conv.0.0=0.25'", sys.float_info.max)
+
+
+def _by_glob(texts: Sequence[str] | None, expected: str, most: float) -> dict[str, float]:
+    values: dict[str, float] = {}
     for text in texts or ():
-        glob, _, share = text.rpartition("=")
+        glob, _, number = text.rpartition("=")
         try:
-            value = float(share)
+            value = float(number)
         except ValueError:
             value = -1.0
-        if not glob or not 0 <= value <= 1:
-            raise ValueError(f"expected GLOB=SHARE with a share from 0 to 1, such as 'features.17.*=0.1', got {text!r}")
-        if glob in ratios:
+        if not glob or not 0 <= value <= most:
+            raise ValueError(f"expected GLOB={expected}, got {text!r}")
+        if glob in values:
             raise ValueError(f"{glob!r} is given twice")
-        ratios[glob] = value
-    return ratios
+        values[glob] = value
+    return values
 
 
 def set_threads(threads: int | None) -> None:

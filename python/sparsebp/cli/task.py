@@ -111,6 +111,7 @@ def _saved(out: Path) -> Mapping[str, Any] | None:
 def _of_checkpoint(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     settings = dict(facts["settings"])
     settings["input_size"] = tuple(settings["input_size"])
+    settings["layer_rates"] = dict(settings["layer_rates"] or ()) or None
     settings["preprocess"] = Preprocess.from_dict(settings["preprocess"])
     return settings, dict(facts["origin"])
 

@@ -12,7 +12,7 @@ from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
 from ..finetuning.cache import PLACES
 from ..finetuning.schedule import SCHEDULES
-from .options import MODEL, OUTPUT, TRAINING, checked
+from .options import MODEL, OUTPUT, TRAINING, checked, checked_all, parse_layer_rates
 
 DATA = "Pictures"
 
@@ -167,6 +167,16 @@ ClassifierRate = Annotated[
         "Learning rate of the last layer. [default: the same as --lr]",
         TRAINING,
         callback=checked(_positive),
+    ),
+]
+LayerRates = Annotated[
+    list[str] | None,
+    _option(
+        "--layer-rate",
+        "GLOB=FACTOR",
+        "Factor of --lr for the convolutions whose name matches; the last that matches counts. Repeatable.",
+        TRAINING,
+        callback=checked_all(parse_layer_rates),
     ),
 ]
 Schedule = Annotated[

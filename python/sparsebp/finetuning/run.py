@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -203,15 +205,35 @@ def fingerprint(plan: Plan) -> str:
 
 def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
     """Weights of convolutions, shifts and biases, and the last layer: they want different rates."""
-    name = last_layer(model.original)
-    last = {id(p) for p in model.get_submodule(name).parameters()} if name is not None else set()
-    trained = list(model.trained_parameters())
-    classifier = [p for p in trained if id(p) in last]
-    biases = [p for p in trained if id(p) not in last and p.dim() == 1]
-    weights = [p for p in trained if id(p) not in last and p.dim() > 1]
-    rates = (settings.lr, settings.rate_of_biases, settings.rate_of_classifier)
-    groups = zip((weights, biases, classifier), rates, strict=True)
-    return [{"params": members, "lr": rate, "momentum": settings.momentum} for members, rate in groups if members]
+    last = last_layer(model.original)
+    names = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
+    factors = _layer_factors(model.plan, settings.layer_rates or {})
+    groups: dict[tuple[str, float], list[torch.nn.Parameter]] = {}
+    for parameter in model.trained_parameters():
+        name = names[id(parameter)]
+        if name == last:
+            key = ("classifier", settings.rate_of_classifier)
+        elif parameter.dim() == 1:
+            key = ("shifts", settings.rate_of_biases)
+        else:
+            key = ("weights", settings.lr * factors[name])
+        groups.setdefault(key, []).append(parameter)
+    return [{"params": members, "lr": rate, "momentum": settings.momentum} for (_, rate), members in groups.items()]
+
+
+def _layer_factors(plan: Plan, rates: Mapping[str, float]) -> dict[str, float]:
+    """The factor of each planned layer's learning rate.
+
+    Raises:
+        ValueError: a glob fits no layer of the plan.
+    """
+    factors = dict.fromkeys((layer.name for layer in plan.layers), 1.0)
+    for glob, factor in rates.items():
+        fitting = [name for name in factors if fnmatchcase(name, glob)]
+        if not fitting:
+            raise ValueError(f"layer_rates: {glob!r} matches no layer that trains; they are {', '.join(factors)}")
+        factors |= dict.fromkeys(fitting, factor)
+    return factors
 
 
 def _to_tensor(data: bytes) -> torch.Tensor:

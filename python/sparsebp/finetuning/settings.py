@@ -24,6 +24,7 @@ class Settings:
         lr: learning rate of the convolutions, for a whole batch.
         bias_lr: learning rate of batch-norm shifts and convolution biases; eight times ``lr`` if None.
         classifier_lr: learning rate of the last layer; ``lr`` if None.
+        layer_rates: factors of ``lr`` for convolutions by layer name (globs; the last that fits counts).
         schedule: ``"cosine"``, ``"linear"`` or ``"constant"``, reaching its end with the last step.
         warmup: share of the steps during which the rate rises from zero.
         batch_size: pictures from one draw of the channels to the next. A batch of fewer, at the end of an epoch
@@ -49,6 +50,7 @@ class Settings:
     lr: float = 0.0075
     bias_lr: float | None = None
     classifier_lr: float | None = None
+    layer_rates: Mapping[str, float] | None = None
     schedule: str = "cosine"
     warmup: float = 0.0
     batch_size: int = 16
@@ -69,6 +71,12 @@ class Settings:
         parse_bytes(self.budget)
         if self.ratios is not None and not isinstance(self.ratios, Mapping):
             raise TypeError(f"ratios: expected a mapping of layer names to shares, got {type(self.ratios).__name__}")
+        if self.layer_rates is not None and not isinstance(self.layer_rates, Mapping):
+            raise TypeError(
+                f"layer_rates: expected a mapping of layer names to factors, got {type(self.layer_rates).__name__}"
+            )
+        for name, factor in (self.layer_rates or {}).items():
+            _check_number(f"layer_rates[{name!r}]", factor, 0.0, math.inf)
         if not isinstance(self.augment, (str, tuple, list)):
             raise TypeError(f"augment: expected names, got {type(self.augment).__name__} {self.augment!r}")
         check_seed(self.seed)
@@ -131,6 +139,8 @@ class Settings:
             "bias_lr": self.rate_of_biases,
             "classifier_lr": self.rate_of_classifier,
             "ratios": dict(self.ratios) if self.ratios else None,
+            # A list: their order matters, and JSON objects have none.
+            "layer_rates": [list(item) for item in self.layer_rates.items()] if self.layer_rates else None,
             "sampler": self.sampler if isinstance(self.sampler, str) else repr(self.sampler),
             "augment": list(self.augment),
             "preprocess": self.preprocess.to_dict() if self.preprocess else None,
