@@ -187,7 +187,7 @@ LOOPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "linear, warm-up": ({"schedule": "linear", "warmup": 0.4}, {"schedule": "linear", "warmup": 0.4}),
     "classifier's rate": ({"classifier_lr": 0.2}, {"rates": (0.1, 0.1, 0.2)}),
     "biases' rate": ({"bias_lr": 0.3}, {"rates": (0.1, 0.3, 0.05)}),
-    "layers' rates": ({"layer_rates": {"*": 9.0, "classifier.*": 9.0, "f*": 1.0, "*.0.0": 0.25}}, {"slow": ".0.0"}),
+    "layers' rates": ({"layer_rates": {"*": 9.0, "f*": 1.0, "*.0.0": 0.25}}, {"slow": ".0.0"}),
     "smoothing, decay": ({"label_smoothing": 0.1, "weight_decay": 0.1}, {"smoothing": 0.1, "decay": 0.1}),
     "broken pictures": ({"data": with_broken({3, 4})}, {"broken": {3, 4}}),
     "frozen classifier": ({"ratios": {"classifier.1": 0}}, {"ratios": {"classifier.1": 0}}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
@@ -207,7 +207,8 @@ def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
     """Weights of convolutions, shifts and biases, and the last layer: they want different rates."""
     last = last_layer(model.original)
     names = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
-    factors = _layer_factors(model.plan, settings.layer_rates or {})
+    convolutions = [layer.name for layer in model.plan.layers if layer.name != last]
+    factors = _layer_factors(convolutions, settings.layer_rates or {})
     groups: dict[tuple[str, float], list[torch.nn.Parameter]] = {}
     for parameter in model.trained_parameters():
         name = names[id(parameter)]
@@ -221,17 +222,17 @@ def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
     return [{"params": members, "lr": rate, "momentum": settings.momentum} for (_, rate), members in groups.items()]
 
 
-def _layer_factors(plan: Plan, rates: Mapping[str, float]) -> dict[str, float]:
-    """The factor of each planned layer's learning rate.
+def _layer_factors(layers: Sequence[str], rates: Mapping[str, float]) -> dict[str, float]:
+    """The factor of each layer's learning rate.
 
     Raises:
-        ValueError: a glob fits no layer of the plan.
+        ValueError: a glob fits none of the layers.
     """
-    factors = dict.fromkeys((layer.name for layer in plan.layers), 1.0)
+    factors = dict.fromkeys(layers, 1.0)
     for glob, factor in rates.items():
         fitting = [name for name in factors if fnmatchcase(name, glob)]
         if not fitting:
-            raise ValueError(f"layer_rates: {glob!r} matches no layer that trains; they are {', '.join(factors)}")
+            raise ValueError(f"layer_rates: {glob!r} matches no convolution that trains; they are {', '.join(factors)}")
         factors |= dict.fromkeys(fitting, factor)
     return factors
 
