@@ -50,9 +50,14 @@ class Job:
         return f"{self.experiment.name} seed {self.seed}"
 
     @property
+    def source(self) -> str:
+        """The names of pictures and weights, without the folders they happen to lie in."""
+        return f"{self.data.name}, {self.weights.name}"
+
+    @property
     def identity(self) -> str:
         """Equal for equal runs; results and folders are found by it."""
-        return self.experiment.identity(self.seed, self.data.name)
+        return self.experiment.identity(self.seed, self.source)
 
     @property
     def folder(self) -> Path:
@@ -132,6 +137,7 @@ def carry_out(job: Job) -> dict[str, Any]:
         "experiment": job.experiment.name,
         "seed": job.seed,
         "identity": job.identity,
+        "source": job.source,
         "settings": dict(job.experiment.settings),
         "pictures": [len(pictures.train), len(pictures.test)],
         "accuracy": found.accuracy,

@@ -38,8 +38,7 @@ def summary(experiments: Iterable[Experiment], results: Sequence[dict[str, Any]]
 
 def results_of(experiment: Experiment, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Its results, one for each seed, the newest where a run was repeated."""
-    settings = dict(experiment.settings)
-    own = [r for r in results if r["experiment"] == experiment.name and r["settings"] == settings]
+    own = [r for r in results if r["identity"] == experiment.identity(r["seed"], r["source"])]
     return list({r["seed"]: r for r in own}.values())
 
 

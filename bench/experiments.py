@@ -51,7 +51,7 @@ class Experiment:
 
     def identity(self, seed: int, data: str) -> str:
         """A digest of everything that the result depends on but the software; equal for equal runs."""
-        facts = [self.settings, self.sweep and [TRAIN, HELD_OUT], self.prune, seed, data]
+        facts = [dict(self.settings), self.sweep and [TRAIN, HELD_OUT], self.prune, seed, data]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
