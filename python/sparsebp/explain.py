@@ -5,19 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .moments import moments
-from .plan import CATEGORIES, Plan
+from .plan import CATEGORIES, CATEGORY_NAMES, Plan
 from .planner import USUAL_BLOCK, Planner
 from .units import format_bytes
-
-_NAMES = {
-    "saved": "saved slices",
-    "masks": "activation masks",
-    "gradients": "gradients of activations",
-    "weight_gradients": "gradient sums",
-    "optimizer": "momentum",
-    "scratch": "scratch of the running op",
-    "sampler": "update sets",
-}
 
 
 def explain(planner: Planner, plan: Plan) -> list[str]:
@@ -96,7 +86,7 @@ def _more_channels(planner: Planner, plan: Plan) -> dict[int, int]:
 def _peak(plan: Plan) -> str:
     worst = max(moments(plan), key=lambda m: m.total)
     way = "forward" if worst.forward else "backward"
-    parts = [f"{_NAMES[c]} {format_bytes(worst.bytes[c])}" for c in CATEGORIES if worst.bytes[c]]
+    parts = [f"{CATEGORY_NAMES.get(c, c)} {format_bytes(worst.bytes[c])}" for c in CATEGORIES if worst.bytes[c]]
     where = f" of {worst.name}" if worst.name else ""
     return (
         f"Memory is fullest in the {way} pass{where}: {', '.join(parts)}. The arena lays these out in "

@@ -17,6 +17,8 @@ from .units import format_bytes
 
 #: The kinds of training memory, in the order of the design's list.
 CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler")
+#: What people read where a category's own name says too little.
+CATEGORY_NAMES = {"saved": "saved slices", "weight_gradients": "gradient sums", "optimizer": "optimizer state"}
 
 
 @dataclass(frozen=True)

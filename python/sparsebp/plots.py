@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .moments import Moment, moments
-from .plan import CATEGORIES, Plan
+from .plan import CATEGORIES, CATEGORY_NAMES, Plan
 from .units import format_bytes
 from .writable import check_writable
 
@@ -24,11 +24,6 @@ COLOURS = {
     "optimizer": "#009E73",
     "scratch": "#BBBBBB",
     "sampler": "#D55E00",
-}
-_NAMES = {
-    "saved": "saved slices",
-    "weight_gradients": "gradient sums",
-    "optimizer": "optimizer state",
 }
 _SIZE = (10.0, 5.2)
 """Inches; a page's width, and at 150 dots an inch 1500 pixels."""
@@ -151,7 +146,7 @@ def _stack(axes: Axes, plan: Plan, shown: Sequence[Moment]) -> None:
         if not any(heights):
             continue
         top = [b + h for b, h in zip(below, [*heights, heights[-1]], strict=True)]
-        name = _NAMES.get(category, category)
+        name = CATEGORY_NAMES.get(category, category)
         axes.fill_between(edges, below, top, step="post", color=COLOURS[category], linewidth=0, label=name)
         below = top
     axes.set_xlim(edges[0], edges[-1])
