@@ -213,7 +213,7 @@ def test_workers_ignore_the_signals_that_stop_the_program() -> None:
 
 
 SCRIPT = """
-import sys, time, numpy as np
+import signal, sys, time, numpy as np
 from sparsebp.data import Arrays, Loader, Preprocess
 
 class Slow(Arrays):
@@ -221,6 +221,8 @@ class Slow(Arrays):
         time.sleep(0.05)
         return super().picture(index)
 
+# What a shell starts in the background ignores Ctrl-C, and so would everything that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 source = Slow(np.zeros((200, 8, 8), np.uint8), np.zeros(200, int))
 batches = Loader(source, Preprocess((8, 8)), workers=2)([[0]] + [list(range(200))] * 50)
 next(batches)
