@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "max_update_ratio": None,
     "epochs": EPOCHS,
     "batch_size": 8,
+    "normalise": False,
     "lr": 0.1,
     "bias_lr": 0.1,
     "classifier_lr": 0.05,

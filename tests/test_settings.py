@@ -54,6 +54,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"ratios": [0.1]}, TypeError, "ratios: expected a mapping"),
     ({"sampler": "best"}, ValueError, "sampler: expected one of random, .* got 'best'"),
     ({"sampler": 3}, TypeError, "sampler: expected a name or a"),
+    ({"normalise": 1}, TypeError, "normalise: expected True or False, got int"),
     ({"train_bias": 1}, TypeError, "train_bias: expected True or False"),
     ({"augment": "flop"}, ValueError, "augment: expected none, or names.* got 'flop'"),
     ({"augment": 3}, TypeError, "augment: expected names"),
@@ -88,11 +89,16 @@ def test_settings_survive_json() -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert plain["budget"] == 16384
     assert plain["input_size"] == [16, 16]
-    assert plain["bias_lr"] == 1.6
-    assert plain["classifier_lr"] == 0.2
+    assert (plain["lr"], plain["bias_lr"], plain["classifier_lr"]) == (0.2, 1.0, 0.5)
     assert plain["augment"] == ["crop", "flip"]
     same = Settings(budget=16384, input_size=(16, 16), augment=("crop", "flip"), ratios={"a.*": 0.1}, lr=0.2)
     assert same.to_dict() == plain
+
+
+@pytest.mark.parametrize(("normalise", "rates"), [(True, (0.0003, 0.0015, 0.00075)), (False, (0.0075, 0.06, 0.0075))])
+def test_rates_have_defaults_of_either_kind(normalise: bool, rates: tuple[float, ...]) -> None:
+    plain = Settings(normalise=normalise).to_dict()
+    assert (plain["lr"], plain["bias_lr"], plain["classifier_lr"]) == pytest.approx(rates)
 
 
 def test_a_rectangle_is_height_and_width() -> None:

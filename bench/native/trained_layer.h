@@ -24,9 +24,9 @@ class TrainedLayer {
     const ConvShape& s = setting.layer.conv;
     draw_uniform(0, static_cast<int>(s.in), static_cast<int>(layer.spec.selected), indices_.data());
     layer.state.indices = indices_.data();
-    layer.sgd.weight_on = true;
+    layer.rules.weight.on = true;
     // Not zero, so that the update is really done, and too small to change what is timed.
-    layer.sgd.weight.rate = 1e-9;
+    layer.rules.weight.now.rate = 1e-9;
   }
 
   Layer<float> layer;

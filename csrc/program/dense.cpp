@@ -193,7 +193,7 @@ template <class T>
 void weights_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved) {
   const ConvShape& s = layer.spec.shape;
   // With groups a row has a group's columns only; and the energies of a row are summed by one thread.
-  const Index run = s.groups > 1 || layer.energy != nullptr ? grad.count : kColumnRun;
+  const Index run = s.groups > 1 || layer.energy.rows != nullptr ? grad.count : kColumnRun;
   const Index work = context.images * s.out_pixels() * s.taps() * run * layer.spec.selected;
   parallel_for(div_up(grad.count, run), work, [&](Index unit) {
     const Index first = unit * run;

@@ -50,17 +50,17 @@ void Layer<T>::update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, c
     out.weight = params.weight + (tap * s.in_per_group() + u) * s.out + first_column;
     out.momentum = state.momentum != nullptr ? state.momentum + row : nullptr;
     out.sum = state.sum != nullptr ? state.sum + row : nullptr;
-    out.energy = energy != nullptr ? energy + j : nullptr;
+    out.energy = energy.rows != nullptr ? energy.rows + j : nullptr;
   }
   args.row_count = count;
-  args.sgd = sgd.weight;
+  args.sgd = rules.weight.now;
   kernels.weight_grad(args);
 }
 
 template <class T>
 void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved,
                              Index begin, Index count) {
-  if (!spec.trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
+  if (!wants_weight_grad()) return;
   const ConvShape& s = spec.shape;
   const Index k = spec.selected;
   const bool all = selects_all();  // then channel j is row j, and there is nothing to look for
@@ -109,7 +109,7 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
 
 template <class T>
 void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved) {
-  if (!spec.trains_weight() || (!sgd.weight_on && state.sum == nullptr)) return;
+  if (!wants_weight_grad()) return;
   const ConvShape& s = spec.shape;
   const Index taps = s.taps();
   for (Index j = 0; j < spec.selected; ++j) {
@@ -128,13 +128,13 @@ void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const O
       for (Index tap = args.tap_begin; tap < args.tap_end; ++tap) {
         T& g = sums[tap - args.tap_begin];
         if (grad.scale != nullptr) g *= grad.scale[c];
-        if (energy != nullptr) energy[j] += static_cast<float>(g * g);
+        if (energy.rows != nullptr) energy.rows[j] += static_cast<float>(g * g);
         if (state.sum != nullptr) {
           state.sum[j * taps + tap] += g;
           continue;
         }
         SgdArgs<T> step{params.weight + tap * s.out + channel(j), &g,
-                        state.momentum != nullptr ? state.momentum + j * taps + tap : nullptr, 1, sgd.weight};
+                        state.momentum != nullptr ? state.momentum + j * taps + tap : nullptr, 1, rules.weight.now};
         kernels.sgd(step);
       }
     }
@@ -146,40 +146,74 @@ void Layer<T>::update_shift(const Kernels<T>& kernels, Index begin, Index count,
   if (!spec.trains_bias()) return;
   T bias_grad[kPanel];
   for (Index c = 0; c < count; ++c) bias_grad[c] = scale != nullptr ? sums[c] * scale[c] : sums[c];
-  const auto train = [&](T* weight, const T* grad, T* momentum, T* sum, const Sgd& rule, bool on) {
+  const auto train = [&](T* weight, const T* grad, T* momentum, T* sum, const Rule& rule, float* squares) {
     if (weight == nullptr) return;
+    for (Index c = 0; c < count && squares != nullptr; ++c) {
+      squares[begin / kPanel] += static_cast<float>(grad[c] * grad[c]);
+    }
     if (sum != nullptr) {
       for (Index c = 0; c < count; ++c) sum[begin + c] += grad[c];
-    } else if (on) {
-      kernels.sgd({weight + begin, grad, momentum != nullptr ? momentum + begin : nullptr, count, rule});
+    } else if (rule.on) {
+      T* moving = momentum != nullptr ? momentum + begin : nullptr;
+      kernels.sgd({weight + begin, grad, moving, count, rule.now});
     }
   };
-  train(params.bias, bias_grad, state.bias_momentum, state.bias_sum, sgd.bias, sgd.bias_on);
-  train(params.beta, sums, state.beta_momentum, state.beta_sum, sgd.beta, sgd.beta_on);
+  train(params.bias, bias_grad, state.bias_momentum, state.bias_sum, rules.bias, energy.bias);
+  train(params.beta, sums, state.beta_momentum, state.beta_sum, rules.beta, energy.beta);
 }
+
+template <class T>
+void Layer<T>::end_energy() {
+  const auto learn = [](MeanSquare* square, const Rule& rule, const float* squares, Index terms, Index elements) {
+    if (square == nullptr || squares == nullptr || rule.square_decay == 0 || !rule.on) return;
+    double total = 0;
+    for (Index i = 0; i < terms; ++i) total += static_cast<double>(squares[i]);
+    square->add(total / static_cast<double>(elements), rule.square_decay);
+  };
+  const Index panels = div_up(spec.shape.out, kPanel);
+  learn(state.square, rules.weight, energy.rows, spec.selected, sum_count());
+  learn(state.bias_square, rules.bias, energy.bias, panels, spec.shape.out);
+  learn(state.beta_square, rules.beta, energy.beta, panels, spec.shape.out);
+  energy = {};
+}
+
+namespace {
+
+// The step to take with a whole gradient at hand: what it teaches counts already.
+template <class T>
+Sgd learned_step(const Rule& rule, MeanSquare* square, const T* grad, Index count) {
+  if (square != nullptr && rule.square_decay != 0) {
+    double total = 0;
+    for (Index i = 0; i < count; ++i) total += static_cast<double>(grad[i]) * static_cast<double>(grad[i]);
+    square->add(total / static_cast<double>(count), rule.square_decay);
+  }
+  return rule.step_after(square);
+}
+
+}  // namespace
 
 template <class T>
 void Layer<T>::apply(const Kernels<T>& kernels) {
   const ConvShape& s = spec.shape;
-  if (state.sum != nullptr && sgd.weight_on) {
+  if (state.sum != nullptr && rules.weight.on) {
+    const Sgd rule = learned_step(rules.weight, state.square, state.sum, sum_count());
     for (Index j = 0; j < spec.selected; ++j) {
       const Index u = channel(j) % s.in_per_group(), first = channel(j) / s.in_per_group() * s.out_per_group();
       for (Index tap = 0; tap < s.taps(); ++tap) {
         const Index row = (j * s.taps() + tap) * s.out_per_group();
         kernels.sgd({params.weight + (tap * s.in_per_group() + u) * s.out + first, state.sum + row,
-                     state.momentum != nullptr ? state.momentum + row : nullptr, s.out_per_group(), sgd.weight});
+                     state.momentum != nullptr ? state.momentum + row : nullptr, s.out_per_group(), rule});
       }
     }
   }
-  if (state.bias_sum != nullptr && sgd.bias_on) {
-    kernels.sgd({params.bias, state.bias_sum, state.bias_momentum, s.out, sgd.bias});
-  }
-  if (state.beta_sum != nullptr && sgd.beta_on) {
-    kernels.sgd({params.beta, state.beta_sum, state.beta_momentum, s.out, sgd.beta});
-  }
+  const auto train = [&](T* weight, T* sum, T* momentum, const Rule& rule, MeanSquare* square) {
+    if (sum == nullptr) return;
+    if (rule.on) kernels.sgd({weight, sum, momentum, s.out, learned_step(rule, square, sum, s.out)});
+    std::fill_n(sum, s.out, T(0));
+  };
+  train(params.bias, state.bias_sum, state.bias_momentum, rules.bias, state.bias_square);
+  train(params.beta, state.beta_sum, state.beta_momentum, rules.beta, state.beta_square);
   if (state.sum != nullptr) std::fill_n(state.sum, sum_count(), T(0));
-  if (state.bias_sum != nullptr) std::fill_n(state.bias_sum, s.out, T(0));
-  if (state.beta_sum != nullptr) std::fill_n(state.beta_sum, s.out, T(0));
 }
 
 template class Layer<float>;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "program/context.h"
+#include "program/mean_square.h"
 
 namespace sparsebp {
 
@@ -28,12 +29,17 @@ struct LayerState {
   T* sum = nullptr;  // like momentum
   T* bias_sum = nullptr;
   T* beta_sum = nullptr;
+  MeanSquare *square = nullptr, *bias_square = nullptr, *beta_square = nullptr;
 };
 
-// A parameter that no optimizer owns is left alone.
-struct LayerSgd {
-  Sgd weight, bias, beta;
-  bool weight_on = false, bias_on = false, beta_on = false;
+struct LayerRules {
+  Rule weight, bias, beta;
+};
+
+// Squared gradient norms while a backward pass runs, if the plan wants them: added up by whoever has the gradient.
+struct LayerEnergy {
+  float* rows = nullptr;                   // [selected]
+  float *bias = nullptr, *beta = nullptr;  // [panels of output channels]
 };
 
 // The gradient of a layer's output over some of its output channels.
@@ -53,12 +59,14 @@ class Layer {
   const LayerSpec spec;
   LayerParams<T> params;
   LayerState<T> state;
-  LayerSgd sgd;
-  float* energy = nullptr;  // [selected] while a backward pass runs, if the plan keeps scores
+  LayerRules rules;
+  LayerEnergy energy;
 
   bool selects_all() const { return spec.selected == spec.shape.in; }
   Index channel(Index j) const { return state.indices != nullptr ? state.indices[j] : j; }
   Index sum_count() const { return spec.selected * spec.shape.weights_per_channel(); }
+  // Is there something to do with the weights' gradient?
+  bool wants_weight_grad() const { return spec.trains_weight() && (rules.weight.on || state.sum != nullptr); }
 
   // scale and shift of output channels [begin, begin + count); either may be null.
   void fold(const Kernels<T>& kernels, Index begin, Index count, T* scale, T* shift) const;
@@ -77,6 +85,9 @@ class Layer {
 
   // Trains bias and shift of `count` <= kPanel output channels from the sums of their gradients.
   void update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale);
+
+  // Learns from the pass's energies; forgets where they were.
+  void end_energy();
 
   // Applies and clears the gradient sums.
   void apply(const Kernels<T>& kernels);

@@ -314,10 +314,15 @@ class Program final : public AnyProgram {
 
   void set_rules(const double* rules) {
     for (Layer<T>& layer : context_.layers) {
-      const Sgd weight{rules[0], rules[1], rules[2]}, bias{rules[3], rules[4], rules[5]};
-      const Sgd beta{rules[6], rules[7], rules[8]};
-      layer.sgd = {weight, bias, beta, weight.rate >= 0, bias.rate >= 0, beta.rate >= 0};
-      rules += kRuleNumbers;
+      const auto next = [&](const MeanSquare* square) {
+        Rule rule{{rules[0], rules[1], rules[2]}, rules[3], rules[0] >= 0, {}};
+        rule.now = rule.step_before(square);
+        rules += kRuleNumbers / 3;
+        return rule;
+      };
+      layer.rules.weight = next(layer.state.square);
+      layer.rules.bias = next(layer.state.bias_square);
+      layer.rules.beta = next(layer.state.beta_square);
     }
   }
 

@@ -19,9 +19,10 @@ struct RawParams {
   void *weight = nullptr, *bias = nullptr, *gamma = nullptr, *beta = nullptr, *mean = nullptr, *var = nullptr;
 };
 
-// The rules of a layer's weight, bias and batch-norm shift, in this order: learning rate, weight decay, momentum.
-// A negative learning rate means that no optimizer owns the parameter.
-constexpr int kRuleNumbers = 9;
+// The rules of a layer's weight, bias and batch-norm shift, in this order: learning rate, weight decay, momentum, decay
+// of the mean square that divides the rate (0: none does). A negative learning rate means that no optimizer owns the
+// parameter.
+constexpr int kRuleNumbers = 12;
 
 enum class Draw { uniform, cyclic, weighted, largest };
 

@@ -65,8 +65,9 @@ struct ProgramSpec {
   Index batch = 1;
   bool input_grad = false;  // is the gradient of the program's input wanted
   bool momentum = false;
-  bool sums = false;    // gradients are summed in the arena and applied later
-  bool scores = false;  // a running gradient norm is kept per channel
+  bool sums = false;       // gradients are summed in the arena and applied later
+  bool scores = false;     // a running gradient norm is kept per channel
+  bool normalise = false;  // a running mean square is kept per parameter
 };
 
 }  // namespace sparsebp

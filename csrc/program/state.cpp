@@ -19,6 +19,23 @@ Index state_count(const LayerSpec& layer) {
   return count;
 }
 
+// Weight, bias and shift count one each.
+Index trained_parameters(const LayerSpec& layer) {
+  return (layer.trains_weight() ? 1 : 0) +
+         (layer.trains_bias() ? (layer.has_bias ? 1 : 0) + (layer.has_norm ? 1 : 0) : 0);
+}
+
+// Numbers that a backward pass adds up for one layer. Sums are squared when they are applied.
+struct EnergyCount {
+  Index rows, bias, beta;
+  Index all() const { return rows + bias + beta; }
+};
+EnergyCount energy_count(const LayerSpec& layer, const ProgramSpec& spec) {
+  const bool squares = spec.normalise && !spec.sums, rows = squares || (spec.scores && sampled(layer));
+  const Index panels = squares && layer.trains_bias() ? div_up(layer.shape.out, kPanel) : 0;
+  return {rows ? layer.selected : 0, layer.has_bias ? panels : 0, layer.has_norm ? panels : 0};
+}
+
 template <class F>
 Index total(const ProgramSpec& spec, F count) {
   Index sum = 0;
@@ -48,18 +65,21 @@ void TrainingState<T>::declare(Layout& layout, const ProgramSpec& spec, int end_
     keys_ = add("keys", Category::scratch, most, sizeof(float), -1);
   }
   if (spec.momentum) momentum_ = add("momentum", Category::optimizer, total(spec, state_count), sizeof(T), end_time);
+  if (spec.normalise) {
+    squares_ = add("mean squares", Category::optimizer, total(spec, trained_parameters), sizeof(MeanSquare), end_time);
+  }
   if (spec.sums) sums_ = add("sums", Category::weight_gradients, total(spec, state_count), sizeof(T), end_time);
 }
 
 template <class T>
 void TrainingState<T>::declare_energy(Layout& layout, const ProgramSpec& spec, int op, int time) {
-  if (!spec.scores || op < spec.span_begin) return;
+  if (op < spec.span_begin) return;
   Energy& energy = energy_[static_cast<std::size_t>(op)];
   for (int index : spec.ops[static_cast<std::size_t>(op)].layers) {
-    const LayerSpec& layer = spec.layers[static_cast<std::size_t>(index)];
-    if (!sampled(layer)) continue;
-    energy.layers.push_back(index);
-    energy.count += layer.selected;
+    const EnergyCount count = energy_count(spec.layers[static_cast<std::size_t>(index)], spec);
+    if (count.all() == 0) continue;
+    energy.layers.push_back({index, count.rows, count.bias, count.beta});
+    energy.count += count.all();
   }
   if (energy.count == 0) return;
   energy.buffer = layout.add("energy" + std::to_string(op), Category::scratch,
@@ -74,7 +94,7 @@ void TrainingState<T>::acquire(Context<T>& context) {
     if (buffer < 0) return static_cast<U*>(nullptr);
     const Index count = static_cast<Index>(arena.layout[buffer].bytes / sizeof(U));
     U* data = arena.acquire<U>(buffer, count);
-    std::fill_n(data, count, U(0));
+    std::fill_n(data, count, U{});
     return data;
   };
   auto* indices = take(indices_, static_cast<std::int32_t*>(nullptr));
@@ -82,6 +102,7 @@ void TrainingState<T>::acquire(Context<T>& context) {
   auto* scores = take(scores_, static_cast<float*>(nullptr));
   T* momentum = take(momentum_, static_cast<T*>(nullptr));
   T* sums = take(sums_, static_cast<T*>(nullptr));
+  MeanSquare* squares = take(squares_, static_cast<MeanSquare*>(nullptr));
   for (Layer<T>& layer : context.layers) {
     const LayerSpec& l = layer.spec;
     LayerState<T>& state = layer.state;
@@ -104,6 +125,11 @@ void TrainingState<T>::acquire(Context<T>& context) {
     };
     split(momentum, state.momentum, state.bias_momentum, state.beta_momentum);
     split(sums, state.sum, state.bias_sum, state.beta_sum);
+    if (squares != nullptr) {
+      if (l.trains_weight()) state.square = squares++;
+      if (l.trains_bias() && l.has_bias) state.bias_square = squares++;
+      if (l.trains_bias() && l.has_norm) state.beta_square = squares++;
+    }
   }
 }
 
@@ -113,23 +139,25 @@ void TrainingState<T>::begin_energy(Context<T>& context, int op) {
   if (energy.buffer < 0) return;
   float* data = context.training.template acquire<float>(energy.buffer, energy.count);
   std::fill_n(data, energy.count, 0.0f);
-  for (int index : energy.layers) {
-    Layer<T>& layer = context.layers[static_cast<std::size_t>(index)];
-    layer.energy = data;
-    data += layer.spec.selected;
+  for (const auto& part : energy.layers) {
+    const auto take = [&](Index count) { return count == 0 ? nullptr : (data += count) - count; };
+    Layer<T>& layer = context.layers[static_cast<std::size_t>(part.layer)];
+    layer.energy.rows = take(part.rows);
+    layer.energy.bias = take(part.bias);
+    layer.energy.beta = take(part.beta);
   }
 }
 
 template <class T>
 void TrainingState<T>::end_energy(Context<T>& context, int op) {
-  for (int index : energy_[static_cast<std::size_t>(op)].layers) {
-    Layer<T>& layer = context.layers[static_cast<std::size_t>(index)];
-    for (Index j = 0; j < layer.spec.selected; ++j) {
+  for (const auto& part : energy_[static_cast<std::size_t>(op)].layers) {
+    Layer<T>& layer = context.layers[static_cast<std::size_t>(part.layer)];
+    for (Index j = 0; j < layer.spec.selected && layer.state.scores != nullptr; ++j) {
       float& score = layer.state.scores[layer.channel(j)];
-      const float norm = std::sqrt(layer.energy[j]);
+      const float norm = std::sqrt(layer.energy.rows[j]);
       score = score < 0 ? norm : kScoreDecay * score + (1 - kScoreDecay) * norm;
     }
-    layer.energy = nullptr;
+    layer.end_energy();
   }
 }
 
@@ -146,7 +174,7 @@ void TrainingState<T>::release_keys(Context<T>& context) {
 template <class T>
 void TrainingState<T>::mark_visited(Context<T>& context) {
   for (Layer<T>& layer : context.layers) {
-    if (layer.state.visited == nullptr || !(layer.sgd.weight_on || layer.state.sum != nullptr)) continue;
+    if (layer.state.visited == nullptr || !layer.wants_weight_grad()) continue;
     for (Index j = 0; j < layer.spec.selected; ++j) {
       const Index c = layer.channel(j);
       layer.state.visited[c / 8] = static_cast<std::uint8_t>(layer.state.visited[c / 8] | 1u << (c % 8));

@@ -1,5 +1,5 @@
-// Training state that outlives a step: update sets, visited channels, scores, momentum, gradient sums. All of it
-// lives in the arena, one buffer a kind, so that alignment costs little.
+// Training state that outlives a step: update sets, visited channels, scores, momentum, mean squares, gradient sums.
+// All of it lives in the arena, one buffer a kind, so that alignment costs little.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ template <class T>
 class TrainingState {
  public:
   void declare(Layout& layout, const ProgramSpec& spec, int end_time);
-  // Scratch for the gradient norms of op `op`'s layers, while it runs backward.
+  // Scratch for the squared gradients of op `op`'s layers, while it runs backward.
   void declare_energy(Layout& layout, const ProgramSpec& spec, int op, int time);
   void acquire(Context<T>& context);
 
@@ -28,11 +28,15 @@ class TrainingState {
 
  private:
   struct Energy {
+    struct Part {
+      int layer;
+      Index rows, bias, beta;
+    };
     int buffer = -1;
     Index count = 0;
-    std::vector<int> layers;
+    std::vector<Part> layers;
   };
-  int indices_ = -1, visited_ = -1, scores_ = -1, momentum_ = -1, sums_ = -1, keys_ = -1;
+  int indices_ = -1, visited_ = -1, scores_ = -1, momentum_ = -1, sums_ = -1, squares_ = -1, keys_ = -1;
   std::vector<Energy> energy_;
 };
 

@@ -89,6 +89,7 @@ class ProgramSpec:
     momentum: bool
     sums: bool
     scores: bool
+    normalise: bool
     def __init__(self) -> None: ...
 
 class Arena:

@@ -31,6 +31,7 @@ def convert(
     sampler: str | Sampler = "random",
     resample_every: int = 1,
     momentum: bool = False,
+    normalise: bool = False,
     seed: int = 0,
     train_bias: bool = True,
 ) -> SparseModel:
@@ -50,6 +51,7 @@ def convert(
         sampler: ``"random"``, ``"cyclic"``, ``"importance"``, ``"top-k"``, ``"static"``, or a Sampler.
         resample_every: optimizer steps from one draw of the channels to the next.
         momentum: reserve momentum state for what is selected.
+        normalise: reserve what ``sparsebp.optim.SGD(..., normalise=True)`` needs, some hundred bytes.
         seed: of sampler and dropout.
         train_bias: train batch-norm shifts and convolution biases of the span.
 
@@ -67,6 +69,7 @@ def convert(
         "sampler": sampler,
         "resample_every": resample_every,
         "momentum": momentum,
+        "normalise": normalise,
         "seed": seed,
         "train_bias": train_bias,
     }
@@ -129,6 +132,7 @@ _DEFAULTS: dict[str, Any] = {
     "sampler": "random",
     "resample_every": 1,
     "momentum": False,
+    "normalise": False,
     "seed": 0,
     "train_bias": True,
 }
@@ -184,6 +188,7 @@ def _request(settings: dict[str, Any]) -> Request:
         None if cap is None else _check_ratio("max_update_ratio", cap, False),
         {k: _check_ratio(f"ratios[{k!r}]", v, True) for k, v in (ratios or {}).items()},
         _check_bool("momentum", settings["momentum"]),
+        _check_bool("normalise", settings["normalise"]),
         _check_bool("train_bias", settings["train_bias"]),
         resolve(settings["sampler"], settings["seed"]).needs_scores,
     )

@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "max_update_ratio": 0.05,
     "batch_size": BATCH,
     "epochs": EPOCHS,
+    "normalise": False,
     "lr": LEARNING_RATE,
     "bias_lr": LEARNING_RATE,
     "classifier_lr": LEARNING_RATE,

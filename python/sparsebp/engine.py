@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Which engine trains a parameter in place, and in which rule slot.
 OWNERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+#: Of the mean square that a normalised step divides by, per pass or sum of passes.
+SQUARE_DECAY = 0.999
 
 
 class Engine:
@@ -62,6 +66,7 @@ class Engine:
         self.resample_every = resample_every
         self.sums = bool(spec.sums)
         self.momentum = bool(spec.momentum)
+        self.normalise = bool(spec.normalise)
         self.input_grad = bool(spec.input_grad)
         self.specs = list(spec.layers)
         self.steps = 0  # optimizer steps done
@@ -69,9 +74,9 @@ class Engine:
         self.forwards = 0  # training forward passes, the key of dropout
         self.rate_scale = 1.0
         self.refuses_gradients = False  # see refusal.py
-        self.rules = np.full((len(self.specs), 3, 3), -1.0)
+        self.rules = np.full((len(self.specs), 3, 4), -1.0)
         self.rules[:, :, 1:] = 0.0
-        self._rule_rows = self.rules.reshape(-1, 3)  # a view
+        self._rule_rows = self.rules.reshape(-1, 4)  # a view
         self._rules_address = self.rules.ctypes.data
         self._flight: weakref.ref[Flight] | None = None
         self._lock = threading.RLock()  # native code lets other threads of Python run
@@ -79,7 +84,7 @@ class Engine:
         self._optimizer: weakref.ref[SGD] | None = None
         self._slots: dict[tuple[int, int], int] = {}  # (layer, weight/bias/beta) -> parameter group
         self._rows: dict[int, np.ndarray] = {}  # parameter group -> its rows of the rules
-        self._written: dict[int, tuple[float, float, float]] = {}  # parameter group -> what those rows hold
+        self._written: dict[int, tuple[float, ...]] = {}  # parameter group -> what those rows hold
         self._due = False  # is a new draw due at the next training forward
         self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
         self.weights = Weights(program, self.specs, layers, dtype)
@@ -152,7 +157,10 @@ class Engine:
         groups = optimizer.param_groups
         for group, places in self._rows.items():
             rule = groups[group]
-            row = (float(rule["lr"]) * self.rate_scale, rule["weight_decay"], rule["momentum"])
+            # Parts of a batch that are applied one by one add up: normalised ones like the steps of a random walk.
+            normalise = rule["normalise"]
+            share = math.sqrt(self.rate_scale) if normalise else self.rate_scale
+            row = (rule["lr"] * share, rule["weight_decay"], rule["momentum"], SQUARE_DECAY if normalise else 0.0)
             if self._written.get(group) != row:
                 self._rule_rows[places] = self._written[group] = row
         return self._rules_address

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .converted import SparseModel
-from .engine import OWNERS, Engine
+from .engine import OWNERS, SQUARE_DECAY, Engine
 from .refusal import NoGradient
 from .single import SingleConv
 
@@ -23,14 +23,21 @@ class SGD(torch.optim.Optimizer):
     ``step`` makes the next update set due. Parameters that no native program owns are trained from their
     ``.grad`` as torch's SGD would. A native parameter that is in no group is left alone.
 
+    With ``normalise`` a parameter's learning rate is divided by the root of the running mean square of its
+    gradient, one number for the whole tensor (layer-wise second moments, as in NovoGrad, arXiv 1905.11286,
+    without its momentum), so that ``lr`` is the root mean square of the elements' steps whatever the layer.
+    The first 16 passes that update in place only measure. Weight decay then acts apart from the gradient:
+    weights shrink by ``lr * weight_decay``.
+
     Args:
         params: a converted model, or parameters or groups as in torch.
         lr: learning rate.
         momentum: needs a model converted with ``momentum=True``; it restarts for redrawn channels.
         weight_decay: L2 penalty, on the selected weights only.
+        normalise: needs a model converted with ``normalise=True``.
 
     Raises:
-        ValueError: a number is negative or not finite, or momentum was not reserved.
+        ValueError: a number is negative or not finite, or momentum or mean squares were not reserved.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class SGD(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
+        normalise: bool = False,
     ) -> None:
         if isinstance(params, nn.Module):
             params = params.trained_parameters() if isinstance(params, SparseModel) else params.parameters()
@@ -46,7 +54,7 @@ class SGD(torch.optim.Optimizer):
         self._slots: list[dict[tuple[int, int], int]] = []
         self._complete = False
         self._others: tuple[int, list[tuple[torch.Tensor, dict[str, Any]]]] | None = None
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "normalise": normalise})
         self._adopt(range(len(self.param_groups)))
         self._complete = True
 
@@ -58,6 +66,9 @@ class SGD(torch.optim.Optimizer):
                 raise TypeError(f"{key}: expected a number, got {type(value).__name__} {value!r}")
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{key}: expected a finite number of at least 0, got {value}")
+        normalise = param_group.get("normalise", self.defaults["normalise"])
+        if not isinstance(normalise, bool):
+            raise TypeError(f"normalise: expected True or False, got {type(normalise).__name__} {normalise!r}")
         before = len(self.param_groups)
         super().add_param_group(param_group)
         if self._complete:
@@ -79,7 +90,7 @@ class SGD(torch.optim.Optimizer):
         """Takes over the programs that train parameters of ``groups``: all of them, or none if one refuses."""
         found = {engine: dict(slots) for engine, slots in zip(self._engines, self._slots, strict=True)}
         for index in groups:
-            momentum = self.param_groups[index]["momentum"]
+            momentum, normalise = (self.param_groups[index][key] for key in ("momentum", "normalise"))
             for parameter in self.param_groups[index]["params"]:
                 owner = _owner(parameter)
                 if owner is None:
@@ -87,6 +98,8 @@ class SGD(torch.optim.Optimizer):
                 engine, slot = owner
                 if momentum and not engine.momentum:
                     raise ValueError(_no_momentum(momentum))
+                if normalise and not engine.normalise:
+                    raise ValueError(_NO_SQUARES)
                 found.setdefault(engine, {})[slot] = index
         for engine, slots in found.items():
             other = engine.optimizer
@@ -109,6 +122,8 @@ class SGD(torch.optim.Optimizer):
             group = self.param_groups[index]
             if group["momentum"] and not engine.momentum:
                 raise ValueError(_no_momentum(group["momentum"]))
+            if group["normalise"] and not engine.normalise:
+                raise ValueError(_NO_SQUARES)
             for key in ("lr", "momentum", "weight_decay"):
                 if not math.isfinite(group[key]) or group[key] < 0:
                     raise ValueError(f"{key}: expected a finite number of at least 0, got {group[key]}")
@@ -144,17 +159,23 @@ class SGD(torch.optim.Optimizer):
                 yield parameter, group
 
     def _step_ordinary(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
-        grad = parameter.grad
+        grad, state, rate = parameter.grad, self.state[parameter], group["lr"]
         assert grad is not None
-        if group["weight_decay"]:
-            grad = grad.add(parameter, alpha=group["weight_decay"])
+        decay = group["weight_decay"]
+        if group["normalise"]:
+            root = _learned_root(state, grad)
+            if root == 0:
+                return
+            scale = root + _LEAST
+            rate, decay = rate / scale, decay * scale
+        if decay:
+            grad = grad.add(parameter, alpha=decay)
         if group["momentum"]:
-            state = self.state[parameter]
             buffer = state.get("momentum_buffer")
             if buffer is None:
                 buffer = state["momentum_buffer"] = torch.zeros_like(parameter)
             grad = buffer.mul_(group["momentum"]).add_(grad)
-        parameter.add_(grad, alpha=-group["lr"])
+        parameter.add_(grad, alpha=-rate)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets gradients, also those summed in the arena.
@@ -204,6 +225,25 @@ def _owner(parameter: torch.Tensor) -> tuple[Engine | SingleConv, tuple[int, int
     reference, slot = OWNERS.get(parameter, (None, None))
     engine = reference() if reference is not None else None
     return None if engine is None else (engine, slot)
+
+
+def _learned_root(state: dict[str, Any], grad: torch.Tensor) -> float:
+    """The root of the running mean square, which has heard of ``grad``."""
+    square, weight = state.get("square", (0.0, 0.0))
+    now = float(grad.square().mean())
+    if math.isfinite(now):
+        square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * now
+        weight = SQUARE_DECAY * weight + (1 - SQUARE_DECAY)
+        state["square"] = (square, weight)
+    return math.sqrt(square / weight) if weight else 0.0
+
+
+#: A gradient that vanishes must not become a step.
+_LEAST = 1e-8
+
+_NO_SQUARES = (
+    "normalise: the plan reserved no mean squares; convert with normalise=True (a SparseConv2d of its own has none)"
+)
 
 
 def _no_momentum(value: float) -> str:

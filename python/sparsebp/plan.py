@@ -81,6 +81,7 @@ class Plan:
         batch_size: images of one (micro-)batch.
         itemsize: bytes of an element, 4 or 8.
         momentum: whether momentum state is reserved.
+        normalise: whether a mean square is kept of every parameter's gradient.
         gradient_sums: whether gradients are summed in the arena and applied by ``optimizer.step()``.
         buffers: every piece of the arena with offset and lifetime.
     """
@@ -95,6 +96,7 @@ class Plan:
     batch_size: int
     itemsize: int
     momentum: bool
+    normalise: bool
     gradient_sums: bool
     buffers: tuple[Buffer, ...] = field(repr=False)
     choice: Choice = field(repr=False)

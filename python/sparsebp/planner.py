@@ -37,6 +37,7 @@ class Request:
     max_update_ratio: float | None
     ratios: dict[str, float]
     momentum: bool
+    normalise: bool
     train_bias: bool
     scores: bool
 
@@ -131,6 +132,7 @@ class Planner:
             blocks,
             r.batch_size,
             r.momentum,
+            r.normalise,
             sums,
             r.scores,
             r.train_bias,
@@ -256,6 +258,7 @@ class Planner:
             r.batch_size,
             self.factory.itemsize,
             r.momentum,
+            r.normalise,
             choice.sums,
             buffers,
             choice,
@@ -279,13 +282,14 @@ class Planner:
                 sizes[b.category] += b.bytes
         sampled = k < layer.input.channels
         channels = layer.input.channels
-        state = k * self.weights[i][0]
+        state, parameters = k * self.weights[i][0], 1
         if trains_bias(graph, i, choice):
-            state += layer.output.channels * ((layer.norm is not None) + self.weights[i][2])
+            vectors = (layer.norm is not None) + self.weights[i][2]
+            state, parameters = state + layer.output.channels * vectors, parameters + vectors
         item = self.factory.itemsize
         if sampled:
             sizes["sampler"] = 4 * k + (channels + 7) // 8 + (4 * channels if choice.scores else 0)
-        sizes["optimizer"] = state * item if choice.momentum else 0
+        sizes["optimizer"] = (state * item if choice.momentum else 0) + (8 * parameters if choice.normalise else 0)
         sizes["weight_gradients"] = state * item if choice.sums else 0
         per_channel, total, _ = self.weights[i]
         return LayerPlan(layer.name, layer.kind, channels, k, k * per_channel, total, sizes)

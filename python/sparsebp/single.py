@@ -58,6 +58,7 @@ class SingleConv:
 
     #: A program of its own is made for every shape; there is no state that could outlive it.
     momentum = False
+    normalise = False
     #: Under an optimizer of ours the update is applied in place.
     sums = False
 

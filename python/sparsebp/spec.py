@@ -19,6 +19,7 @@ class Choice:
     blocks: dict[int, int] = field(default_factory=dict)  # op -> backward channel block
     batch: int = 1
     momentum: bool = False
+    normalise: bool = False
     sums: bool = False
     scores: bool = False
     train_bias: bool = True
@@ -101,7 +102,8 @@ class SpecFactory:
         spec.input, spec.output = self.value_ids[self._source], self.value_ids[self.graph.output]
         spec.span_begin = choice.begin - self.first
         spec.batch = choice.batch
-        spec.momentum, spec.sums, spec.scores = choice.momentum, choice.sums, choice.scores
+        spec.momentum, spec.normalise = choice.momentum, choice.normalise
+        spec.sums, spec.scores = choice.sums, choice.scores
         return spec
 
     def _op(self, index: int, choice: Choice) -> _C.OpSpec:

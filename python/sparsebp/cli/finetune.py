@@ -55,10 +55,11 @@ def finetune(
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,
     epochs: t.Epochs = Settings.epochs,
-    lr: t.Rate = Settings.lr,
+    lr: t.Rate = None,
     bias_lr: t.BiasRate = None,
     classifier_lr: t.ClassifierRate = None,
     layer_rate: t.LayerRates = None,
+    no_normalise: t.NoNormalise = False,
     schedule: t.Schedule = Settings.schedule,
     warmup: t.Warmup = Settings.warmup,
     batch_size: t.BatchSize = Settings.batch_size,
@@ -96,6 +97,7 @@ def finetune(
         "bias_lr": bias_lr,
         "classifier_lr": classifier_lr,
         "layer_rates": parse_layer_rates(layer_rate) or None,
+        "normalise": not no_normalise,
         "schedule": schedule,
         "warmup": warmup,
         "batch_size": batch_size,
@@ -144,7 +146,12 @@ def finetune(
         out.print(f"curves: {plot}")
 
 
-_SETTING_OF = {"ratio": "ratios", "layer_rate": "layer_rates", "no_train_bias": "train_bias"}
+_SETTING_OF = {
+    "ratio": "ratios",
+    "layer_rate": "layer_rates",
+    "no_train_bias": "train_bias",
+    "no_normalise": "normalise",
+}
 
 
 def _given(context: typer.Context) -> set[str]:

@@ -222,6 +222,10 @@ Momentum = Annotated[
     bool,
     typer.Option("--momentum", metavar="", help="Reserve momentum for what is selected.", rich_help_panel=MEMORY),
 ]
+NoNormalise = Annotated[
+    bool,
+    typer.Option("--no-normalise", metavar="", help="Keep no mean squares of the gradients.", rich_help_panel=MEMORY),
+]
 Seed = Annotated[
     int,
     typer.Option(

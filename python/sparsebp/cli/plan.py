@@ -26,6 +26,7 @@ from .options import (
     MicroBatch,
     Model,
     Momentum,
+    NoNormalise,
     Ratio,
     ResampleEvery,
     Sampler,
@@ -46,6 +47,7 @@ def plan(
     sampler: Sampler = "random",
     resample_every: ResampleEvery = 1,
     momentum: Momentum = False,
+    no_normalise: NoNormalise = False,
     no_train_bias: Annotated[
         bool,
         typer.Option(
@@ -86,6 +88,7 @@ def plan(
         "sampler": sampler,
         "resample_every": resample_every,
         "momentum": momentum,
+        "normalise": not no_normalise,
         "train_bias": not no_train_bias,
     }
     network = build_model(model, classes)

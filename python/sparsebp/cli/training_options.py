@@ -146,15 +146,21 @@ Augment = Annotated[
 ]
 Epochs = Annotated[int, _option("--epochs", "N", "Passes over the training pictures.", TRAINING, min=1)]
 Rate = Annotated[
-    float,
-    _option("--lr", "RATE", "Learning rate, for a whole batch.", TRAINING, callback=checked(_positive)),
+    float | None,
+    _option(
+        "--lr",
+        "RATE",
+        "Learning rate, for a whole batch. [default: 0.0003; with --no-normalise 0.0075]",
+        TRAINING,
+        callback=checked(_positive),
+    ),
 ]
 BiasRate = Annotated[
     float | None,
     _option(
         "--bias-lr",
         "RATE",
-        "Learning rate of shifts and biases. [default: eight times --lr]",
+        "Learning rate of shifts and biases. [default: 5 times --lr; with --no-normalise 8 times]",
         TRAINING,
         callback=checked(_positive),
     ),
@@ -164,10 +170,14 @@ ClassifierRate = Annotated[
     _option(
         "--classifier-lr",
         "RATE",
-        "Learning rate of the last layer. [default: the same as --lr]",
+        "Learning rate of the last layer. [default: 2.5 times --lr; with --no-normalise the same]",
         TRAINING,
         callback=checked(_positive),
     ),
+]
+NoNormalise = Annotated[
+    bool,
+    _option("--no-normalise", "", "Do not divide steps by the running size of their layer's gradient.", TRAINING),
 ]
 LayerRates = Annotated[
     list[str] | None,

@@ -67,7 +67,7 @@ class Run:
         self.history = History()
         self.position = Position(0, 0, feed.steps_per_epoch, settings.epochs)
         self.peak = 0
-        self._opt = SGD(_groups(model, settings), lr=settings.lr, weight_decay=settings.weight_decay)
+        self._opt = SGD(_groups(model, settings), lr=settings.rate, weight_decay=settings.weight_decay)
         self._rates = [group["lr"] for group in self._opt.param_groups]
         self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
         check_output(torch.empty(1, *model.output_shape), feed.classes)
@@ -94,7 +94,8 @@ class Run:
         if len(labels) == 0:
             return
         middle = (before.done + self.position.done) / 2
-        rate = rate_factor(settings.schedule, middle, settings.warmup) * len(labels) / settings.batch_size
+        share = len(labels) / settings.batch_size
+        rate = rate_factor(settings.schedule, middle, settings.warmup) * (share**0.5 if settings.normalise else share)
         for group, full in zip(self._opt.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
         try:
@@ -217,9 +218,10 @@ def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
         elif parameter.dim() == 1:
             key = ("shifts", settings.rate_of_biases)
         else:
-            key = ("weights", settings.lr * factors[name])
+            key = ("weights", settings.rate * factors[name])
         groups.setdefault(key, []).append(parameter)
-    return [{"params": members, "lr": rate, "momentum": settings.momentum} for (_, rate), members in groups.items()]
+    how = {"momentum": settings.momentum, "normalise": settings.normalise}
+    return [{"params": members, "lr": rate, **how} for (_, rate), members in groups.items()]
 
 
 def _layer_factors(layers: Sequence[str], rates: Mapping[str, float]) -> dict[str, float]:

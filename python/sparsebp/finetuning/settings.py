@@ -21,14 +21,17 @@ class Settings:
         budget: bytes of training memory, as an int or ``"256KB"``.
         input_size: height and width of the network's input; one int for a square.
         epochs: passes over the training pictures.
-        lr: learning rate of the convolutions, for a whole batch.
-        bias_lr: learning rate of batch-norm shifts and convolution biases; eight times ``lr`` if None.
-        classifier_lr: learning rate of the last layer; ``lr`` if None.
+        lr: learning rate of the convolutions, for a whole batch; if None 0.0003, without ``normalise`` 0.0075.
+        bias_lr: learning rate of batch-norm shifts and convolution biases; if None five times ``lr``, without
+            ``normalise`` eight times.
+        classifier_lr: learning rate of the last layer; if None 2.5 times ``lr``, without ``normalise`` the same.
+        normalise: whether steps are divided by the running size of their layer's gradient, so that a rate says
+            how far a weight moves (:class:`sparsebp.optim.SGD`).
         layer_rates: factors of ``lr`` for convolutions by layer name (globs; the last that fits counts).
         schedule: ``"cosine"``, ``"linear"`` or ``"constant"``, reaching its end with the last step.
         warmup: share of the steps during which the rate rises from zero.
         batch_size: pictures from one draw of the channels to the next. A batch of fewer, at the end of an epoch
-            or because pictures are broken, takes its share of the rate.
+            or because pictures are broken, takes its share of the rate, with ``normalise`` the root of it.
         micro_batch: pictures that go through the network at once; what training memory is planned for.
         max_update_ratio: largest share of the convolution weights that a step may touch; None for no limit.
         ratios: explicit shares of the channels by layer name (globs).
@@ -47,9 +50,10 @@ class Settings:
     budget: int | str = "256KB"
     input_size: int | tuple[int, int] = 224
     epochs: int = 2
-    lr: float = 0.0075
+    lr: float | None = None
     bias_lr: float | None = None
     classifier_lr: float | None = None
+    normalise: bool = True
     layer_rates: Mapping[str, float] | None = None
     schedule: str = "cosine"
     warmup: float = 0.0
@@ -88,9 +92,12 @@ class Settings:
             raise ValueError(f"micro_batch: expected at most batch_size={self.batch_size}, got {self.micro_batch}")
         for name, least, most in _NUMBERS:
             _check_number(name, getattr(self, name), least, most)
-        for name in ("bias_lr", "classifier_lr"):
+        for name in ("lr", "bias_lr", "classifier_lr"):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), 0.0, math.inf)
+        for name in ("normalise", "train_bias"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name}: expected True or False, got {type(getattr(self, name)).__name__}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         if isinstance(self.sampler, str) and self.sampler not in NAMES:
@@ -107,14 +114,19 @@ class Settings:
         return (self.input_size, self.input_size) if isinstance(self.input_size, int) else _pair(self.input_size)
 
     @property
+    def rate(self) -> float:
+        """The learning rate of the convolutions."""
+        return (0.0003 if self.normalise else 0.0075) if self.lr is None else self.lr
+
+    @property
     def rate_of_biases(self) -> float:
         """The learning rate of shifts and biases."""
-        return 8 * self.lr if self.bias_lr is None else self.bias_lr
+        return (5 if self.normalise else 8) * self.rate if self.bias_lr is None else self.bias_lr
 
     @property
     def rate_of_classifier(self) -> float:
         """The last layer's learning rate."""
-        return self.lr if self.classifier_lr is None else self.classifier_lr
+        return (2.5 if self.normalise else 1) * self.rate if self.classifier_lr is None else self.classifier_lr
 
     def conversion(self) -> dict[str, Any]:
         """The keywords that :func:`sparsebp.convert` gets, all but the budget."""
@@ -126,6 +138,7 @@ class Settings:
             "sampler": self.sampler,
             "resample_every": self.resample_every,
             "momentum": self.momentum > 0,
+            "normalise": self.normalise,
             "seed": self.seed,
             "train_bias": self.train_bias,
         }
@@ -136,6 +149,7 @@ class Settings:
         out |= {
             "budget": parse_bytes(self.budget),
             "input_size": list(self.size),
+            "lr": self.rate,
             "bias_lr": self.rate_of_biases,
             "classifier_lr": self.rate_of_classifier,
             "ratios": dict(self.ratios) if self.ratios else None,
@@ -149,7 +163,6 @@ class Settings:
 
 
 _NUMBERS = (
-    ("lr", 0.0, math.inf),
     ("warmup", 0.0, 0.99),
     ("momentum", 0.0, 0.9999),
     ("weight_decay", 0.0, math.inf),
