@@ -18,9 +18,11 @@ from experiments import HELD_OUT, TRAIN, Experiment
 from sparsebp.benchmark.environment import environment, usable_cores
 from sparsebp.data import Dataset, Subset
 from sparsebp.files import write_atomically
-from sparsebp.finetuning import Epoch, Observer, Position
+from sparsebp.finetuning import Epoch, Observer, Position, Settings
+from sparsebp.finetuning.cache import FORMS
 from sparsebp.model_weights import load_pretrained, read_weights
 from sparsebp.plan import Plan
+from sparsebp.units import format_bytes
 
 RESULTS = "results.jsonl"
 
@@ -81,6 +83,10 @@ class _Reporter(Observer):
     def planned(self, plan: Plan, start: Position) -> None:
         self._say(f"{len(plan.layers)} layers from {plan.layers[0].name}, {start.done:.0%} done")
 
+    def caching(self, done: int, total: int, size: int, place: str) -> None:
+        if done in (0, total):
+            self._say(f"frozen layers, {done:,} of {total:,} pictures ({format_bytes(size)})")
+
     def stepped(self, position: Position, loss: float, images: int) -> None:
         if position.step % max(1, position.steps_per_epoch // self.LINES) == 0:
             self._say(f"epoch {position.epoch + 1}, {position.step / position.steps_per_epoch:.0%}, loss {loss:.3f}")
@@ -122,15 +128,17 @@ def carry_out(job: Job) -> dict[str, Any]:
     if job.experiment.prune:
         side = job.experiment.settings["input_size"]
         model = sparsebp.prune(model, torch.zeros(1, 3, side, side), job.experiment.prune)
+    settings = job.experiment.settings
     found = sparsebp.finetune(
         model,
         pictures,
         out=job.folder,
         resume=True,
+        cache="disk" if Settings(**settings).augment in FORMS else None,
         observer=_Reporter(job.title),
         seed=job.seed,
         dense_audit=not job.experiment.sweep,
-        **job.experiment.settings,
+        **settings,
     )
     plan = found.plan
     return {
@@ -138,7 +146,7 @@ def carry_out(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "identity": job.identity,
         "source": job.source,
-        "settings": dict(job.experiment.settings),
+        "settings": dict(settings),
         "pictures": [len(pictures.train), len(pictures.test)],
         "accuracy": found.accuracy,
         "epochs": [asdict(epoch) for epoch in found.history.epochs],

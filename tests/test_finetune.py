@@ -267,7 +267,9 @@ def test_without_a_folder_nothing_is_saved(tmp_path: Path, monkeypatch: pytest.M
 # -- broken pictures -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"workers": 2}, {"cache": "memory"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"workers": 2}, {"cache": "memory"}, {"cache": "memory", "augment": "flip"}], ids=str
+)
 @pytest.mark.parametrize("with_folder", [True, False])
 def test_broken_pictures_are_left_out_and_told_once(
     settings: dict[str, Any], with_folder: bool, tmp_path: Path
@@ -314,6 +316,7 @@ CACHED: dict[str, dict[str, Any]] = {
     "torch prefix": {"model": lambda: torch_first(0.0), "budget": "64KB"},
     "torch prefix, one by one": {"model": lambda: torch_first(0.0), "budget": "64KB", "batch_size": 1},
     "micro-batches": {"budget": "64KB", "micro_batch": 3},
+    "mirror images": {"augment": "flip"},
 }
 
 
@@ -341,21 +344,25 @@ class Counting(Arrays):
         return super().picture(index)
 
 
-def test_with_a_cache_every_picture_is_read_once_and_its_size_is_told_first() -> None:
+@pytest.mark.parametrize(("augment", "forms"), [("none", 1), ("flip", 2)])
+def test_with_a_cache_every_picture_is_read_once_and_its_size_is_told_first(augment: str, forms: int) -> None:
     data, log = Dataset(Counting(pictures(TRAIN, 0)), Counting(pictures(TEST, 1)), CLASSES, ""), Log()
-    result = finetune(data=data, cache="memory", observer=log)
+    result = finetune(data=data, cache="memory", augment=augment, observer=log)
     assert isinstance(data.train, Counting)
     assert isinstance(data.test, Counting)
     assert set(data.train.read.values()) == set(data.test.read.values()) == {1}
     shape = sparsebp.convert(network(), result.plan.budget, input_size=(3, SIDE, SIDE)).prefix_shape
     assert shape is not None
-    told = (TRAIN + TEST, 4 * (TRAIN + TEST) * math.prod(shape), "memory")
+    told = (TRAIN + TEST, 4 * (forms * TRAIN + TEST) * math.prod(shape), "memory")
     events = [("caching", done, *told) for done in (0, TRAIN, TRAIN + 64, TRAIN + TEST)]
     assert log.events[: len(events) + 1] == [("planned", 16384, 0, 0), *events]
 
 
 NO_CACHE: dict[str, tuple[dict[str, Any], str]] = {
-    "augmentation": ({"augment": "flip"}, "cache: with augment=flip a picture is never the same twice"),
+    "augmentation": (
+        {"augment": "flip,color"},
+        "cache: with augment=color,flip a picture .*; only flip alone goes with a cache",
+    ),
     "dropout": ({"model": torch_first(), "budget": "64KB"}, "cache: the frozen prefix holds dropout"),
     "two paths": ({"model": residual_network(0, 4), "budget": 5000}, "cache: more than one activation"),
 }

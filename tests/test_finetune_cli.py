@@ -189,7 +189,7 @@ ERRORS: dict[str, tuple[Callable[[Path], None], str, Exit, str]] = {
     "divergence": (_nothing, DIVERGE, Exit.FAILED, "training diverged in epoch 1, step .*smaller"),
     "out is a file": (_nothing, "--out weights.pt", Exit.USAGE, r"weights\.pt"),
     "out below a file": (_nothing, "--out weights.pt/run", Exit.USAGE, r"weights\.pt"),
-    "cache and augment": (_nothing, "--cache disk --augment flip", Exit.USAGE, "cache: with augment=flip"),
+    "cache and augment": (_nothing, "--cache disk --augment crop", Exit.USAGE, "cache: with augment=crop"),
     "no epochs": (_nothing, "--epochs 0", Exit.USAGE, "--epochs"),
     "no rate": (_nothing, "--lr nan", Exit.USAGE, "--lr"),
     "no schedule": (_nothing, "--schedule steps", Exit.USAGE, "--schedule: expected one of cosine"),

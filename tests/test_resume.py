@@ -350,7 +350,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "a signal": {"observer": signalled},
     "wrong classes": {"data": dataset(8, 4), "classes": 7},
     "no budget": {"budget": 100},
-    "no such cache": {"cache": "memory", "augment": "flip"},
+    "no such cache": {"cache": "memory", "augment": "crop"},
 }
 
 

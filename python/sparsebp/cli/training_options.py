@@ -243,7 +243,7 @@ Cache = Annotated[
     _option(
         "--cache",
         "|".join(PLACES),
-        "Keep what the frozen layers make of each picture, so that they run once. Without --augment only.",
+        "Keep what the frozen layers make of each picture, so that they run once. Not with --augment, but for flip.",
         OUTPUT,
         callback=_one_of(PLACES),
     ),

@@ -62,9 +62,18 @@ def augment(
     if "shift" in names:
         rows, columns = (_shifted(side, generator) for side in pixels.shape[:2])
         pixels = pixels.take(rows, axis=0).take(columns, axis=1)
-    if "flip" in names and generator.random() < 0.5:
+    if "flip" in names and _flips(generator):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def flipped(seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
+    """Which pictures ``"flip"`` exchanges where it is the only augmentation: bool, as many as indices."""
+    return np.array([_flips(np.random.default_rng((seed, epoch, int(i)))) for i in indices], dtype=bool)
+
+
+def _flips(generator: np.random.Generator) -> bool:
+    return bool(generator.random() < 0.5)
 
 
 def _part(image: Image.Image, place: Placement, generator: np.random.Generator) -> tuple[float, float, float, float]:

@@ -13,14 +13,18 @@ import torch
 
 from ..converted import SparseModel
 from ..data import Batch, Preprocess
+from ..data.augment import flipped
 from ..files import named_errors
 from ..units import format_bytes
 
 PLACES = ("memory", "disk")
 
+#: Augmentations that leave a picture few enough forms to keep them all, and how many.
+FORMS: dict[tuple[str, ...], int] = {(): 1, ("flip",): 2}
+
 
 def cache_bytes(model: SparseModel, pictures: int) -> int:
-    """Bytes that the features of so many pictures take.
+    """Bytes that the features of so many pictures, or forms of pictures, take.
 
     Raises:
         ValueError: there is no one activation between prefix and span, or it is random.
@@ -39,6 +43,7 @@ class PrefixCache:
     Args:
         model: converted.
         pictures: how many there are.
+        forms: features that are kept of each: 1, or 2 with those of its mirror image.
         place: ``"memory"`` or ``"disk"``.
         folder: where the file goes.
 
@@ -47,13 +52,13 @@ class PrefixCache:
         OSError: the disk has not that much room.
     """
 
-    def __init__(self, model: SparseModel, pictures: int, place: str, folder: Path | None = None) -> None:
+    def __init__(self, model: SparseModel, pictures: int, forms: int, place: str, folder: Path | None = None) -> None:
         if place not in PLACES:
             raise ValueError(f"cache: expected {' or '.join(PLACES)}, got {place!r}")
-        size = cache_bytes(model, pictures)
+        size = cache_bytes(model, forms * pictures)
         assert model.prefix_shape is not None
         channels, height, width = model.prefix_shape
-        shape = (pictures, height, width, channels)
+        shape = (forms, pictures, height, width, channels)
         self._model = model
         self._valid = np.zeros(pictures, dtype=bool)
         self._labels = np.zeros(pictures, dtype=np.int64)
@@ -65,19 +70,25 @@ class PrefixCache:
     def add(self, batch: Batch, preprocess: Preprocess) -> int:
         """Runs the prefix over a batch and keeps its features; returns how many pictures that was."""
         if len(batch.indices):
-            features = self._model.run_prefix(preprocess.normalise(batch.images))
-            self._features[batch.indices] = features.permute(0, 2, 3, 1)
+            for form, images in zip(self._features, (batch.images, batch.images.flip(2)), strict=False):
+                form[batch.indices] = self._model.run_prefix(preprocess.normalise(images)).permute(0, 2, 3, 1)
             self._valid[batch.indices.numpy()] = True
             self._labels[batch.indices.numpy()] = batch.labels.numpy()
         return len(batch.indices) + len(batch.broken)
 
-    def batches(self, rows: Iterable[Sequence[int]]) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
-        """Features [n, C, H, W] and labels of the given pictures, without those that could not be read."""
+    def batches(
+        self, rows: Iterable[Sequence[int]], seed: int = 0, epoch: int = 0
+    ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+        """Features [n, C, H, W] and labels of the given pictures, without those that could not be read.
+
+        Where mirror images are kept, seed and epoch say which of the two is taken, as for a loader.
+        """
         for indices in rows:
             chosen = np.asarray(indices, dtype=np.int64)
             chosen = chosen[self._valid[chosen]]
-            features = self._features[torch.from_numpy(chosen)].permute(0, 3, 1, 2)
-            yield features, torch.from_numpy(self._labels[chosen])
+            forms = flipped(seed, epoch, chosen) if len(self._features) > 1 else np.zeros(len(chosen), dtype=bool)
+            features = self._features[torch.from_numpy(forms.astype(np.int64)), torch.from_numpy(chosen)]
+            yield features.permute(0, 3, 1, 2), torch.from_numpy(self._labels[chosen])
 
 
 def check_memory(size: int) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from ..converted import SparseModel
 from ..data import Batch, Dataset, Loader, Preprocess
-from .cache import PrefixCache, cache_bytes, check_memory
+from .cache import FORMS, PrefixCache, cache_bytes, check_memory
 from .observer import Observer
 from .settings import Settings
 from .stop import StopRequest
@@ -59,12 +59,13 @@ class Feed:
         self._open = ExitStack()
         augment, seed = settings.augment, settings.seed
         self._train = Loader(dataset.train, preprocess, augment=augment, seed=seed, workers=workers)
+        self._plain = Loader(dataset.train, preprocess, workers=workers)
         self._test = Loader(dataset.test, preprocess, workers=workers)
         self.skipped: dict[str, None] = {}
 
     def __enter__(self) -> Feed:
-        self._open.enter_context(self._train)
-        self._open.enter_context(self._test)
+        for loader in (self._train, self._plain, self._test):
+            self._open.enter_context(loader)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -95,7 +96,7 @@ class Feed:
         size = self._settings.batch_size
         rows = [order[i : i + size].tolist() for i in range(first * size, len(order), size)]
         if self._caches is not None:
-            return self._caches[0].batches(rows)
+            return self._caches[0].batches(rows, self._settings.seed, epoch)
         return self._inputs(self._train(rows, epoch))
 
     def test(self) -> Pairs:
@@ -106,23 +107,23 @@ class Feed:
         return self._inputs(self._test(rows))
 
     def cache(self, place: str, folder: Path | None, stop: StopRequest) -> None:
-        """Runs the frozen prefix over every picture once; from then on batches hold its features.
+        """Runs the frozen prefix once over every form of every picture; from then on batches hold its features.
 
         Raises:
             ValueError, OSError: see :class:`PrefixCache`.
             MemoryError: more bytes than the machine has left.
         """
-        counts = (len(self._dataset.train), self.tests)
-        total, size = sum(counts), cache_bytes(self._model, sum(counts))
+        counts, forms = (len(self._dataset.train), self.tests), FORMS[self._settings.augment]
+        total, size = sum(counts), cache_bytes(self._model, forms * counts[0] + counts[1])
         self._observer.caching(0, total, size, place)
         if place == "memory":
             check_memory(size)
         caches = (
-            PrefixCache(self._model, counts[0], place, folder),
-            PrefixCache(self._model, counts[1], place, folder),
+            PrefixCache(self._model, counts[0], forms, place, folder),
+            PrefixCache(self._model, counts[1], 1, place, folder),
         )
         before = 0
-        for cache, loader, count in zip(caches, (self._train, self._test), counts, strict=True):
+        for cache, loader, count in zip(caches, (self._plain, self._test), counts, strict=True):
             for batch in self._readable(loader(_in_order(count))):
                 stop.check()
                 before += cache.add(batch, self._preprocess)

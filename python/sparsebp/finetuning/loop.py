@@ -15,7 +15,7 @@ from ..convert import convert, restore
 from ..data import Dataset, open_dataset
 from ..model_weights import WeightFile, usual_preprocess
 from ..plan import Plan
-from .cache import PLACES
+from .cache import FORMS, PLACES
 from .feed import Feed
 from .folder import RunFolder
 from .history import History
@@ -78,7 +78,8 @@ def finetune(
         out: folder for checkpoints, the trained weights (``model.safetensors``) and a report (``report.json``).
         resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning.
         checkpoint_every: steps between two checkpoints; each epoch ends with one too.
-        cache: ``"memory"`` or ``"disk"`` keeps what the frozen prefix makes of each picture; without augmentation only.
+        cache: ``"memory"`` or ``"disk"`` keeps what the frozen prefix makes of each picture (and of its mirror
+            image); with no augmentation but ``flip``.
         workers: processes that read and resize pictures; with 0 this process does.
         strict: a picture that cannot be read ends the run, instead of being left out.
         dense_audit: also measure what a dense step of the model holds.
@@ -147,9 +148,10 @@ def _check_options(checkpoint_every: int, workers: int, cache: str | None, setti
             raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     if cache is not None and cache not in PLACES:
         raise ValueError(f"cache: expected {' or '.join(PLACES)}, got {cache!r}")
-    if cache is not None and settings.augment:
+    if cache is not None and settings.augment not in FORMS:
         raise ValueError(
-            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; give up one of them"
+            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; only flip alone goes "
+            "with a cache"
         )
 
 
