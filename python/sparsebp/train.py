@@ -25,7 +25,8 @@ def fit_step(
 
     The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``. Where
     the plan holds gradient sums they are applied once; otherwise every micro-batch is applied at once
-    with its share of the learning rate, or the root of it where steps are normalised. The update set stays the same until the batch ends.
+    with its share of the learning rate, or the root of it where steps are normalised. The update set stays
+    the same until the batch ends.
 
     Args:
         model: converted, in training mode.
