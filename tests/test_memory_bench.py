@@ -11,7 +11,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 
-import memory  # noqa: E402 - found in the line above
+import memory
 
 
 @pytest.mark.parametrize(("size", "all_less"), [(128, 0.989), (129, 0.989), (224, 0.996)])
