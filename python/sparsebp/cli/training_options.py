@@ -84,7 +84,7 @@ Data = Annotated[
         "--data",
         "PATH",
         "A folder with a folder per class (train/ and test/ inside, or split by seed), an official distribution of "
-        "CIFAR-10, or a folder with *train.npz and *test.npz.",
+        "CIFAR-10, a folder with *train.npz and *test.npz, or one with the four files of MNIST.",
         DATA,
     ),
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..samplers import check_seed
-from . import cifar, folders, npz
+from . import cifar, folders, idx, npz
 from .sources import Files, Source, Subset
 from .split import stratified
 
@@ -40,7 +40,8 @@ def open_dataset(path: str | Path, *, test_share: float = 0.2, seed: int = 0) ->
       folder that contains either;
     - a folder with one ``*train.npz`` and one ``*test.npz``. Each holds ``images`` (uint8 [N, H, W, 3] or [N, H, W])
       and ``labels``, or ``jpeg`` (picture files end to end, uint8), ``offsets`` [N + 1] and ``labels``; and
-      ``classes``, if the classes have names.
+      ``classes``, if the classes have names;
+    - a folder with the four files of MNIST or a data set made after it, such as Fashion-MNIST, packed or not.
 
     Args:
         path: as above.
@@ -68,6 +69,9 @@ def open_dataset(path: str | Path, *, test_share: float = 0.2, seed: int = 0) ->
     pair = npz.find(path)
     if pair is not None:
         return _checked(Dataset(*npz.read(*pair), "npz"), path)
+    four = idx.find(path)
+    if four is not None:
+        return _checked(Dataset(*idx.read(*four), "MNIST files"), path)
     split = folders.find_split(path)
     if split is not None:
         return _checked(_two_folders(*split), path)
@@ -151,7 +155,7 @@ def _unrecognised(path: Path) -> str:
     return (
         "path: expected a folder per class (or train/ and test/ with one per class), "
         "CIFAR-10 (binary, Python or Matlab), "
-        f"or one *train.npz and one *test.npz; {path} has no folders, but {len(names)} files: {_listed(names)}"
+        f"one *train.npz and one *test.npz, or the four files of MNIST; {path} has no folders, but {len(names)} files: {_listed(names)}"
     )
 
 

@@ -113,7 +113,7 @@ class Feed:
             ValueError, OSError: see :class:`PrefixCache`.
             MemoryError: more bytes than the machine has left.
         """
-        counts, forms = (len(self._dataset.train), self.tests), FORMS[self._settings.augment]
+        counts, forms = (len(self._dataset.train), self.tests), FORMS[self._train.augment]
         total, size = sum(counts), cache_bytes(self._model, forms * counts[0] + counts[1])
         self._observer.caching(0, total, size, place)
         if place == "memory":
