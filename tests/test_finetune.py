@@ -21,6 +21,7 @@ from networks import residual_network
 from PIL import Image
 from runs import (
     CLASSES,
+    DIVERGING,
     EPOCHS,
     SETTINGS,
     SIDE,
@@ -304,6 +305,23 @@ def test_pictures_that_are_all_broken_are_no_training(part: str) -> None:
     data = with_broken(everything) if part == "train" else with_broken((), everything)
     with pytest.raises(ValueError, match="no picture could be read"):
         finetune(data=data)
+
+
+# -- dropout -------------------------------------------------------------------------------------------
+
+
+def test_dropout_is_another_during_the_run_only() -> None:
+    model = network(dropout=0.3)
+    changed = finetune(model=model, dropout=0.0)
+    assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.3]
+    assert_same_weights(weights_of(changed), weights_of(finetune(model=network(dropout=0.0))))
+
+
+def test_dropout_is_put_back_after_an_error() -> None:
+    model = network(dropout=0.3)
+    with pytest.raises(FloatingPointError):
+        finetune(model=model, dropout=0.1, **DIVERGING)
+    assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.3]
 
 
 # -- the cache -----------------------------------------------------------------------------------------

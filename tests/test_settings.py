@@ -54,6 +54,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"ratios": [0.1]}, TypeError, "ratios: expected a mapping"),
     ({"sampler": "best"}, ValueError, "sampler: expected one of random, .* got 'best'"),
     ({"sampler": 3}, TypeError, "sampler: expected a name or a"),
+    ({"dropout": 1.0}, ValueError, r"dropout: expected a finite number from 0 to 0\.99, got 1\.0"),
+    ({"dropout": "none"}, TypeError, "dropout: expected a number, got str"),
     ({"normalise": 1}, TypeError, "normalise: expected True or False, got int"),
     ({"train_bias": 1}, TypeError, "train_bias: expected True or False"),
     ({"augment": "flop"}, ValueError, "augment: expected none, or names.* got 'flop'"),

@@ -68,6 +68,7 @@ def finetune(
     momentum: t.MomentumOf = Settings.momentum,
     weight_decay: t.WeightDecay = Settings.weight_decay,
     label_smoothing: t.LabelSmoothing = Settings.label_smoothing,
+    dropout: t.Dropout = None,
     no_train_bias: t.NoTrainBias = False,
     seed: Seed = Settings.seed,
     out_folder: t.Out = None,
@@ -106,6 +107,7 @@ def finetune(
         "momentum": momentum,
         "weight_decay": weight_decay,
         "label_smoothing": label_smoothing,
+        "dropout": dropout,
         "train_bias": not no_train_bias,
         "seed": seed,
     }

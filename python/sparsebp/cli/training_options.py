@@ -213,6 +213,10 @@ LabelSmoothing = Annotated[
     float,
     _option("--label-smoothing", "SHARE", "Part of each target spread over all classes.", TRAINING, min=0, max=1),
 ]
+Dropout = Annotated[
+    float | None,
+    _option("--dropout", "P", "Of the model's dropout layers. [default: as they are]", TRAINING, min=0, max=0.99),
+]
 NoTrainBias = Annotated[
     bool, _option("--no-train-bias", "", "Leave batch-norm shifts and convolution biases alone.", TRAINING)
 ]

@@ -155,7 +155,8 @@ def _unrecognised(path: Path) -> str:
     return (
         "path: expected a folder per class (or train/ and test/ with one per class), "
         "CIFAR-10 (binary, Python or Matlab), "
-        f"one *train.npz and one *test.npz, or the four files of MNIST; {path} has no folders, but {len(names)} files: {_listed(names)}"
+        "one *train.npz and one *test.npz, or the four files of MNIST; "
+        f"{path} has no folders, but {len(names)} files: {_listed(names)}"
     )
 
 

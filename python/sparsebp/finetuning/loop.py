@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,12 @@ def finetune(
     preprocess = wanted.preprocess or usual_preprocess(WeightFile(model.state_dict(), {}), wanted.size)
     folder = RunFolder(Path(out), dataset, wanted, preprocess, origin or {}) if out is not None else None
     training = model.training
-    with folder or nullcontext(), StopRequest() as stop, torch.random.fork_rng(devices=[]):
+    with (
+        folder or nullcontext(),
+        StopRequest() as stop,
+        torch.random.fork_rng(devices=[]),
+        dropout(model, wanted.dropout),
+    ):
         earlier = folder.open(resume) if folder else None
         torch.manual_seed(wanted.seed)
         dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit else None
@@ -140,6 +145,20 @@ def finetune(
         model.eval()
         weights = folder.finish(model, run.history, memory) if folder else None
     return FineTuned(model, sparse.plan, run.history, memory, weights)
+
+
+@contextmanager
+def dropout(model: nn.Module, probability: float | None) -> Iterator[None]:
+    """Inside, the model's dropout layers have this probability; None leaves them alone."""
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    before = [layer.p for layer in layers]
+    try:
+        for layer in layers if probability is not None else ():
+            layer.p = probability
+        yield
+    finally:
+        for layer, p in zip(layers, before, strict=True):
+            layer.p = p
 
 
 def _check_options(checkpoint_every: int, workers: int, cache: str | None, settings: Settings) -> None:

@@ -40,6 +40,7 @@ class Settings:
         momentum: of SGD; its state is planned inside the budget.
         weight_decay: L2 penalty on the weights that a step trains.
         label_smoothing: share of the target spread over all classes.
+        dropout: probability of the model's dropout layers during the run; None leaves them as they are.
         train_bias: whether batch-norm shifts and convolution biases train.
         augment: names of :data:`sparsebp.data.augment.AUGMENTATIONS`, or ``"flip,crop"``.
         preprocess: how a picture becomes input; by default what the model's weights want, as far as that can be
@@ -66,6 +67,7 @@ class Settings:
     momentum: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    dropout: float | None = None
     train_bias: bool = True
     augment: str | tuple[str, ...] = ()
     preprocess: Preprocess | None = None
@@ -98,6 +100,8 @@ class Settings:
         for name in ("normalise", "train_bias"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}: expected True or False, got {type(getattr(self, name)).__name__}")
+        if self.dropout is not None:
+            _check_number("dropout", self.dropout, 0.0, 0.99)
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         if isinstance(self.sampler, str) and self.sampler not in NAMES:
