@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +22,14 @@ from experiments import HELD_OUT, TRAIN, Experiment
 from sparsebp.benchmark.environment import environment, usable_cores
 from sparsebp.data import Dataset, Subset
 from sparsebp.files import write_atomically
-from sparsebp.finetuning import Epoch, Observer, Position, Settings
+from sparsebp.finetuning import Epoch, Interrupted, Observer, Position, Settings
 from sparsebp.finetuning.cache import FORMS
 from sparsebp.model_weights import load_pretrained, read_weights
 from sparsebp.plan import Plan
 from sparsebp.units import format_bytes
 
 RESULTS = "results.jsonl"
+_PATIENCE = 60.0  # seconds that a run has for its checkpoint
 
 
 @dataclass(frozen=True)
@@ -179,8 +184,32 @@ def run_all(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict[str, 
 
 def _in_its_own_process(job: Job) -> dict[str, Any]:
     """What a run leaves in memory, and its number of threads, end with it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(carry_out, job).result()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin) as process:
+        return process.submit(_carry_out_alone, job).result()
+
+
+def _begin() -> None:
+    """A run whose command has been killed ends too, with a checkpoint, as after Ctrl-C."""
+    command = parent_process()
+    assert command is not None
+
+    def watch() -> None:
+        wait([command.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_PATIENCE)  # a pool's process waits for the next task, even when nobody is left to give one
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _carry_out_alone(job: Job) -> dict[str, Any]:
+    try:
+        return carry_out(job)
+    except Interrupted:
+        command = parent_process()
+        if command is None or not command.is_alive():
+            os._exit(1)
+        raise
 
 
 def _append(out: Path, result: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -154,3 +155,33 @@ def test_the_command_line_lists_and_shows(finished: Path, capsys: pytest.Capture
 def test_results_are_lines_of_json(finished: Path) -> None:
     lines = (finished / runs.RESULTS).read_text().splitlines()
     assert all(json.loads(line)["environment"]["sparsebp"] == sparsebp.__version__ for line in lines)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {bench!r})
+import experiment_runs as runs
+from experiments import Experiment
+
+if __name__ == "__main__":
+    long = Experiment("a/b", "", {settings!r} | {{"epochs": 10**6}}, sweep=False)
+    print([*runs.run_all([runs.Job(long, 0, Path({data!r}), Path({weights!r}), Path({out!r}), 1)], 1)])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_run_ends_with_a_checkpoint_when_its_command_is_killed(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    data, weights = map(str, inputs)
+    script = tmp_path / "script.py"
+    script.write_text(
+        SCRIPT.format(bench=str(BENCH), settings=TINY.settings, data=data, weights=weights, out=str(tmp_path))
+    )
+    with subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True) as command:
+        assert command.stderr is not None
+        while "epoch 2, accuracy" not in command.stderr.readline():
+            assert command.poll() is None
+        command.kill()
+        # The run holds the same pipe: it is read to its end only when that process has gone too.
+        command.communicate(timeout=60)
+    assert list(tmp_path.glob("a-b-0-*/checkpoint-*/state.json"))
