@@ -66,6 +66,11 @@ def _final(name: str, what: str, seeds: int = 1, **changes: Any) -> Experiment:
 POINTWISE, DEPTHWISE = ("*.conv.0.0", "*.conv.2", "features.18.0"), ("*.conv.1.0",)
 
 
+RATES = {"lr": 0.0003, "bias_lr": 0.0015, "classifier_lr": 0.00075}
+"""The defaults, for experiments that change one of the three."""
+SHIFTS_ALONE, CLASSIFIER_ALONE = RATES | {"lr": 0.0}, RATES | {"lr": 0.0, "bias_lr": 0.0}
+
+
 def _frozen(*patterns: str) -> dict[str, float]:
     return dict.fromkeys(patterns, 0.0)
 
@@ -79,8 +84,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     # All pictures, the test set.
     _final("headline/default", "default plan", seeds=3),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static"),
-    _final("headline/shifts", "shifts and classifier alone", lr=0.0, bias_lr=0.06, classifier_lr=0.0075),
-    _final("headline/classifier", "classifier alone", lr=0.0, bias_lr=0.0, classifier_lr=0.0075),
+    _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
+    _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
     # How far apart equal settings end.
     Experiment("noise/default", "the sweeps' base", {**CHOSEN, "epochs": 2}, seeds=3),
     # How much memory, how many weights, how large a picture.
@@ -107,8 +112,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _sweep("layers/pointwise", "no depthwise layer", ratios=_frozen(*DEPTHWISE)),
     _sweep("layers/depthwise", "depthwise layers alone", ratios=_frozen(*POINTWISE)),
     _sweep("layers/no shifts", "no shifts", train_bias=False),
-    _sweep("layers/shifts", "shifts and classifier alone", lr=0.0, bias_lr=0.06, classifier_lr=0.0075),
-    _sweep("layers/classifier", "classifier alone", lr=0.0, bias_lr=0.0, classifier_lr=0.0075),
+    _sweep("layers/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
+    _sweep("layers/classifier", "classifier alone", **CLASSIFIER_ALONE),
     *(
         _sweep(f"layers/from {block}", f"nothing before features.{block}", ratios=_from_block(block))
         for block in (9, 11, 14, 17)
@@ -119,30 +124,42 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         for share in (0.1, 0.25)
     ),
     # How fast.
-    *(_sweep(f"rate/{rate:g}", f"convolutions at {rate:g}", lr=rate, bias_lr=0.06) for rate in (0.004, 0.015, 0.03)),
-    *(_sweep(f"rate/shifts {rate:g}", f"shifts at {rate:g}", bias_lr=rate) for rate in (0.015, 0.03, 0.12)),
+    _sweep("rate/plain", "plain SGD: convolutions and classifier at 0.0075, shifts at 0.06", normalise=False),
     *(
-        _sweep(f"rate/classifier {rate:g}", f"classifier at {rate:g}", classifier_lr=rate)
-        for rate in (0.002, 0.004, 0.015)
+        _sweep(f"rate/{rate:g}", f"convolutions at {rate:g}", **(RATES | {"lr": rate}))
+        for rate in (0.0001, 0.0002, 0.0006, 0.0012)
+    ),
+    *(
+        _sweep(f"rate/shifts {rate:g}", f"shifts at {rate:g}", **(RATES | {"bias_lr": rate}))
+        for rate in (0.0005, 0.003, 0.006)
+    ),
+    *(
+        _sweep(f"rate/classifier {rate:g}", f"classifier at {rate:g}", **(RATES | {"classifier_lr": rate}))
+        for rate in (0.0002, 0.0004, 0.0015)
     ),
     *(
         _sweep(
-            f"rate/expand {1 / slower:g}",
-            f"convolutions at {0.0075 * slower:g}, expansions at 0.0075",
-            lr=0.0075 * slower,
-            bias_lr=0.06,
-            classifier_lr=0.0075,
-            layer_rates={"*.conv.0.0": 1 / slower},
+            f"rate/{part} {factor:g}", f"{what} at {factor:g} times the rate", layer_rates=dict.fromkeys(names, factor)
         )
-        for slower in (2, 4, 8)
+        for part, what, names in (
+            ("depthwise", "depthwise layers", DEPTHWISE),
+            ("expansions", "expansions", ("*.conv.0.0",)),
+            ("late", "blocks from features.14 on", ("features.1[4-8].*",)),
+        )
+        for factor in (0.5, 2)
     ),
     _sweep("rate/linear", "linear schedule", schedule="linear"),
     _sweep("rate/constant", "constant rates", schedule="constant"),
     _sweep("rate/warmup", "rates rise during the first tenth", warmup=0.1),
-    *(_sweep(f"batch/{size}", f"batches of {size}", batch_size=size, lr=0.0075 * size / 16) for size in (4, 64)),
+    # Normalised steps of smaller batches add up like a random walk's: the rate goes with the root.
+    *(
+        _sweep(f"batch/{size}", f"batches of {size}", batch_size=size, lr=0.0003 * (size / 16) ** 0.5)
+        for size in (4, 64)
+    ),
     # Against overfitting.
     _sweep("regular/smoothing", "label smoothing 0.1", label_smoothing=0.1),
     _sweep("regular/decay", "weight decay 0.0005", weight_decay=0.0005),
+    _sweep("regular/dropout", "no dropout", dropout=0.0),
     _sweep("regular/flip", "horizontal flips", augment="flip"),
     _sweep("regular/flip and crop", "horizontal flips and crops", augment="flip,crop"),
 )
