@@ -26,21 +26,23 @@ def load(file: Path, count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]
     return images.permute(0, 3, 1, 2), torch.from_numpy(data["labels"][:count].astype(np.int64))
 
 
-def main(data: Path, weights: Path, budget: str = "256KB", size: int = 128, train: int = 10_000, test: int = 2_000,
-         epochs: int = 1, batch: int = 16, lr: float = 0.0075, bias_lr: float = 0.06, classifier_lr: float = 0.0075,
+def main(data: Path, weights: Path, budget: str = "256KB", size: int = 129, train: int = 10_000, test: int = 2_000,
+         epochs: int = 1, batch: int = 16, lr: float = 0.0003, bias_lr: float = 0.0015, classifier_lr: float = 0.00075,
          ratio: float = 0.02, classifier_only: bool = False, seed: int = 0) -> None:  # fmt: skip
     torch.manual_seed(seed)
     (x, y), (tx, ty) = load(data / "cifar10_train.npz", train, size), load(data / "cifar10_test.npz", test, size)
     model = sparsebp.models.mobilenet_v2(1000)
     model.load_state_dict(torch.load(weights, weights_only=True))
     model.classifier[1] = torch.nn.Linear(1280, 10)
-    model = sparsebp.convert(model, budget, input_size=(3, size, size), max_update_ratio=ratio, seed=seed).train()
+    model = sparsebp.convert(
+        model, budget, input_size=(3, size, size), max_update_ratio=ratio, normalise=True, seed=seed
+    ).train()
     *body, weight, bias = model.trained_parameters()  # the classifier comes last
     groups = [{"params": [weight, bias], "lr": classifier_lr}]
     if not classifier_only:  # shifts take larger steps than convolutions
         groups.append({"params": [p for p in body if p.dim() > 1]})
         groups.append({"params": [p for p in body if p.dim() == 1], "lr": bias_lr})
-    opt = sparsebp.optim.SGD(groups, lr=lr)
+    opt = sparsebp.optim.SGD(groups, lr=lr, normalise=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, epochs * (train // batch))
     start = time.time()
     for epoch in range(epochs):
