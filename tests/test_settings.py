@@ -99,8 +99,15 @@ def test_settings_survive_json() -> None:
 
 @pytest.mark.parametrize(("normalise", "rates"), [(True, (0.0003, 0.0015, 0.00075)), (False, (0.0075, 0.06, 0.0075))])
 def test_rates_have_defaults_of_either_kind(normalise: bool, rates: tuple[float, ...]) -> None:
-    plain = Settings(normalise=normalise).to_dict()
-    assert (plain["lr"], plain["bias_lr"], plain["classifier_lr"]) == pytest.approx(rates)
+    settings = Settings(normalise=normalise)
+    assert (settings.rate_at(0.02), settings.rate_of_biases, settings.rate_of_classifier) == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(("share", "factor"), [(0.001, 1), (0.02, 1), (0.08, 1 / 2), (0.32, 1 / 4), (1.0, 0.02**0.5)])
+def test_a_default_rate_falls_with_the_root_of_the_share_of_weights(share: float, factor: float) -> None:
+    assert Settings().rate_at(share) == pytest.approx(0.0003 * factor)
+    assert Settings(normalise=False).rate_at(share) == 0.0075
+    assert Settings(lr=0.01).rate_at(share) == 0.01
 
 
 def test_a_rectangle_is_height_and_width() -> None:

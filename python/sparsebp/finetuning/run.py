@@ -209,6 +209,7 @@ def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
     last = last_layer(model.original)
     names = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
     convolutions = [layer.name for layer in model.plan.layers if layer.name != last]
+    rate = settings.rate_at(model.plan.update_ratio)
     factors = _layer_factors(convolutions, settings.layer_rates or {})
     groups: dict[tuple[str, float], list[torch.nn.Parameter]] = {}
     for parameter in model.trained_parameters():
@@ -218,7 +219,7 @@ def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
         elif parameter.dim() == 1:
             key = ("shifts", settings.rate_of_biases)
         else:
-            key = ("weights", settings.rate * factors[name])
+            key = ("weights", rate * factors[name])
         groups.setdefault(key, []).append(parameter)
     how = {"momentum": settings.momentum, "normalise": settings.normalise}
     return [{"params": members, "lr": rate, **how} for (_, rate), members in groups.items()]

@@ -22,6 +22,7 @@ class Settings:
         input_size: height and width of the network's input; one int for a square.
         epochs: passes over the training pictures.
         lr: learning rate of the convolutions, for a whole batch; if None 0.0003, without ``normalise`` 0.0075.
+            A plan that trains more than 2 % of the weights in a step takes less by default, see :meth:`rate_at`.
         bias_lr: learning rate of batch-norm shifts and convolution biases; if None five times ``lr``, without
             ``normalise`` eight times.
         classifier_lr: learning rate of the last layer; if None 2.5 times ``lr``, without ``normalise`` the same.
@@ -119,8 +120,18 @@ class Settings:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the convolutions."""
+        """The learning rate of the convolutions, if few of their weights train in a step."""
         return (0.0003 if self.normalise else 0.0075) if self.lr is None else self.lr
+
+    def rate_at(self, update_ratio: float) -> float:
+        """The learning rate of the convolutions when a step trains this share of their weights.
+
+        Each step adds noise to every weight that it trains. A default rate falls with the root of their
+        share, so that the network as a whole takes no more noise than at 2 %.
+        """
+        if self.lr is not None or not self.normalise or update_ratio <= _FEW:
+            return self.rate
+        return self.rate * math.sqrt(_FEW / update_ratio)
 
     @property
     def rate_of_biases(self) -> float:
@@ -153,7 +164,6 @@ class Settings:
         out |= {
             "budget": parse_bytes(self.budget),
             "input_size": list(self.size),
-            "lr": self.rate,
             "bias_lr": self.rate_of_biases,
             "classifier_lr": self.rate_of_classifier,
             "ratios": dict(self.ratios) if self.ratios else None,
@@ -165,6 +175,8 @@ class Settings:
         }
         return out
 
+
+_FEW = 0.02  # of the weights
 
 _NUMBERS = (
     ("warmup", 0.0, 0.99),
