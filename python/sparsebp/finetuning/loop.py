@@ -153,8 +153,9 @@ def dropout(model: nn.Module, probability: float | None) -> Iterator[None]:
     layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     before = [layer.p for layer in layers]
     try:
-        for layer in layers if probability is not None else ():
-            layer.p = probability
+        if probability is not None:
+            for layer in layers:
+                layer.p = probability
         yield
     finally:
         for layer, p in zip(layers, before, strict=True):
