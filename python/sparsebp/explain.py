@@ -34,12 +34,12 @@ def _beginning(planner: Planner, plan: Plan) -> str:
     at = planner.begins.index(plan.choice.begin)
     if at == 0:
         return (
-            "The span cannot begin earlier: it holds every layer that can train natively and is not frozen by a ratio."
+            "The span cannot begin earlier: no convolution before it trains natively, is not frozen by a ratio, and "
+            "widens."
         )
     begin = planner.begins[at - 1]
     name = planner.graph.layers[planner.graph.ops[begin].layers[0]].name
-    ratio = planner.base_ratio(begin)
-    earlier = planner.choice(begin, ratio, USUAL_BLOCK)
+    earlier = planner.choice(begin, planner.base_amount(begin), USUAL_BLOCK)
     if not planner.within_cap(earlier.selected):
         return (
             f"The span does not begin earlier: one channel of each layer from {name} on would already be "
@@ -49,8 +49,8 @@ def _beginning(planner: Planner, plan: Plan) -> str:
     needed = planner.peak(earlier)
     return (
         "The span is as long as the budget allows: more layers come before more channels in fewer layers. "
-        f"One that begins at {name}, with {ratio:.2%} of each layer's channels (at least one), needs "
-        f"{needed:,} bytes, {needed - plan.budget:,} too many."
+        f"One that begins at {name} and trains {planner.touched(earlier.selected) / planner.conv_weights:.2%} of all "
+        f"weights in a step needs {needed:,} bytes, {needed - plan.budget:,} too many."
     )
 
 
@@ -63,8 +63,9 @@ def _channels(planner: Planner, plan: Plan) -> str:
         f"A step trains {least if least == most else f'{least} to {most}'} of a convolution's input channels, at least "
         f"one, together {plan.update_ratio:.2%} of all convolution weights."
     )
-    if min(shares) == 1:
-        return text + " That is every channel."
+    if plan.update_ratio == 1:
+        return text + " That is every channel of every convolution."
+    text += _division(planner, plan)
     if planner.explicit:
         text += f" {_count(len(planner.explicit), 'layer')} got a ratio by hand."
     more = _more_channels(planner, plan)
@@ -73,10 +74,23 @@ def _channels(planner: Planner, plan: Plan) -> str:
     return text + " More would exceed the budget."
 
 
+def _division(planner: Planner, plan: Plan) -> str:
+    layers = planner.graph.layers
+    if all(i in planner.first for i, layer in enumerate(layers) if layer.kind != "linear"):
+        return " Every layer gets the same number of weights, from one channel to all."
+    first = {layers[i].name for i in planner.first}
+    others = any(layer.name not in first for layer in plan.layers if layer.kind != "linear")
+    rest = "the others take what is left" if others else "of the others only shifts and biases train"
+    return (
+        " Convolutions that widen, with more outputs than inputs, come first, the same number of weights in each, as "
+        f"they learn most per weight and per saved byte; {rest}."
+    )
+
+
 def _more_channels(planner: Planner, plan: Plan) -> dict[int, int]:
     """The selection at the next larger ratio at which any layer trains one channel more."""
     chosen = plan.choice.selected
-    for step in range(1, 4001):
+    for step in range(1, 8001):
         more = planner.selected(plan.choice.begin, step / 4000)
         if planner.touched(more) > planner.touched(chosen):
             return more

@@ -1,8 +1,8 @@
 """From a budget to a plan: where the span begins, how many channels each layer trains, which blocks.
 
-The policy: as many layers as the budget holds at :data:`BASE_RATIO` of each layer's channels; what is
-left buys more channels in all of them, then wider channel blocks, then gradient sums. If no span fits at
-the base ratio, single channels do. Every candidate is laid out for real, so that what is promised fits.
+The policy: as many layers as the budget holds at :data:`BASE_AMOUNT`; what is left buys more channels in all
+of them (:mod:`.policy` says how they are divided), then wider channel blocks, then gradient sums. If no span fits
+at the base amount, single channels do. Every candidate is laid out for real, so that what is promised fits.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from . import _C
 from .errors import BudgetExceeded, UnsupportedModel
 from .graph import Graph
 from .plan import CATEGORIES, Buffer, LayerPlan, Plan
+from .policy import divide, widening
 from .spec import Choice, SpecFactory, trains_bias
 from .units import format_bytes
 
-#: Share of a layer's channels below which more layers are not worth it (the paper's 2 %).
-BASE_RATIO = 0.02
+#: Of :func:`.policy.divide`, below which more layers are not worth it: 2 % of the largest layer's weights in each.
+BASE_AMOUNT = 0.02
 #: Channel block that a span should afford before it grows; narrower ones cost speed.
 USUAL_BLOCK = 32
 SMALLEST_BLOCK = 16
@@ -52,8 +53,9 @@ class Planner:
         self.conv_weights = sum(m.weight.numel() for m in convolutions)
         self.weights = {i: _weights(graph, i, model) for i in range(len(graph.layers))}
         self.explicit = self._match_ratios(request.ratios)
-        self.begins = self._begins()
+        self.first = widening(graph)
         self.factory = SpecFactory(graph, model)
+        self.begins = self._begins()
         self.float64 = self.factory.itemsize == 8
         self._peaks: dict[tuple[object, ...], int] = {}
 
@@ -73,11 +75,7 @@ class Planner:
         """Ops with which a span may begin, earliest first: those that train a convolution."""
         graph = self.graph
         wanted = [i for i, r in self.explicit.items() if r > 0]
-        begins = []
-        for i, op in enumerate(graph.ops):
-            if any(graph.layers[x].kind != "linear" and self.explicit.get(x, 1) > 0 for x in op.layers):
-                begins.append(i)
-        native = [i for i in begins if i >= graph.native_begin]
+        native = [i for i in range(graph.native_begin, len(graph.ops)) if self._trains_a_convolution(i)]
         if not native:
             blockers = [op.what for op in graph.ops if op.kind == "torch"]
             if blockers:
@@ -99,14 +97,23 @@ class Planner:
             native = [i for i in native if i <= first[0]] or [first[0]]
         return native
 
-    def selected(self, begin: int, ratio: float) -> dict[int, int]:
-        """Channels per layer when every layer without an explicit ratio gets ``ratio`` (at least one)."""
+    def _trains_a_convolution(self, op: int) -> bool:
+        """Whether a span that begins with this op trains a convolution of it."""
+        selected = self.selected(op, 0.0)
+        return any(selected[x] > 0 and self.graph.layers[x].kind != "linear" for x in self.graph.ops[op].layers)
+
+    def selected(self, begin: int, amount: float) -> dict[int, int]:
+        """Channels per layer: explicit ratios, all of the classifier, the others as :func:`.policy.divide` says."""
+        layers, span = self.graph.layers, self.factory.layers_of_span(begin)
+        channels = {i: layers[i].input.channels for i in span}
+        free = {
+            i: (self.weights[i][0], channels[i]) for i in span if i not in self.explicit and layers[i].kind != "linear"
+        }
+        divided = divide(amount, free, self.first)
         out = {}
-        for i in self.factory.layers_of_span(begin):
-            layer = self.graph.layers[i]
-            share = self.explicit.get(i, 1.0 if layer.kind == "linear" else ratio)
-            frozen = self.explicit.get(i) == 0
-            out[i] = 0 if frozen else max(1, round(share * layer.input.channels))
+        for i in span:
+            share = self.explicit.get(i, 1.0)
+            out[i] = divided[i] if i in free else max(1, round(share * channels[i])) if share > 0 else 0
         return out
 
     def touched(self, selected: dict[int, int]) -> int:
@@ -119,16 +126,16 @@ class Planner:
         cap = self.request.max_update_ratio
         return cap is None or self.touched(selected) <= cap * self.conv_weights
 
-    def _ratio_within_cap(self, begin: int, ratio: float) -> bool:
-        return self.within_cap(self.selected(begin, ratio))
+    def _amount_within_cap(self, begin: int, amount: float) -> bool:
+        return self.within_cap(self.selected(begin, amount))
 
-    def choice(self, begin: int, ratio: float, block: int, sums: bool = False) -> Choice:
-        """The choice that trains ``ratio`` of every layer from op ``begin`` on."""
+    def choice(self, begin: int, amount: float, block: int, sums: bool = False) -> Choice:
+        """The choice that trains so much from op ``begin`` on."""
         blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in ("block", "head")}
         r = self.request
         return Choice(
             begin,
-            self.selected(begin, ratio),
+            self.selected(begin, amount),
             blocks,
             r.batch_size,
             r.momentum,
@@ -192,32 +199,32 @@ class Planner:
         def fits(choice: Choice) -> bool:
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
-        begin, block, ratio = self._deepest(fits)
-        ratio = self._largest_ratio(lambda r: fits(self.choice(begin, r, block)), ratio)
-        choice = self._widen(self.choice(begin, ratio, block), budget)
+        begin, block, amount = self._deepest(fits)
+        amount = self._largest_amount(lambda a: fits(self.choice(begin, a, block)), amount)
+        choice = self._widen(self.choice(begin, amount, block), budget)
         summed = replace(choice, sums=True)
         return summed if fits(summed) else choice
 
     def _deepest(self, fits: Callable[[Choice], bool]) -> tuple[int, int, float]:
-        """The earliest beginning that fits, at the base ratio if any does; block and ratio it fits with."""
+        """The earliest beginning that fits, at the base amount if any does; block and amount it fits with."""
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):
             for begin in self.begins:
-                ratio = self.base_ratio(begin)
-                if fits(self.choice(begin, ratio, block)):
-                    return begin, block, ratio
+                amount = self.base_amount(begin)
+                if fits(self.choice(begin, amount, block)):
+                    return begin, block, amount
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):
             for begin in self.begins:
                 if fits(self.choice(begin, 0.0, block)):
                     return begin, block, 0.0
         raise AssertionError("the smallest plan fits, so one of the candidates does")
 
-    def base_ratio(self, begin: int) -> float:
-        """The ratio at which a span must fit to be chosen: a cap lowers it rather than the number of layers."""
-        return self._largest_ratio(partial(self._ratio_within_cap, begin), 0.0, BASE_RATIO)
+    def base_amount(self, begin: int) -> float:
+        """What must fit for a span to be chosen: a cap lowers it rather than the number of layers."""
+        return self._largest_amount(partial(self._amount_within_cap, begin), 0.0, BASE_AMOUNT)
 
     @staticmethod
-    def _largest_ratio(holds: Callable[[float], bool], low: float, high: float = 1.0) -> float:
-        """The largest ratio in [low, high] for which ``holds``, within 1/4000; it holds for ``low``."""
+    def _largest_amount(holds: Callable[[float], bool], low: float, high: float = 2.0) -> float:
+        """The largest amount in [low, high] for which ``holds``, within 1/4000; it holds for ``low``."""
         if holds(high):
             return high
         while high - low > 1 / 4000:
