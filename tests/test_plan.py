@@ -11,7 +11,7 @@ import sparsebp
 import torch
 from networks import random_network, residual_network, tiny_mobilenet
 from sparsebp import Plan
-from sparsebp.planner import USUAL_BLOCK
+from sparsebp.planner import BASE_AMOUNT, USUAL_BLOCK
 from torch import nn
 from training import SIZE, assert_same, everything, one_thread  # noqa: F401
 
@@ -187,8 +187,13 @@ def test_a_cap_below_one_channel_of_each_layer_says_what_would_do() -> None:
 def usual(plan: Plan) -> bool:
     """Whether the budget affords the ratio and the channel blocks that a span should have before it grows."""
     blocks = [b for op, b in plan.choice.blocks.items() if op >= plan.choice.begin]
-    channels = all(layer.selected >= round(BASE_RATIO * layer.channels) for layer in plan)
-    return channels and all(b >= USUAL_BLOCK for b in blocks)
+    convolutions = [layer for layer in plan if layer.kind != "linear"]
+    base = BASE_AMOUNT * max(layer.total_weights for layer in convolutions)
+    enough = all(
+        layer.weights + layer.total_weights / layer.channels / 2 >= min(base, layer.total_weights)
+        for layer in convolutions
+    )
+    return enough and all(b >= USUAL_BLOCK for b in blocks)
 
 
 def assert_trains_no_less(larger: Plan, smaller: Plan) -> None:

@@ -32,8 +32,8 @@ class LayerPlan:
         selected: how many of them one step trains.
         weights: weights that one step touches.
         total_weights: weights of the layer.
-        bytes: training memory by category. Scratch and activation gradients of an op stand at its first
-            layer. Buffers take turns, so the sum over layers is more than the peak.
+        bytes: training memory by category. Scratch, activation gradients and the masks of layers of which only
+            shifts train stand at an op's first layer. Buffers take turns, so the sum over layers is more than the peak.
     """
 
     name: str

@@ -274,19 +274,21 @@ class Planner:
     def _layer_plan(self, i: int, choice: Choice, buffers: tuple[Buffer, ...]) -> LayerPlan:
         graph, layer, k = self.graph, self.graph.layers[i], choice.selected[i]
         op = next(op for op in graph.ops if i in op.layers)
-        first = op.layers[0]
+        first = next(x for x in op.layers if choice.selected[x] > 0)
         sizes = dict.fromkeys(CATEGORIES, 0)
-        part = ""
-        if op.kind == "block":
-            part = ("expand", "depthwise", "project")[op.layers.index(i) + 3 - len(op.layers)]
-        own = graph.layers[first].name + "."
+        parts = {x: _PARTS[k - len(op.layers)] if op.kind == "block" else "" for k, x in enumerate(op.layers)}
+        own = graph.layers[op.layers[0]].name + "."
         value = f"value{self.factory.value_ids[op.output]}.grad"
         for b in buffers:
-            what = b.name.removeprefix(own)
-            if b.name.startswith(own) and b.category in ("saved", "masks") and (not part or what.startswith(part)):
-                sizes[b.category] += b.bytes
-            if i == first and ((b.name.startswith(own) and b.category == "scratch") or b.name == value):
-                sizes[b.category] += b.bytes
+            if b.name == value:
+                owner = first
+            elif b.name.startswith(own) and b.category in ("saved", "masks", "scratch"):
+                whose = next((x for x in op.layers if b.name.removeprefix(own).startswith(parts[x])), first)
+                trains = choice.selected[whose] > 0 and b.category != "scratch"
+                owner = whose if trains else first
+            else:
+                continue
+            sizes[b.category] += b.bytes if owner == i else 0
         sampled = k < layer.input.channels
         channels = layer.input.channels
         state, parameters = k * self.weights[i][0], 1
@@ -300,6 +302,9 @@ class Planner:
         sizes["weight_gradients"] = state * item if choice.sums else 0
         per_channel, total, _ = self.weights[i]
         return LayerPlan(layer.name, layer.kind, channels, k, k * per_channel, total, sizes)
+
+
+_PARTS = ("expand", "depthwise", "project")
 
 
 def _weights(graph: Graph, i: int, model: nn.Module) -> tuple[int, int, int]:
