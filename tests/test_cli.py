@@ -241,6 +241,7 @@ def test_a_plan_as_json_is_what_the_library_plans(run: Run) -> None:
         batch_size=2,
         max_update_ratio=0.1,
         momentum=True,
+        normalise=True,
         ratios={"features.18.*": 0.2, "features.17.*": 0.0},
         train_bias=False,
     )

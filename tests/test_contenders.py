@@ -222,7 +222,7 @@ def test_work_beside_the_design(side: int, first: int, gflop: float) -> None:
     assert plan.layers[0].name == f"features.{first}.conv.0.0"
     found = work(model, graphs.build(model, (3, side, side)), plan)
     assert 2 * (found.forward + found.input_grad) / 1e9 == pytest.approx(gflop, abs=5e-4)
-    assert 0 < found.weight_grad < 0.02 * found.forward
+    assert 0 < found.weight_grad < 0.03 * found.forward
 
 
 def test_rates_are_medians_of_samples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -382,7 +382,7 @@ NO_CACHE: dict[str, tuple[dict[str, Any], str]] = {
         "cache: with augment=color,flip a picture .*; only flip alone goes with a cache",
     ),
     "dropout": ({"model": torch_first(), "budget": "64KB"}, "cache: the frozen prefix holds dropout"),
-    "two paths": ({"model": residual_network(0, 4), "budget": 5000}, "cache: more than one activation"),
+    "two paths": ({"model": residual_network(0, 4), "budget": 7000}, "cache: more than one activation"),
 }
 
 

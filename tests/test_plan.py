@@ -38,6 +38,12 @@ def default(net: nn.Module) -> Plan:
     return sparsebp.plan(net)
 
 
+@pytest.fixture(scope="module")
+def every_layer(net: nn.Module) -> Plan:
+    """Every layer from block 14 on trains the same share of its channels."""
+    return sparsebp.plan(net, ratios={"features.1[4-8].*": 0.02})
+
+
 def block_of(name: str) -> int:
     """``features.N....`` -> N; the classifier comes after all of them."""
     return int(name.split(".")[1]) if name.startswith("features") else 99
@@ -67,7 +73,8 @@ def test_the_papers_setting_two_percent_of_the_weights(net: nn.Module) -> None:
     assert not plan.gradient_sums
 
 
-def test_masks_at_224(default: Plan) -> None:
+def test_masks_at_224(every_layer: Plan) -> None:
+    default = every_layer
     for block, (expanded, before, after) in BLOCKS_224.items():
         assert default[f"features.{block}.conv.0.0"].bytes["masks"] == expanded * before // 8
         assert default[f"features.{block}.conv.1.0"].bytes["masks"] == expanded * after // 8
@@ -88,8 +95,9 @@ def test_masks_at_128(net: nn.Module) -> None:
     assert masks(plan, range(7, 19)) == 70_528
 
 
-def test_a_saved_channel_costs_its_pixels_and_brings_its_weights(default: Plan) -> None:
+def test_a_saved_channel_costs_its_pixels_and_brings_its_weights(every_layer: Plan) -> None:
     """196 bytes buy 960 weights of an expansion at 7 x 7, and 160 of the projection after it."""
+    default = every_layer
     for layer, weights in (("features.15.conv.0.0", 960), ("features.15.conv.1.0", 9), ("features.15.conv.2", 160)):
         planned = default[layer]
         assert planned.bytes["saved"] == planned.selected * 49 * 4
@@ -105,10 +113,49 @@ def test_a_saved_channel_costs_its_pixels_and_brings_its_weights(default: Plan) 
     assert default["classifier.1"].selected == 1280
 
 
-def test_gradients_at_the_edges_of_a_block(default: Plan) -> None:
+def test_gradients_at_the_edges_of_a_block(every_layer: Plan) -> None:
+    default = every_layer
     sizes = {b.bytes for b in default.buffers if b.category == "gradients"}
     assert sizes == {320 * 49 * 4, 160 * 49 * 4, 1280 * 4}
     assert default.peak_by_category()["gradients"] == 62_720 + 31_360
+
+
+def test_masks_of_layers_of_which_only_shifts_train_stand_at_their_block(default: Plan, every_layer: Plan) -> None:
+    for block in range(14, 18):
+        (layer,) = (layer for layer in default if block_of(layer.name) == block)
+        assert layer.name == f"features.{block}.conv.0.0"
+        assert layer.bytes["masks"] == masks(every_layer, range(block, block + 1))
+
+
+def test_convolutions_that_widen_train_first_the_same_number_of_weights_in_each(net: nn.Module) -> None:
+    plan = sparsebp.plan(net, "256KB", input_size=(3, 128, 128), max_update_ratio=0.02)
+    convolutions = [m for m in plan if m.kind != "linear"]
+    for layer in convolutions:
+        module = net.get_submodule(layer.name)
+        assert isinstance(module, nn.Conv2d)
+        assert module.out_channels > module.in_channels
+    mean = sum(layer.weights for layer in convolutions) / len(convolutions)
+    for layer in convolutions:  # but for the rounding to whole channels
+        assert abs(layer.weights - mean) < layer.total_weights / layer.channels
+    shares = [layer.ratio for layer in convolutions]
+    assert shares == sorted(shares, reverse=True)  # smaller ratios in later layers
+
+
+def test_the_others_follow_when_those_are_full(net: nn.Module) -> None:
+    some, more, most = (sparsebp.plan(net, "64MB", input_size=(3, 64, 64), max_update_ratio=r) for r in (0.3, 0.9, 1))
+    widen = {n for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and m.out_channels > m.in_channels}
+    assert {layer.name for layer in some if layer.kind != "linear"} == widen
+    assert all(more[name].ratio == 1 for name in widen)
+    assert len(more.layers) == len(most.layers) == 53
+    assert most.update_ratio == 1
+
+
+def test_where_nothing_widens_everything_trains() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    plan = sparsebp.plan(net, "64KB", input_size=(8, 8, 8), max_update_ratio=0.5)
+    assert [layer.name for layer in plan] == ["0", "2", "5"]
 
 
 def test_what_a_sampler_remembers(net: nn.Module, default: Plan) -> None:
@@ -211,7 +258,7 @@ def test_more_bytes_never_train_less_of_mobilenet_v2(net: nn.Module) -> None:
     for smaller, larger in itertools.pairwise(plans):
         assert_trains_no_less(larger, smaller)
     assert len(plans[0].layers) == 2
-    assert len(plans[-1].layers) == 47
+    assert len(plans[-1].layers) == 17
 
 
 @pytest.mark.parametrize("seed", range(12))

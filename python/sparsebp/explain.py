@@ -31,13 +31,13 @@ def _span(plan: Plan) -> str:
 
 
 def _beginning(planner: Planner, plan: Plan) -> str:
-    at = planner.begins.index(plan.choice.begin)
-    if at == 0:
+    earlier_begins = [begin for begin in planner.begins if begin < plan.choice.begin]
+    if not earlier_begins:
         return (
             "The span cannot begin earlier: no convolution before it trains natively, is not frozen by a ratio, and "
             "widens."
         )
-    begin = planner.begins[at - 1]
+    begin = earlier_begins[-1]
     name = planner.graph.layers[planner.graph.ops[begin].layers[0]].name
     earlier = planner.choice(begin, planner.base_amount(begin), USUAL_BLOCK)
     if not planner.within_cap(earlier.selected):
@@ -76,7 +76,8 @@ def _channels(planner: Planner, plan: Plan) -> str:
 
 def _division(planner: Planner, plan: Plan) -> str:
     layers = planner.graph.layers
-    if all(i in planner.first for i, layer in enumerate(layers) if layer.kind != "linear"):
+    native = {i for op in planner.graph.ops[planner.graph.native_begin :] for i in op.layers}
+    if all(i in planner.first for i in native if layers[i].kind != "linear"):
         return " Every layer gets the same number of weights, from one channel to all."
     first = {layers[i].name for i in planner.first}
     others = any(layer.name not in first for layer in plan.layers if layer.kind != "linear")

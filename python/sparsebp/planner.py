@@ -54,8 +54,8 @@ class Planner:
         self.weights = {i: _weights(graph, i, model) for i in range(len(graph.layers))}
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph)
+        self.begins, self.late_begins = self._begins()
         self.factory = SpecFactory(graph, model)
-        self.begins = self._begins()
         self.float64 = self.factory.itemsize == 8
         self._peaks: dict[tuple[object, ...], int] = {}
 
@@ -71,11 +71,14 @@ class Planner:
             explicit |= dict.fromkeys(hits, ratio)
         return explicit
 
-    def _begins(self) -> list[int]:
-        """Ops with which a span may begin, earliest first: those that train a convolution."""
+    def _begins(self) -> tuple[list[int], list[int]]:
+        """Ops with which a span may begin, earliest first: those that train a convolution.
+
+        The second list is of those that do so only when all that trains first is full.
+        """
         graph = self.graph
         wanted = [i for i, r in self.explicit.items() if r > 0]
-        native = [i for i in range(graph.native_begin, len(graph.ops)) if self._trains_a_convolution(i)]
+        native = [i for i in range(graph.native_begin, len(graph.ops)) if self._trains_a_convolution(i, 2.0)]
         if not native:
             blockers = [op.what for op in graph.ops if op.kind == "torch"]
             if blockers:
@@ -95,16 +98,17 @@ class Planner:
                     f"ratios: {names[0]} cannot train, {blocker} behind it has no native counterpart"
                 )
             native = [i for i in native if i <= first[0]] or [first[0]]
-        return native
+        begins = [i for i in native if self._trains_a_convolution(i, 0.0)] or native
+        return begins, [i for i in native if i not in begins]
 
-    def _trains_a_convolution(self, op: int) -> bool:
+    def _trains_a_convolution(self, op: int, amount: float) -> bool:
         """Whether a span that begins with this op trains a convolution of it."""
-        selected = self.selected(op, 0.0)
+        selected = self.selected(op, amount)
         return any(selected[x] > 0 and self.graph.layers[x].kind != "linear" for x in self.graph.ops[op].layers)
 
     def selected(self, begin: int, amount: float) -> dict[int, int]:
         """Channels per layer: explicit ratios, all of the classifier, the others as :func:`.policy.divide` says."""
-        layers, span = self.graph.layers, self.factory.layers_of_span(begin)
+        layers, span = self.graph.layers, [layer for op in self.graph.ops[begin:] for layer in op.layers]
         channels = {i: layers[i].input.channels for i in span}
         free = {
             i: (self.weights[i][0], channels[i]) for i in span if i not in self.explicit and layers[i].kind != "linear"
@@ -208,8 +212,8 @@ class Planner:
     def _deepest(self, fits: Callable[[Choice], bool]) -> tuple[int, int, float]:
         """The earliest beginning that fits, at the base amount if any does; block and amount it fits with."""
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):
-            for begin in self.begins:
-                amount = self.base_amount(begin)
+            for begin in sorted(self.begins + self.late_begins):
+                amount = 1 + BASE_AMOUNT if begin in self.late_begins else self.base_amount(begin)
                 if fits(self.choice(begin, amount, block)):
                     return begin, block, amount
         for block in (USUAL_BLOCK, SMALLEST_BLOCK):

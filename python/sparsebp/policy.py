@@ -15,10 +15,10 @@ from .graph import Graph
 
 
 def widening(graph: Graph) -> frozenset[int]:
-    """The convolutions that train first: those with more outputs than inputs. Where none has, all of them."""
-    convolutions = {i for i, layer in enumerate(graph.layers) if layer.kind != "linear"}
-    wide = {i for i in convolutions if graph.layers[i].output.channels > graph.layers[i].input.channels}
-    return frozenset(wide or convolutions)
+    """The native convolutions that train first: those with more outputs than inputs. Where none has, all of them."""
+    native = {i for op in graph.ops[graph.native_begin :] for i in op.layers if graph.layers[i].kind != "linear"}
+    wide = {i for i in native if graph.layers[i].output.channels > graph.layers[i].input.channels}
+    return frozenset(wide or native)
 
 
 def divide(amount: float, weights: Mapping[int, tuple[int, int]], first: Container[int]) -> dict[int, int]:
