@@ -63,8 +63,9 @@ def _final(name: str, what: str, seeds: int = 1, **changes: Any) -> Experiment:
     return Experiment(name, what, {**CHOSEN, "epochs": 10, "augment": "flip", **changes}, sweep=False, seeds=seeds)
 
 
-POINTWISE, DEPTHWISE = ("*.conv.0.0", "*.conv.2", "features.18.0"), ("*.conv.1.0",)
-
+EXPANSIONS, DEPTHWISE, PROJECTIONS = ("*.conv.0.0", "features.18.0"), ("*.conv.1.0",), ("*.conv.2",)
+FRONT = ("features.[0-6].*",)
+"""Frozen where a sweep says by hand what trains."""
 
 RATES = {"lr": 0.0003, "bias_lr": 0.0015, "classifier_lr": 0.00075}
 """The defaults, for experiments that change one of the three."""
@@ -73,6 +74,10 @@ SHIFTS_ALONE, CLASSIFIER_ALONE = RATES | {"lr": 0.0}, RATES | {"lr": 0.0, "bias_
 
 def _frozen(*patterns: str) -> dict[str, float]:
     return dict.fromkeys(patterns, 0.0)
+
+
+def _shares(share: float, *patterns: str) -> dict[str, float]:
+    return dict.fromkeys(patterns, share)
 
 
 def _from_block(block: int) -> dict[str, float]:
@@ -108,9 +113,16 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         _sweep(f"resample/{batches}", f"a new draw every {batches} batches", resample_every=batches)
         for batches in (4, 16, 64)
     ),
-    # Which layers.
-    _sweep("layers/pointwise", "no depthwise layer", ratios=_frozen(*DEPTHWISE)),
-    _sweep("layers/depthwise", "depthwise layers alone", ratios=_frozen(*POINTWISE)),
+    # Which layers, and how an update is divided among them.
+    *(
+        _sweep(f"layers/{name}", what, ratios=_shares(share, *names) | _frozen(*others, *FRONT))
+        for name, what, share, names, others in (
+            ("same share", "2% of every layer", 0.02, ("*.conv.*", "features.18.0"), ()),
+            ("expansions", "3.7% of every layer that widens", 0.037, EXPANSIONS, DEPTHWISE + PROJECTIONS),
+            ("depthwise", "5% of every depthwise layer", 0.05, DEPTHWISE, EXPANSIONS + PROJECTIONS),
+            ("projections", "4% of every projection", 0.04, PROJECTIONS, EXPANSIONS + DEPTHWISE),
+        )
+    ),
     _sweep("layers/no shifts", "no shifts", train_bias=False),
     _sweep("layers/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _sweep("layers/classifier", "classifier alone", **CLASSIFIER_ALONE),

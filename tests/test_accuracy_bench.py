@@ -63,6 +63,14 @@ def test_every_experiment_has_its_own_name_and_settings_that_finetune_takes() ->
         sparsebp.finetuning.Settings(**experiment.settings)
 
 
+def test_every_experiment_has_a_plan() -> None:
+    model = sparsebp.models.mobilenet_v2(10)
+    for experiment in experiments.EXPERIMENTS:
+        settings = sparsebp.finetuning.Settings(**experiment.settings)
+        if not experiment.prune:
+            assert sparsebp.plan(model, settings.budget, **settings.conversion()).layers, experiment.name
+
+
 def test_a_result_says_what_was_run_and_what_came_out(finished: Path) -> None:
     results = runs.read_results(finished)
     assert sorted(r["seed"] for r in results) == [0, 1]
