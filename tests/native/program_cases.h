@@ -18,6 +18,7 @@ struct Options {
   Draw draw = Draw::uniform;
   Index block = 80;  // wide enough that blocks are worth several threads (kSerialWork)
   Index size = 40;   // of mobilenet's input, a multiple of 4
+  bool normalise = false;
 };
 
 // Adds values, layers and ops one after the other.
@@ -27,6 +28,7 @@ class Builder {
     spec.values = {input};
     spec.batch = 2;
     spec.momentum = options.momentum, spec.sums = options.sums, spec.scores = options.scores;
+    spec.normalise = options.normalise;
     spec.input_grad = options.input_grad, spec.span_begin = options.span_begin;
   }
 
@@ -181,8 +183,9 @@ class Trainer {
     }
     const auto data = [](std::vector<float>& v) { return v.empty() ? nullptr : v.data(); };
     program->bind(index, {p.weight.data(), data(p.bias), data(p.gamma), data(p.beta), data(p.mean), data(p.var)});
-    const double momentum = options_.momentum ? 0.9 : 0;
-    for (int rule = 0; rule < 3; ++rule) rules_.insert(rules_.end(), {0.02, 1e-4, momentum});
+    // In place normalised steps only measure for 16 passes; of sums the first is a step.
+    const double momentum = options_.momentum ? 0.9 : 0, decay = options_.normalise ? 0.999 : 0;
+    for (int rule = 0; rule < 3; ++rule) rules_.insert(rules_.end(), {0.02, 1e-4, momentum, decay});
   }
 
   std::vector<float> numbers(Index count, double spread, double middle) {
@@ -201,7 +204,7 @@ class Trainer {
 // Calls f(name, spec, options) for both networks in every variant of the training state.
 template <class F>
 void every_program(F f) {
-  std::vector<std::pair<const char*, Options>> variants(6);
+  std::vector<std::pair<const char*, Options>> variants(8);
   variants[0].first = "plain";
   variants[1].first = "momentum";
   variants[1].second.momentum = true;
@@ -213,6 +216,10 @@ void every_program(F f) {
   variants[4].second = {true, true, true, true, 0, Draw::largest, 288, 40};
   variants[5].first = "a late span in narrow blocks";
   variants[5].second.span_begin = 3, variants[5].second.block = 16;
+  variants[6].first = "normalised";
+  variants[6].second.normalise = true, variants[6].second.input_grad = true;
+  variants[7].first = "normalised sums and scores";
+  variants[7].second = {true, true, true, false, 1, Draw::weighted, 80, 40, true};
   for (const auto& [name, options] : variants) {
     f(std::string("mobilenet, ") + name, mobilenet(options), options);
     f(std::string("resnet, ") + name, resnet(options), options);
