@@ -18,7 +18,7 @@ from PIL import Image
 from sparsebp import FineTuned, Interrupted, Observer
 from sparsebp.cli import main
 from sparsebp.data import Arrays, BrokenPicture, Dataset
-from sparsebp.finetuning import checkpoint
+from sparsebp.finetuning import Epoch, Position, checkpoint
 from torch import nn
 
 SIDE = 16
@@ -226,3 +226,43 @@ def assert_ascii(text: str) -> None:
     """Plain lines: no colours, no bars that overwrite themselves, no boxes."""
     assert text.isascii()
     assert not set(text) & {"\x1b", "\r", "\b"}
+
+
+class Log(Observer):
+    """Every event with what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def planned(self, plan: sparsebp.Plan, start: Position) -> None:
+        self.events.append(("planned", plan.budget, start.epoch, start.step))
+
+    def caching(self, done: int, total: int, size: int, where: str) -> None:
+        self.events.append(("caching", done, total, size, where))
+
+    def stepped(self, position: Position, loss: float, images: int) -> None:
+        self.events.append(("stepped", position.epoch, position.step, images))
+
+    def evaluating(self, done: int, total: int) -> None:
+        self.events.append(("evaluating", done, total))
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        self.events.append(("epoch ended", epoch.number))
+
+    def saved(self, path: Path) -> None:
+        self.events.append(("saved", path.name))
+
+    def skipped(self, picture: BrokenPicture) -> None:
+        self.events.append(("skipped", picture.name, picture.reason))
+
+    def only(self, *kinds: str) -> list[tuple[Any, ...]]:
+        return [event for event in self.events if event[0] in kinds]
+
+
+def weights_of(result: FineTuned) -> dict[str, torch.Tensor]:
+    return {name: t.clone() for name, t in result.model.state_dict().items()}
+
+
+def assert_same_weights(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    for name, value in expected.items():
+        assert torch.equal(got[name], value), f"{name} differs"
