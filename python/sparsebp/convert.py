@@ -225,7 +225,7 @@ def _check_calls(graph: graphs.Graph) -> None:
         for node in graph.traced.graph.nodes
         if node.op in ("call_module", "get_attr")
     )
-    native = [graph.layers[i] for op in graph.ops[graph.native_begin :] for i in op.layers]
+    native = [graph.layers[i] for i in graph.layers_from(graph.native_begin)]
     for name in (name for layer in native for name in (layer.name, layer.norm) if name):
         if uses[name] > 1:
             raise ValueError(f"model: {name} is used more than once; tied weights cannot be trained natively")

@@ -216,7 +216,7 @@ class SparseModel(nn.Module):
     def _native_modules(self) -> tuple[list[dict[str, Any]], list[str], list[nn.Module], list[str]]:
         """Where the modules of native layers stand: their parents' tables, keys and modules, and their full names."""
         tables, children, modules, names = [], [], [], []
-        for index in sorted({i for op in self._graph.ops[self._graph.native_begin :] for i in op.layers}):
+        for index in sorted(set(self._graph.layers_from(self._graph.native_begin))):
             layer = self._graph.layers[index]
             for name in filter(None, (layer.name, layer.norm)):
                 parent, _, child = name.rpartition(".")

@@ -76,7 +76,7 @@ def _channels(planner: Planner, plan: Plan) -> str:
 
 def _division(planner: Planner, plan: Plan) -> str:
     layers = planner.graph.layers
-    native = {i for op in planner.graph.ops[planner.graph.native_begin :] for i in op.layers}
+    native = planner.graph.layers_from(planner.graph.native_begin)
     if all(i in planner.first for i in native if layers[i].kind != "linear"):
         return " Every layer gets the same number of weights, from one channel to all."
     first = {layers[i].name for i in planner.first}

@@ -67,6 +67,10 @@ class Graph:
     evaluated: fx.GraphModule  # the same nodes as in evaluation mode
     fx_names: dict[int, str] = field(default_factory=dict)  # value -> name of the fx node it is
 
+    def layers_from(self, begin: int) -> list[int]:
+        """Layers of op ``begin`` and of those after it, in the order of execution."""
+        return [layer for op in self.ops[begin:] for layer in op.layers]
+
     def crossing(self, begin: int) -> set[int]:
         """Values made before op ``begin`` and read by it or a later op."""
         made_later = {op.output for op in self.ops[begin:]}

@@ -108,7 +108,7 @@ class Planner:
 
     def selected(self, begin: int, amount: float) -> dict[int, int]:
         """Channels per layer: explicit ratios, all of the classifier, the others as :func:`.policy.divide` says."""
-        layers, span = self.graph.layers, [layer for op in self.graph.ops[begin:] for layer in op.layers]
+        layers, span = self.graph.layers, self.graph.layers_from(begin)
         channels = {i: layers[i].input.channels for i in span}
         free = {
             i: (self.weights[i][0], channels[i]) for i in span if i not in self.explicit and layers[i].kind != "linear"

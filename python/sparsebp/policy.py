@@ -16,7 +16,7 @@ from .graph import Graph
 
 def widening(graph: Graph) -> frozenset[int]:
     """The native convolutions that train first: those with more outputs than inputs. Where none has, all of them."""
-    native = {i for op in graph.ops[graph.native_begin :] for i in op.layers if graph.layers[i].kind != "linear"}
+    native = {i for i in graph.layers_from(graph.native_begin) if graph.layers[i].kind != "linear"}
     wide = {i for i in native if graph.layers[i].output.channels > graph.layers[i].input.channels}
     return frozenset(wide or native)
 

@@ -73,7 +73,7 @@ class SpecFactory:
         self.itemsize = next(model.parameters()).element_size()
         self.first = graph.native_begin
         self.ops = graph.ops[self.first :]
-        used = sorted({layer for op in self.ops for layer in op.layers})
+        used = sorted(set(graph.layers_from(self.first)))
         self.layer_ids = {layer: i for i, layer in enumerate(used)}
         # Assigning to a native spec copies, so one frozen description per layer serves every choice.
         self._layers = {layer: layer_spec(graph.layers[layer], model) for layer in used}
@@ -83,15 +83,11 @@ class SpecFactory:
         self._values = [_value_spec(graph, v) for v in live]
         self._source = source
 
-    def layers_of_span(self, begin: int) -> list[int]:
-        """Layers of the ops from ``begin`` (an index into Graph.ops) on."""
-        return [layer for op in self.graph.ops[begin:] for layer in op.layers]
-
     def make(self, choice: Choice) -> _C.ProgramSpec:
         """The specification that realises ``choice``."""
         spec = _C.ProgramSpec()
         spec.values = self._values
-        span = set(self.layers_of_span(choice.begin))
+        span = set(self.graph.layers_from(choice.begin))
         layers = []
         for layer, item in self._layers.items():
             item.selected = choice.selected.get(layer, 0) if layer in span else 0
