@@ -5,6 +5,10 @@
 #include "core/error.h"
 #include "isa/tables.h"
 
+#if defined(SPARSEBP_HAVE_NEON) && !defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 namespace sparsebp {
 namespace {
 
@@ -12,6 +16,15 @@ bool always() { return true; }
 
 #if defined(SPARSEBP_HAVE_AVX2)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+#if defined(SPARSEBP_HAVE_NEON) && defined(__aarch64__)
+bool has_neon() { return true; }
+#elif defined(SPARSEBP_HAVE_NEON)
+// Early ARMv7 processors (Cortex-A8 and A9, Tegra 2) lack one or the other.
+bool has_neon() {
+  constexpr unsigned long kNeeded = HWCAP_ARM_NEON | HWCAP_ARM_VFPv4;
+  return (getauxval(AT_HWCAP) & kNeeded) == kNeeded;
+}
 #endif
 #if defined(SPARSEBP_HAVE_AVX512)
 bool has_avx512() {
@@ -31,7 +44,7 @@ const std::vector<Isa>& built_isas() {
     {"avx2", &has_avx2, &kAvx2F32},
 #endif
 #if defined(SPARSEBP_HAVE_NEON)
-    {"neon", &always, &kNeonF32},  // aarch64 always has it; the armv7 build requires it
+    {"neon", &has_neon, &kNeonF32},
 #endif
     {"scalar", &always, &kScalarF32},
   };

@@ -19,6 +19,7 @@ struct Avx2 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   static inline Avx2 set(float x) { return {_mm256_set1_ps(x)}; }
+  static inline Avx2 broadcast(const float* p) { return set(*p); }
   static inline Avx2 load(const float* p) { return {_mm256_loadu_ps(p)}; }
   static inline Avx2 load_some(const float* p, int count) { return {_mm256_maskload_ps(p, lanes(count))}; }
   inline void store(float* p) const { _mm256_storeu_ps(p, v); }

@@ -16,6 +16,7 @@ struct Avx512 {
 
   static inline __mmask16 lanes(int count) { return static_cast<__mmask16>((1u << count) - 1); }
   static inline Avx512 set(float x) { return {_mm512_set1_ps(x)}; }
+  static inline Avx512 broadcast(const float* p) { return set(*p); }
   static inline Avx512 load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static inline Avx512 load_some(const float* p, int count) { return {_mm512_maskz_loadu_ps(lanes(count), p)}; }
   inline void store(float* p) const { _mm512_storeu_ps(p, v); }

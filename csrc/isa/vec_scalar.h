@@ -22,6 +22,7 @@ struct Plain {
   static inline Plain set(T x) {
     return each([&](int) { return x; });
   }
+  static inline Plain broadcast(const T* p) { return set(*p); }
   static inline Plain load(const T* p) {
     return each([&](int i) { return p[i]; });
   }

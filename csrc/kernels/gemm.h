@@ -10,11 +10,13 @@
 namespace sparsebp {
 namespace {
 
+// What takes a tile is always inlined: its registers would have to go through memory to be handed over.
+
 // act(scale * acc + shift) + residual for a tile whose first element is row `row`, column `col` of the matrix. One
 // question at a time, for all of the tile: with few terms a sum costs no more than what follows it.
 template <class V, int kRows, bool kFull, int kVectors>
-inline void transform_tile(V (&acc)[kRows][kVectors], Index row, Index col, Index cols,
-                           const Affine<typename V::value>& affine) {
+[[gnu::always_inline]] inline void transform_tile(V (&acc)[kRows][kVectors], Index row, Index col, Index cols,
+                                                  const Affine<typename V::value>& affine) {
   using T = typename V::value;
   using Tile = Tile<V, kVectors>;
   for (int v = 0; v < kVectors; ++v) {
@@ -44,8 +46,9 @@ inline void transform_tile(V (&acc)[kRows][kVectors], Index row, Index col, Inde
 
 // Writes one finished tile.
 template <class V, int kRows, bool kFull, int kVectors>
-inline void finish_tile(V (&acc)[kRows][kVectors], typename V::value* c, Index c_row, Index row, Index col, Index cols,
-                        Store store, const Affine<typename V::value>& affine) {
+[[gnu::always_inline]] inline void finish_tile(V (&acc)[kRows][kVectors], typename V::value* c, Index c_row, Index row,
+                                               Index col, Index cols, Store store,
+                                               const Affine<typename V::value>& affine) {
   using Tile = Tile<V, kVectors>;
   const bool accumulate = (static_cast<int>(store) & 1) != 0, transform = (static_cast<int>(store) & 2) != 0;
   if (accumulate) {

@@ -40,7 +40,7 @@ struct Tile {
           V right[kVectors];
           for (int v = 0; v < kVectors; ++v) right[v] = load<kFull>(row, v, cols);
           for (int r = 0; r < kRows; ++r) {
-            const V left = V::set(a[r][at]);
+            const auto left = V::broadcast(a[r] + at);
             for (int v = 0; v < kVectors; ++v) acc[r][v] = V::fma(left, right[v], acc[r][v]);
           }
         }

@@ -22,8 +22,9 @@ inline V sgd_step(V w, V g, V* m, const Sgd& sgd) {
 }
 
 template <class V, bool kFull, int kVectors>
-inline void finish_weight_row(V (&acc)[kVectors], const WeightRow<typename V::value>& row,
-                              const WeightGradArgs<typename V::value>& args, Index col, Index cols) {
+[[gnu::always_inline]] inline void finish_weight_row(V (&acc)[kVectors], const WeightRow<typename V::value>& row,
+                                                     const WeightGradArgs<typename V::value>& args, Index col,
+                                                     Index cols) {
   using T = typename V::value;
   using Tile = Tile<V, kVectors>;
   double energy = 0;
