@@ -4,6 +4,7 @@
 # make bench   the speed benchmark
 # make kernels       builds the benchmark of single kernels: build/bench/kernels --help
 # make instructions  counts the instructions of single kernels, under valgrind
+# ARM boards: make wheel-aarch64, check-aarch64, check-armhf; see cross/rules.mk
 # Each target sets up .venv by itself; nothing else has to be installed but a C++ compiler and Python >= 3.10.
 
 PYTHON ?= python3
@@ -60,3 +61,5 @@ $(VENV):
 
 clean:
 	rm -rf $(VENV) build dist
+
+include cross/rules.mk

@@ -1,0 +1,74 @@
+# ARM Linux: build here, run there. Everything that this fetches goes to build/cross.
+# make wheel-aarch64   the wheel for 64-bit boards, in dist/; PYTHON=3.10 ... 3.13 says for which Python
+# make check-aarch64   native and Python tests for 64-bit ARM, under an emulator
+# make check-armhf     native tests for 32-bit ARM, under an emulator
+# make cycles          estimates the cycles of the NEON kernels' inner loops
+
+CROSS := build/cross
+CROSS_BIN := $(CROSS)/tools/bin
+WHEEL_PYTHON := $(filter 3.%,$(patsubst python%,%,$(notdir $(PYTHON))))
+UNPACK := python3 cross/debian.py
+
+.PHONY: cross-tools wheel-aarch64 check-aarch64 check-armhf check-aarch64-native emulator cycles
+
+cross-tools: $(CROSS)/tools/stamp
+
+$(CROSS)/tools/stamp: cross/requirements.txt
+	python3 -m venv $(CROSS)/tools
+	$(CROSS_BIN)/python -m pip install -q -r cross/requirements.txt
+	@touch $@
+	@echo "$(CROSS)/tools: installed the compiler (zig) and what builds wheels, from PyPI"
+
+emulator:
+	$(UNPACK) $(CROSS)/amd64 qemu-user-static --no-dependencies
+
+wheel-aarch64: $(CROSS)/tools/stamp
+	$(CROSS_BIN)/python cross/wheel.py $(addprefix --python ,$(WHEEL_PYTHON))
+
+# $(call native_tests,PRESET,CPU=ISA...): builds the native tests and runs them on each of the emulated processors, the
+# kernels of which have to be those of ISA.
+define native_tests
+	PATH=$(CURDIR)/$(CROSS_BIN):$$PATH cmake --preset $(1)
+	PATH=$(CURDIR)/$(CROSS_BIN):$$PATH cmake --build --preset $(1)
+	for pair in $(2); do \
+	  echo "$(1): native tests on a $${pair%=*} with $${pair#*=} kernels"; \
+	  (cd build/$(1) && QEMU_CPU=$${pair%=*} SPARSEBP_EXPECTED_ISA=$${pair#*=} \
+	    $(CURDIR)/$(CROSS_BIN)/ctest --output-on-failure) || exit 1; \
+	done
+endef
+
+check-armhf: $(CROSS)/tools/stamp emulator
+	$(UNPACK) $(CROSS)/armhf libc6 --arch armhf
+	$(call native_tests,armhf,cortex-a7=neon cortex-a9=scalar)
+
+check-aarch64-native: $(CROSS)/tools/stamp emulator
+	$(UNPACK) $(CROSS)/arm64 libc6 --arch arm64
+	$(call native_tests,aarch64,cortex-a53=neon cortex-a76=neon)
+
+# The Python part: the wheel, installed beside what a board has, imported by an ARM Python, must train the weights that
+# this machine trains.
+ARM_PYTHON := cross/bin/run-aarch64 $(CROSS)/arm64/usr/bin/python3.11
+ARM_SITE := $(CROSS)/site
+
+$(ARM_SITE)/stamp: cross/board-requirements.txt $(CROSS)/tools/stamp
+	$(CROSS_BIN)/python cross/board_site.py $(ARM_SITE) -r cross/board-requirements.txt
+	@touch $@
+	@echo "$(ARM_SITE): installed what a board needs beside sparsebp, from PyPI"
+
+check-aarch64: check-aarch64-native $(ARM_SITE)/stamp $(VENV)/test.stamp
+	$(UNPACK) $(CROSS)/arm64 python3.11-minimal libpython3.11-stdlib libgomp1 libstdc++6 --arch arm64
+	$(CROSS_BIN)/python cross/wheel.py --python 3.11
+	SPARSEBP_WHEEL=$$(ls -t dist/*-cp311-*aarch64.whl | head -1) $(BIN)/python -m pytest -q tests/test_wheel.py
+	$(CROSS_BIN)/python cross/board_site.py $(ARM_SITE) $$(ls -t dist/*-cp311-*aarch64.whl | head -1)
+	$(BIN)/python tests/fifty_steps.py $(CROSS)/reference.safetensors \
+	  $(if $(SPARSEBP_DATA),--weights $(SPARSEBP_DATA)/mobilenet_v2_imagenet.pt)
+	QEMU_CPU=cortex-a76 PYTHONPATH=$(ARM_SITE) SPARSEBP_REFERENCE=$(CROSS)/reference.safetensors \
+	  $(ARM_PYTHON) -m pytest -q tests/test_board.py
+
+# What CMake gives neon.cpp, but to assembly.
+$(CROSS)/neon.s: $(wildcard csrc/isa/*.h csrc/isa/neon.cpp csrc/kernels/*.h csrc/core/shape.h) $(CROSS)/tools/stamp
+	cross/bin/aarch64-linux-gnu-c++ -std=c++17 -O3 -g0 -fPIC -ffp-contract=off -fno-math-errno -Icsrc -S -o $@ csrc/isa/neon.cpp
+
+cycles: $(CROSS)/neon.s $(VENV)/test.stamp
+	$(UNPACK) $(CROSS)/trixie llvm-19 --suite trixie
+	$(BIN)/python bench/cycles.py $<
