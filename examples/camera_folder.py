@@ -1,0 +1,83 @@
+"""Keep learning from the pictures that a camera drops into a folder: python examples/camera_folder.py FOLDER WEIGHTS.
+
+FOLDER holds a folder per class, as in FOLDER/cat/0001.jpg. Every picture trains one step as soon as it is there, inside
+the budget. Ctrl-C, or `--stop-after` pictures, saves the weights, which the plain network loads on any machine.
+"""
+
+import resource
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import sparsebp
+import torch
+import typer
+from PIL import Image, UnidentifiedImageError
+from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
+
+THERMOMETER = Path("/sys/class/thermal/thermal_zone0/temp")  # thousandths of a degree, on most boards
+
+
+def read(file: Path, size: int) -> torch.Tensor:
+    """A picture as the ImageNet weights want it: [1, 3, size, size], in [-1, 1]."""
+    image = Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def health(seconds: float) -> str:
+    """Time of a step, most memory the process ever held, temperature if the board tells."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    heat = f", {int(THERMOMETER.read_text()) / 1000:.0f} degrees" if THERMOMETER.exists() else ""
+    return f"{1000 * seconds:.0f} ms a step, at most {peak:.0f} MB{heat}"
+
+
+def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, out: Path = Path("camera.safetensors"),
+         threads: int = 0, stop_after: int = 0, every: int = 20, patience: float = 2.0) -> None:  # fmt: skip
+    if threads:
+        torch.set_num_threads(threads)
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    model = sparsebp.models.mobilenet_v2(1000)
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    model.classifier[1] = torch.nn.Linear(1280, len(classes))
+    model = sparsebp.convert(model, budget, input_size=(3, size, size), max_update_ratio=0.02, normalise=True).train()
+    groups = [{"params": [p for p in model.trained_parameters() if p.dim() > 1]}]
+    groups.append({"params": [p for p in model.trained_parameters() if p.dim() == 1], "lr": 0.0004})
+    opt = sparsebp.optim.SGD(groups, lr=0.0001, normalise=True)
+    print(f"{len(classes)} classes; {len(model.plan.layers)} layers train in {model.plan.peak_bytes:,} bytes")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a service manager stops a program
+    seen, steps, spent, right = set(), 0, 0.0, 0
+    try:
+        while not stop_after or steps < stop_after:
+            new, before = sorted(set(folder.glob("*/*")) - seen), steps
+            for file in new[: stop_after - steps] if stop_after else new:
+                try:
+                    image = read(file, size)
+                except (UnidentifiedImageError, OSError):
+                    if not file.exists() or time.time() - file.stat().st_mtime >= patience:
+                        print(f"{file}: no picture")
+                        seen.add(file)
+                    continue  # perhaps it is still being written
+                seen.add(file)
+                begin, label = time.perf_counter(), torch.tensor([classes.index(file.parent.name)])
+                scores = model(image)
+                cross_entropy(scores, label).backward()
+                opt.step()
+                opt.zero_grad()
+                steps, spent = steps + 1, spent + time.perf_counter() - begin
+                right += int(scores.argmax(1) == label)  # before it was learnt from
+                if steps % every == 0:
+                    print(f"{steps} pictures, {right / every:.0%} known before, {health(spent / every)}", flush=True)
+                    spent, right = 0.0, 0
+            if steps == before:
+                time.sleep(0.2)
+    except KeyboardInterrupt:
+        pass  # what was learnt is saved
+    plain = sparsebp.restore(model)
+    save_file({name: value.contiguous() for name, value in plain.state_dict().items()}, out)
+    print(f"{out}: weights after {steps} pictures")
+
+
+if __name__ == "__main__":
+    typer.run(main)
