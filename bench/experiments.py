@@ -168,10 +168,17 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         _sweep(f"batch/{size}", f"batches of {size}", batch_size=size, lr=0.0003 * (size / 16) ** 0.5)
         for size in (4, 64)
     ),
-    # Against overfitting.
-    _sweep("regular/smoothing", "label smoothing 0.1", label_smoothing=0.1),
-    _sweep("regular/decay", "weight decay 0.0005", weight_decay=0.0005),
-    _sweep("regular/dropout", "no dropout", dropout=0.0),
-    _sweep("regular/flip", "horizontal flips", augment="flip"),
-    _sweep("regular/flip and crop", "horizontal flips and crops", augment="flip,crop"),
+    # Against overfitting, which takes more than two epochs to begin.
+    *(
+        _sweep(f"regular/{name}", what, epochs=6, **({"augment": "flip"} | changes))
+        for name, what, changes in (
+            ("none", "nothing, six epochs", {"augment": "none"}),
+            ("flip", "horizontal flips", {}),
+            ("shift", "flips and shifts by up to 1/8", {"augment": "flip,shift"}),
+            ("crop", "flips and crops of 60 to 100 %", {"augment": "flip,crop"}),
+            ("smoothing", "flips, label smoothing 0.1", {"label_smoothing": 0.1}),
+            ("decay", "flips, weight decay 0.0005", {"weight_decay": 0.0005}),
+            ("dropout", "flips, no dropout", {"dropout": 0.0}),
+        )
+    ),
 )
