@@ -26,14 +26,14 @@ wheel-aarch64: $(CROSS)/tools/stamp
 	$(CROSS_BIN)/python cross/wheel.py $(addprefix --python ,$(WHEEL_PYTHON))
 
 # $(call native_tests,PRESET,CPU=ISA...): builds the native tests and runs them on each of the emulated processors, the
-# kernels of which have to be those of ISA.
+# kernels of which have to be those of ISA. Brief: all of the kernels' tests, some of those of whole programs.
 define native_tests
 	PATH=$(CURDIR)/$(CROSS_BIN):$$PATH cmake --preset $(1)
 	PATH=$(CURDIR)/$(CROSS_BIN):$$PATH cmake --build --preset $(1)
 	for pair in $(2); do \
 	  echo "$(1): native tests on a $${pair%=*} with $${pair#*=} kernels"; \
-	  (cd build/$(1) && QEMU_CPU=$${pair%=*} SPARSEBP_EXPECTED_ISA=$${pair#*=} \
-	    $(CURDIR)/$(CROSS_BIN)/ctest --output-on-failure) || exit 1; \
+	  (cd build/$(1) && QEMU_CPU=$${pair%=*} SPARSEBP_EXPECTED_ISA=$${pair#*=} SPARSEBP_BRIEF=1 \
+	    $(CURDIR)/$(CROSS_BIN)/ctest --output-on-failure -j $$(nproc)) || exit 1; \
 	done
 endef
 

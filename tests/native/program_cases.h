@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -201,7 +203,20 @@ class Trainer {
   std::uint64_t counter_ = 0;
 };
 
-// Calls f(name, spec, options) for both networks in every variant of the training state.
+// Whether SPARSEBP_BRIEF asks for fewer variants and repetitions: an emulator takes hundreds of times as long, and what
+// it is there for are the kernels.
+inline bool brief() {
+  static const bool set = [] {
+    const char* value = std::getenv("SPARSEBP_BRIEF");
+    const bool is_set = value != nullptr && *value != '\0';
+    if (is_set) std::printf("SPARSEBP_BRIEF is set: fewer programs and steps\n");
+    return is_set;
+  }();
+  return set;
+}
+
+// Calls f(name, spec, options) for both networks in every variant of the training state; if brief, in the variants that
+// between them have every kind of it.
 template <class F>
 void every_program(F f) {
   std::vector<std::pair<const char*, Options>> variants(8);
@@ -220,6 +235,7 @@ void every_program(F f) {
   variants[6].second.normalise = true, variants[6].second.input_grad = true;
   variants[7].first = "normalised sums and scores";
   variants[7].second = {true, true, true, false, 1, Draw::weighted, 80, 40, true};
+  if (brief()) variants = {variants[0], variants[4], variants[7]};
   for (const auto& [name, options] : variants) {
     f(std::string("mobilenet, ") + name, mobilenet(options), options);
     f(std::string("resnet, ") + name, resnet(options), options);
