@@ -186,6 +186,21 @@ def test_sums_are_held_where_the_budget_has_room_for_them(net: nn.Module) -> Non
 # -- ratios ---------------------------------------------------------------------------------------
 
 
+def test_a_frozen_convolution_leaves_the_first_place_to_the_others() -> None:
+    """The only one that widens is frozen: what is left trains, and no plan is the classifier alone."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 3, 3, stride=2, padding=1),
+        nn.Conv2d(3, 1, 3, padding=1),
+        nn.Conv2d(1, 8, 5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
+    options = {"input_size": (3, 24, 24), "ratios": {"2": 0}}
+    for budget in (sparsebp.min_budget(net, **options), 1 << 20):
+        assert "conv" in {layer.kind for layer in sparsebp.plan(net, budget, **options)}
+
+
 def test_ratios_take_globs_and_later_ones_win() -> None:
     ratios = {"features.*": 0.25, "features.3.conv.*": 0.5, "features.3.conv.1.0": 0, "classifier.?": 0.125}
     plan = sparsebp.plan(tiny_mobilenet(), "1MB", input_size=SIZE, ratios=ratios)

@@ -53,7 +53,7 @@ class Planner:
         self.conv_weights = sum(m.weight.numel() for m in convolutions)
         self.weights = {i: _weights(graph, i, model) for i in range(len(graph.layers))}
         self.explicit = self._match_ratios(request.ratios)
-        self.first = widening(graph)
+        self.first = widening(graph, self.explicit)
         self.begins, self.late_begins = self._begins()
         self.factory = SpecFactory(graph, model)
         self.float64 = self.factory.itemsize == 8

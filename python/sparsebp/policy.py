@@ -14,9 +14,13 @@ from collections.abc import Container, Mapping
 from .graph import Graph
 
 
-def widening(graph: Graph) -> frozenset[int]:
-    """The native convolutions that train first: those with more outputs than inputs. Where none has, all of them."""
-    native = {i for i in graph.layers_from(graph.native_begin) if graph.layers[i].kind != "linear"}
+def widening(graph: Graph, explicit: Container[int] = ()) -> frozenset[int]:
+    """The native convolutions that train first: those with more outputs than inputs. Where none has, all of them.
+
+    Layers in ``explicit`` have a ratio of their own and take no part.
+    """
+    layers = [i for i in graph.layers_from(graph.native_begin) if i not in explicit]
+    native = {i for i in layers if graph.layers[i].kind != "linear"}
     wide = {i for i in native if graph.layers[i].output.channels > graph.layers[i].input.channels}
     return frozenset(wide or native)
 
