@@ -60,7 +60,8 @@ def _sweep(name: str, what: str, **changes: Any) -> Experiment:
 
 
 def _final(name: str, what: str, seeds: int = 1, **changes: Any) -> Experiment:
-    return Experiment(name, what, {**CHOSEN, "epochs": 10, "augment": "flip", **changes}, sweep=False, seeds=seeds)
+    settings = {**CHOSEN, "epochs": 10, "augment": "flip,shift", "label_smoothing": 0.1, **changes}
+    return Experiment(name, what, settings, sweep=False, seeds=seeds)
 
 
 EXPANSIONS, DEPTHWISE, PROJECTIONS = ("*.conv.0.0", "features.18.0"), ("*.conv.1.0",), ("*.conv.2",)
