@@ -135,9 +135,21 @@ void bind_arena(py::module_& m) {
           py::keep_alive<0, 1>());
 }
 
+std::unique_ptr<AnyProgram> program_on(ProgramSpec spec, bool float64, const std::string& isa) {
+  return make_program(std::move(spec), float64, isa);
+}
+
+// The persistent region that begins at `offset`.
+AnyProgram::Region region_at(const AnyProgram& program, std::size_t offset) {
+  for (const auto& region : program.persistent()) {
+    if (region.offset == offset) return region;
+  }
+  throw InvalidArgument("offset: no persistent region begins at " + std::to_string(offset));
+}
+
 void bind_program(py::module_& m) {
   py::class_<AnyProgram>(m, "Program")
-      .def(py::init(&make_program), py::arg("spec"), py::arg("float64") = false, py::arg("isa") = "")
+      .def(py::init(&program_on), py::arg("spec"), py::arg("float64") = false, py::arg("isa") = "")
       .def_property_readonly("isa", &AnyProgram::isa)
       .def_property_readonly("training_peak", [](const AnyProgram& p) { return p.training_layout().peak(); })
       .def_property_readonly("workspace_peak", [](const AnyProgram& p) { return p.workspace_layout().peak(); })
@@ -194,6 +206,27 @@ void bind_program(py::module_& m) {
              for (const auto& r : p.persistent()) out.append(py::make_tuple(r.name, r.offset, r.bytes));
              return out;
            })
+      .def(
+          "read",
+          [](AnyProgram& p, std::size_t offset) {
+            const auto region = region_at(p, offset);
+            std::string bytes(region.bytes, '\0');
+            p.read(region, bytes.data());
+            return py::bytes(bytes);
+          },
+          py::arg("offset"))
+      .def(
+          "write",
+          [](AnyProgram& p, std::size_t offset, const py::bytes& data) {
+            const auto region = region_at(p, offset);
+            const auto bytes = static_cast<std::string_view>(data);
+            if (bytes.size() != region.bytes) {
+              throw InvalidArgument("data: expected " + std::to_string(region.bytes) + " bytes, got " +
+                                    std::to_string(bytes.size()));
+            }
+            p.write(region, bytes.data());
+          },
+          py::arg("offset"), py::arg("data"))
       .def(
           "sum_region",
           [](const AnyProgram& p, int layer, const std::string& parameter) {

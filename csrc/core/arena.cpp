@@ -1,13 +1,9 @@
 #include "core/arena.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <limits>
-#include <new>
 #include <string>
 
 #include "core/error.h"
-#include "core/layout.h"
 
 namespace sparsebp {
 
@@ -17,16 +13,8 @@ const char* category_name(Category category) {
   return kNames[static_cast<int>(category)];
 }
 
-void Arena::Free::operator()(std::byte* p) const { std::free(p); }
-
-Arena::Arena(std::size_t capacity) : capacity_(capacity) {
-  // aligned_alloc wants a multiple of the alignment; the bytes past `capacity` are never handed out.
-  if (capacity > std::numeric_limits<std::size_t>::max() - kAlignment) throw std::bad_alloc();
-  const std::size_t rounded = std::max(align_up(capacity), kAlignment);
-  void* block = std::aligned_alloc(kAlignment, rounded);
-  if (block == nullptr) throw std::bad_alloc();
-  data_.reset(static_cast<std::byte*>(block));
-}
+Arena::Arena(std::size_t capacity, Memory& memory)
+    : data_(memory.allocate(capacity), Free{memory}), capacity_(capacity) {}
 
 std::byte* Arena::acquire(std::size_t offset, std::size_t bytes, Category category) {
   const std::size_t end = offset + bytes;

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/memory.h"
+
 namespace sparsebp {
 
 // What a byte is held for: the seven kinds of training memory, and what inference holds as well.
@@ -28,11 +30,12 @@ const char* category_name(Category category);
 
 class Arena {
  public:
-  explicit Arena(std::size_t capacity);
+  explicit Arena(std::size_t capacity, Memory& memory = host_memory());
 
   std::byte* acquire(std::size_t offset, std::size_t bytes, Category category);
   void release(std::size_t bytes, Category category);
 
+  Memory& memory() const { return data_.get_deleter().memory; }
   std::byte* data() { return data_.get(); }
   std::size_t capacity() const { return capacity_; }
   std::size_t used() const { return used_; }
@@ -42,7 +45,8 @@ class Arena {
 
  private:
   struct Free {
-    void operator()(std::byte* p) const;
+    Memory& memory;
+    void operator()(std::byte* block) const { memory.free(block); }
   };
   std::unique_ptr<std::byte, Free> data_;
   std::size_t capacity_;

@@ -22,6 +22,16 @@ struct NonFinite : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A call that a device refused or did not survive (Python: sparsebp.DeviceError).
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A device without enough free memory (Python: sparsebp.DeviceMemoryError, a MemoryError).
+struct OutOfDeviceMemory : DeviceError {
+  using DeviceError::DeviceError;
+};
+
 // A request the byte budget cannot hold (Python: sparsebp.BudgetExceeded).
 struct BudgetExceeded : std::runtime_error {
   BudgetExceeded(const std::string& message, std::size_t required_bytes, std::size_t budget_bytes)

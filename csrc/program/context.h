@@ -18,8 +18,8 @@ class PlannedArena {
  public:
   Layout layout;
 
-  void allocate(std::size_t capacity) {
-    arena = std::make_unique<Arena>(capacity);
+  void allocate(std::size_t capacity, Memory& memory) {
+    arena = std::make_unique<Arena>(capacity, memory);
     held_.assign(layout.buffers().size(), 0);
   }
   template <class T>
@@ -73,8 +73,9 @@ struct Declare {
   PlannedArena& workspace;
   Index batch;
   int forward_time, backward_time;
-  bool in_span;     // does this op train or pass a gradient
-  bool input_grad;  // does its (first) input want a gradient
+  bool in_span;        // does this op train or pass a gradient
+  bool input_grad;     // does its (first) input want a gradient
+  Index strip_factor;  // see device.h
   std::string name;
 
   int saved(const std::string& what, Index count) const {

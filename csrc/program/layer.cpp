@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "program/score.h"
+
 namespace sparsebp {
 
 template <class T>
@@ -163,7 +165,11 @@ void Layer<T>::update_shift(const Kernels<T>& kernels, Index begin, Index count,
 }
 
 template <class T>
-void Layer<T>::end_energy() {
+void Layer<T>::learn() {
+  for (Index j = 0; j < spec.selected && state.scores != nullptr; ++j) {
+    float& score = state.scores[channel(j)];
+    score = next_score(score, energy.rows[j]);
+  }
   const auto learn = [](MeanSquare* square, const Rule& rule, const float* squares, Index terms, Index elements) {
     if (square == nullptr || squares == nullptr || rule.square_decay == 0 || !rule.on) return;
     double total = 0;

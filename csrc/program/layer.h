@@ -20,10 +20,13 @@ struct LayerParams {
 // Training state inside the arena, persistent between steps. Null where the plan has none.
 template <class T>
 struct LayerState {
+  // In this process's memory, wherever the arena is: see state.h.
   std::int32_t* indices = nullptr;  // [selected], null when every channel is selected
   std::uint8_t* visited = nullptr;  // one bit per channel
-  float* scores = nullptr;          // [in], running gradient norm; negative: never visited
-  T* momentum = nullptr;            // [selected][taps][out per group]
+  // In the arena.
+  std::int32_t* arena_indices = nullptr;
+  float* scores = nullptr;  // [in], running gradient norm; negative: never visited
+  T* momentum = nullptr;    // [selected][taps][out per group]
   T* bias_momentum = nullptr;
   T* beta_momentum = nullptr;
   T* sum = nullptr;  // like momentum
@@ -86,8 +89,8 @@ class Layer {
   // Trains bias and shift of `count` <= kPanel output channels from the sums of their gradients.
   void update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale);
 
-  // Learns from the pass's energies; forgets where they were.
-  void end_energy();
+  // Learns scores and mean squares from the pass's energies; forgets where they were.
+  void learn();
 
   // Applies and clears the gradient sums.
   void apply(const Kernels<T>& kernels);

@@ -1,12 +1,11 @@
 #include "program/program.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "core/draw.h"
 #include "core/error.h"
-#include "core/parallel.h"
 #include "core/random.h"
+#include "program/host.h"
 #include "program/liveness.h"
 #include "program/state.h"
 #include "program/validate.h"
@@ -14,35 +13,25 @@
 namespace sparsebp {
 namespace {
 
+// The calls between which a device works for a program.
 template <class T>
-std::unique_ptr<Op<T>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {
-  switch (op.kind) {
-    case OpKind::conv:
-      return make_conv<T>(op, program, declare);
-    case OpKind::depthwise:
-      return make_depthwise<T>(op, program, declare);
-    case OpKind::block:
-      return make_block<T>(op, program, declare);
-    case OpKind::head:
-      return make_head<T>(op, program, declare);
-    case OpKind::add:
-      return make_add<T>(op, program, declare);
-    case OpKind::activation:
-      return make_activation<T>(op, program, declare);
-    case OpKind::pool:
-      return make_pool<T>(op, program, declare);
-    case OpKind::dropout:
-      return make_dropout<T>(op, program, declare);
-  }
-  throw InvalidArgument("ops: unknown kind");
-}
+class Visit {
+ public:
+  Visit(Device<T>& device, std::uintptr_t stream) : device_(device) { device_.enter(stream); }
+  ~Visit() { device_.leave(); }
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+
+ private:
+  Device<T>& device_;
+};
 
 template <class T>
 class Program final : public AnyProgram {
  public:
-  Program(ProgramSpec spec, const Isa& isa) : spec_(std::move(spec)), isa_(isa) {
+  Program(ProgramSpec spec, std::unique_ptr<Device<T>> device) : spec_(std::move(spec)), device_(std::move(device)) {
     validate(spec_);
-    context_.kernels = &kernels_of<T>(isa);
+    context_.kernels = device_->kernels();
     context_.batch = spec_.batch;
     for (const LayerSpec& layer : spec_.layers) context_.layers.emplace_back(layer);
     const std::size_t values = spec_.values.size();
@@ -56,7 +45,8 @@ class Program final : public AnyProgram {
   const ProgramSpec& spec() const override { return spec_; }
   const Layout& training_layout() const override { return context_.training.layout; }
   const Layout& workspace_layout() const override { return context_.workspace.layout; }
-  const char* isa() const override { return sizeof(T) == sizeof(float) ? isa_.name : "scalar"; }
+  const char* isa() const override { return device_->name(); }
+  void set_stream(std::uintptr_t stream) override { stream_ = stream; }
   Arena* arena() override { return context_.training.arena.get(); }
   Arena* workspace() override { return context_.workspace.arena.get(); }
   bool in_flight() const override { return in_flight_; }
@@ -68,9 +58,13 @@ class Program final : public AnyProgram {
                                std::to_string(budget),
                            peak, budget);
     }
-    context_.training.allocate(budget);
-    context_.workspace.allocate(context_.workspace.layout.peak());
+    const Visit<T> visit(*device_, stream_);
+    device_->about("allocating the arena");
+    context_.training.allocate(budget, device_->memory());
+    device_->about("allocating the workspace");
+    context_.workspace.allocate(context_.workspace.layout.peak(), device_->memory());
     state_.acquire(context_);
+    device_->allocate(context_.layers);
   }
 
   void bind(int layer, const RawParams& p) override {
@@ -90,6 +84,7 @@ class Program final : public AnyProgram {
                             std::to_string(images));
     }
     if (save && in_flight_) throw WrongState("forward: an earlier training forward pass still waits for its backward");
+    const Visit<T> visit(*device_, stream_);
     context_.images = images, context_.save = false, context_.drop = drop, context_.dropout_key = dropout_key;
     const int in_value = spec_.ops[static_cast<std::size_t>(first)].inputs[0];
     const int out_value = spec_.ops[static_cast<std::size_t>(last - 1)].output;
@@ -104,6 +99,7 @@ class Program final : public AnyProgram {
                                                                     images * value.count()));
       }
       context_.save = save && i >= spec_.span_begin;
+      device_->about(names_[static_cast<std::size_t>(i)].c_str());
       if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
       release_at(context_.workspace, i);
     }
@@ -124,9 +120,9 @@ class Program final : public AnyProgram {
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
     const Index count = context_.images * spec_.values[static_cast<std::size_t>(spec_.output)].count();
-    if (trains_ && !all_finite(incoming, count)) {
-      throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
-    }
+    const Visit<T> visit(*device_, stream_);
+    device_->about("checking the incoming gradient");
+    if (trains_) device_->require_finite(incoming, count);
     set_rules(rules);
     std::fill(context_.grads.begin(), context_.grads.end(), nullptr);
     std::fill(context_.grad_set.begin(), context_.grad_set.end(), 0);
@@ -136,9 +132,10 @@ class Program final : public AnyProgram {
     for (int i = n - 1; i >= spec_.span_begin && context_.images > 0; --i) {
       if (live_.needs_grad[static_cast<std::size_t>(spec_.ops[static_cast<std::size_t>(i)].output)] == 0) continue;
       for (int input : spec_.ops[static_cast<std::size_t>(i)].inputs) acquire_grad(input);
+      device_->about(names_[static_cast<std::size_t>(i)].c_str());
       state_.begin_energy(context_, i);
       ops_[static_cast<std::size_t>(i)]->backward(context_);
-      state_.end_energy(context_, i);
+      state_.end_energy(context_, i, *device_);
       release_at(context_.training, 2 * n - 1 - i, keep ? n : 0);
     }
     state_.mark_visited(context_);
@@ -148,8 +145,10 @@ class Program final : public AnyProgram {
   void apply(const double* rules) override {
     require_ready();
     if (!spec_.sums) throw WrongState("apply: this plan holds no gradient sums");
+    const Visit<T> visit(*device_, stream_);
+    device_->about("applying the gradient sums");
     set_rules(rules);
-    for (Layer<T>& layer : context_.layers) layer.apply(*context_.kernels);
+    for (Layer<T>& layer : context_.layers) device_->apply(layer);
   }
 
   void discard() override {
@@ -159,32 +158,19 @@ class Program final : public AnyProgram {
 
   void draw(int index, Draw method, std::uint64_t seed, std::uint64_t turn) override {
     require_ready();
-    Layer<T>& layer = layer_at(index);
-    if (layer.state.indices == nullptr) return;
-    const int channels = static_cast<int>(layer.spec.shape.in), k = static_cast<int>(layer.spec.selected);
-    const auto stream = static_cast<std::uint64_t>(index);
-    const std::uint64_t key = random_key(seed, stream, turn);
-    switch (method) {
-      case Draw::uniform:
-        draw_uniform(key, channels, k, layer.state.indices);
-        break;
-      case Draw::cyclic:
-        draw_cyclic(seed, stream, turn, channels, k, layer.state.indices);
-        break;
-      case Draw::weighted:
-      case Draw::largest: {
-        if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
-        const auto scored = method == Draw::weighted ? draw_weighted : draw_largest;
-        float* keys = state_.acquire_keys(context_, k);
-        scored(key, layer.state.scores, channels, k, layer.state.indices, keys);
-        state_.release_keys(context_);
-      }
-    }
-    state_.forget_momentum(context_, index);
+    if (layer_at(index).state.indices == nullptr) return;
+    const Visit<T> visit(*device_, stream_);
+    draw_here(index, method, seed, turn);
+    state_.publish(context_, index);
   }
 
   void draw_all(Draw method, std::uint64_t seed, std::uint64_t turn) override {
-    for (int i = 0; i < static_cast<int>(context_.layers.size()); ++i) draw(i, method, seed, turn);
+    require_ready();
+    const Visit<T> visit(*device_, stream_);
+    for (int i = 0; i < static_cast<int>(context_.layers.size()); ++i) {
+      if (layer_at(i).state.indices != nullptr) draw_here(i, method, seed, turn);
+    }
+    state_.publish_all(context_);
   }
 
   void set_indices(int index, const std::vector<std::int32_t>& channels) override {
@@ -192,7 +178,9 @@ class Program final : public AnyProgram {
     Layer<T>& layer = layer_at(index);
     check_channels(layer.spec, channels);
     if (layer.state.indices == nullptr) return;
+    const Visit<T> visit(*device_, stream_);
     std::copy(channels.begin(), channels.end(), layer.state.indices);
+    state_.publish(context_, index);
     state_.forget_momentum(context_, index);
   }
 
@@ -217,6 +205,18 @@ class Program final : public AnyProgram {
     return regions;
   }
 
+  void read(const Region& region, void* out) override {
+    require_ready();
+    const Visit<T> visit(*device_, stream_);
+    state_.read(context_, region.offset, region.bytes, out);
+  }
+
+  void write(const Region& region, const void* in) override {
+    require_ready();
+    const Visit<T> visit(*device_, stream_);
+    state_.write(context_, region.offset, region.bytes, in);
+  }
+
   Region sum_region(int index, const std::string& parameter) const override {
     const Layer<T>& layer = context_.layers.at(static_cast<std::size_t>(index));
     const LayerState<T>& state = layer.state;
@@ -236,13 +236,28 @@ class Program final : public AnyProgram {
     }
     return context_.layers[static_cast<std::size_t>(index)];
   }
-  bool all_finite(const T* x, Index count) const {
-    constexpr Index kRun = 16384;
-    std::atomic<bool> finite{true};
-    parallel_for(div_up(count, kRun), kRun, [&](Index i) {
-      if (!context_.kernels->all_finite(x + i * kRun, std::min(kRun, count - i * kRun))) finite = false;
-    });
-    return finite;
+  void draw_here(int index, Draw method, std::uint64_t seed, std::uint64_t turn) {
+    Layer<T>& layer = layer_at(index);
+    const int channels = static_cast<int>(layer.spec.shape.in), k = static_cast<int>(layer.spec.selected);
+    const auto stream = static_cast<std::uint64_t>(index);
+    const std::uint64_t key = random_key(seed, stream, turn);
+    switch (method) {
+      case Draw::uniform:
+        draw_uniform(key, channels, k, layer.state.indices);
+        break;
+      case Draw::cyclic:
+        draw_cyclic(seed, stream, turn, channels, k, layer.state.indices);
+        break;
+      case Draw::weighted:
+      case Draw::largest: {
+        if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
+        const auto scored = method == Draw::weighted ? draw_weighted : draw_largest;
+        const auto memory = state_.begin_draw(context_, index);
+        scored(key, memory.scores, channels, k, layer.state.indices, memory.keys);
+        state_.end_draw(context_);
+      }
+    }
+    state_.forget_momentum(context_, index);
   }
   void set_value(int id, T* data) { context_.values[static_cast<std::size_t>(id)] = data; }
   void require_ready() const {
@@ -272,9 +287,10 @@ class Program final : public AnyProgram {
       const bool input_grad = live_.needs_grad[static_cast<std::size_t>(op.inputs[0])] != 0;
       const std::string name =
           op.layers.empty() ? "op" + std::to_string(i) : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
-      ops_.push_back(make_op<T>(
-          op, spec_,
-          {context_.training, context_.workspace, spec_.batch, i, 2 * n - 1 - i, in_span, input_grad, name}));
+      names_.push_back(name);
+      ops_.push_back(device_->make_op(op, spec_,
+                                      {context_.training, context_.workspace, spec_.batch, i, 2 * n - 1 - i, in_span,
+                                       input_grad, device_->strip_factor(), name}));
       state_.declare_energy(context_.training.layout, spec_, i, 2 * n - 1 - i);
     }
     context_.training.layout.assign();
@@ -313,38 +329,44 @@ class Program final : public AnyProgram {
   }
 
   void set_rules(const double* rules) {
+    const auto next = [&rules] {
+      const Rule rule{{rules[0], rules[1], rules[2]}, rules[3], rules[0] >= 0, {}};
+      rules += kRuleNumbers / 3;
+      return rule;
+    };
     for (Layer<T>& layer : context_.layers) {
-      const auto next = [&](const MeanSquare* square) {
-        Rule rule{{rules[0], rules[1], rules[2]}, rules[3], rules[0] >= 0, {}};
-        rule.now = rule.step_before(square);
-        rules += kRuleNumbers / 3;
-        return rule;
-      };
-      layer.rules.weight = next(layer.state.square);
-      layer.rules.bias = next(layer.state.bias_square);
-      layer.rules.beta = next(layer.state.beta_square);
+      layer.rules.weight = next();
+      layer.rules.bias = next();
+      layer.rules.beta = next();
     }
+    device_->set_rules(context_.layers);
   }
 
   const ProgramSpec spec_;
-  const Isa& isa_;
+  const std::unique_ptr<Device<T>> device_;
   Context<T> context_;
   TrainingState<T> state_;
   std::vector<std::unique_ptr<Op<T>>> ops_;
+  std::vector<std::string> names_;  // of ops, for messages
   Liveness live_;
   std::vector<int> value_buffer_, grad_buffer_;
   std::vector<std::vector<int>> releases_training_, releases_workspace_;
   bool trains_ = false;  // otherwise nothing can be spoilt by a gradient that is not finite
   bool in_flight_ = false;
   Index flight_images_ = 0;
+  std::uintptr_t stream_ = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa) {
   const Isa& chosen = choose_isa(isa);
-  if (float64) return std::make_unique<Program<double>>(std::move(spec), chosen);
-  return std::make_unique<Program<float>>(std::move(spec), chosen);
+  if (float64) return std::make_unique<Program<double>>(std::move(spec), make_host<double>(chosen));
+  return make_program(std::move(spec), make_host<float>(chosen));
+}
+
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, std::unique_ptr<Device<float>> device) {
+  return std::make_unique<Program<float>>(std::move(spec), std::move(device));
 }
 
 }  // namespace sparsebp

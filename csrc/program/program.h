@@ -8,9 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "isa/dispatch.h"
-#include "program/layer.h"
-#include "program/op.h"
+#include "program/device.h"
 
 namespace sparsebp {
 
@@ -35,6 +33,8 @@ class AnyProgram {
   virtual const Layout& training_layout() const = 0;
   virtual const Layout& workspace_layout() const = 0;
   virtual const char* isa() const = 0;
+  // Where the calls below start their work, on a device that has streams.
+  virtual void set_stream(std::uintptr_t stream) = 0;
 
   // Takes `budget` bytes for the arena and what the workspace needs. Throws BudgetExceeded.
   virtual void allocate(std::size_t budget) = 0;
@@ -68,10 +68,14 @@ class AnyProgram {
     std::size_t offset, bytes;
   };
   virtual std::vector<Region> persistent() const = 0;
+  virtual void read(const Region& region, void* out) = 0;
+  virtual void write(const Region& region, const void* in) = 0;
   // A layer's gradient sums inside the arena: offset in bytes and element count; zero count if there are none.
   virtual Region sum_region(int layer, const std::string& parameter) const = 0;
 };
 
+// On this processor.
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa);
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, std::unique_ptr<Device<float>> device);
 
 }  // namespace sparsebp

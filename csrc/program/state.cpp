@@ -1,12 +1,10 @@
 #include "program/state.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 
 namespace sparsebp {
 namespace {
-
-constexpr float kScoreDecay = 0.9f;  // of the running gradient norm, per visit
 
 bool sampled(const LayerSpec& layer) { return layer.selected > 0 && layer.selected < layer.shape.in; }
 Index visited_bytes(const LayerSpec& layer) { return (layer.shape.in + 7) / 8; }
@@ -89,16 +87,24 @@ void TrainingState<T>::declare_energy(Layout& layout, const ProgramSpec& spec, i
 template <class T>
 void TrainingState<T>::acquire(Context<T>& context) {
   PlannedArena& arena = context.training;
+  Memory& memory = arena.arena->memory();
+  remote_ = &memory != &host_memory();
   const auto take = [&](int buffer, auto* type) {
     using U = std::remove_pointer_t<decltype(type)>;
     if (buffer < 0) return static_cast<U*>(nullptr);
-    const Index count = static_cast<Index>(arena.layout[buffer].bytes / sizeof(U));
-    U* data = arena.acquire<U>(buffer, count);
-    std::fill_n(data, count, U{});
+    const std::size_t bytes = arena.layout[buffer].bytes;
+    U* data = arena.acquire<U>(buffer, static_cast<Index>(bytes / sizeof(U)));
+    memory.fill(data, 0, bytes);
     return data;
   };
-  auto* indices = take(indices_, static_cast<std::int32_t*>(nullptr));
+  auto* arena_indices = take(indices_, static_cast<std::int32_t*>(nullptr));
+  auto* indices = arena_indices;
   auto* visited = take(visited_, static_cast<std::uint8_t*>(nullptr));
+  if (remote_ && indices_ >= 0) {
+    local_indices_.assign(arena.layout[indices_].bytes / sizeof(std::int32_t), 0);
+    local_visited_.assign(arena.layout[visited_].bytes, 0);
+    indices = local_indices_.data(), visited = local_visited_.data();
+  }
   auto* scores = take(scores_, static_cast<float*>(nullptr));
   T* momentum = take(momentum_, static_cast<T*>(nullptr));
   T* sums = take(sums_, static_cast<T*>(nullptr));
@@ -108,11 +114,14 @@ void TrainingState<T>::acquire(Context<T>& context) {
     LayerState<T>& state = layer.state;
     if (sampled(l)) {
       state.indices = indices, indices += l.selected;
+      state.arena_indices = arena_indices, arena_indices += l.selected;
       for (Index j = 0; j < l.selected; ++j) state.indices[j] = static_cast<std::int32_t>(j);
       state.visited = visited, visited += visited_bytes(l);
       if (scores != nullptr) {
         state.scores = scores, scores += l.shape.in;
-        std::fill_n(state.scores, l.shape.in, -1.0f);
+        const std::vector<float> never(static_cast<std::size_t>(l.shape.in), -1.0f);
+        memory.write(state.scores, never.data(), never.size() * sizeof(float));
+        if (remote_ && local_scores_.size() < never.size()) local_scores_ = never;
       }
     }
     const auto split = [&](T*& pool, T*& rows, T*& bias, T*& beta) {
@@ -131,6 +140,8 @@ void TrainingState<T>::acquire(Context<T>& context) {
       if (l.trains_bias() && l.has_norm) state.beta_square = squares++;
     }
   }
+  local_keys_.assign(local_scores_.size(), 0);
+  publish_all(context);
 }
 
 template <class T>
@@ -138,7 +149,7 @@ void TrainingState<T>::begin_energy(Context<T>& context, int op) {
   const Energy& energy = energy_[static_cast<std::size_t>(op)];
   if (energy.buffer < 0) return;
   float* data = context.training.template acquire<float>(energy.buffer, energy.count);
-  std::fill_n(data, energy.count, 0.0f);
+  context.training.arena->memory().fill(data, 0, static_cast<std::size_t>(energy.count) * sizeof(float));
   for (const auto& part : energy.layers) {
     const auto take = [&](Index count) { return count == 0 ? nullptr : (data += count) - count; };
     Layer<T>& layer = context.layers[static_cast<std::size_t>(part.layer)];
@@ -149,26 +160,58 @@ void TrainingState<T>::begin_energy(Context<T>& context, int op) {
 }
 
 template <class T>
-void TrainingState<T>::end_energy(Context<T>& context, int op) {
-  for (const auto& part : energy_[static_cast<std::size_t>(op)].layers) {
-    Layer<T>& layer = context.layers[static_cast<std::size_t>(part.layer)];
-    for (Index j = 0; j < layer.spec.selected && layer.state.scores != nullptr; ++j) {
-      float& score = layer.state.scores[layer.channel(j)];
-      const float norm = std::sqrt(layer.energy.rows[j]);
-      score = score < 0 ? norm : kScoreDecay * score + (1 - kScoreDecay) * norm;
-    }
-    layer.end_energy();
-  }
+typename TrainingState<T>::Scored TrainingState<T>::begin_draw(Context<T>& context, int index) {
+  const Layer<T>& layer = context.layers[static_cast<std::size_t>(index)];
+  float* keys = context.training.template acquire<float>(keys_, layer.spec.selected);
+  if (!remote_) return {layer.state.scores, keys};
+  context.training.arena->memory().read(local_scores_.data(), layer.state.scores,
+                                        static_cast<std::size_t>(layer.spec.shape.in) * sizeof(float));
+  return {local_scores_.data(), local_keys_.data()};
 }
 
 template <class T>
-float* TrainingState<T>::acquire_keys(Context<T>& context, Index count) {
-  return context.training.template acquire<float>(keys_, count);
-}
-
-template <class T>
-void TrainingState<T>::release_keys(Context<T>& context) {
+void TrainingState<T>::end_draw(Context<T>& context) {
   context.training.release(keys_);
+}
+
+template <class T>
+void TrainingState<T>::publish(Context<T>& context, int index) const {
+  if (!remote_) return;
+  const Layer<T>& layer = context.layers[static_cast<std::size_t>(index)];
+  context.training.arena->memory().write(layer.state.arena_indices, layer.state.indices,
+                                         static_cast<std::size_t>(layer.spec.selected) * sizeof(std::int32_t));
+}
+
+template <class T>
+void TrainingState<T>::publish_all(Context<T>& context) const {
+  if (!remote_ || indices_ < 0) return;
+  context.training.arena->memory().write(context.training.template at<std::int32_t>(indices_), local_indices_.data(),
+                                         local_indices_.size() * sizeof(std::int32_t));
+}
+
+template <class T>
+void TrainingState<T>::read(Context<T>& context, std::size_t offset, std::size_t bytes, void* out) const {
+  if (remote_ && visited_ >= 0 && offset == context.training.layout[visited_].offset) {
+    std::memcpy(out, local_visited_.data(), bytes);
+    return;
+  }
+  context.training.arena->memory().read(out, context.training.arena->data() + offset, bytes);
+}
+
+template <class T>
+void TrainingState<T>::write(Context<T>& context, std::size_t offset, std::size_t bytes, const void* in) {
+  const Layout& layout = context.training.layout;
+  context.training.arena->memory().write(context.training.arena->data() + offset, in, bytes);
+  if (!remote_ || indices_ < 0) return;
+  if (offset == layout[indices_].offset) std::memcpy(local_indices_.data(), in, bytes);
+  if (offset == layout[visited_].offset) std::memcpy(local_visited_.data(), in, bytes);
+}
+
+template <class T>
+void TrainingState<T>::end_energy(Context<T>& context, int op, Device<T>& device) {
+  for (const auto& part : energy_[static_cast<std::size_t>(op)].layers) {
+    device.learn(context.layers[static_cast<std::size_t>(part.layer)]);
+  }
 }
 
 template <class T>
@@ -193,7 +236,9 @@ Index TrainingState<T>::visited(const Layer<T>& layer) const {
 template <class T>
 void TrainingState<T>::forget_momentum(Context<T>& context, int index) {
   Layer<T>& layer = context.layers[static_cast<std::size_t>(index)];
-  if (layer.state.momentum != nullptr) std::fill_n(layer.state.momentum, row_count(layer.spec), T(0));
+  if (layer.state.momentum == nullptr) return;
+  context.training.arena->memory().fill(layer.state.momentum, 0,
+                                        static_cast<std::size_t>(row_count(layer.spec)) * sizeof(T));
 }
 
 template class TrainingState<float>;

@@ -1,11 +1,12 @@
 // Training state that outlives a step: update sets, visited channels, scores, momentum, mean squares, gradient sums.
-// All of it lives in the arena, one buffer a kind, so that alignment costs little.
+// All of it lives in the arena, one buffer a kind, so that alignment costs little. Where the arena is not in this
+// process's memory, update sets and visited channels, which are drawn and counted here, are kept here as well.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "program/layer.h"
+#include "program/device.h"
 
 namespace sparsebp {
 
@@ -18,9 +19,22 @@ class TrainingState {
   void acquire(Context<T>& context);
 
   void begin_energy(Context<T>& context, int op);
-  void end_energy(Context<T>& context, int op);
-  float* acquire_keys(Context<T>& context, Index count);
-  void release_keys(Context<T>& context);
+  void end_energy(Context<T>& context, int op, Device<T>& device);
+
+  // What drawing layer `layer`'s channels by their scores needs, in this process's memory, until `end_draw`.
+  struct Scored {
+    const float* scores;  // [in]
+    float* keys;          // [selected], scratch
+  };
+  Scored begin_draw(Context<T>& context, int layer);
+  void end_draw(Context<T>& context);
+  // Layer `layer`'s update set has changed, or that of every layer: the arena must have it.
+  void publish(Context<T>& context, int layer) const;
+  void publish_all(Context<T>& context) const;
+
+  // The bytes of a persistent region.
+  void read(Context<T>& context, std::size_t offset, std::size_t bytes, void* out) const;
+  void write(Context<T>& context, std::size_t offset, std::size_t bytes, const void* in);
 
   void mark_visited(Context<T>& context);
   Index visited(const Layer<T>& layer) const;
@@ -38,6 +52,10 @@ class TrainingState {
   };
   int indices_ = -1, visited_ = -1, scores_ = -1, momentum_ = -1, sums_ = -1, squares_ = -1, keys_ = -1;
   std::vector<Energy> energy_;
+  bool remote_ = false;  // is the arena elsewhere
+  std::vector<std::int32_t> local_indices_;
+  std::vector<std::uint8_t> local_visited_;
+  std::vector<float> local_scores_, local_keys_;  // of the layer being drawn
 };
 
 }  // namespace sparsebp

@@ -293,8 +293,7 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Counters and the persistent bytes of the arena (update sets, visited, scores, momentum, sums)."""
-        memory = self.program.arena.memory()
-        regions = {n: bytes(memory[o : o + b]) for n, o, b in self.program.persistent()}
+        regions = {name: self.program.read(offset) for name, offset, _ in self.program.persistent()}
         counters = {k: getattr(self, k) for k in ("steps", "turn", "forwards", "_due")}
         return {"regions": regions, **counters}
 
@@ -304,14 +303,12 @@ class Engine:
         Raises:
             ValueError: it belongs to another plan.
         """
-        memory = self.program.arena.memory()
         regions = {n: (o, b) for n, o, b in self.program.persistent()}
         saved = state["regions"]
         if {n: len(v) for n, v in saved.items()} != {n: b for n, (_, b) in regions.items()}:
             raise ValueError("state: it was saved under another plan; expected the same model, budget and settings")
         check_update_sets(self.specs, np.frombuffer(saved.get("indices", b""), np.int32))
         for name, data in saved.items():
-            offset, count = regions[name]
-            memory[offset : offset + count] = data
+            self.program.write(regions[name][0], bytes(data))
         for k in ("steps", "turn", "forwards", "_due"):
             setattr(self, k, state[k])

@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "core/parallel.h"
+#include "isa/dispatch.h"
 #include "program_cases.h"
 
 #define EXPORTED __attribute__((visibility("default")))

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "isa/dispatch.h"
 #include "program_cases.h"
 
 using namespace sparsebp;

@@ -5,27 +5,29 @@
 // Units of kPanel channels are independent of each other up to the sum into dx, which runs in its own region.
 #pragma once
 
-#include "program/op.h"
-#include "program/ops/strips.h"
+#include "program/ops/block_buffers.h"
 
 namespace sparsebp {
 
 template <class T>
-class Block final : public Op<T> {
+class Block final : public BlockBuffers<T> {
  public:
-  Block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+  using BlockBuffers<T>::BlockBuffers;
 
   void forward(Context<T>& context) override;
   void backward(Context<T>& context) override;
 
  private:
-  struct Saved {
-    T *expand = nullptr, *depthwise = nullptr, *project = nullptr;
-    std::uint8_t *expand_mask = nullptr, *depthwise_mask = nullptr;
-  };
-  struct Scratch {
-    T *project_scale, *expand_scale, *d_filtered = nullptr, *d_expanded = nullptr, *panels = nullptr;
-  };
+  using Base = BlockBuffers<T>;
+  using Base::acquire_saved, Base::acquire_scratch, Base::layer, Base::panel_rows;
+  using Base::expands_, Base::expand_, Base::depthwise_, Base::project_, Base::input_grad_;
+  using Base::fold_, Base::expanded_, Base::filtered_;
+  using Base::packs_gradient_, Base::wide_grad_, Base::filtered_grad_;
+  using Base::saved_expand_, Base::saved_depthwise_, Base::saved_project_, Base::expand_mask_, Base::depthwise_mask_;
+  using Base::wide_, Base::in_, Base::out_, Base::in_rows_, Base::out_rows_, Base::backward_block_, Base::strips_;
+  using typename Base::Saved;
+  using typename Base::Scratch;
+  using typename Op<T>::Target;
 
   // One strip on its way forward; columns are channels of the expanded tensors.
   struct Pass {
@@ -38,17 +40,6 @@ class Block final : public Op<T> {
     Saved saved;
   };
 
-  using Target = typename Op<T>::Target;
-
-  Layer<T>& layer(Context<T>& context, int index) const { return context.layers[static_cast<std::size_t>(index)]; }
-  const Layer<T>& layer(const Context<T>& context, int index) const {
-    return context.layers[static_cast<std::size_t>(index)];
-  }
-  Index panel_rows() const { return std::min(out_, kPanelRows); }
-
-  Saved acquire_saved(Context<T>& context) const;
-  Scratch acquire_scratch(Context<T>& context) const;
-
   void forward_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
   void expand_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
   void filter_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
@@ -59,18 +50,6 @@ class Block final : public Op<T> {
                         Index c, Index count);
   void filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index unit, Index c, Index count);
   void pass_mask(Context<T>& context, int mask, Index rows, T* g, Index c, Index count, T* sums) const;
-
-  const bool expands_;
-  const int expand_, depthwise_, project_;  // layers; expand_ is meaningless without an expansion
-  const bool input_grad_;
-  bool packs_gradient_ = false;                     // towards the filtered tensor: the gradient, not the weights
-  bool wide_grad_ = false, filtered_grad_ = false;  // is the gradient of the expanded / filtered tensor needed
-  Index wide_, in_, out_, in_rows_, out_rows_, backward_block_;
-  Index panel_count_ = 0;
-  Strips strips_;
-  int fold_ = -1, expanded_ = -1, filtered_ = -1;
-  int saved_expand_ = -1, saved_depthwise_ = -1, saved_project_ = -1, expand_mask_ = -1, depthwise_mask_ = -1;
-  int scale_ = -1, d_filtered_ = -1, d_expanded_ = -1, panels_ = -1;
 };
 
 }  // namespace sparsebp

@@ -30,6 +30,7 @@ void Block<T>::backward(Context<T>& context) {
   const Index n = context.images;
 
   Scratch scratch = acquire_scratch(context);
+  if (expands_) std::fill_n(scratch.expand_scale, backward_block_, T(0));
   project.fold(kernels, 0, out_, scratch.project_scale, nullptr);
   if (project.spec.trains_bias()) train_project_shift(context, dy, scratch.project_scale);
 
@@ -170,5 +171,12 @@ void Block<T>::pass_mask(Context<T>& context, int mask, Index rows, T* g, Index 
 
 template void Block<float>::backward(Context<float>&);
 template void Block<double>::backward(Context<double>&);
+
+template <class T>
+std::unique_ptr<Op<T>> make_block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {
+  return std::make_unique<Block<T>>(op, program, declare);
+}
+template std::unique_ptr<Op<float>> make_block<float>(const OpSpec&, const ProgramSpec&, const Declare<float>&);
+template std::unique_ptr<Op<double>> make_block<double>(const OpSpec&, const ProgramSpec&, const Declare<double>&);
 
 }  // namespace sparsebp

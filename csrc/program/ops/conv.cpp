@@ -2,50 +2,31 @@
 #include <algorithm>
 
 #include "core/parallel.h"
-#include "program/dense.h"
-#include "program/op.h"
+#include "program/ops/conv_buffers.h"
 
 namespace sparsebp {
 namespace {
 
 // What conv and depthwise share: the folded batch norm, the mask, the saved slice, and dz from dy.
 template <class T>
-class SingleLayer : public Op<T> {
+class SingleLayer : public ConvBuffers<T> {
  public:
-  SingleLayer(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
-      : Op<T>(op), layer_(op.layers.at(0)), input_grad_(declare.input_grad) {
-    const LayerSpec& layer = program.layers[static_cast<std::size_t>(layer_)];
-    const ConvShape& s = layer.shape;
-    const Index out = declare.batch * s.out_pixels();
-    fold_ = declare.forward_scratch("fold", 2 * s.out);
-    if (!declare.in_span) return;
-    if (layer.selected > 0) saved_ = declare.saved("saved", declare.batch * s.pixels() * layer.selected);
-    if (layer.activation != Activation::identity) {
-      mask_ = declare.masks("mask", out * mask_row_bytes(s.out));
-      // The program's output gradient belongs to the caller and must not be masked in place.
-      if (op.output == program.output) dz_ = declare.backward_scratch("dz", out * s.out);
-    }
-    if (layer.has_norm) scale_ = declare.backward_scratch("scale", s.out);
-  }
+  using ConvBuffers<T>::ConvBuffers;
 
  protected:
   Affine<T> begin_forward(Context<T>& context, Layer<T>& layer, const T* x) {
     const ConvShape& s = layer.spec.shape;
-    T* fold = context.workspace.template acquire<T>(fold_, 2 * s.out);
+    T* fold = context.workspace.template acquire<T>(this->fold_, 2 * s.out);
     layer.fold(*context.kernels, 0, s.out, fold, fold + s.out);
     Affine<T> affine;
     affine.scale = layer.spec.has_norm ? fold : nullptr;
     affine.shift = fold + s.out;
     affine.activation = layer.spec.activation;
     if (!context.save) return affine;
-    if (mask_ >= 0) {
-      affine.mask_row = mask_row_bytes(s.out);
-      affine.mask =
-          context.training.template acquire<std::uint8_t>(mask_, context.images * s.out_pixels() * affine.mask_row);
-    }
-    if (saved_ >= 0) {
+    affine.mask_row = mask_row_bytes(s.out);
+    affine.mask = this->acquire_mask(context);
+    if (T* saved = this->acquire_saved(context)) {
       const Index rows = context.images * s.height, k = layer.spec.selected;
-      T* saved = context.training.template acquire<T>(saved_, rows * s.width * k);
       parallel_for(rows, s.width * k, [&](Index row) {
         layer.save(*context.kernels, x + row * s.width * s.in, s.in, s.width, 0, s.in, saved + row * s.width * k);
       });
@@ -58,17 +39,13 @@ class SingleLayer : public Op<T> {
     const ConvShape& s = layer.spec.shape;
     const Index rows = context.images * s.out_pixels();
     T* dz = context.grads[static_cast<std::size_t>(this->spec.output)];
-    if (dz_ >= 0) {
-      const T* dy = dz;
-      dz = context.training.template acquire<T>(dz_, rows * s.out);
-      std::copy_n(dy, rows * s.out, dz);
+    if (T* own = this->acquire_dz(context)) {
+      std::copy_n(dz, rows * s.out, own);
+      dz = own;
     }
-    T* scale = nullptr;
-    if (scale_ >= 0) {
-      scale = context.training.template acquire<T>(scale_, s.out);
-      layer.fold(*context.kernels, 0, s.out, scale, nullptr);
-    }
-    const std::uint8_t* mask = mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
+    T* scale = this->acquire_scale(context);
+    if (scale != nullptr) layer.fold(*context.kernels, 0, s.out, scale, nullptr);
+    const std::uint8_t* mask = this->mask(context);
     if (mask != nullptr || layer.spec.trains_bias()) {
       parallel_for(div_up(s.out, kPanel), rows * kPanel, [&](Index unit) {
         const Index c = unit * kPanel;
@@ -84,25 +61,12 @@ class SingleLayer : public Op<T> {
     }
     return {dz, s.out, 0, s.out, scale};
   }
-
-  const T* saved(Context<T>& context) const { return saved_ >= 0 ? context.training.template at<T>(saved_) : nullptr; }
-
-  Layer<T>& layer(Context<T>& context) const { return context.layers[static_cast<std::size_t>(layer_)]; }
-
-  int layer_;
-  bool input_grad_;
-  int fold_ = -1, saved_ = -1, mask_ = -1, dz_ = -1, scale_ = -1;
 };
 
 template <class T>
 class Conv final : public SingleLayer<T> {
  public:
-  Conv(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) : SingleLayer<T>(op, program, declare) {
-    if (!declare.in_span || !declare.input_grad) return;
-    const ConvShape& s = program.layers[static_cast<std::size_t>(this->layer_)].shape;
-    panel_count_ = conv_backward_scratch(s, declare.batch, s.out);
-    panels_ = declare.backward_scratch("panels", panel_count_);
-  }
+  using SingleLayer<T>::SingleLayer;
 
   void forward(Context<T>& context) override {
     Layer<T>& layer = this->layer(context);
@@ -116,17 +80,10 @@ class Conv final : public SingleLayer<T> {
     Layer<T>& layer = this->layer(context);
     const OutputGrad<T> grad = this->begin_backward(context, layer);
     typename Op<T>::Target target{nullptr, false};
-    T* panels = nullptr;
-    if (panels_ >= 0) {
-      target = this->input_grad(context, 0);
-      panels = context.training.template acquire<T>(panels_, panel_count_);
-    }
+    T* panels = this->acquire_panels(context);
+    if (panels != nullptr) target = this->input_grad(context, 0);
     conv_backward(context, layer, grad, this->saved(context), target.grad, target.accumulate, panels);
   }
-
- private:
-  int panels_ = -1;
-  Index panel_count_ = 0;
 };
 
 template <class T>

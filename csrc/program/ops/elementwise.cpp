@@ -3,7 +3,7 @@
 
 #include "core/parallel.h"
 #include "core/random.h"
-#include "program/op.h"
+#include "program/ops/elementwise_buffers.h"
 
 namespace sparsebp {
 namespace {
@@ -22,21 +22,6 @@ template <class T>
 void pass(const T* dy, Index count, T* dx, bool accumulate) {
   parallel_runs(count, [&](Index i) { dx[i] = accumulate ? dx[i] + dy[i] : dy[i]; });
 }
-
-template <class T>
-class Elementwise : public Op<T> {
- public:
-  Elementwise(const OpSpec& op, const ProgramSpec& program)
-      : Op<T>(op),
-        channels_(program.values[static_cast<std::size_t>(op.output)].channels),
-        pixels_(program.values[static_cast<std::size_t>(op.output)].pixels()) {}
-
- protected:
-  T* value(Context<T>& context, int id) const { return context.values[static_cast<std::size_t>(id)]; }
-  Index count(const Context<T>& context) const { return context.images * pixels_ * channels_; }
-  Index rows(const Context<T>& context) const { return context.images * pixels_; }
-  const Index channels_, pixels_;
-};
 
 template <class T>
 class Add final : public Elementwise<T> {
@@ -60,23 +45,16 @@ class Add final : public Elementwise<T> {
 };
 
 template <class T>
-class ActivationOp final : public Elementwise<T> {
+class ActivationOp final : public ActivationBuffers<T> {
  public:
-  ActivationOp(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) : Elementwise<T>(op, program) {
-    if (declare.in_span && op.activation != Activation::identity) {
-      mask_ = declare.masks("mask", declare.batch * this->pixels_ * mask_row_bytes(this->channels_));
-    }
-  }
+  using ActivationBuffers<T>::ActivationBuffers;
 
   void forward(Context<T>& context) override {
     ActivationArgs<T> args{};
     const Index mask_row = mask_row_bytes(this->channels_);
     const T* x = this->value(context, this->spec.inputs[0]);
     T* y = this->value(context, this->spec.output);
-    std::uint8_t* mask = nullptr;
-    if (context.save && mask_ >= 0) {
-      mask = context.training.template acquire<std::uint8_t>(mask_, this->rows(context) * mask_row);
-    }
+    std::uint8_t* mask = this->acquire_mask(context);
     args.row = this->channels_, args.rows = 1, args.cols = this->channels_;
     args.activation = this->spec.activation, args.mask_row = mask_row;
     parallel_for(this->rows(context), this->channels_, [&](Index row) {
@@ -91,7 +69,7 @@ class ActivationOp final : public Elementwise<T> {
     const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
     const auto target = this->input_grad(context, 0);
     if (target.grad == nullptr) return;
-    const std::uint8_t* mask = mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
+    const std::uint8_t* mask = this->mask(context);
     const Index mask_row = mask_row_bytes(this->channels_);
     parallel_for(this->rows(context), this->channels_, [&](Index row) {
       for (Index c = 0; c < this->channels_; ++c) {
@@ -102,28 +80,21 @@ class ActivationOp final : public Elementwise<T> {
       }
     });
   }
-
- private:
-  int mask_ = -1;
 };
 
 template <class T>
-class Dropout final : public Elementwise<T> {
+class Dropout final : public DropoutBuffers<T> {
  public:
-  Dropout(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) : Elementwise<T>(op, program) {
-    if (declare.in_span) mask_ = declare.masks("mask", (declare.batch * this->pixels_ * this->channels_ + 7) / 8);
-  }
+  using DropoutBuffers<T>::DropoutBuffers;
 
   // The mask is a pure function of the step's key and the element, packed for the backward pass.
   void forward(Context<T>& context) override {
     const T* x = this->value(context, this->spec.inputs[0]);
     T* y = this->value(context, this->spec.output);
     const Index count = this->count(context);
-    if (context.save && mask_ >= 0) context.training.template acquire<std::uint8_t>(mask_, (count + 7) / 8);
-    const bool drop = context.drop && this->spec.drop > 0;
-    if (context.save) dropped_ = drop;  // an inference pass must not change what backward undoes
-    std::uint8_t* mask = context.save && mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
-    const T scale = keep_scale();
+    std::uint8_t* mask = this->acquire_mask(context);
+    const bool drop = this->begin_forward(context);
+    const T scale = this->keep_scale();
     const std::uint64_t key = mix64(context.dropout_key ^ static_cast<std::uint64_t>(this->spec.output));
     parallel_for(div_up(count, 8), 64, [&](Index byte) {
       unsigned bits = 0;
@@ -140,18 +111,13 @@ class Dropout final : public Elementwise<T> {
     const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
     const auto target = this->input_grad(context, 0);
     if (target.grad == nullptr) return;
-    const std::uint8_t* mask = context.training.template at<std::uint8_t>(mask_);
-    const T scale = dropped_ ? keep_scale() : T(1);
+    const std::uint8_t* mask = this->mask(context);
+    const T scale = this->backward_scale();
     parallel_runs(this->count(context), [&](Index i) {
       const T g = (mask[i / 8] >> (i % 8) & 1) != 0 ? dy[i] * scale : T(0);
       target.grad[i] = target.accumulate ? target.grad[i] + g : g;
     });
   }
-
- private:
-  T keep_scale() const { return this->spec.drop < 1 ? T(1) / static_cast<T>(1 - this->spec.drop) : T(0); }
-  int mask_ = -1;
-  bool dropped_ = false;
 };
 
 }  // namespace

@@ -3,40 +3,15 @@
 #include <algorithm>
 
 #include "core/parallel.h"
-#include "program/dense.h"
-#include "program/op.h"
+#include "program/ops/head_buffers.h"
 
 namespace sparsebp {
 namespace {
 
-// Channels of the forward pass's block, from the bytes of one: such a block stays in a second-level cache.
-Index forward_block(Index channel_bytes) {
-  constexpr Index kBytes = 128 * 1024;
-  return kPanel * std::max<Index>(2, kBytes / std::max<Index>(kPanel * channel_bytes, 1));
-}
-
 template <class T>
-class Head final : public Op<T> {
+class Head final : public HeadBuffers<T> {
  public:
-  Head(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
-      : Op<T>(op), layer_(op.layers.at(0)), input_grad_(declare.input_grad) {
-    const LayerSpec& layer = program.layers[static_cast<std::size_t>(layer_)];
-    in_ = layer.shape.in, out_ = layer.shape.out, pixels_ = layer.shape.pixels();
-    forward_block_ = std::min(forward_block(declare.batch * pixels_ * sizeof(T)), out_),
-    backward_block_ = std::min(op.block, out_);
-    const Index rows = declare.batch * pixels_;
-    fold_ = declare.forward_scratch("fold", 2 * out_);
-    z_ = declare.forward_scratch("z", rows * forward_block_);
-    if (!declare.in_span) return;
-    if (layer.selected > 0) saved_ = declare.saved("saved", rows * layer.selected);
-    if (layer.activation != Activation::identity) mask_ = declare.masks("mask", rows * mask_row_bytes(out_));
-    dz_ = declare.backward_scratch("dz", rows * backward_block_);
-    scale_ = declare.backward_scratch("scale", backward_block_);
-    if (input_grad_) {
-      panel_count_ = conv_backward_scratch(layer.shape, declare.batch, backward_block_);
-      panels_ = declare.backward_scratch("panels", panel_count_);
-    }
-  }
+  using HeadBuffers<T>::HeadBuffers;
 
   void forward(Context<T>& context) override {
     const Kernels<T>& kernels = *context.kernels;
@@ -46,13 +21,9 @@ class Head final : public Op<T> {
     const Index rows = context.images * pixels_;
     T* fold = context.workspace.template acquire<T>(fold_, 2 * out_);
     T* z = context.workspace.template acquire<T>(z_, rows * forward_block_);
-    std::uint8_t* mask = nullptr;
-    if (context.save) {
-      if (mask_ >= 0) mask = context.training.template acquire<std::uint8_t>(mask_, rows * mask_row_bytes(out_));
-      if (saved_ >= 0) {
-        T* saved = context.training.template acquire<T>(saved_, rows * layer.spec.selected);
-        layer.save(kernels, x, in_, rows, 0, in_, saved);
-      }
+    std::uint8_t* mask = context.save ? this->acquire_mask(context) : nullptr;
+    if (T* saved = context.save ? this->acquire_saved(context) : nullptr) {
+      layer.save(kernels, x, in_, rows, 0, in_, saved);
     }
     const T weight = T(1) / static_cast<T>(pixels_);
     for (Index first = 0; first < out_; first += forward_block_) {
@@ -93,8 +64,8 @@ class Head final : public Op<T> {
     T* dz = context.training.template acquire<T>(dz_, rows * backward_block_);
     T* scale = context.training.template acquire<T>(scale_, backward_block_);
     T* panels = panels_ >= 0 ? context.training.template acquire<T>(panels_, panel_count_) : nullptr;
-    const std::uint8_t* mask = mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
-    const T* saved = saved_ >= 0 ? context.training.template at<T>(saved_) : nullptr;
+    const std::uint8_t* mask = this->mask(context);
+    const T* saved = this->saved(context);
     typename Op<T>::Target target{nullptr, false};
     if (input_grad_) target = this->input_grad(context, 0);
 
@@ -124,10 +95,9 @@ class Head final : public Op<T> {
   }
 
  private:
-  const int layer_;
-  const bool input_grad_;
-  Index in_, out_, pixels_, forward_block_, backward_block_, panel_count_ = 0;
-  int fold_ = -1, z_ = -1, saved_ = -1, mask_ = -1, dz_ = -1, scale_ = -1, panels_ = -1;
+  using Base = HeadBuffers<T>;
+  using Base::input_grad_, Base::in_, Base::out_, Base::pixels_, Base::forward_block_, Base::backward_block_;
+  using Base::layer_, Base::fold_, Base::z_, Base::dz_, Base::scale_, Base::panels_, Base::panel_count_;
 };
 
 }  // namespace

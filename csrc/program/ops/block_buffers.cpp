@@ -1,11 +1,11 @@
-#include "program/ops/block.h"
+#include "program/ops/block_buffers.h"
 
 #include "program/dense.h"
 
 namespace sparsebp {
 
 template <class T>
-Block<T>::Block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
+BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
     : Op<T>(op),
       expands_(op.layers.size() == 3),
       expand_(op.layers.front()),
@@ -18,7 +18,7 @@ Block<T>::Block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& 
   wide_ = s.in, in_rows_ = s.pixels(), out_rows_ = s.out_pixels();
   in_ = program.values[static_cast<std::size_t>(op.inputs[0])].channels, out_ = project.shape.out;
   backward_block_ = std::min(op.block, wide_);
-  strips_ = Strips(s, sizeof(T));
+  strips_ = Strips(s, sizeof(T), declare.strip_factor);
   const Index b = declare.batch;
   fold_ = declare.forward_scratch("fold", 2 * (2 * wide_ + out_));
   if (expands_) expanded_ = declare.forward_scratch("expanded", strips_.held_pixels(b) * wide_);
@@ -57,7 +57,7 @@ Block<T>::Block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& 
 }
 
 template <class T>
-typename Block<T>::Saved Block<T>::acquire_saved(Context<T>& context) const {
+typename BlockBuffers<T>::Saved BlockBuffers<T>::acquire_saved(Context<T>& context) const {
   Saved saved;
   const Index n = context.images, mask = mask_row_bytes(wide_);
   PlannedArena& arena = context.training;
@@ -75,31 +75,23 @@ typename Block<T>::Saved Block<T>::acquire_saved(Context<T>& context) const {
 }
 
 template <class T>
-typename Block<T>::Scratch Block<T>::acquire_scratch(Context<T>& context) const {
+typename BlockBuffers<T>::Scratch BlockBuffers<T>::acquire_scratch(Context<T>& context) const {
   const Index n = context.images;
   PlannedArena& arena = context.training;
   Scratch scratch;
   scratch.project_scale = arena.template acquire<T>(scale_, out_ + (expands_ ? backward_block_ : 0));
   scratch.expand_scale = scratch.project_scale + out_;
-  if (expands_) std::fill_n(scratch.expand_scale, backward_block_, T(0));
   if (d_filtered_ >= 0) scratch.d_filtered = arena.template acquire<T>(d_filtered_, n * out_rows_ * backward_block_);
   if (d_expanded_ >= 0) scratch.d_expanded = arena.template acquire<T>(d_expanded_, n * in_rows_ * backward_block_);
   if (panels_ >= 0) scratch.panels = arena.template acquire<T>(panels_, panel_count_);
   return scratch;
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                   \
-  template Block<T>::Block(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
-  template typename Block<T>::Saved Block<T>::acquire_saved(Context<T>&) const;   \
-  template typename Block<T>::Scratch Block<T>::acquire_scratch(Context<T>&) const;
+#define SPARSEBP_INSTANTIATE(T)                                                                 \
+  template BlockBuffers<T>::BlockBuffers(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
+  template typename BlockBuffers<T>::Saved BlockBuffers<T>::acquire_saved(Context<T>&) const;   \
+  template typename BlockBuffers<T>::Scratch BlockBuffers<T>::acquire_scratch(Context<T>&) const;
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)
-
-template <class T>
-std::unique_ptr<Op<T>> make_block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {
-  return std::make_unique<Block<T>>(op, program, declare);
-}
-template std::unique_ptr<Op<float>> make_block<float>(const OpSpec&, const ProgramSpec&, const Declare<float>&);
-template std::unique_ptr<Op<double>> make_block<double>(const OpSpec&, const ProgramSpec&, const Declare<double>&);
 
 }  // namespace sparsebp

@@ -1,0 +1,43 @@
+// What a program runs on: this processor (program/host.h) or a GPU (cuda/device.h). It says where arenas get their
+// memory, makes the ops, and does the few things of a step that are no op.
+#pragma once
+
+#include <memory>
+
+#include "program/layer.h"
+#include "program/op.h"
+
+namespace sparsebp {
+
+template <class T>
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual const char* name() const = 0;  // of an instruction set, or "cuda"
+  virtual Memory& memory() = 0;
+  // Kernels for ops that run in this process; null elsewhere.
+  virtual const Kernels<T>* kernels() const { return nullptr; }
+  // How many times the activations that fit a processor's cache an op should work on at once.
+  virtual Index strip_factor() const { return 1; }
+  virtual std::unique_ptr<Op<T>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) = 0;
+  // Called once, before anything below.
+  virtual void allocate(const std::vector<Layer<T>>&) {}
+
+  // Every call into a program happens between these two. Work is started in the order of `stream`.
+  virtual void enter(std::uintptr_t /*stream*/) {}
+  virtual void leave() {}
+  // What an error from now on is about.
+  virtual void about(const char* /*what*/) {}
+
+  // Throws NonFinite if `x` has a NaN or an infinity.
+  virtual void require_finite(const T* x, Index count) = 0;
+  // The optimizer's part of the layers' rules is set; what a gradient meets in this pass follows.
+  virtual void set_rules(std::vector<Layer<T>>& layers) = 0;
+  // Learns from the energies of a backward pass, and forgets where they were.
+  virtual void learn(Layer<T>& layer) = 0;
+  // Applies and clears gradient sums.
+  virtual void apply(Layer<T>& layer) = 0;
+};
+
+}  // namespace sparsebp

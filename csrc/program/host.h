@@ -1,0 +1,12 @@
+// This processor as a program's device.
+#pragma once
+
+#include "isa/dispatch.h"
+#include "program/device.h"
+
+namespace sparsebp {
+
+template <class T>
+std::unique_ptr<Device<T>> make_host(const Isa& isa);
+
+}  // namespace sparsebp

@@ -1,0 +1,45 @@
+// What an inverted residual acquires while it runs, wherever that is.
+#pragma once
+
+#include "program/op.h"
+#include "program/ops/strips.h"
+
+namespace sparsebp {
+
+template <class T>
+class BlockBuffers : public Op<T> {
+ public:
+  BlockBuffers(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+
+ protected:
+  struct Saved {
+    T *expand = nullptr, *depthwise = nullptr, *project = nullptr;
+    std::uint8_t *expand_mask = nullptr, *depthwise_mask = nullptr;
+  };
+  struct Scratch {
+    T *project_scale, *expand_scale, *d_filtered = nullptr, *d_expanded = nullptr, *panels = nullptr;
+  };
+
+  Layer<T>& layer(Context<T>& context, int index) const { return context.layers[static_cast<std::size_t>(index)]; }
+  const Layer<T>& layer(const Context<T>& context, int index) const {
+    return context.layers[static_cast<std::size_t>(index)];
+  }
+  Index panel_rows() const { return std::min(out_, kPanelRows); }
+
+  Saved acquire_saved(Context<T>& context) const;
+  Scratch acquire_scratch(Context<T>& context) const;
+
+  const bool expands_;
+  const int expand_, depthwise_, project_;  // layers; expand_ is meaningless without an expansion
+  const bool input_grad_;
+  bool packs_gradient_ = false;                     // towards the filtered tensor: the gradient, not the weights
+  bool wide_grad_ = false, filtered_grad_ = false;  // is the gradient of the expanded / filtered tensor needed
+  Index wide_, in_, out_, in_rows_, out_rows_, backward_block_;
+  Index panel_count_ = 0;
+  Strips strips_;
+  int fold_ = -1, expanded_ = -1, filtered_ = -1;
+  int saved_expand_ = -1, saved_depthwise_ = -1, saved_project_ = -1, expand_mask_ = -1, depthwise_mask_ = -1;
+  int scale_ = -1, d_filtered_ = -1, d_expanded_ = -1, panels_ = -1;
+};
+
+}  // namespace sparsebp
