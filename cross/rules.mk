@@ -37,13 +37,16 @@ define native_tests
 	done
 endef
 
+ARMHF := cortex-a7=neon cortex-a9=scalar
+AARCH64 := cortex-a53=neon cortex-a76=neon
+
 check-armhf: $(CROSS)/tools/stamp emulator
 	$(UNPACK) $(CROSS)/armhf libc6 --arch armhf
-	$(call native_tests,armhf,cortex-a7=neon cortex-a9=scalar)
+	$(call native_tests,armhf,$(ARMHF))
 
 check-aarch64-native: $(CROSS)/tools/stamp emulator
 	$(UNPACK) $(CROSS)/arm64 libc6 --arch arm64
-	$(call native_tests,aarch64,cortex-a53=neon cortex-a76=neon)
+	$(call native_tests,aarch64,$(AARCH64))
 
 # The Python part: the wheel, installed beside what a board has, imported by an ARM Python, must train the weights that
 # this machine trains.
