@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc python -type f -not -name '*.pyc' -not -name '*.so')
-CXX_SOURCES := $(shell find csrc tests/native bench/native -name '*.cpp' -o -name '*.h')
+CXX_SOURCES := $(shell find csrc tests/native bench/native -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo test test-python test-native lint format bench kernels instructions clean
 

@@ -3,17 +3,15 @@
 
 #include <cstdint>
 
+#include "core/anywhere.h"
+
 namespace sparsebp {
 
 using Index = std::int64_t;
 
 // This header is compiled into files with ISA flags. A shared inline function that was not inlined there could end up,
 // in its AVX form, serving every caller; so these are always inlined and leave no symbol.
-#if defined(__CUDACC__)
-#define SPARSEBP_INLINE [[gnu::always_inline]] inline __host__ __device__
-#else
-#define SPARSEBP_INLINE [[gnu::always_inline]] inline
-#endif
+#define SPARSEBP_INLINE [[gnu::always_inline]] inline SPARSEBP_ANYWHERE
 
 // Weights are HWIO: [kernel_h][kernel_w][in / groups][out], output channels contiguous.
 // `pad_h` and `pad_w` are the zeros above and left; those below and right follow from the output size.

@@ -123,7 +123,10 @@ inline ProgramSpec resnet(const Options& options) {
 class Trainer {
  public:
   Trainer(ProgramSpec spec, const Options& options, const std::string& isa = "", std::size_t spare = 0)
-      : program(make_program(std::move(spec), false, isa)), options_(options) {
+      : Trainer(make_program(std::move(spec), false, isa), options, host_memory(), spare) {}
+  // Parameters and activations lie in `memory`, which is the program's.
+  Trainer(std::unique_ptr<AnyProgram> own, const Options& options, Memory& memory, std::size_t spare = 0)
+      : program(std::move(own)), options_(options), memory_(memory) {
     program->allocate(program->training_layout().peak() + spare);
     const ProgramSpec& s = program->spec();
     params_.resize(s.layers.size());
@@ -132,24 +135,32 @@ class Trainer {
     target_ = numbers(s.batch * s.values[static_cast<std::size_t>(s.output)].count(), 1, 0);
     y_.resize(target_.size()), dy_.resize(target_.size());
     if (s.input_grad) dx_.resize(x_.size());
+    for (auto* numbers : {&x_, &y_, &dy_, &dx_}) place(*numbers);
   }
+  ~Trainer() {
+    for (const auto& [numbers, block] : placed_) memory_.free(block);
+  }
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
   void draw(std::uint64_t turn) {
     for (std::size_t l = 0; l < params_.size(); ++l) program->draw(static_cast<int>(l), options_.draw, 17, turn);
   }
   void forward(std::uint64_t turn) {
     const ProgramSpec& s = program->spec();
-    program->forward(0, static_cast<int>(s.ops.size()), x_.data(), y_.data(), s.batch, true, true, mix64(turn));
+    program->forward(0, static_cast<int>(s.ops.size()), at(x_), at(y_), s.batch, true, true, mix64(turn));
   }
   // Runs the first `images` images without saving anything; what it computes is dropped.
   void infer(Index images, bool dropout) {
-    std::vector<float> y(y_.size());
+    std::vector<float> y(y_.size());  // of this processor's memory: inference is not tried elsewhere
     const int last = static_cast<int>(program->spec().ops.size());
-    program->forward(0, last, x_.data(), y.data(), images, false, dropout, 99);
+    program->forward(0, last, at(x_), y.data(), images, false, dropout, 99);
   }
   void backward() {
+    fetch(y_);
     for (std::size_t i = 0; i < y_.size(); ++i) dy_[i] = 0.1f * (y_[i] - target_[i]);
-    program->backward(dy_.data(), dx_.empty() ? nullptr : dx_.data(), rules_.data(), false);
+    if (!placed_.empty()) memory_.write(at(dy_), dy_.data(), dy_.size() * sizeof(float));
+    program->backward(at(dy_), at(dx_), rules_.data(), false);
   }
   void apply() {
     if (options_.sums) program->apply(rules_.data());
@@ -162,9 +173,13 @@ class Trainer {
   }
 
   // Everything that training changes or computes, to compare bit by bit.
-  std::vector<std::vector<float>> outcome() const {
+  std::vector<std::vector<float>> outcome() {
+    for (auto* numbers : {&y_, &dx_}) fetch(*numbers);
     std::vector<std::vector<float>> all = {y_, dx_};
-    for (const Params& p : params_) all.insert(all.end(), {p.weight, p.bias, p.beta});
+    for (Params& p : params_) {
+      for (auto* numbers : {&p.weight, &p.bias, &p.beta}) fetch(*numbers);
+      all.insert(all.end(), {p.weight, p.bias, p.beta});
+    }
     return all;
   }
 
@@ -183,11 +198,28 @@ class Trainer {
       p.gamma = numbers(s.out, 0.2, 1), p.beta = numbers(s.out, 0.2, 0.1);
       p.mean = numbers(s.out, 0.1, 0), p.var = numbers(s.out, 0.2, 1);
     }
-    const auto data = [](std::vector<float>& v) { return v.empty() ? nullptr : v.data(); };
-    program->bind(index, {p.weight.data(), data(p.bias), data(p.gamma), data(p.beta), data(p.mean), data(p.var)});
+    for (auto* numbers : {&p.weight, &p.bias, &p.gamma, &p.beta, &p.mean, &p.var}) place(*numbers);
+    program->bind(index, {at(p.weight), at(p.bias), at(p.gamma), at(p.beta), at(p.mean), at(p.var)});
     // In place normalised steps only measure for 16 passes; of sums the first is a step.
     const double momentum = options_.momentum ? 0.9 : 0, decay = options_.normalise ? 0.999 : 0;
     for (int rule = 0; rule < 3; ++rule) rules_.insert(rules_.end(), {0.02, 1e-4, momentum, decay});
+  }
+
+  // Where the program finds the numbers: themselves, or their copy in another memory.
+  void place(const std::vector<float>& numbers) {
+    if (&memory_ == &host_memory() || numbers.empty()) return;
+    std::byte* block = memory_.allocate(numbers.size() * sizeof(float));
+    memory_.write(block, numbers.data(), numbers.size() * sizeof(float));
+    placed_.emplace_back(&numbers, block);
+  }
+  float* at(std::vector<float>& numbers) {
+    for (const auto& [own, block] : placed_) {
+      if (own == &numbers) return reinterpret_cast<float*>(block);
+    }
+    return numbers.empty() ? nullptr : numbers.data();
+  }
+  void fetch(std::vector<float>& numbers) {
+    if (!placed_.empty() && !numbers.empty()) memory_.read(numbers.data(), at(numbers), numbers.size() * sizeof(float));
   }
 
   std::vector<float> numbers(Index count, double spread, double middle) {
@@ -197,6 +229,8 @@ class Trainer {
   }
 
   Options options_;
+  Memory& memory_;
+  std::vector<std::pair<const std::vector<float>*, std::byte*>> placed_;
   std::vector<Params> params_;
   std::vector<float> x_, y_, target_, dy_, dx_;
   std::vector<double> rules_;

@@ -23,13 +23,13 @@ class Strips {
  public:
   Strips() = default;
 
-  // `window`: the depthwise convolution of the block. `factor`: see device.h.
+  // `window`: the depthwise convolution of the block. `factor`: see device.h; beyond one, images stay whole.
   Strips(const ConvShape& window, Index element_bytes, Index factor = 1) : window_(window) {
     const Index held = kStripBytes * factor;
     const Index row = std::max<Index>(window.width * window.in * element_bytes, 1);
     const Index image = row * window.height, reach = window.dilation_h * (window.kernel_h - 1) + 1;
     images_ = std::max<Index>(held / std::max<Index>(image, 1), 1);
-    if (image > held) {
+    if (factor == 1 && image > held) {
       const Index rows = std::max<Index>((held / row - reach) / window.stride_h + 1, 1);
       strips_ = div_up(window.out_height, rows);
       rows_ = div_up(window.out_height, strips_);

@@ -1,0 +1,96 @@
+// What CUDA kernels have in common: layers as they see them, masks, and how one number trains.
+#pragma once
+
+#include "cuda/runtime.h"
+#include "kernels/args.h"
+#include "program/layer.h"
+
+namespace sparsebp::cuda {
+
+// A frozen batch norm and a bias. Null where a layer has none.
+struct Norm {
+  const float *gamma, *beta, *mean, *var, *bias;
+  float eps;
+
+  // As FoldArgs: y = scale * x + shift.
+  __device__ float scale(Index c) const {
+    if (var == nullptr) return 1;
+    const float root = 1.0f / sqrtf(var[c] + eps);
+    return gamma != nullptr ? root * gamma[c] : root;
+  }
+  __device__ float shift(Index c, float scale_c) const {
+    const float own = bias != nullptr ? bias[c] : 0.0f;
+    if (var == nullptr) return own;
+    return scale_c * (own - mean[c]) + (beta != nullptr ? beta[c] : 0.0f);
+  }
+};
+
+inline Norm norm_of(const Layer<float>& layer) {
+  const LayerParams<float>& p = layer.params;
+  return {p.gamma, p.beta, p.mean, p.var, p.bias, static_cast<float>(layer.spec.eps)};
+}
+
+// One bit an element: bytes of a row one after the other, or panel after panel (see panel_mask).
+struct Mask {
+  std::uint8_t* data;  // null: none
+  Index rows, channels;
+  bool panels;
+
+  // The byte of channels c ... c + 7; c is a multiple of 8.
+  __device__ std::uint8_t* byte(Index row, Index c) const {
+    if (!panels) return data + row * ((channels + 7) / 8) + c / 8;
+    const Index first = c / kPanel * kPanel, width = channels - first < kPanel ? channels - first : kPanel;
+    return data + first / 8 * rows + row * ((width + 7) / 8) + (c - first) / 8;
+  }
+  __device__ bool passes(Index row, Index c) const {
+    return data == nullptr || (*byte(row, c / 8 * 8) >> (c % 8) & 1) != 0;
+  }
+};
+
+__device__ inline float activate(float x, Activation activation) {
+  if (activation == Activation::identity) return x;
+  const float low = x > 0 ? x : x == x ? 0.0f : x;  // a NaN stays one
+  return activation == Activation::relu6 && low > 6 ? 6.0f : low;
+}
+
+// Does the gradient pass an activation whose output is y.
+__device__ inline bool passes(float y, Activation activation) {
+  if (activation == Activation::identity) return true;
+  return y > 0 && (activation == Activation::relu || y < 6);
+}
+
+// How a parameter trains: rules and mean squares lie on the device.
+struct Training {
+  const Rule* rule;
+  const MeanSquare* square;  // null: steps are not normalised
+  const int* spoilt;         // set: the incoming gradient was not finite, nothing is written
+
+  __device__ Sgd step() const { return rule->step_before(square); }
+};
+
+// See sgd_step in kernels/weight_grad.h.
+__device__ inline void train(float* weight, float* momentum, float gradient, const Sgd& sgd) {
+  float g = gradient;
+  if (sgd.weight_decay != 0) g = fmaf(static_cast<float>(sgd.weight_decay), *weight, g);
+  if (momentum != nullptr) {
+    g = fmaf(static_cast<float>(sgd.momentum), *momentum, g);
+    *momentum = g;
+  }
+  *weight = fmaf(static_cast<float>(-sgd.rate), g, *weight);
+}
+
+// The sum of `value` over a block's threads, in an order of its own; valid in thread 0. `shared` has a float for every
+// thread.
+__device__ inline float block_sum(float value, float* shared) {
+  shared[threadIdx.x] = value;
+  __syncthreads();
+  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+    __syncthreads();
+  }
+  const float sum = shared[0];
+  __syncthreads();
+  return sum;
+}
+
+}  // namespace sparsebp::cuda

@@ -1,0 +1,180 @@
+#include <vector>
+
+#include "cuda/device.h"
+#include "cuda/elementwise.cuh"
+#include "cuda/learn.cuh"
+#include "cuda/ops.h"
+
+namespace sparsebp::cuda {
+namespace {
+
+// Blocks of a device. Copies are started in the queue's order.
+class DeviceMemory final : public Memory {
+ public:
+  DeviceMemory(int device, const Queue& queue) : device_(device), queue_(queue) {}
+
+  std::byte* allocate(std::size_t bytes) override {
+    void* block = nullptr;
+    check(cudaMalloc(&block, bytes > 0 ? bytes : 1),
+          std::string(queue_.about) + ", " + std::to_string(bytes) + " bytes");
+    return static_cast<std::byte*>(block);
+  }
+  void free(std::byte* block) override {
+    int before = 0;
+    cudaGetDevice(&before);
+    cudaSetDevice(device_);
+    cudaFree(block);  // waits for what uses it; nobody can be told of an error
+    cudaSetDevice(before);
+  }
+
+  void fill(void* to, unsigned char value, std::size_t bytes) override {
+    check(cudaMemsetAsync(to, value, bytes, queue_.stream), queue_.about);
+  }
+  // From memory that is not pinned the runtime copies before it returns.
+  void write(void* to, const void* host, std::size_t bytes) override {
+    check(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, queue_.stream), queue_.about);
+  }
+  void read(void* host, const void* from, std::size_t bytes) override {
+    check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, queue_.stream), queue_.about);
+    check(cudaStreamSynchronize(queue_.stream), queue_.about);
+  }
+
+ private:
+  const int device_;
+  const Queue& queue_;
+};
+
+class CudaDevice final : public Device<float> {
+ public:
+  explicit CudaDevice(int index) : index_(index), memory_(index, driver_.queue) {
+    check(cudaDeviceGetAttribute(&driver_.queue.processors, cudaDevAttrMultiProcessorCount, index),
+          "asking the device");
+  }
+  ~CudaDevice() override {
+    if (numbers_ != nullptr) memory_.free(numbers_);
+  }
+
+  const char* name() const override { return "cuda"; }
+  Memory& memory() override { return memory_; }
+  // Strips then are whole images, about 64 MB of them.
+  Index strip_factor() const override { return 128; }
+
+  std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program,
+                                     const Declare<float>& declare) override {
+    return cuda::make_op(op, program, declare, driver_);
+  }
+
+  // Beside the arena: the rules of the layers, the step's dropout key, and whether its gradient was finite.
+  void allocate(const std::vector<Layer<float>>& layers) override {
+    if (numbers_ != nullptr) return;
+    first_ = layers.data();
+    rules_.assign(3 * layers.size(), Rule{});
+    const std::size_t bytes = rules_.size() * sizeof(Rule) + sizeof(std::uint64_t) + sizeof(int);
+    numbers_ = memory_.allocate(bytes);
+    memory_.fill(numbers_, 0, bytes);
+    driver_.rules = reinterpret_cast<Rule*>(numbers_);
+    driver_.dropout_key = reinterpret_cast<std::uint64_t*>(driver_.rules + rules_.size());
+    driver_.spoilt = reinterpret_cast<int*>(driver_.dropout_key + 1);
+  }
+
+  void enter(std::uintptr_t stream) override {
+    check(cudaGetDevice(&before_), "choosing the device");
+    if (before_ != index_) check(cudaSetDevice(index_), "choosing the device");
+    driver_.queue.stream = reinterpret_cast<cudaStream_t>(stream);
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(driver_.queue.stream, &status), "asking the stream");
+    driver_.capturing = status != cudaStreamCaptureStatusNone;
+  }
+  void leave() override {
+    if (before_ != index_) cudaSetDevice(before_);
+  }
+  void about(const char* what) override { driver_.queue.about = what; }
+
+  // While a graph is captured nobody can wait for the answer: a spoilt gradient then leaves everything as it is.
+  void require_finite(const float* x, Index count) override {
+    memory_.fill(driver_.spoilt, 0, sizeof(int));
+    each(driver_.queue, &find_spoilt, count, FiniteArgs{x, count, driver_.spoilt});
+    if (driver_.capturing) return;
+    int spoilt = 0;
+    memory_.read(&spoilt, driver_.spoilt, sizeof spoilt);
+    if (spoilt != 0) throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
+  }
+
+  void set_rules(std::vector<Layer<float>>& layers) override {
+    if (driver_.capturing) return;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      const LayerRules& rules = layers[i].rules;
+      rules_[3 * i] = rules.weight, rules_[3 * i + 1] = rules.bias, rules_[3 * i + 2] = rules.beta;
+    }
+    memory_.write(driver_.rules, rules_.data(), rules_.size() * sizeof(Rule));
+  }
+
+  void learn(Layer<float>& layer) override {
+    const LayerState<float>& state = layer.state;
+    const LayerEnergy& energy = layer.energy;
+    const Index panels = div_up(layer.spec.shape.out, kPanel), out = layer.spec.shape.out;
+    const Rule* rules = driver_.rules + 3 * (&layer - first_);
+    const LearnArgs args{state.scores,
+                         energy.rows,
+                         state.arena_indices,
+                         layer.spec.selected,
+                         {{state.square, energy.rows, layer.spec.selected, layer.sum_count(), rules},
+                          {state.bias_square, energy.bias, panels, out, rules + 1},
+                          {state.beta_square, energy.beta, panels, out, rules + 2}},
+                         driver_.spoilt};
+    launch(driver_.queue, &cuda::learn, dim3(1), kLearnThreads, args);
+    layer.energy = {};
+  }
+
+  void apply(Layer<float>& layer) override {
+    const LayerState<float>& state = layer.state;
+    const LayerParams<float>& params = layer.params;
+    const Rule* rules = driver_.rules + 3 * (&layer - first_);
+    const ConvShape& s = layer.spec.shape;
+    const auto run = [&](float* weight, float* sum, float* momentum, Index count, MeanSquare* square, int which) {
+      if (sum == nullptr) return;
+      const ApplyArgs args{weight, sum, momentum, count, square, rules + which, which == 0, s, state.arena_indices};
+      launch(driver_.queue, &cuda::apply, dim3(1), kLearnThreads, args);
+    };
+    run(params.weight, state.sum, state.momentum, layer.sum_count(), state.square, 0);
+    run(params.bias, state.bias_sum, state.bias_momentum, s.out, state.bias_square, 1);
+    run(params.beta, state.beta_sum, state.beta_momentum, s.out, state.beta_square, 2);
+  }
+
+ private:
+  const int index_;
+  int before_ = 0;
+  Driver driver_;
+  DeviceMemory memory_;
+  std::byte* numbers_ = nullptr;
+  std::vector<Rule> rules_;
+  const Layer<float>* first_ = nullptr;  // the program's layers
+};
+
+}  // namespace
+
+void Driver::set_dropout_key(std::uint64_t key) const {
+  if (capturing) return;
+  check(cudaMemcpyAsync(dropout_key, &key, sizeof key, cudaMemcpyHostToDevice, queue.stream), queue.about);
+}
+
+int device_count(std::string* why) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess) return count;
+  cudaGetLastError();
+  if (why != nullptr) *why = cudaGetErrorString(status);
+  return 0;
+}
+
+std::unique_ptr<Device<float>> make_device(int index) {
+  std::string why;
+  const int count = device_count(&why);
+  if (index < 0 || index >= count) {
+    throw InvalidArgument("device: expected one of " + std::to_string(count) + " CUDA devices, got " +
+                          std::to_string(index) + (why.empty() ? "" : " (" + why + ")"));
+  }
+  return std::make_unique<CudaDevice>(index);
+}
+
+}  // namespace sparsebp::cuda

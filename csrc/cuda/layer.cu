@@ -1,0 +1,142 @@
+#include "cuda/layer.h"
+
+namespace sparsebp::cuda {
+
+void LayerRun::save(const float* x, Index x_pixel, Index pixels, float* saved) const {
+  const Index selected = layer.spec.selected;
+  each(driver.queue, &gather, pixels * selected,
+       GatherArgs{x, x_pixel, pixels, selected, layer.state.arena_indices, saved});
+}
+
+void LayerRun::forward_columns(const float* x, float* y, Index y_row, Index first, Index count, Index rows,
+                               const Mask& mask, Index mask_row, const float* residual) const {
+  const ConvShape& s = shape();
+  const Index group = first / s.out_per_group();
+  GemmArgs args{};
+  args.a = x + group * s.in_per_group(), args.a_row = s.in;
+  args.b = layer.params.weight + first, args.b_row = s.out;
+  args.c = y, args.c_row = y_row;
+  args.rows = static_cast<int>(rows), args.cols = static_cast<int>(count);
+  args.depth = static_cast<int>(s.taps() * s.in_per_group());
+  args.shape = s;
+  args.residual = residual, args.residual_row = y_row;
+  args.affine = true, args.channel = first, args.norm = norm_of(layer), args.activation = layer.spec.activation;
+  args.mask = mask, args.mask_row = mask_row;
+  if (s.pointwise()) {
+    multiply<Product::rows>(driver.queue, args);
+  } else {
+    multiply<Product::convolution>(driver.queue, args);
+  }
+}
+
+void LayerRun::forward(const float* x, float* y, Index rows, const Mask& mask, Index mask_row,
+                       const float* residual) const {
+  const ConvShape& s = shape();
+  // A group's columns need not begin with a byte of the mask.
+  const Mask own = s.groups == 1 ? mask : Mask{};
+  for (Index g = 0; g < s.groups; ++g) {
+    const Index first = g * s.out_per_group();
+    forward_columns(x, y + first, s.out, first, s.out_per_group(), rows, own, mask_row,
+                    residual != nullptr ? residual + first : nullptr);
+  }
+  if (s.groups > 1 && mask.data != nullptr) {
+    each(driver.queue, &activation_forward, rows * ((s.out + 7) / 8),
+         ActivationArgs{y, y, rows, s.out, layer.spec.activation, mask});
+  }
+}
+
+void LayerRun::forward_depthwise(const float* x, float* y, Index image_count, const Mask& mask, Index mask_row) const {
+  const ConvShape& s = shape();
+  DepthwiseArgs args{};
+  args.shape = s, args.images = image_count, args.channels = static_cast<int>(s.out);
+  args.x = x, args.x_pixel = s.in, args.y = y, args.y_pixel = s.out;
+  args.weight = layer.params.weight, args.weight_row = s.out;
+  args.norm = norm_of(layer), args.activation = layer.spec.activation;
+  args.mask = mask, args.mask_row = mask_row;
+  each(driver.queue, &depthwise_forward, image_count * s.out_pixels() * ((s.out + 7) / 8), args);
+}
+
+void LayerRun::input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,
+                                    bool accumulate) const {
+  const ConvShape& s = shape();
+  DepthwiseArgs args{};
+  args.shape = s, args.images = images, args.channels = static_cast<int>(count);
+  args.x = dz, args.x_pixel = dz_row, args.y = dx, args.y_pixel = dx_row;
+  args.weight = layer.params.weight + first, args.weight_row = s.out;
+  args.norm = norm_of(layer), args.channel = first;
+  args.accumulate = accumulate;
+  each(driver.queue, &depthwise_input_grad, images * s.pixels() * ((count + 7) / 8), args);
+}
+
+void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask,
+                         float* scale) const {
+  const LayerParams<float>& p = layer.params;
+  const LayerState<float>& state = layer.state;
+  ColumnArgs args{};
+  args.g = g, args.g_row = g_row, args.begin = begin;
+  args.mask = mask, args.rows = static_cast<int>(rows), args.cols = static_cast<int>(count);
+  args.norm = norm_of(layer), args.scale = scale;
+  if (layer.spec.trains_bias()) {
+    args.bias = {p.bias, state.bias_momentum, state.bias_sum, layer.energy.bias,
+                 driver.training(index, 1, state.bias_square)};
+    args.beta = {p.beta, state.beta_momentum, state.beta_sum, layer.energy.beta,
+                 driver.training(index, 2, state.beta_square)};
+  }
+  if (mask.data == nullptr && scale == nullptr && !layer.spec.trains_bias()) return;
+  launch(driver.queue, &columns, dim3(blocks(count, kColumns)), kColumns * kSumTeams, args);
+}
+
+void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index first, Index count, bool accumulate,
+                          const float* residual) const {
+  const ConvShape& s = shape();
+  GemmArgs args{};
+  args.a_row = grad.row, args.b_row = s.out, args.c_row = dx_row;
+  args.rows = static_cast<int>(images * s.pixels());
+  args.shape = s;
+  args.accumulate = accumulate;
+  args.residual = residual, args.residual_row = dx_row;
+  if (s.pointwise() && s.groups == 1) {
+    args.a = grad.dz, args.a_scale = grad.scale;
+    args.b = layer.params.weight + first * s.out + grad.begin, args.c = dx;
+    args.cols = static_cast<int>(count), args.depth = static_cast<int>(grad.count);
+    return multiply<Product::rows_back>(driver.queue, args);
+  }
+  args.out_count = static_cast<int>(s.groups == 1 ? grad.count : s.out_per_group());
+  args.cols = static_cast<int>(s.in_per_group());
+  args.depth = static_cast<int>(s.taps()) * args.out_count;
+  for (Index g = 0; g < s.groups; ++g) {
+    const Index out = s.groups == 1 ? grad.begin : g * s.out_per_group();
+    args.a = grad.dz + (out - grad.begin);
+    args.a_scale = grad.scale != nullptr ? grad.scale + (out - grad.begin) : nullptr;
+    args.b = layer.params.weight + out, args.c = dx + g * s.in_per_group();
+    multiply<Product::gradient_back>(driver.queue, args);
+  }
+}
+
+void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end) const {
+  if (!layer.wants_weight_grad() || saved == nullptr) return;
+  const LayerState<float>& state = layer.state;
+  WeightRowArgs args{};
+  args.shape = shape(), args.images = images;
+  args.saved = saved, args.selected = layer.spec.selected;
+  args.dz = grad.dz, args.dz_row = grad.row, args.begin = grad.begin, args.count = grad.count;
+  args.scale = grad.scale, args.indices = state.arena_indices;
+  args.channel_begin = begin, args.channel_end = end;
+  args.weight = layer.params.weight, args.momentum = state.momentum, args.sum = state.sum;
+  args.energy = layer.energy.rows, args.training = driver.training(index, 0, state.square);
+  launch(driver.queue, &weight_rows, dim3(static_cast<unsigned>(args.selected)), kWeightThreads, args);
+}
+
+void LayerRun::train_depthwise(const OutputGrad& grad, const float* saved) const {
+  if (!layer.wants_weight_grad() || saved == nullptr) return;
+  const LayerState<float>& state = layer.state;
+  DepthwiseWeightArgs args{};
+  args.shape = shape(), args.images = images;
+  args.saved = saved, args.dz = grad.dz, args.dz_row = grad.row, args.begin = grad.begin, args.count = grad.count;
+  args.selected = layer.spec.selected, args.indices = state.arena_indices, args.norm = norm_of(layer);
+  args.weight = layer.params.weight, args.momentum = state.momentum, args.sum = state.sum;
+  args.energy = layer.energy.rows, args.training = driver.training(index, 0, state.square);
+  launch(driver.queue, &depthwise_weight_grad, dim3(static_cast<unsigned>(args.selected)), kDepthwiseThreads, args);
+}
+
+}  // namespace sparsebp::cuda

@@ -1,0 +1,55 @@
+// What several ops do with a layer.
+#pragma once
+
+#include "cuda/columns.cuh"
+#include "cuda/depthwise.cuh"
+#include "cuda/elementwise.cuh"
+#include "cuda/gemm.cuh"
+#include "cuda/ops.h"
+#include "cuda/weight_rows.cuh"
+
+namespace sparsebp::cuda {
+
+using Layer = sparsebp::Layer<float>;
+using OutputGrad = sparsebp::OutputGrad<float>;
+
+// The layer `index` of a program, where it runs.
+struct LayerRun {
+  const Driver& driver;
+  Layer& layer;
+  int index;
+  Index images;
+
+  const ConvShape& shape() const { return layer.spec.shape; }
+
+  // Copies the selected channels of x ([pixels][x_pixel]) to `saved`.
+  void save(const float* x, Index x_pixel, Index pixels, float* saved) const;
+
+  // Output channels [first, first + count) of y = activation(scale * (W * x) + shift) + residual for `rows` pixels of a
+  // layer with groups of all its channels; the mask's row of the first pixel is `mask_row`.
+  void forward(const float* x, float* y, Index rows, const Mask& mask, Index mask_row = 0,
+               const float* residual = nullptr) const;
+  void forward_columns(const float* x, float* y, Index y_row, Index first, Index count, Index rows, const Mask& mask,
+                       Index mask_row = 0, const float* residual = nullptr) const;
+
+  // The same for a depthwise layer: `images` whole images.
+  void forward_depthwise(const float* x, float* y, Index image_count, const Mask& mask, Index mask_row = 0) const;
+  // dx (+)= of channels [first, first + count); column 0 of dz and dx is `first`.
+  void input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,
+                            bool accumulate) const;
+
+  // g *= mask; trains bias and shift from what is left; writes the batch norm's scale to `scale` unless it is null.
+  void pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale) const;
+
+  // dx (+)= W^T (scale * dz) of `count` input channels from `first` on.
+  void input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index first, Index count, bool accumulate,
+                  const float* residual = nullptr) const;
+
+  // Trains the selected ones of input channels [begin, end).
+  void train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end) const;
+
+  // The same for a depthwise layer; grad is before the batch norm's scale, which is found here.
+  void train_depthwise(const OutputGrad& grad, const float* saved) const;
+};
+
+}  // namespace sparsebp::cuda

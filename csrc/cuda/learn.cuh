@@ -1,0 +1,83 @@
+// What a layer learns from a pass beside its weights, and the step from gradient sums.
+#pragma once
+
+#include "cuda/args.h"
+#include "program/score.h"
+
+namespace sparsebp::cuda {
+
+constexpr int kLearnThreads = 256;
+
+struct SquareArgs {
+  MeanSquare* square;   // null: nothing to learn
+  const float* energy;  // parts of the squared norm of this pass's gradient
+  Index parts, elements;
+  const Rule* rule;
+};
+
+struct LearnArgs {
+  float* scores;  // null: none
+  const float* energy;
+  const std::int32_t* indices;
+  Index selected;
+  SquareArgs squares[3];
+  const int* spoilt;
+};
+
+// One block.
+[[maybe_unused]] static __global__ void learn(LearnArgs args) {
+  __shared__ float shared[kLearnThreads];
+  if (*args.spoilt != 0) return;
+  for (Index j = threadIdx.x; j < args.selected && args.scores != nullptr; j += kLearnThreads) {
+    float& score = args.scores[args.indices[j]];
+    score = next_score(score, args.energy[j]);
+  }
+  for (const SquareArgs& s : args.squares) {
+    if (s.square == nullptr || s.energy == nullptr) continue;
+    float part = 0;
+    for (Index i = threadIdx.x; i < s.parts; i += kLearnThreads) part += s.energy[i];
+    const float total = block_sum(part, shared);
+    if (threadIdx.x != 0 || s.rule->square_decay == 0 || !s.rule->on) continue;
+    s.square->add(static_cast<double>(total) / static_cast<double>(s.elements), s.rule->square_decay);
+  }
+}
+
+// The gradient sums of one parameter. Element i of a weight's is (j, tap, o) with `o` innermost.
+struct ApplyArgs {
+  float *weight, *sum, *momentum;
+  Index count;
+  MeanSquare* square;
+  const Rule* rule;
+  bool rows;  // the sums are of a weight's selected rows
+  ConvShape shape;
+  const std::int32_t* indices;
+};
+
+// One block: the step follows from all of the sums.
+[[maybe_unused]] static __global__ void apply(ApplyArgs args) {
+  __shared__ float shared[kLearnThreads];
+  float part = 0;
+  for (Index i = threadIdx.x; i < args.count; i += kLearnThreads) part += args.sum[i] * args.sum[i];
+  const float total = block_sum(part, shared);
+  const Rule& rule = *args.rule;
+  if (threadIdx.x == 0 && rule.on && args.square != nullptr && rule.square_decay != 0) {
+    args.square->add(static_cast<double>(total) / static_cast<double>(args.count), rule.square_decay);
+  }
+  __syncthreads();
+  const Sgd sgd = rule.step_after(args.square);
+  const ConvShape& s = args.shape;
+  for (Index i = threadIdx.x; i < args.count; i += kLearnThreads) {
+    Index place = i;
+    if (args.rows) {
+      const Index o = i % s.out_per_group(), tap = i / s.out_per_group() % s.taps();
+      const Index j = i / s.weights_per_channel(), channel = args.indices != nullptr ? args.indices[j] : j;
+      const Index u = channel % s.in_per_group(), group = channel / s.in_per_group();
+      place = (tap * s.in_per_group() + u) * s.out + group * s.out_per_group() + o;
+    }
+    float* momentum = args.momentum != nullptr ? args.momentum + i : nullptr;
+    if (rule.on) train(args.weight + place, momentum, args.sum[i], sgd);
+    args.sum[i] = 0;
+  }
+}
+
+}  // namespace sparsebp::cuda

@@ -1,0 +1,363 @@
+#include "cuda/layer.h"
+#include "cuda/ops.h"
+#include "program/ops/block_buffers.h"
+#include "program/ops/conv_buffers.h"
+#include "program/ops/elementwise_buffers.h"
+#include "program/ops/head_buffers.h"
+
+namespace sparsebp::cuda {
+namespace {
+
+using Context = sparsebp::Context<float>;
+
+const float* value(const Context& context, int id) { return context.values[static_cast<std::size_t>(id)]; }
+float* output(const Context& context, int id) { return context.values[static_cast<std::size_t>(id)]; }
+float* gradient(const Context& context, int id) { return context.grads[static_cast<std::size_t>(id)]; }
+const float* scale_of(const Layer& layer, const float* scale) { return layer.spec.has_norm ? scale : nullptr; }
+
+// A convolution of its own; a depthwise one too.
+class Conv final : public ConvBuffers<float> {
+ public:
+  Conv(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare, const Driver& driver)
+      : ConvBuffers(op, program, declare), driver_(driver) {}
+
+  void forward(Context& context) override {
+    const LayerRun run = layer_run(context);
+    const ConvShape& s = run.shape();
+    const float* x = value(context, spec.inputs[0]);
+    float* y = output(context, spec.output);
+    context.workspace.acquire<float>(fold_, 2 * s.out);  // as planned, though here nobody folds ahead
+    const Index rows = context.images * s.out_pixels();
+    const Mask mask{context.save ? acquire_mask(context) : nullptr, rows, s.out, false};
+    if (float* saved = context.save ? acquire_saved(context) : nullptr) {
+      run.save(x, s.in, context.images * s.pixels(), saved);
+    }
+    if (depthwise()) {
+      run.forward_depthwise(x, y, context.images, mask);
+    } else {
+      run.forward(x, y, rows, mask);
+    }
+  }
+
+  void backward(Context& context) override {
+    const LayerRun run = layer_run(context);
+    const ConvShape& s = run.shape();
+    const Index rows = context.images * s.out_pixels();
+    float* dz = gradient(context, spec.output);
+    if (float* own = acquire_dz(context)) {
+      each(driver_.queue, &add, rows * s.out, AddArgs{dz, nullptr, own, rows * s.out});
+      dz = own;
+    }
+    float* scale = acquire_scale(context);
+    const Mask passes{const_cast<std::uint8_t*>(mask(context)), rows, s.out, false};
+    run.pass_back(dz, s.out, 0, s.out, rows, passes, scale);
+    const OutputGrad grad{dz, s.out, 0, s.out, scale};
+    Target target{nullptr, false};
+    acquire_panels(context);
+    if (input_grad_) target = input_grad(context, 0);
+    if (depthwise()) {
+      if (target.grad != nullptr) {
+        run.input_grad_depthwise(dz, s.out, target.grad, s.in, 0, s.in, target.accumulate);
+      }
+      run.train_depthwise(grad, saved(context));
+    } else {
+      if (target.grad != nullptr) run.input_grad(grad, target.grad, s.in, 0, s.in, target.accumulate);
+      run.train_weight(grad, saved(context), 0, s.in);
+    }
+  }
+
+ private:
+  bool depthwise() const { return spec.kind == OpKind::depthwise; }
+  LayerRun layer_run(Context& context) const { return {driver_, layer(context), layer_, context.images}; }
+  const Driver& driver_;
+};
+
+class Block final : public BlockBuffers<float> {
+ public:
+  Block(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare, const Driver& driver)
+      : BlockBuffers(op, program, declare), driver_(driver) {}
+
+  void forward(Context& context) override {
+    const LayerRun dw = run(context, depthwise_), project = run(context, project_);
+    const Index n = context.images;
+    const float* x = value(context, spec.inputs[0]);
+    float* y = output(context, spec.output);
+    context.workspace.acquire<float>(fold_, 2 * (2 * wide_ + out_));  // as planned, though here nobody folds ahead
+    float* filtered = context.workspace.acquire<float>(filtered_, strips_.out_pixels(n) * wide_);
+    float* expanded = expands_ ? context.workspace.acquire<float>(expanded_, strips_.held_pixels(n) * wide_) : nullptr;
+    Saved saved;
+    if (context.save) saved = acquire_saved(context);
+    if (saved.expand != nullptr) run(context, expand_).save(x, in_, n * in_rows_, saved.expand);
+    for (Index i = 0; i < strips_.count(n); ++i) {
+      // Strips are whole images.
+      const Strip strip = strips_.at(i, n);
+      const Index first_in = strip.first_image * in_rows_, rows_in = strip.images * in_rows_;
+      const Index first_out = strip.first_image * out_rows_, rows_out = strip.images * out_rows_;
+      const float* wide = x + first_in * in_;
+      if (expands_) {
+        run(context, expand_)
+            .forward(wide, expanded, rows_in, {saved.expand_mask, n * in_rows_, wide_, true}, first_in);
+        wide = expanded;
+      }
+      if (saved.depthwise != nullptr) {
+        dw.save(wide, wide_, rows_in, saved.depthwise + first_in * dw.layer.spec.selected);
+      }
+      dw.forward_depthwise(wide, filtered, strip.images, {saved.depthwise_mask, n * out_rows_, wide_, true}, first_out);
+      if (saved.project != nullptr) {
+        project.save(filtered, wide_, rows_out, saved.project + first_out * project.layer.spec.selected);
+      }
+      project.forward(filtered, y + first_out * out_, rows_out, Mask{}, 0,
+                      spec.residual ? x + first_in * in_ : nullptr);
+    }
+  }
+
+  void backward(Context& context) override {
+    const LayerRun dw = run(context, depthwise_), project = run(context, project_);
+    float* dy = gradient(context, spec.output);
+    const Index n = context.images;
+    const Scratch scratch = acquire_scratch(context);
+    // Without a mask nothing is written through dy.
+    project.pass_back(dy, out_, 0, out_, n * out_rows_, Mask{}, scratch.project_scale);
+    const OutputGrad outer{dy, out_, 0, out_, scale_of(project.layer, scratch.project_scale)};
+
+    Target target{nullptr, false};
+    if (input_grad_) target = input_grad(context, 0);
+    if (target.grad != nullptr && spec.residual) {
+      const Index count = n * in_rows_ * in_;
+      each(driver_.queue, &add, count, AddArgs{dy, target.accumulate ? target.grad : nullptr, target.grad, count});
+      target.accumulate = true;
+    }
+    for (Index first = 0; first < wide_; first += backward_block_) {
+      const Index width = std::min(backward_block_, wide_ - first);
+      if (filtered_grad_) project.input_grad(outer, scratch.d_filtered, backward_block_, first, width, false);
+      project.train_weight(outer, at(context, saved_project_), first, first + width);
+      if (!filtered_grad_) continue;
+      dw.pass_back(scratch.d_filtered, backward_block_, first, width, n * out_rows_,
+                   mask_at(context, depthwise_mask_, n * out_rows_), nullptr);
+      if (wide_grad_) {
+        dw.input_grad_depthwise(scratch.d_filtered, backward_block_,
+                                expands_ ? scratch.d_expanded : target.grad + first, expands_ ? backward_block_ : in_,
+                                first, width, !expands_ && target.accumulate);
+      }
+      dw.train_depthwise({scratch.d_filtered, backward_block_, first, width, nullptr}, at(context, saved_depthwise_));
+      if (expands_ && wide_grad_) backward_expansion(context, scratch, target, first, width);
+    }
+  }
+
+ private:
+  LayerRun run(Context& context, int index) const { return {driver_, layer(context, index), index, context.images}; }
+  const float* at(Context& context, int buffer) const {
+    return buffer >= 0 ? context.training.at<float>(buffer) : nullptr;
+  }
+  Mask mask_at(Context& context, int buffer, Index rows) const {
+    return {buffer >= 0 ? context.training.at<std::uint8_t>(buffer) : nullptr, rows, wide_, true};
+  }
+
+  void backward_expansion(Context& context, const Scratch& scratch, const Target& target, Index first,
+                          Index width) const {
+    const LayerRun expand = run(context, expand_);
+    const Index rows = context.images * in_rows_;
+    expand.pass_back(scratch.d_expanded, backward_block_, first, width, rows, mask_at(context, expand_mask_, rows),
+                     scratch.expand_scale);
+    const OutputGrad grad{scratch.d_expanded, backward_block_, first, width,
+                          scale_of(expand.layer, scratch.expand_scale)};
+    if (target.grad != nullptr) expand.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
+    expand.train_weight(grad, at(context, saved_expand_), 0, in_);
+  }
+
+  const Driver& driver_;
+};
+
+class Head final : public HeadBuffers<float> {
+ public:
+  Head(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare, const Driver& driver)
+      : HeadBuffers(op, program, declare), driver_(driver) {}
+
+  void forward(Context& context) override {
+    const LayerRun run = layer_run(context);
+    const Index rows = context.images * pixels_;
+    const float* x = value(context, spec.inputs[0]);
+    float* y = output(context, spec.output);
+    context.workspace.acquire<float>(fold_, 2 * out_);  // as planned, though here nobody folds ahead
+    float* z = context.workspace.acquire<float>(z_, rows * forward_block_);
+    const Mask mask{context.save ? acquire_mask(context) : nullptr, rows, out_, true};
+    if (float* saved = context.save ? acquire_saved(context) : nullptr) run.save(x, in_, rows, saved);
+    for (Index first = 0; first < out_; first += forward_block_) {
+      const Index width = std::min(forward_block_, out_ - first);
+      run.forward_columns(x, z, forward_block_, first, width, rows, mask);
+      PoolArgs pool{};
+      ConvShape& s = pool.shape;
+      s.in = s.out = width, s.height = s.kernel_h = run.shape().height, s.width = s.kernel_w = run.shape().width;
+      pool.images = context.images, pool.x = z, pool.x_row = forward_block_, pool.y = y + first, pool.y_row = out_;
+      pool.count_padding = true;
+      each(driver_.queue, &pool_forward, context.images * width, pool);
+    }
+  }
+
+  void backward(Context& context) override {
+    const LayerRun run = layer_run(context);
+    const Index rows = context.images * pixels_;
+    const float* dy = gradient(context, spec.output);
+    float* dz = context.training.acquire<float>(dz_, rows * backward_block_);
+    float* scale = context.training.acquire<float>(scale_, backward_block_);
+    if (panels_ >= 0) context.training.acquire<float>(panels_, panel_count_);
+    Target target{nullptr, false};
+    if (input_grad_) target = input_grad(context, 0);
+    const Mask passes{const_cast<std::uint8_t*>(mask(context)), rows, out_, true};
+    for (Index first = 0; first < out_; first += backward_block_) {
+      const Index width = std::min(backward_block_, out_ - first);
+      each(driver_.queue, &unpool, rows * width,
+           UnpoolArgs{dy + first, dz, context.images, pixels_, out_, backward_block_, width});
+      run.pass_back(dz, backward_block_, first, width, rows, passes, scale);
+      const OutputGrad grad{dz, backward_block_, first, width, scale_of(run.layer, scale)};
+      if (target.grad != nullptr) run.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
+      run.train_weight(grad, saved(context), 0, in_);
+    }
+  }
+
+ private:
+  LayerRun layer_run(Context& context) const { return {driver_, layer(context), layer_, context.images}; }
+  const Driver& driver_;
+};
+
+class Add final : public Elementwise<float> {
+ public:
+  Add(const OpSpec& op, const ProgramSpec& program, const Driver& driver) : Elementwise(op, program), driver_(driver) {}
+
+  void forward(Context& context) override {
+    const Index n = count(context);
+    each(driver_.queue, &add, n,
+         AddArgs{cuda::value(context, spec.inputs[0]), cuda::value(context, spec.inputs[1]),
+                 output(context, spec.output), n});
+  }
+
+  void backward(Context& context) override {
+    const float* dy = gradient(context, spec.output);
+    const Index n = count(context);
+    for (int i = 0; i < 2; ++i) {
+      if (gradient(context, spec.inputs[static_cast<std::size_t>(i)]) == nullptr) continue;
+      const Target target = input_grad(context, i);
+      each(driver_.queue, &add, n, AddArgs{dy, target.accumulate ? target.grad : nullptr, target.grad, n});
+    }
+  }
+
+ private:
+  const Driver& driver_;
+};
+
+class ActivationOp final : public ActivationBuffers<float> {
+ public:
+  ActivationOp(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare, const Driver& driver)
+      : ActivationBuffers(op, program, declare), driver_(driver) {}
+
+  void forward(Context& context) override {
+    const Index n = rows(context);
+    each(driver_.queue, &activation_forward, n * ((channels_ + 7) / 8),
+         ActivationArgs{cuda::value(context, spec.inputs[0]), output(context, spec.output), n, channels_,
+                        spec.activation, Mask{acquire_mask(context), n, channels_, false}});
+  }
+
+  void backward(Context& context) override {
+    const float* dy = gradient(context, spec.output);
+    const Target target = input_grad(context, 0);
+    if (target.grad == nullptr) return;
+    const Index n = rows(context);
+    const Mask passes{const_cast<std::uint8_t*>(mask(context)), n, channels_, false};
+    each(driver_.queue, &masked, n * channels_,
+         MaskedArgs{dy, target.grad, n, channels_, passes, 1.0f, target.accumulate});
+  }
+
+ private:
+  const Driver& driver_;
+};
+
+class Pool final : public Op<float> {
+ public:
+  Pool(const OpSpec& op, const Driver& driver) : Op(op), driver_(driver) {}
+
+  void forward(Context& context) override {
+    const ConvShape& s = spec.window;
+    const PoolArgs args{s,
+                        context.images,
+                        value(context, spec.inputs[0]),
+                        output(context, spec.output),
+                        s.in,
+                        s.in,
+                        spec.count_padding,
+                        false};
+    each(driver_.queue, &pool_forward, context.images * s.out_pixels() * s.in, args);
+  }
+
+  void backward(Context& context) override {
+    const Target target = input_grad(context, 0);
+    if (target.grad == nullptr) return;
+    const ConvShape& s = spec.window;
+    const PoolArgs args{s,
+                        context.images,
+                        gradient(context, spec.output),
+                        target.grad,
+                        s.in,
+                        s.in,
+                        spec.count_padding,
+                        target.accumulate};
+    each(driver_.queue, &pool_backward, context.images * s.pixels() * s.in, args);
+  }
+
+ private:
+  const Driver& driver_;
+};
+
+class Dropout final : public DropoutBuffers<float> {
+ public:
+  Dropout(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare, const Driver& driver)
+      : DropoutBuffers(op, program, declare), driver_(driver) {}
+
+  void forward(Context& context) override {
+    const Index n = count(context);
+    std::uint8_t* mask = acquire_mask(context);
+    const bool drops = begin_forward(context);
+    if (drops) driver_.set_dropout_key(context.dropout_key);
+    each(driver_.queue, &dropout, (n + 7) / 8,
+         DropoutArgs{cuda::value(context, spec.inputs[0]), output(context, spec.output), n, driver_.dropout_key,
+                     static_cast<std::uint64_t>(spec.output), spec.drop, keep_scale(), drops, mask});
+  }
+
+  void backward(Context& context) override {
+    const float* dy = gradient(context, spec.output);
+    const Target target = input_grad(context, 0);
+    if (target.grad == nullptr) return;
+    const Index n = count(context);
+    // A row of one value's elements, all of them, has its bits one after the other.
+    const Mask passes{const_cast<std::uint8_t*>(mask(context)), 1, n, false};
+    each(driver_.queue, &masked, n, MaskedArgs{dy, target.grad, 1, n, passes, backward_scale(), target.accumulate});
+  }
+
+ private:
+  const Driver& driver_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
+                                   const Driver& driver) {
+  switch (op.kind) {
+    case OpKind::conv:
+    case OpKind::depthwise:
+      return std::make_unique<Conv>(op, program, declare, driver);
+    case OpKind::block:
+      return std::make_unique<Block>(op, program, declare, driver);
+    case OpKind::head:
+      return std::make_unique<Head>(op, program, declare, driver);
+    case OpKind::add:
+      return std::make_unique<Add>(op, program, driver);
+    case OpKind::activation:
+      return std::make_unique<ActivationOp>(op, program, declare, driver);
+    case OpKind::pool:
+      return std::make_unique<Pool>(op, driver);
+    case OpKind::dropout:
+      return std::make_unique<Dropout>(op, program, declare, driver);
+  }
+  throw InvalidArgument("ops: unknown kind");
+}
+
+}  // namespace sparsebp::cuda

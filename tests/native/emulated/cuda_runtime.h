@@ -1,0 +1,175 @@
+// CUDA's execution model on this processor, as far as sparsebp's kernels use it: for tests on machines without a GPU.
+//
+// Blocks run one after the other, the threads of a block as fibers that hand over at __syncthreads, in an order that
+// changes from launch to launch, so that a missing barrier shows. Shared memory starts out as NaN.
+#pragma once
+
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#define __host__
+#define __device__
+#define __global__
+#define __shared__ static
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+using cudaStream_t = struct EmulatedStream*;
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  std::size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+namespace emulated {
+
+class Block {
+ public:
+  static Block& instance() {
+    static Block block;
+    return block;
+  }
+
+  template <class Body>
+  void run(const Body& body, unsigned threads, unsigned seed) {
+    body_ = [](void* b) { (*static_cast<const Body*>(b))(); };
+    argument_ = const_cast<Body*>(&body);
+    if (fibers_.size() < threads) fibers_.resize(threads);
+    order_.resize(threads);
+    for (unsigned i = 0; i < threads; ++i) order_[i] = (i * step(threads, seed) + seed) % threads;
+    done_ = 0;
+    for (unsigned i = 0; i < threads; ++i) begin(i);
+    while (done_ < threads) {
+      const unsigned before = done_;
+      for (unsigned i : order_) {
+        if (fibers_[i].done) continue;
+        current_ = i;
+        threadIdx = dim3(i, 0, 0);
+        if (_setjmp(scheduler_) == 0) {
+          if (!fibers_[i].started) {
+            fibers_[i].started = true;
+            setcontext(&fibers_[i].context);
+          }
+          _longjmp(fibers_[i].place, 1);
+        }
+      }
+      if (done_ != before && done_ != threads) ++ended_apart_;  // some ended while others wait at a barrier
+    }
+  }
+
+  void barrier() {
+    if (_setjmp(fibers_[current_].place) == 0) _longjmp(scheduler_, 1);
+  }
+  unsigned ended_apart() const { return ended_apart_; }
+
+ private:
+  static constexpr std::size_t kStack = 32 * 1024;
+  // A context starts a fiber; from then on jumps, which unlike contexts need no system call, move between them.
+  struct Fiber {
+    ucontext_t context;
+    jmp_buf place;
+    bool started = false;
+    std::vector<char> stack;
+    bool done = true;
+  };
+
+  // A number without a common divisor with a power of two.
+  static unsigned step(unsigned threads, unsigned seed) {
+    return (threads & (threads - 1)) == 0 ? 2 * (seed % 64) + 1 : 1;
+  }
+
+  void begin(unsigned i) {
+    Fiber& fiber = fibers_[i];
+    fiber.stack.resize(kStack), fiber.done = fiber.started = false;
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data(), fiber.context.uc_stack.ss_size = kStack;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, reinterpret_cast<void (*)()>(&Block::enter), 0);
+  }
+
+  static void enter() {
+    Block& block = instance();
+    block.body_(block.argument_);
+    block.fibers_[block.current_].done = true;
+    ++block.done_;
+    _longjmp(block.scheduler_, 1);
+  }
+
+  void (*body_)(void*) = nullptr;
+  void* argument_ = nullptr;
+  jmp_buf scheduler_;
+  std::vector<Fiber> fibers_;
+  std::vector<unsigned> order_;
+  unsigned current_ = 0, done_ = 0, ended_apart_ = 0;
+};
+
+}  // namespace emulated
+
+inline void __syncthreads() { emulated::Block::instance().barrier(); }
+
+template <class... Params, class... Args>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), const Args&... args) {
+  static unsigned launches = 0;
+  if (config->blockDim.x == 0 || config->blockDim.x > 1024) return cudaErrorInvalidValue;
+  ++launches;
+  gridDim = config->gridDim, blockDim = config->blockDim;
+  for (unsigned z = 0; z < gridDim.z; ++z) {
+    for (unsigned y = 0; y < gridDim.y; ++y) {
+      for (unsigned x = 0; x < gridDim.x; ++x) {
+        blockIdx = dim3(x, y, z);
+        emulated::Block::instance().run([&] { kernel(args...); }, blockDim.x, launches + x);
+      }
+    }
+  }
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char* cudaGetErrorString(cudaError_t status) {
+  return status == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+}
+inline cudaError_t cudaMalloc(void** block, std::size_t bytes) {
+  *block = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (*block == nullptr) return cudaErrorMemoryAllocation;
+  std::memset(*block, 0xFF, bytes);  // NaN
+  return cudaSuccess;
+}
+inline cudaError_t cudaFree(void* block) {
+  std::free(block);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t) {
+  std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 4, cudaSuccess; }
