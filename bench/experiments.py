@@ -89,6 +89,7 @@ def _from_block(block: int) -> dict[str, float]:
 EXPERIMENTS: tuple[Experiment, ...] = (
     # All pictures, the test set.
     _final("headline/default", "default plan", seeds=3),
+    _final("headline/flips", "default plan, flips alone", seeds=2, augment="flip", label_smoothing=0.0),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static"),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
