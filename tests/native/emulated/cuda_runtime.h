@@ -1,7 +1,7 @@
 // CUDA's execution model on this processor, as far as sparsebp's kernels use it: for tests on machines without a GPU.
 //
 // Blocks run one after the other, the threads of a block as fibers that hand over at __syncthreads, in an order that
-// changes from launch to launch, so that a missing barrier shows. Shared memory starts out as NaN.
+// changes from launch to launch, so that a missing barrier shows. Device memory starts out as NaN.
 #pragma once
 
 #include <setjmp.h>
