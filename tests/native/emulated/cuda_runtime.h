@@ -58,7 +58,6 @@ class Block {
     done_ = 0;
     for (unsigned i = 0; i < threads; ++i) begin(i);
     while (done_ < threads) {
-      const unsigned before = done_;
       for (unsigned i : order_) {
         if (fibers_[i].done) continue;
         current_ = i;
@@ -71,14 +70,12 @@ class Block {
           _longjmp(fibers_[i].place, 1);
         }
       }
-      if (done_ != before && done_ != threads) ++ended_apart_;  // some ended while others wait at a barrier
     }
   }
 
   void barrier() {
     if (_setjmp(fibers_[current_].place) == 0) _longjmp(scheduler_, 1);
   }
-  unsigned ended_apart() const { return ended_apart_; }
 
  private:
   static constexpr std::size_t kStack = 32 * 1024;
@@ -118,7 +115,7 @@ class Block {
   jmp_buf scheduler_;
   std::vector<Fiber> fibers_;
   std::vector<unsigned> order_;
-  unsigned current_ = 0, done_ = 0, ended_apart_ = 0;
+  unsigned current_ = 0, done_ = 0;
 };
 
 }  // namespace emulated
