@@ -18,7 +18,7 @@ import torch
 from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
 from networks import batch, random_network, residual_network, tiny_mobilenet
-from sparsebp import BudgetExceeded, SparseModel
+from sparsebp import BudgetExceeded, SparseModel, devices
 from sparsebp.plan import CATEGORIES
 from sparsebp.spec import SpecFactory
 from torch import nn
@@ -214,18 +214,18 @@ POISONED: dict[str, tuple[Callable[[], nn.Module], int | None, dict[str, Any]]] 
 
 def poison(model: SparseModel, pattern: int) -> None:
     """Fills arena and workspace, but for what a step finds there from the one before."""
-    memory = model.arena.memory()
-    kept = [(offset, bytes(memory[offset : offset + count])) for offset, count in persistent(model)]
-    memory[:] = bytes([pattern]) * len(memory)
+    memory = bytes_of(model, "arena")
+    kept = [(offset, memory[offset : offset + count].clone()) for offset, count in persistent(model)]
+    memory.fill_(pattern)
     for offset, data in kept:
         memory[offset : offset + len(data)] = data
-    model.workspace.memory()[:] = bytes([pattern]) * len(model.workspace.memory())
+    bytes_of(model, "workspace").fill_(pattern)
 
 
-def written(runs: list[memoryview], patterns: tuple[int, int]) -> torch.Tensor:
-    """Which bytes differ from the poison after at least one of two equal runs."""
-    a, b = (torch.frombuffer(run, dtype=torch.uint8) for run in runs)
-    return (a != patterns[0]) | (b != patterns[1])
+def bytes_of(model: SparseModel, name: str) -> torch.Tensor:
+    """The memory of arena or workspace."""
+    arena = getattr(model, name)
+    return devices.memory_view(arena, arena.address, arena.capacity, torch.uint8, model.engine.device)
 
 
 @pytest.mark.parametrize("case", POISONED.values(), ids=POISONED.keys())
@@ -244,7 +244,8 @@ def test_every_planned_byte_is_written_and_no_other(case: tuple[Any, int | None,
     assert_same(everything(models[0]), everything(models[1]))
     program = models[0].engine.program
     for arena, buffers in (("arena", program.training_buffers()), ("workspace", program.workspace_buffers())):
-        seen = written([getattr(m, arena).memory() for m in models], patterns)
+        first, second = (bytes_of(m, arena) for m in models)
+        seen = (first != patterns[0]) | (second != patterns[1])  # written in at least one of two equal runs
         planned = torch.zeros_like(seen)
         for buffer in buffers:
             planned[buffer["offset"] : buffer["offset"] + buffer["bytes"]] = True

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import gpu
 import pytest
 import sparsebp
 import torch
@@ -16,7 +17,11 @@ from sparsebp.samplers import Sampler
 from sparsebp.single import SingleConv
 from torch import nn
 
-VARIANTS = [*((torch.float32, isa) for isa in _C.usable_isas()), (torch.float64, "scalar")]
+VARIANTS = (
+    [(torch.float32, "cuda")]
+    if gpu.NAME
+    else [*((torch.float32, isa) for isa in _C.usable_isas()), (torch.float64, "scalar")]
+)
 variants = pytest.mark.parametrize(
     ("dtype", "isa"), VARIANTS, ids=[f"{str(d).removeprefix('torch.')}-{isa}" for d, isa in VARIANTS]
 )
@@ -126,15 +131,17 @@ def reference(case: Case, magnitudes: bool = False) -> Gradients:
 
 def native(case: Case, selected: Sequence[int], dtype: torch.dtype, isa: str) -> Gradients:
     """The same natively, with ``selected`` channels trained."""
-    conv = case.conv(dtype)
-    runner = SingleConv(conv, len(selected), None, Chosen(selected), isa=isa)
+    conv = gpu.place(case.conv(dtype))
+    runner = SingleConv(conv, len(selected), None, Chosen(selected), isa="" if gpu.NAME else isa)
     x, _, _, dy = tensors(case)
-    x = x.to(dtype, copy=True).requires_grad_()
-    y = ConvFunction.apply(x, conv.weight, conv.bias, runner)
-    y.backward(dy.to(dtype))
+    x = gpu.place(x.to(dtype, copy=True)).requires_grad_()
+    with gpu.active():
+        y = ConvFunction.apply(x, conv.weight, conv.bias, runner)
+        y.backward(gpu.place(dy.to(dtype)))
     assert runner.last is not None
     assert runner.last.program.isa == isa
-    return y.detach(), x.grad, conv.weight.grad, None if conv.bias is None else conv.bias.grad
+    bias = None if conv.bias is None else conv.bias.grad.cpu()
+    return y.detach().cpu(), x.grad.cpu(), conv.weight.grad.cpu(), bias
 
 
 def check(case: Case, selected: Sequence[int], dtype: torch.dtype, isa: str) -> None:

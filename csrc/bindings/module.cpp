@@ -3,8 +3,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cuda/device.h"
 #include "isa/dispatch.h"
 #include "isa/peak.h"
 #include "program/program.h"
@@ -21,14 +24,20 @@ P pointer(Address address) {
   return reinterpret_cast<P>(address);
 }
 
+py::object error_type(const char* name) { return py::module_::import("sparsebp.errors").attr(name); }
+
 void translate(std::exception_ptr raised) {
   try {
     if (raised) std::rethrow_exception(raised);
   } catch (const BudgetExceeded& error) {
-    const py::object type = py::module_::import("sparsebp.errors").attr("BudgetExceeded");
+    const py::object type = error_type("BudgetExceeded");
     PyErr_SetObject(type.ptr(), type(error.what(), error.required, error.budget).ptr());
   } catch (const NonFinite& error) {
     PyErr_SetString(PyExc_FloatingPointError, error.what());
+  } catch (const OutOfDeviceMemory& error) {
+    PyErr_SetString(error_type("DeviceMemoryError").ptr(), error.what());
+  } catch (const DeviceError& error) {
+    PyErr_SetString(error_type("DeviceError").ptr(), error.what());
   } catch (const WrongState& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   } catch (const InvalidArgument& error) {
@@ -127,16 +136,14 @@ void bind_arena(py::module_& m) {
       .def_property_readonly("peak", &Arena::peak)
       .def_property_readonly("held", [](const Arena& arena) { return arena_held(arena, false); })
       .def_property_readonly("held_peak", [](const Arena& arena) { return arena_held(arena, true); })
-      .def(
-          "memory",
-          [](Arena& arena) {
-            return py::memoryview::from_memory(arena.data(), static_cast<py::ssize_t>(arena.capacity()));
-          },
-          py::keep_alive<0, 1>());
+      .def_property_readonly("address", [](Arena& arena) { return reinterpret_cast<Address>(arena.data()); });
 }
 
-std::unique_ptr<AnyProgram> program_on(ProgramSpec spec, bool float64, const std::string& isa) {
-  return make_program(std::move(spec), float64, isa);
+// `gpu` is the number of a CUDA device; none is this processor.
+std::unique_ptr<AnyProgram> program_on(ProgramSpec spec, bool float64, const std::string& isa, std::optional<int> gpu) {
+  if (!gpu) return make_program(std::move(spec), float64, isa);
+  if (float64) throw InvalidArgument("float64: GPUs train float32 networks only");
+  return make_program(std::move(spec), cuda::make_device(*gpu));
 }
 
 // The persistent region that begins at `offset`.
@@ -149,12 +156,14 @@ AnyProgram::Region region_at(const AnyProgram& program, std::size_t offset) {
 
 void bind_program(py::module_& m) {
   py::class_<AnyProgram>(m, "Program")
-      .def(py::init(&program_on), py::arg("spec"), py::arg("float64") = false, py::arg("isa") = "")
+      .def(py::init(&program_on), py::arg("spec"), py::arg("float64") = false, py::arg("isa") = "",
+           py::arg("gpu") = py::none())
       .def_property_readonly("isa", &AnyProgram::isa)
       .def_property_readonly("training_peak", [](const AnyProgram& p) { return p.training_layout().peak(); })
       .def_property_readonly("workspace_peak", [](const AnyProgram& p) { return p.workspace_layout().peak(); })
       .def("training_buffers", [](const AnyProgram& p) { return layout_buffers(p.training_layout()); })
       .def("workspace_buffers", [](const AnyProgram& p) { return layout_buffers(p.workspace_layout()); })
+      .def("set_stream", &AnyProgram::set_stream, py::arg("stream"))
       .def("allocate", &AnyProgram::allocate, py::arg("budget"))
       .def_property_readonly(
           "arena", [](AnyProgram& p) -> Arena& { return require_arena(p.arena()); },
@@ -193,6 +202,14 @@ void bind_program(py::module_& m) {
             p.apply(pointer<const double*>(rules));
           },
           py::arg("rules"))
+      .def(
+          "prepare_replay",
+          [](AnyProgram& p, Address rules, std::uint64_t dropout_key) {
+            p.prepare_replay(pointer<const double*>(rules), dropout_key);
+          },
+          py::arg("rules"), py::arg("dropout_key"))
+      .def("replayed", &AnyProgram::replayed)
+      .def_property_readonly("spoilt", &AnyProgram::spoilt)
       .def("discard", &AnyProgram::discard)
       .def_property_readonly("in_flight", &AnyProgram::in_flight)
       .def("draw", &AnyProgram::draw, py::arg("layer"), py::arg("method"), py::arg("seed"), py::arg("turn"))
@@ -256,6 +273,15 @@ PYBIND11_MODULE(_C, m) {
         return fma_peak(choose_isa());
       },
       "10^9 float32 operations a second that the multiply-add units do at best, on all threads.");
+  m.attr("CUDA_BUILD") = cuda::build();
+  m.def(
+      "cuda_devices",
+      [] {
+        std::string why;
+        const int count = cuda::device_count(&why);
+        return py::make_tuple(count, why);
+      },
+      "How many GPUs programs can run on and, with none, why.");
   m.def("thread_count", &thread_count);
   m.def("thread_pool_name", &thread_pool_name);
   m.def("set_plain_threads", &set_plain_threads, py::arg("threads"));

@@ -22,12 +22,12 @@ struct NonFinite : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A call that a device refused or did not survive (Python: RuntimeError).
+// A call that a device refused or did not survive (Python: sparsebp.DeviceError).
 struct DeviceError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A device without enough free memory (Python: RuntimeError).
+// A device without enough free memory (Python: sparsebp.DeviceMemoryError).
 struct OutOfDeviceMemory : DeviceError {
   using DeviceError::DeviceError;
 };

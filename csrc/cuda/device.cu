@@ -83,7 +83,7 @@ class CudaDevice final : public Device<float> {
     driver_.queue.stream = reinterpret_cast<cudaStream_t>(stream);
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     check(cudaStreamIsCapturing(driver_.queue.stream, &status), "asking the stream");
-    driver_.capturing = status != cudaStreamCaptureStatusNone;
+    capturing_ = status != cudaStreamCaptureStatusNone;
   }
   void leave() override {
     if (before_ != index_) cudaSetDevice(before_);
@@ -94,14 +94,22 @@ class CudaDevice final : public Device<float> {
   void require_finite(const float* x, Index count) override {
     memory_.fill(driver_.spoilt, 0, sizeof(int));
     each(driver_.queue, &find_spoilt, count, FiniteArgs{x, count, driver_.spoilt});
-    if (driver_.capturing) return;
-    int spoilt = 0;
-    memory_.read(&spoilt, driver_.spoilt, sizeof spoilt);
-    if (spoilt != 0) throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
+    if (!capturing_ && spoilt())
+      throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
   }
 
+  bool spoilt() override {
+    int found = 0;
+    memory_.read(&found, driver_.spoilt, sizeof found);
+    return found != 0;
+  }
+
+  // A captured step reads what is there when it is replayed.
+  void set_dropout_key(std::uint64_t key) override {
+    if (!capturing_) memory_.write(driver_.dropout_key, &key, sizeof key);
+  }
   void set_rules(std::vector<Layer<float>>& layers) override {
-    if (driver_.capturing) return;
+    if (capturing_) return;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const LayerRules& rules = layers[i].rules;
       rules_[3 * i] = rules.weight, rules_[3 * i + 1] = rules.bias, rules_[3 * i + 2] = rules.beta;
@@ -144,6 +152,7 @@ class CudaDevice final : public Device<float> {
  private:
   const int index_;
   int before_ = 0;
+  bool capturing_ = false;  // into a graph
   Driver driver_;
   DeviceMemory memory_;
   std::byte* numbers_ = nullptr;
@@ -153,13 +162,10 @@ class CudaDevice final : public Device<float> {
 
 }  // namespace
 
-void Driver::set_dropout_key(std::uint64_t key) const {
-  if (capturing) return;
-  check(cudaMemcpyAsync(dropout_key, &key, sizeof key, cudaMemcpyHostToDevice, queue.stream), queue.about);
-}
+const char* build() { return SPARSEBP_CUDA_BUILD; }
 
 int device_count(std::string* why) {
-  int count = 0;
+  int count = 0;  // without a driver the call leaves it as it is
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess) return count;
   cudaGetLastError();

@@ -2,10 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "program/device.h"
 
 namespace sparsebp::cuda {
+
+// The compiler's version and the GPUs it compiled for; empty without CUDA.
+const char* build();
 
 // How many GPUs there are; with none, `why` says why.
 int device_count(std::string* why = nullptr);

@@ -316,7 +316,6 @@ class Dropout final : public DropoutBuffers<float> {
     const Index n = count(context);
     std::uint8_t* mask = acquire_mask(context);
     const bool drops = begin_forward(context);
-    if (drops) driver_.set_dropout_key(context.dropout_key);
     each(driver_.queue, &dropout, (n + 7) / 8,
          DropoutArgs{cuda::value(context, spec.inputs[0]), output(context, spec.output), n, driver_.dropout_key,
                      static_cast<std::uint64_t>(spec.output), spec.drop, keep_scale(), drops, mask});

@@ -13,11 +13,6 @@ struct Driver {
   int* spoilt = nullptr;
   std::uint64_t* dropout_key = nullptr;
 
-  bool capturing = false;  // into a graph: what a step reads is written before each replay
-
-  // For the dropouts of this pass.
-  void set_dropout_key(std::uint64_t key) const;
-
   Training training(int layer, int which, const MeanSquare* square) const {
     return {rules + 3 * layer + which, square, spoilt};
   }

@@ -32,6 +32,10 @@ class Device {
 
   // Throws NonFinite if `x` has a NaN or an infinity.
   virtual void require_finite(const T* x, Index count) = 0;
+  // Whether the last one had: what asks a device that could not wait for the answer.
+  virtual bool spoilt() { return false; }
+  // Of the dropouts of the passes that follow.
+  virtual void set_dropout_key(std::uint64_t /*key*/) {}
   // The optimizer's part of the layers' rules is set; what a gradient meets in this pass follows.
   virtual void set_rules(std::vector<Layer<T>>& layers) = 0;
   // Learns from the energies of a backward pass, and forgets where they were.

@@ -39,6 +39,7 @@ class Program final : public AnyProgram {
     context_.grads.assign(values, nullptr);
     context_.grad_set.assign(values, 0);
     for (const LayerSpec& layer : spec_.layers) trains_ = trains_ || layer.trains();
+    for (const OpSpec& op : spec_.ops) drops_ = drops_ || op.drop > 0;
     lay_out();
   }
 
@@ -86,6 +87,8 @@ class Program final : public AnyProgram {
     if (save && in_flight_) throw WrongState("forward: an earlier training forward pass still waits for its backward");
     const Visit<T> visit(*device_, stream_);
     context_.images = images, context_.save = false, context_.drop = drop, context_.dropout_key = dropout_key;
+    device_->about("preparing the forward pass");
+    if (drop && drops_) device_->set_dropout_key(dropout_key);
     const int in_value = spec_.ops[static_cast<std::size_t>(first)].inputs[0];
     const int out_value = spec_.ops[static_cast<std::size_t>(last - 1)].output;
     set_value(in_value, const_cast<T*>(static_cast<const T*>(in)));
@@ -149,6 +152,25 @@ class Program final : public AnyProgram {
     device_->about("applying the gradient sums");
     set_rules(rules);
     for (Layer<T>& layer : context_.layers) device_->apply(layer);
+  }
+
+  void prepare_replay(const double* rules, std::uint64_t dropout_key) override {
+    require_ready();
+    if (in_flight_) throw WrongState("replay: a training forward pass still waits for its backward");
+    const Visit<T> visit(*device_, stream_);
+    device_->about("preparing a replay");
+    set_rules(rules);
+    if (drops_) device_->set_dropout_key(dropout_key);
+  }
+  void replayed() override {
+    require_ready();
+    state_.mark_visited(context_);
+  }
+  bool spoilt() override {
+    require_ready();
+    const Visit<T> visit(*device_, stream_);
+    device_->about("asking for the last gradient");
+    return device_->spoilt();
   }
 
   void discard() override {
@@ -352,6 +374,7 @@ class Program final : public AnyProgram {
   std::vector<int> value_buffer_, grad_buffer_;
   std::vector<std::vector<int>> releases_training_, releases_workspace_;
   bool trains_ = false;  // otherwise nothing can be spoilt by a gradient that is not finite
+  bool drops_ = false;   // is there a dropout
   bool in_flight_ = false;
   Index flight_images_ = 0;
   std::uintptr_t stream_ = 0;

@@ -52,6 +52,12 @@ class AnyProgram {
   virtual void backward(const void* dy, void* dx, const double* rules, bool keep) = 0;
   // Applies gradient sums (a program with spec.sums only).
   virtual void apply(const double* rules) = 0;
+  // A GPU's graph of a training step reads rules, dropout key and update sets where they lie: they are written before
+  // each replay, and `replayed` is told after it. What a replay found in its incoming gradient `spoilt` tells, which
+  // waits for it: with a NaN or an infinity the step changed nothing.
+  virtual void prepare_replay(const double* rules, std::uint64_t dropout_key) = 0;
+  virtual void replayed() = 0;
+  virtual bool spoilt() = 0;
   // Forgets a forward pass whose backward pass will not come.
   virtual void discard() = 0;
   virtual bool in_flight() const = 0;

@@ -4,8 +4,9 @@ from . import data, functional, models, nn, optim, samplers
 from .audit import Audit, audit
 from .convert import convert, explain, min_budget, plan, restore
 from .converted import SparseModel
-from .errors import BudgetExceeded, UnsupportedModel
+from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, UnsupportedModel
 from .finetuning import FineTuned, Interrupted, Observer, finetune
+from .graphed import GraphedStep
 from .plan import Plan
 from .pruning import prune, resize_like
 from .train import fit_step
@@ -14,7 +15,10 @@ from .version import __version__
 __all__ = [
     "Audit",
     "BudgetExceeded",
+    "DeviceError",
+    "DeviceMemoryError",
     "FineTuned",
+    "GraphedStep",
     "Interrupted",
     "Observer",
     "Plan",

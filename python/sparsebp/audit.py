@@ -120,7 +120,7 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
 def _arena_addresses(model: nn.Module) -> range:
     if not isinstance(model, SparseModel):
         return range(0)
-    start = torch.frombuffer(model.arena.memory(), dtype=torch.uint8).data_ptr()
+    start = model.arena.address
     return range(start, start + model.arena.capacity)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import devices
 from . import graph as graphs
 from .converted import SparseModel
 from .engine import Engine
@@ -42,7 +43,7 @@ def convert(
     second copy of the weights exists. Batch norms are frozen; their shifts train.
 
     Args:
-        model: float32 (or float64) CPU module that maps one image batch to one tensor.
+        model: module that maps one image batch to one tensor; float32 (on the CPU also float64), on one device.
         budget: bytes of training memory, as an int or ``"256KB"`` (262 144).
         input_size: (C, H, W) of the images.
         batch_size: images of one training call; larger batches go through :func:`sparsebp.fit_step`.
@@ -58,7 +59,8 @@ def convert(
     Raises:
         BudgetExceeded: nothing fits; ``required`` says what would.
         UnsupportedModel: an op has no native counterpart where one is needed.
-        TypeError, ValueError: an argument is wrong, or weights are tied or not float CPU tensors.
+        TypeError, ValueError: an argument is wrong, or weights are tied, or of a type or on a device that programs
+            do not run on.
     """
     settings = {
         "budget": budget,
@@ -84,7 +86,7 @@ def convert(
         item = graph.layers[layer]
         layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
     dtype = next(model.parameters()).dtype
-    engine = Engine(planner.program(choice), spec, layers, bytes_, drawn, resample_every, dtype)
+    engine = Engine(spec, layers, bytes_, drawn, resample_every, dtype)
     return SparseModel(model, graph, made, engine, settings)
 
 
@@ -207,10 +209,12 @@ def _check_model(model: nn.Module) -> None:
         if other is not None:
             raise ValueError(f"model: {other} and {name} are one parameter; tied weights cannot be trained natively")
         owners |= dict.fromkeys(keys, name)
-        if parameter.device.type != "cpu":
-            raise ValueError(f"model: {name} is on {parameter.device}; this build trains on the CPU")
         if parameter.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"model: {name} is {parameter.dtype}; expected float32 (or float64)")
+        devices.check(parameter.device, parameter.dtype, f"model: {name}")
+    places = {p.device for p in model.parameters()}
+    if len(places) > 1:
+        raise ValueError(f"model: it is spread over {' and '.join(map(str, places))}; expected one device")
     dtypes = {p.dtype for p in model.parameters()}
     if len(dtypes) > 1:
         raise TypeError(f"model: its parameters mix {' and '.join(map(str, dtypes))}; expected one dtype")

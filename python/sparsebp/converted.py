@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from . import _C
+from . import _C, devices
 from .autograd import SpanFunction
 from .engine import Engine
 from .graph import Graph
@@ -193,10 +193,16 @@ class SparseModel(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> SparseModel:
         """``.to()`` and its kin, which would also move what stands in ``.grad``."""
-        for parameter in self.engine.trained():
+        engine = self.engine
+        target = fn(torch.empty(0, dtype=engine.dtype, device=engine.device)).device
+        if target != engine.device:
+            devices.check(target, engine.dtype, "the model")  # before anything has moved
+        for parameter in engine.trained():
             if isinstance(parameter.grad, NoGradient):
                 parameter.grad = None
         super()._apply(fn, recurse)
+        if target != engine.device:
+            engine.rebind_if_moved()
         return self
 
     def _check_modules(self) -> None:

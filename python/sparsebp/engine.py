@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from . import _C
-from .errors import BudgetExceeded
+from . import _C, devices
+from .errors import BudgetExceeded, DeviceMemoryError
 from .flight import Flight, landing
 from .refusal import NoGradient
 from .samplers import Sampler, check_update_sets
-from .weights import Weights
+from .weights import Weights, place
 
 if TYPE_CHECKING:
     from .optim import SGD
@@ -34,34 +34,33 @@ class Engine:
     """One native program, its weights and its training state.
 
     Args:
-        program: laid out, not yet allocated.
+        spec: of the program.
         layers: per native layer the module that holds weight and bias, and its batch norm or None.
         budget: bytes of the arena.
         sampler: draws the update sets.
         resample_every: optimizer steps from one draw to the next.
+        dtype: element type of the program; it runs where the weights are.
+        isa: instruction set; empty takes the best.
+
+    Raises:
+        BudgetExceeded: the program needs more bytes.
+        MemoryError, DeviceMemoryError: the system or the GPU cannot give as many.
     """
 
     def __init__(
         self,
-        program: _C.Program,
         spec: _C.ProgramSpec,
         layers: Sequence[tuple[nn.Module, nn.Module | None]],
         budget: int,
         sampler: Sampler,
         resample_every: int = 1,
         dtype: torch.dtype = torch.float32,
+        isa: str = "",
     ) -> None:
-        try:
-            program.allocate(budget)
-        except BudgetExceeded:
-            raise
-        except MemoryError as error:
-            raise MemoryError(
-                f"budget: the system cannot give {budget:,} bytes for training and {program.workspace_peak:,} for "
-                "activations"
-            ) from error
         self.dtype = dtype
-        self.program = program
+        self._spec, self._budget, self._isa = spec, budget, isa
+        self.device = place(layers)
+        self.program = self._make_program(self.device)
         self.sampler = sampler
         self.resample_every = resample_every
         self.sums = bool(spec.sums)
@@ -87,14 +86,45 @@ class Engine:
         self._written: dict[int, tuple[float, ...]] = {}  # parameter group -> what those rows hold
         self._due = False  # is a new draw due at the next training forward
         self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
-        self.weights = Weights(program, self.specs, layers, dtype)
+        self.weights = Weights(self.program, self.specs, layers, dtype, self.device)
+
+    # -- device ----------------------------------------------------------------------------------
+
+    def _make_program(self, device: torch.device) -> _C.Program:
+        devices.check(device, self.dtype, "the model")
+        program = _C.Program(self._spec, self.dtype == torch.float64, self._isa, devices.gpu_of(device))
+        try:
+            program.allocate(self._budget)
+        except (BudgetExceeded, DeviceMemoryError):
+            raise
+        except MemoryError as error:
+            raise MemoryError(
+                f"budget: the system cannot give {self._budget:,} bytes for training and "
+                f"{program.workspace_peak:,} for activations"
+            ) from error
+        return program
+
+    def _move(self, device: torch.device) -> None:
+        """Training goes on where the weights are now; a forward pass in flight is lost."""
+        state = self.state()
+        program = self._make_program(device)
+        weights = Weights(program, self.specs, self.weights.layers, self.dtype, device)
+        self.abandon()
+        self.program, self.weights, self.device = program, weights, device
+        self.load_state(state)
 
     # -- weights ---------------------------------------------------------------------------------
 
     def rebind_if_moved(self, in_flight: bool = False) -> None:
         """``load_state_dict(assign=True)`` and ``.to()`` may replace memory; a step starts by noticing."""
         if self.weights.trained_moved() if in_flight else self.weights.moved():
-            self.weights.bind()
+            device = place(self.weights.layers)
+            if device == self.device:
+                self.weights.bind()
+            elif in_flight:
+                raise RuntimeError(f"backward: the weights went from {self.device} to {device} after the forward pass")
+            else:
+                self._move(device)
             if self._owns:
                 self.own_parameters()
 
@@ -170,6 +200,7 @@ class Engine:
         if self.sums:
             with self._lock:
                 self.rebind_if_moved()
+                self._use_stream()
                 self.program.apply(self._refresh_rules())
             self._touch()
         self.steps += 1
@@ -183,18 +214,24 @@ class Engine:
         """A layer's gradient sums by parameter: ``weight`` is [selected, kh, kw, out / groups], flat."""
         if not self.sums:
             return {}
-        memory = self.program.arena.memory()
-        out = {}
+        arena, out = self.program.arena, {}
         for name in ("weight", "bias", "beta"):
-            offset, count = self.program.sum_region(layer, name)
-            if count:
-                out[name] = torch.frombuffer(memory[offset : offset + count], dtype=self.dtype)
+            offset, size = self.program.sum_region(layer, name)
+            if size:
+                count = size // self.dtype.itemsize
+                out[name] = devices.memory_view(arena, arena.address + offset, count, self.dtype, self.device)
         return out
 
     # -- passes ----------------------------------------------------------------------------------
 
+    def _use_stream(self) -> None:
+        """What native code starts from here on follows what torch has started."""
+        if self.device.type != "cpu":
+            self.program.set_stream(devices.stream_of(self.device))
+
     def draw(self) -> None:
         """Draws the update sets of turn ``self.turn``."""
+        self._use_stream()
         self.sampler.draw_all(self.program, self.specs, self.turn)
 
     def _dropout_key(self) -> int:
@@ -204,6 +241,7 @@ class Engine:
     def infer(self, first: int, last: int, x: int, y: int, images: int, drop: bool) -> None:
         """Runs ops without saving anything."""
         with self._lock:
+            self._use_stream()
             self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
 
     def forward(self, first: int, last: int, x: int, y: int, images: int) -> Flight:
@@ -213,28 +251,47 @@ class Engine:
             RuntimeError: an earlier flight is still alive.
         """
         with self._lock:
-            if self._flight is not None:
-                earlier = self._flight()
-                if earlier is not None and earlier.open:
-                    raise RuntimeError(
-                        "forward: an earlier training forward pass still waits for its backward; "
-                        "call loss.backward() first, drop its output, or use torch.no_grad() for inference"
-                    )
-                self._flight = None
-                self.program.discard()
-            if self._due:
-                self.turn += 1
-                try:
-                    self.draw()
-                except BaseException:  # a sampler of the user's own
-                    self.turn -= 1
-                    raise
-                self._due = False
+            self._clear_for_take_off()
+            self._use_stream()
             self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
             self.forwards += 1
             flight = Flight()
             self._flight = weakref.ref(flight, landing(self))
             return flight
+
+    def _clear_for_take_off(self) -> None:
+        """No other training pass is on its way, and the update sets are those of this one."""
+        if self._flight is not None:
+            earlier = self._flight()
+            if earlier is not None and earlier.open:
+                raise RuntimeError(
+                    "forward: an earlier training forward pass still waits for its backward; "
+                    "call loss.backward() first, drop its output, or use torch.no_grad() for inference"
+                )
+            self._flight = None
+            self.program.discard()
+        if self._due:
+            self.turn += 1
+            try:
+                self.draw()
+            except BaseException:  # a sampler of the user's own
+                self.turn -= 1
+                raise
+            self._due = False
+
+    def prepare_replay(self) -> None:
+        """Before a CUDA graph of forward and backward pass runs: writes what it reads besides its inputs."""
+        with self._lock:
+            self._clear_for_take_off()
+            self._use_stream()
+            self.program.prepare_replay(self._refresh_rules(), self._dropout_key())
+            self.forwards += 1
+
+    def replayed(self) -> None:
+        """After it."""
+        self.program.replayed()
+        if not self.sums:
+            self._touch()
 
     def backward(self, flight: Flight, dy: int, dx: int, keep: bool = False) -> None:
         """The backward pass and, unless gradients are summed, the update.
@@ -251,6 +308,7 @@ class Engine:
                 )
             try:
                 self.rebind_if_moved(in_flight=True)
+                self._use_stream()
                 rules = self._rules_address if keep else self._refresh_rules()
                 self.program.backward(dy, dx, rules, keep)
             except BaseException:
@@ -293,6 +351,7 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Counters and the persistent bytes of the arena (update sets, visited, scores, momentum, sums)."""
+        self._use_stream()
         regions = {name: self.program.read(offset) for name, offset, _ in self.program.persistent()}
         counters = {k: getattr(self, k) for k in ("steps", "turn", "forwards", "_due")}
         return {"regions": regions, **counters}
@@ -308,6 +367,7 @@ class Engine:
         if {n: len(v) for n, v in saved.items()} != {n: b for n, (_, b) in regions.items()}:
             raise ValueError("state: it was saved under another plan; expected the same model, budget and settings")
         check_update_sets(self.specs, np.frombuffer(saved.get("indices", b""), np.int32))
+        self._use_stream()
         for name, data in saved.items():
             self.program.write(regions[name][0], bytes(data))
         for k in ("steps", "turn", "forwards", "_due"):

@@ -20,5 +20,13 @@ class BudgetExceeded(MemoryError):  # noqa: N818 - the public name
         return type(self), (str(self), self.required, self.budget)
 
 
+class DeviceError(RuntimeError):
+    """A GPU refused a call or lost its context; the message names the op."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """A GPU has not enough free memory."""
+
+
 class UnsupportedModel(TypeError):  # noqa: N818 - reads like the sentence it is
     """The model holds something that cannot be trained natively; the message names layer and op."""

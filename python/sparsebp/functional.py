@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from . import devices
 from .autograd import ConvFunction
 from .samplers import Static
 from .single import SingleConv
@@ -33,7 +34,7 @@ def sparse_conv2d(
     every call (:class:`sparsebp.nn.SparseConv2d` keeps it there).
 
     Args:
-        x: [N, C, H, W], float32 or float64, CPU.
+        x: [N, C, H, W], float32 or float64; float32 on a GPU.
         weight: [C', C / groups, kh, kw].
         bias: [C'] or None.
         stride, padding, dilation, groups: as in torch.
@@ -49,7 +50,7 @@ def sparse_conv2d(
         raise ValueError("channels: expected at least one channel, or None for all")
     conv = nn.utils.skip_init(
         nn.Conv2d, inputs, weight.shape[0], tuple(weight.shape[2:]), stride, padding, dilation, groups,
-        bias is not None, dtype=x.dtype,
+        bias is not None, device=x.device, dtype=x.dtype,
     )  # fmt: skip
     conv.weight = nn.Parameter(weight.detach().clone())
     conv.bias = None if bias is None else nn.Parameter(bias.detach().contiguous())
@@ -96,5 +97,6 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, gro
             continue
         if tensor.dtype not in (torch.float32, torch.float64) or tensor.dtype != x.dtype:
             raise TypeError(f"{name}: expected one dtype, float32 or float64, got {tensor.dtype}, x has {x.dtype}")
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{name}: expected a CPU tensor, got one on {tensor.device}")
+        if tensor.device != x.device:
+            raise ValueError(f"{name}: it is on {tensor.device}, x on {x.device}; expected one device")
+    devices.check(x.device, x.dtype, "x")

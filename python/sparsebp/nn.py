@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import devices
 from .autograd import ConvFunction
 from .converted import SparseModel
 from .samplers import Sampler, resolve
@@ -99,8 +100,9 @@ class SparseConv2d(nn.Module):
             raise ValueError(f"x: expected [N, {conv.in_channels}, H, W], got {list(x.shape)}")
         if x.dtype != self.weight.dtype:
             raise TypeError(f"x: expected {self.weight.dtype} like the weight, got {x.dtype}")
-        if x.device.type != "cpu" or self.weight.device.type != "cpu":
-            raise ValueError(f"x: expected CPU tensors, got x on {x.device}, weight on {self.weight.device}")
+        if x.device != self.weight.device:
+            raise ValueError(f"x: it is on {x.device}, the weight on {self.weight.device}; expected one device")
+        devices.check(x.device, x.dtype, "x")
         runner = self.runner()
         if not (self.training and torch.is_grad_enabled()):
             return runner.infer(x)

@@ -213,7 +213,7 @@ class SGD(torch.optim.Optimizer):
         tensors += [p.grad for p, _ in self._ordinary() if p.grad is not None]
         if not tensors:
             return 0.0
-        norm = float(torch.stack([t.norm() for t in tensors]).norm())
+        norm = float(nn.utils.get_total_norm(tensors))
         if norm > max_norm:
             for t in tensors:
                 t.mul_(max_norm / norm)

@@ -97,8 +97,8 @@ class Passes:
             raise TypeError(f"{name}: expected a dense tensor, got layout {x.layout}")
         if x.dtype != self.engine.dtype:
             raise TypeError(f"{name}: expected {self.engine.dtype}, got {x.dtype}")
-        if x.device.type != "cpu":
-            raise ValueError(f"{name}: expected a CPU tensor, got one on {x.device}")
+        if x.device != self.engine.device:
+            raise ValueError(f"{name}: expected a tensor on {self.engine.device} like the model, got one on {x.device}")
 
     # -- passes ----------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Passes:
         if self._torch_prefix is not None:
             # Under autocast torch would hand over another type than the program reads.
             # In the planned size: the bits of torch's convolutions depend on how many images go together.
-            with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 run, step = self._torch_prefix[training], self._plan.batch_size
                 x = run(x) if len(x) <= step else torch.cat([run(part) for part in x.split(step)])
         return _native(x)
@@ -155,7 +155,7 @@ class Passes:
 
     def _empty(self, shape: tuple[int, ...]) -> torch.Tensor:
         layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
-        return torch.empty(shape, dtype=self.engine.dtype, device="cpu", memory_format=layout)
+        return torch.empty(shape, dtype=self.engine.dtype, device=self.engine.device, memory_format=layout)
 
 
 def _native(x: torch.Tensor) -> torch.Tensor:

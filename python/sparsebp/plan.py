@@ -74,7 +74,8 @@ class Plan:
         layers: trained layers in network order.
         budget: bytes of the arena.
         peak_bytes: highest byte of the arena that a step touches.
-        inference_bytes: workspace for activations while the network runs natively; not training memory.
+        inference_bytes: workspace for activations while the network runs natively on a processor; not training
+            memory. A GPU works on whole images and takes more, ``model.workspace.capacity``.
         weights_per_step: convolution weights that one step touches.
         conv_weights: all convolution weights of the model.
         input_size: (C, H, W).

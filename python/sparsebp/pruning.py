@@ -114,7 +114,7 @@ def resize_like(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _empty(value: Tensor, shape: torch.Size) -> Any:
-    made = torch.zeros(shape, dtype=value.dtype)
+    made = torch.zeros(shape, dtype=value.dtype, device=value.device)
     return nn.Parameter(made, value.requires_grad) if isinstance(value, nn.Parameter) else made
 
 

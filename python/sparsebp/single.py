@@ -106,7 +106,7 @@ class SingleConv:
         Raises:
             BudgetExceeded: the budget does not hold this shape.
         """
-        key = (x.dtype, x.shape[0], x.shape[2], x.shape[3], self.in_place, input_grad)
+        key = (x.dtype, x.device, x.shape[0], x.shape[2], x.shape[3], self.in_place, input_grad)
         if key not in self._programs:
             self._programs = {key: self._build(x, input_grad)}
         return self._programs[key]
@@ -136,15 +136,14 @@ class SingleConv:
         spec.input_grad = input_grad
         spec.sums = trains and not self.in_place
         spec.scores = trains and self.sampler.needs_scores
-        program = _C.Program(spec, x.dtype == torch.float64, self.isa)
-        need = program.training_peak
+        need = _C.Program(spec, x.dtype == torch.float64, self.isa).training_peak
         if self.budget is not None and need > self.budget:
             raise BudgetExceeded(
                 f"SparseConv2d: an input {list(x.shape)} needs {need:,} bytes, the budget is {self.budget:,}",
                 need,
                 self.budget,
             )
-        engine = Engine(program, spec, [(conv, None)], self.budget or need, self.sampler, 1, x.dtype)
+        engine = Engine(spec, [(conv, None)], self.budget or need, self.sampler, 1, x.dtype, self.isa)
         engine.turn = self.turn
         engine.draw()
         optimizer = self._optimizer() if self._optimizer is not None else None
@@ -154,7 +153,7 @@ class SingleConv:
 
     def infer(self, x: torch.Tensor) -> torch.Tensor:
         """Forward without saving anything."""
-        key = (x.dtype, *x.shape)
+        key = (x.dtype, x.device, *x.shape)
         if key not in self._inference:
             self._inference = {key: self._build(x, False, trains=False)}
         made = self._inference[key]
@@ -188,7 +187,7 @@ class SingleConv:
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx = None
         if engine.input_grad:
-            dx = torch.empty(flight.shape, dtype=dy.dtype, device="cpu", memory_format=torch.channels_last)
+            dx = torch.empty(flight.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
         address = dx.data_ptr() if dx is not None else 0
         if not engine.sums:
             engine.backward(flight, dy.data_ptr(), address)
@@ -206,7 +205,7 @@ class SingleConv:
     def _dense(self, engine: Engine, rows: torch.Tensor) -> torch.Tensor:
         conv = self.conv
         kh, kw = conv.kernel_size
-        channels = torch.tensor(engine.program.indices(0), dtype=torch.int64)
+        channels = torch.tensor(engine.program.indices(0), dtype=torch.int64, device=rows.device)
         per_group, out_per_group = conv.in_channels // conv.groups, conv.out_channels // conv.groups
         # [group, tap, tap, input channel of the group, output channel of the group]
         grad = rows.new_zeros(conv.groups, kh, kw, per_group, out_per_group)
@@ -217,4 +216,4 @@ class SingleConv:
     @staticmethod
     def _empty(x: torch.Tensor, value: Value) -> torch.Tensor:
         shape = (x.shape[0], value.channels, value.height, value.width)
-        return torch.empty(shape, dtype=x.dtype, device="cpu", memory_format=torch.channels_last)
+        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)

@@ -69,13 +69,13 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.GraphM
     if trained_nodes != evaluated_nodes:
         raise UnsupportedModel(f"{kind}.forward does different things in training mode and in evaluation mode")
     tensor = next(model.parameters(), None)
-    dtype = tensor.dtype if tensor is not None else torch.float32
+    dtype, device = (tensor.dtype, tensor.device) if tensor is not None else (torch.float32, None)
     # `traced` owns new Sequential shells but the model's own leaves; the modes of those must come back.
     with _modes(model, False), torch.no_grad():
         traced.eval()
         try:
             with redirect_stderr(io.StringIO()):  # ShapeProp prints what it is about to raise
-                ShapeProp(traced).propagate(torch.zeros((1, *input_size), dtype=dtype))
+                ShapeProp(traced).propagate(torch.zeros((1, *input_size), dtype=dtype, device=device))
         except Exception as error:
             raise UnsupportedModel(
                 f"{kind} does not accept an input of size {(1, *input_size)}: {error.__cause__ or error}"

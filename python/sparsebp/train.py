@@ -41,27 +41,9 @@ def fit_step(
         FloatingPointError: a gradient is not finite; micro-batches before it are applied already
             unless the plan holds gradient sums.
     """
-    if not isinstance(model, SparseModel):
-        raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")
-    if not isinstance(opt, SGD) or model.engine.optimizer is not opt:
-        raise ValueError("opt: expected the sparsebp.optim.SGD that was made for this model last")
-    passes = model._passes
-    if from_prefix:
-        passes.check_features(x)
-    else:
-        passes.check_input(x)
+    check_step(model, opt, x, y, loss_fn, from_prefix)
     images = x.shape[0]
-    if images == 0:
-        raise ValueError("x: expected at least one image")
-    if not hasattr(y, "__len__") or not hasattr(y, "__getitem__"):
-        raise TypeError(f"y: expected targets that can be sliced along the batch, got {type(y).__name__}")
-    if not callable(loss_fn):
-        raise TypeError(f"loss_fn: expected a function of (output, targets), got {type(loss_fn).__name__}")
-    if len(y) != images:
-        raise ValueError(f"y: expected one target per image, {images}, got {len(y)}")
-    if not model.training:
-        raise RuntimeError("model: it is in evaluation mode; call model.train() first")
-    engine, step = model.engine, model.plan.batch_size
+    engine, passes, step = model.engine, model._passes, model.plan.batch_size
     apart = passes.prefix_shape is not None
     engine.rebind_if_moved()
     features = passes.prefix(x, training=True) if apart and not from_prefix else x
@@ -92,3 +74,33 @@ def fit_step(
     opt.step()
     opt.zero_grad()
     return total
+
+
+def check_step(
+    model: SparseModel,
+    opt: SGD,
+    x: torch.Tensor,
+    y: Any,
+    loss_fn: Callable[..., torch.Tensor],
+    from_prefix: bool = False,
+) -> None:
+    """Raises TypeError, ValueError or RuntimeError unless a step can be taken with these arguments."""
+    if not isinstance(model, SparseModel):
+        raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")
+    if not isinstance(opt, SGD) or model.engine.optimizer is not opt:
+        raise ValueError("opt: expected the sparsebp.optim.SGD that was made for this model last")
+    passes = model._passes
+    if from_prefix:
+        passes.check_features(x)
+    else:
+        passes.check_input(x)
+    if x.shape[0] == 0:
+        raise ValueError("x: expected at least one image")
+    if not hasattr(y, "__len__") or not hasattr(y, "__getitem__"):
+        raise TypeError(f"y: expected targets that can be sliced along the batch, got {type(y).__name__}")
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn: expected a function of (output, targets), got {type(loss_fn).__name__}")
+    if len(y) != x.shape[0]:
+        raise ValueError(f"y: expected one target per image, {x.shape[0]}, got {len(y)}")
+    if not model.training:
+        raise RuntimeError("model: it is in evaluation mode; call model.train() first")

@@ -66,6 +66,7 @@ class Weights:
         specs: the native layers.
         layers: per native layer the module that holds weight and bias, and its batch norm or None.
         dtype: element type of the program.
+        device: where it runs.
     """
 
     def __init__(
@@ -74,11 +75,12 @@ class Weights:
         specs: Sequence[_C.LayerSpec],
         layers: Sequence[tuple[nn.Module, nn.Module | None]],
         dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         self._program = program
         self._specs = list(specs)
         self.layers = list(layers)
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device
         self._sources: list[tuple[dict[str, Any], str]] = []
         for module, norm in self.layers:
             self._sources += [(module._parameters, "weight"), (module._parameters, "bias")]
@@ -99,9 +101,8 @@ class Weights:
         Raises:
             TypeError, ValueError: a parameter changed its dtype, device or shape.
         """
-        dtype = self.dtype
         for i, (module, norm) in enumerate(self.layers):
-            check_layer(module, norm, self._specs[i], dtype)
+            check_layer(module, norm, self._specs[i], self.dtype, self.device)
         for i, (module, norm) in enumerate(self.layers):
             kernel_layout_(_weight(module._parameters))
             address = [_address(module._parameters.get(k)) for k in ("weight", "bias")]
@@ -159,7 +160,14 @@ def _address(tensor: torch.Tensor | None) -> int:
     return tensor.data_ptr() if tensor is not None else 0
 
 
-def check_layer(module: nn.Module, norm: nn.Module | None, spec: _C.LayerSpec, dtype: torch.dtype) -> None:
+def place(layers: Sequence[tuple[nn.Module, nn.Module | None]]) -> torch.device:
+    """Where the first layer's weight is, and so the others have to be."""
+    return _weight(layers[0][0]._parameters).device
+
+
+def check_layer(
+    module: nn.Module, norm: nn.Module | None, spec: _C.LayerSpec, dtype: torch.dtype, device: torch.device
+) -> None:
     """Raises unless a layer's tensors have the dtype, device, shape and layout that its program expects."""
     shape = spec.shape
     tensors: list[tuple[str, torch.Tensor | None]] = [
@@ -172,9 +180,9 @@ def check_layer(module: nn.Module, norm: nn.Module | None, spec: _C.LayerSpec, d
     for what, tensor in tensors:
         if tensor is None:
             continue
-        if tensor.device.type != "cpu":
+        if tensor.device != device:
             raise ValueError(
-                f"{spec.name}: its {what} is on {tensor.device}; this build trains on the CPU, move the model back"
+                f"{spec.name}: its {what} is on {tensor.device}, other parameters are on {device}; move the whole model"
             )
         if tensor.dtype != dtype:
             raise TypeError(

@@ -156,12 +156,18 @@ class Trainer {
     const int last = static_cast<int>(program->spec().ops.size());
     program->forward(0, last, at(x_), y.data(), images, false, dropout, 99);
   }
-  void backward() {
+  // A tenth of how far the output is from a target.
+  void find_output_grad() {
     fetch(y_);
     for (std::size_t i = 0; i < y_.size(); ++i) dy_[i] = 0.1f * (y_[i] - target_[i]);
     if (!placed_.empty()) memory_.write(at(dy_), dy_.data(), dy_.size() * sizeof(float));
-    program->backward(at(dy_), at(dx_), rules_.data(), false);
   }
+  void pass_back() { program->backward(at(dy_), at(dx_), rules_.data(), false); }
+  void backward() {
+    find_output_grad();
+    pass_back();
+  }
+  void prepare_replay(std::uint64_t turn) { program->prepare_replay(rules_.data(), mix64(turn)); }
   void apply() {
     if (options_.sums) program->apply(rules_.data());
   }

@@ -6,6 +6,10 @@
 #include "cuda/device.h"
 #include "program_cases.h"
 
+#ifdef SPARSEBP_EMULATED_CUDA
+#include <cuda_runtime.h>
+#endif
+
 using namespace sparsebp;
 
 namespace {
@@ -59,6 +63,36 @@ void check_same_training(const std::string& name, const ProgramSpec& spec, const
 
 }  // namespace
 
+#ifdef SPARSEBP_EMULATED_CUDA
+// Forward and backward captured once, replayed with other update sets and dropout masks.
+void check_same_replayed(const std::string& name, const ProgramSpec& spec, const Options& options) {
+  check::about(name.c_str());
+  CudaTrainer plain(spec, options), graphed(spec, options);
+  Trainer& there = *graphed.trainer;
+  plain.trainer->step(0), there.step(0);
+  const emulated::Graph forward = emulated::capture([&] { there.forward(0); });
+  const emulated::Graph backward = emulated::capture([&] { there.pass_back(); });
+  for (std::uint64_t turn = 1; turn < 3; ++turn) {
+    plain.trainer->step(turn);
+    there.draw(turn);
+    there.prepare_replay(turn);
+    emulated::replay(forward);
+    there.find_output_grad();
+    emulated::replay(backward);
+    there.program->replayed();
+    if (turn % 2 == 1) there.apply();
+    for (int layer = 0; layer < static_cast<int>(spec.layers.size()); ++layer) {
+      CHECK_EQUAL(there.program->visited(layer), plain.trainer->program->visited(layer));
+    }
+  }
+  CHECK(there.outcome() == plain.trainer->outcome());
+}
+#endif
+
 TEST(every_program_trains_as_on_this_processor) { every_program(check_same_training); }
 
 TEST(every_op_trains_as_on_this_processor) { every_op(check_same_training); }
+
+#ifdef SPARSEBP_EMULATED_CUDA
+TEST(every_program_replays_as_it_runs) { every_program(check_same_replayed); }
+#endif

@@ -63,7 +63,7 @@ class Inference:
     def __init__(self, lineup: LineUp) -> None:
         self._lineup = lineup
         self._models: dict[str, nn.Module] = {"sparsebp": lineup.sparse, "torch": lineup.fused}
-        self._workspace = {"sparsebp": lineup.sparse.plan.inference_bytes, "torch": 0}
+        self._workspace = {"sparsebp": lineup.sparse.workspace.capacity, "torch": 0}
         self._tensors = {name: live_bytes(model.eval(), lineup.x) for name, model in self._models.items()}
 
     def measure(self, threads: int, effort: Effort) -> InferenceCase:

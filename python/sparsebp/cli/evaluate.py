@@ -21,7 +21,18 @@ from ..samplers import check_seed
 from . import training_options as t
 from .console import err, is_terminal, out, print_json, print_pairs
 from .errors import endings
-from .options import DEFAULT_MODEL, MODEL, OUTPUT, Json, Threads, checked, parse_input_size, set_threads
+from .options import (
+    DEFAULT_MODEL,
+    MODEL,
+    OUTPUT,
+    Device,
+    Json,
+    Threads,
+    checked,
+    parse_device,
+    parse_input_size,
+    set_threads,
+)
 from .pretrained import describe, load, preprocess_for
 from .progress import format_seconds
 from .report import class_table
@@ -76,6 +87,7 @@ def evaluate(
     workers: t.Workers = None,
     strict: t.Strict = False,
     batch_size: Together = 64,
+    device: Device = "cpu",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -107,7 +119,8 @@ def evaluate(
         _header(name, weights, data, dataset, preprocess)
     start = time.monotonic()
     with endings():
-        found, broken = _evaluate(pretrained.model, dataset, preprocess, batch_size, workers, strict)
+        network = pretrained.model.to(parse_device(device))
+        found, broken = _evaluate(network, dataset, preprocess, batch_size, workers, strict)
     seconds = time.monotonic() - start
     if json:
         print_json(_as_json(found, dataset, broken))
@@ -142,6 +155,7 @@ def _evaluate(
     model: nn.Module, dataset: Dataset, preprocess: Preprocess, batch: int, workers: int | None, strict: bool
 ) -> tuple[Evaluation, list[str]]:
     broken: list[str] = []
+    where = next(model.parameters()).device
     count = len(dataset.test)
     rows = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
 
@@ -153,7 +167,7 @@ def _evaluate(
                         raise picture
                     err.print(f"skipped: {picture}")
                     broken.append(picture.name)
-                yield preprocess.normalise(found.images), found.labels
+                yield preprocess.normalise(found.images.to(where)), found.labels
 
     progress = Progress(console=err, transient=True, disable=not is_terminal(sys.stderr))
     with progress, Loader(dataset.test, preprocess, workers=t.worker_count(workers)) as loader:

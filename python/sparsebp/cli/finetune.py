@@ -14,6 +14,7 @@ from .errors import endings
 from .options import (
     DEFAULT_MODEL,
     Budget,
+    Device,
     InputSize,
     MaxUpdateRatio,
     MicroBatch,
@@ -24,6 +25,7 @@ from .options import (
     Seed,
     Threads,
     parse_budget,
+    parse_device,
     parse_input_size,
     parse_layer_rates,
     parse_ratios,
@@ -76,6 +78,7 @@ def finetune(
     checkpoint_every: t.CheckpointEvery = 500,
     cache: t.Cache = None,
     dense_audit: t.Dense = True,
+    device: Device = "cpu",
     threads: Threads = None,
     plot: t.Plot = None,
 ) -> None:
@@ -127,7 +130,7 @@ def finetune(
     baselines = task.baselines()
     with endings(), RunProgress(len(task.dataset.train)) as progress:
         result = run(
-            task.model,
+            task.model.to(parse_device(device)),
             task.dataset,
             out=task.out,
             resume=resume,

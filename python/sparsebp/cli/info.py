@@ -19,8 +19,6 @@ from .options import Json
 #: Optional extras: what they are for, and what they install.
 EXTRAS = {"plot": ("pictures of plans and runs", "matplotlib"), "demo": ("the demo's digits", "scikit-learn")}
 
-NO_CUDA = "this build has no CUDA kernels; training runs on the CPU"
-
 
 def info(as_json: Json = False) -> None:
     """Versions, instruction sets, threads, memory and optional parts of this installation."""
@@ -51,15 +49,13 @@ def collect() -> dict[str, Any]:
         "system": platform.system(),
         "memory_bytes": memory[0] if memory else None,
         "memory_available_bytes": memory[1] if memory else None,
-        "cuda": {"built": False, "reason": NO_CUDA, "torch_devices": _cuda_devices()},
+        "cuda": _cuda(),
         "extras": {name: _version(package) for name, (_, package) in EXTRAS.items()},
     }
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     isa = f"{found['isa']}{', forced by SPARSEBP_ISA' if found['isa_forced'] else ''}"
-    cuda = found["cuda"]
-    devices = ", ".join(cuda["torch_devices"])
     memory = "unknown"
     if found["memory_bytes"] is not None:
         memory = f"{format_bytes(found['memory_bytes'])}, {format_bytes(found['memory_available_bytes'])} available"
@@ -71,8 +67,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("threads", f"{found['native_threads']} of {found['thread_pool']}"),
         ("processor", f"{found['cpu']}, {found['cores']} usable cores, {found['system']} {found['machine']}"),
         ("memory", memory),
-        ("CUDA", f"not built: {cuda['reason']}"),
-        ("", f"torch sees {devices}, which sparsebp does not use" if devices else "torch sees no CUDA device either"),
+        *_cuda_rows(found["cuda"]),
     ]
     for name, (purpose, package) in EXTRAS.items():
         version = found["extras"][name]
@@ -81,8 +76,33 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _cuda_devices() -> list[str]:
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+def _cuda() -> dict[str, Any]:
+    """Whether models train on GPUs here; ``reason`` says why not."""
+    count, why = _C.cuda_devices()
+    torch_count = torch.cuda.device_count()
+    if count > 0 and torch_count == 0:
+        why = f"torch {torch.__version__} sees no CUDA device" + (
+            "; it is a build without CUDA" if torch.version.cuda is None else ""
+        )
+    return {
+        "built": bool(_C.CUDA_BUILD),
+        "build": _C.CUDA_BUILD,
+        "usable": min(count, torch_count),
+        "reason": why,
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch_count)],
+    }
+
+
+def _cuda_rows(cuda: dict[str, Any]) -> list[tuple[str, str]]:
+    built = f"built with {cuda['build']}" if cuda["built"] else "not built"
+    if cuda["usable"]:
+        return [("CUDA", built), ("", f"usable: {', '.join(cuda['devices'][: cuda['usable']])}")]
+    rows = [("CUDA", f"off, {built}"), ("", cuda["reason"])] if cuda["built"] else [("CUDA", f"off: {cuda['reason']}")]
+    if not cuda["built"]:
+        rows.append(("", "build it where nvcc is found, with pip install ., or -C cmake.define.SPARSEBP_CUDA=ON"))
+        if cuda["devices"]:
+            rows.append(("", f"torch sees {', '.join(cuda['devices'])}"))
+    return rows
 
 
 def _version(package: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import torch
 import typer
 
+from .. import devices
 from ..samplers import NAMES, check_seed
 from ..units import parse_bytes
 
@@ -90,6 +91,20 @@ def set_threads(threads: int | None) -> None:
     """Makes torch, and so the native kernels, use so many threads; None leaves it to torch."""
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def parse_device(text: str) -> torch.device:
+    """``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises:
+        ValueError: neither, or programs do not run there.
+    """
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise ValueError(f"expected cpu, cuda or cuda:NUMBER, got {text!r}") from None
+    devices.check(device, torch.float32, f"{text!r}: the model")
+    return device
 
 
 def checked(parse: Callable[[T], object]) -> Callable[[T], T]:
@@ -234,6 +249,16 @@ Seed = Annotated[
         help="Of everything that is random.",
         callback=checked(check_seed),
         rich_help_panel=TRAINING,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where to compute: cpu, cuda or cuda:NUMBER.",
+        callback=checked(parse_device),
+        rich_help_panel=OUTPUT,
     ),
 ]
 Threads = Annotated[

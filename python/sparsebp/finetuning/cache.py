@@ -71,7 +71,8 @@ class PrefixCache:
         """Runs the prefix over a batch and keeps its features; returns how many pictures that was."""
         if len(batch.indices):
             for form, images in zip(self._features, (batch.images, batch.images.flip(2)), strict=False):
-                form[batch.indices] = self._model.run_prefix(preprocess.normalise(images)).permute(0, 2, 3, 1)
+                features = self._model.run_prefix(preprocess.normalise(images.to(self._model.engine.device)))
+                form[batch.indices] = features.permute(0, 2, 3, 1).cpu()
             self._valid[batch.indices.numpy()] = True
             self._labels[batch.indices.numpy()] = batch.labels.numpy()
         return len(batch.indices) + len(batch.broken)
@@ -88,7 +89,8 @@ class PrefixCache:
             chosen = chosen[self._valid[chosen]]
             forms = flipped(seed, epoch, chosen) if len(self._features) > 1 else np.zeros(len(chosen), dtype=bool)
             features = self._features[torch.from_numpy(forms.astype(np.int64)), torch.from_numpy(chosen)]
-            yield features.permute(0, 3, 1, 2), torch.from_numpy(self._labels[chosen])
+            labels, device = torch.from_numpy(self._labels[chosen]), self._model.engine.device
+            yield features.permute(0, 3, 1, 2).to(device), labels.to(device)
 
 
 def check_memory(size: int) -> None:

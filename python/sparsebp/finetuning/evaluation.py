@@ -62,7 +62,7 @@ def score(
     for x, labels in batches:
         if len(labels) == 0:
             continue
-        output = logits(x)
+        output, labels = logits(x).cpu(), labels.cpu()
         check_output(output, classes)
         hits = labels[output.argmax(1) == labels]
         correct += torch.bincount(hits, minlength=classes)

@@ -131,8 +131,9 @@ class Feed:
         self._caches = caches
 
     def _inputs(self, batches: Iterable[Batch]) -> Pairs:
+        device = self._model.engine.device
         for batch in self._readable(batches):
-            yield self._preprocess.normalise(batch.images), batch.labels
+            yield self._preprocess.normalise(batch.images.to(device)), batch.labels.to(device)
 
     def _readable(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:

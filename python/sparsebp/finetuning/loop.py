@@ -13,6 +13,7 @@ from torch import nn
 
 from ..convert import convert, restore
 from ..data import Dataset, open_dataset
+from ..devices import own_randomness
 from ..model_weights import WeightFile, usual_preprocess
 from ..plan import Plan
 from .cache import FORMS, PLACES
@@ -72,8 +73,8 @@ def finetune(
     a checkpoint if ``out`` is given.
 
     Args:
-        model: float32 CPU module, [N, 3, H, W] to [N, classes]; it is trained in place, and afterwards, also
-            after an error, a plain module again.
+        model: float32 module on the CPU or a CUDA device, [N, 3, H, W] to [N, classes]; it is trained there, in
+            place, and afterwards, also after an error, a plain module again.
         data: pictures, or a path for :func:`sparsebp.data.open_dataset`.
         out: folder for checkpoints, the trained weights (``model.safetensors``) and a report (``report.json``).
         resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning.
@@ -117,7 +118,7 @@ def finetune(
     with (
         folder or nullcontext(),
         StopRequest() as stop,
-        torch.random.fork_rng(devices=[]),
+        own_randomness(model),
         dropout(model, wanted.dropout),
     ):
         earlier = folder.open(resume) if folder else None

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..audit import audit
 from ..converted import SparseModel
+from ..devices import own_randomness
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def dense_step_bytes(model: nn.Module, size: tuple[int, int], batch: int) -> int
 
     None where torch cannot train it so, as with a batch norm over a single value.
     """
-    with torch.random.fork_rng(devices=[]):
+    with own_randomness(model):
         try:
             return audit(model, *_sample(model, size, batch)).outside_bytes
         except ValueError:
@@ -64,11 +65,12 @@ def measure(model: SparseModel, dense: int | None, earlier_peak: int = 0) -> Mem
         outside=found.outside_bytes,
         dense=dense,
         weights=sum(t.numel() * t.element_size() for t in tensors),
-        workspace=plan.inference_bytes,
+        workspace=model.workspace.capacity,
     )
 
 
 def _sample(model: nn.Module, size: tuple[int, int], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch of the right shape: bytes do not depend on what a picture shows."""
-    dtype = next(model.parameters()).dtype
-    return torch.zeros(batch, 3, *size, dtype=dtype), torch.zeros(batch, dtype=torch.int64)
+    some = next(model.parameters())
+    images = torch.zeros(batch, 3, *size, dtype=some.dtype, device=some.device)
+    return images, torch.zeros(batch, dtype=torch.int64, device=some.device)

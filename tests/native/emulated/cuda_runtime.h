@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <vector>
 
@@ -28,7 +29,12 @@ struct dim3 {
 
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorStreamCaptureUnsupported = 900
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
@@ -118,30 +124,65 @@ class Block {
   unsigned current_ = 0, done_ = 0;
 };
 
+// What a stream was told while it was captured.
+using Graph = std::vector<std::function<void()>>;
+inline Graph* capturing = nullptr;
+
+// Now, or when the graph is replayed.
+template <class Work>
+void submit(const Work& work) {
+  if (capturing != nullptr) {
+    capturing->push_back(work);
+  } else {
+    work();
+  }
+}
+
+template <class Body>
+Graph capture(const Body& body) {
+  Graph graph;
+  capturing = &graph;
+  body();
+  capturing = nullptr;
+  return graph;
+}
+
+inline void replay(const Graph& graph) {
+  for (const auto& work : graph) work();
+}
+
+template <class Kernel>
+void run_grid(dim3 grid, dim3 block, const Kernel& kernel) {
+  static unsigned launches = 0;
+  ++launches;
+  gridDim = grid, blockDim = block;
+  for (unsigned z = 0; z < grid.z; ++z) {
+    for (unsigned y = 0; y < grid.y; ++y) {
+      for (unsigned x = 0; x < grid.x; ++x) {
+        blockIdx = dim3(x, y, z);
+        Block::instance().run(kernel, block.x, launches + x);
+      }
+    }
+  }
+}
+
 }  // namespace emulated
 
 inline void __syncthreads() { emulated::Block::instance().barrier(); }
 
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), const Args&... args) {
-  static unsigned launches = 0;
   if (config->blockDim.x == 0 || config->blockDim.x > 1024) return cudaErrorInvalidValue;
-  ++launches;
-  gridDim = config->gridDim, blockDim = config->blockDim;
-  for (unsigned z = 0; z < gridDim.z; ++z) {
-    for (unsigned y = 0; y < gridDim.y; ++y) {
-      for (unsigned x = 0; x < gridDim.x; ++x) {
-        blockIdx = dim3(x, y, z);
-        emulated::Block::instance().run([&] { kernel(args...); }, blockDim.x, launches + x);
-      }
-    }
-  }
+  emulated::submit([grid = config->gridDim, block = config->blockDim, kernel, args...] {
+    emulated::run_grid(grid, block, [&] { kernel(args...); });
+  });
   return cudaSuccess;
 }
 
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t status) {
-  return status == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+  if (status == cudaErrorMemoryAllocation) return "out of memory";
+  return status == cudaErrorInvalidValue ? "invalid argument" : "operation not permitted when stream is capturing";
 }
 inline cudaError_t cudaMalloc(void** block, std::size_t bytes) {
   *block = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
@@ -154,16 +195,20 @@ inline cudaError_t cudaFree(void* block) {
   return cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t) {
-  std::memset(to, value, bytes);
+  emulated::submit([=] { std::memset(to, value, bytes); });
   return cudaSuccess;
 }
+// Between the processor and the device, which a step must not do while it is captured.
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  if (emulated::capturing != nullptr) return cudaErrorStreamCaptureUnsupported;
   std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return emulated::capturing != nullptr ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
 inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
-  *status = cudaStreamCaptureStatusNone;
+  *status = emulated::capturing != nullptr ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }

@@ -1,0 +1,90 @@
+# The one place that knows how CUDA is found and for which GPUs it is compiled.
+#
+# SPARSEBP_CUDA  AUTO      with CUDA if its compiler is found and new enough
+#                ON, OFF   with or without
+#                EMULATED  the kernels run on this processor, as in tests/native/emulated: for tests of the Python side
+
+set(SPARSEBP_CUDA AUTO CACHE STRING "AUTO, ON, OFF, or EMULATED for tests")
+set_property(CACHE SPARSEBP_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
+set(SPARSEBP_CUDA_LEAST 11.8)  # cudaLaunchKernelEx
+# Machine code for these and, for what comes later, PTX of the last.
+set(SPARSEBP_CUDA_GPUS 75 80 86 87 89 90)
+
+# Sets `cuda` to ON, OFF or EMULATED and enables the language.
+macro(sparsebp_find_cuda)
+  set(cuda ${SPARSEBP_CUDA})
+  if(cuda STREQUAL "AUTO")
+    set(cuda OFF)
+    if(NOT CMAKE_CROSSCOMPILING)
+      include(CheckLanguage)
+      check_language(CUDA)
+    endif()
+    if(CMAKE_CUDA_COMPILER)
+      sparsebp_ask_nvcc(--version version)
+      if(version MATCHES "release ([0-9.]+)" AND NOT CMAKE_MATCH_1 VERSION_LESS SPARSEBP_CUDA_LEAST)
+        set(cuda ON)
+      else()
+        message(STATUS "CUDA: off; ${CMAKE_CUDA_COMPILER} is older than ${SPARSEBP_CUDA_LEAST}")
+      endif()
+    endif()
+  elseif(NOT cuda MATCHES "^(ON|OFF|EMULATED)$")
+    message(FATAL_ERROR "SPARSEBP_CUDA: expected AUTO, ON, OFF or EMULATED, got ${cuda}")
+  endif()
+  if(cuda STREQUAL "ON")
+    # Before the language is enabled, which would choose one GPU.
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      sparsebp_choose_gpus(CMAKE_CUDA_ARCHITECTURES)
+    endif()
+    set(CMAKE_CUDA_STANDARD 17)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+    enable_language(CUDA)
+    message(STATUS "CUDA: ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+  endif()
+endmacro()
+
+function(sparsebp_ask_nvcc question answer)
+  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} ${question} OUTPUT_VARIABLE out ERROR_VARIABLE out)
+  set(${answer} "${out}" PARENT_SCOPE)
+endfunction()
+
+# Those of SPARSEBP_CUDA_GPUS that this compiler knows.
+function(sparsebp_choose_gpus out)
+  if(NOT CMAKE_CUDA_COMPILER)
+    include(CheckLanguage)
+    check_language(CUDA)
+  endif()
+  sparsebp_ask_nvcc(--list-gpu-arch known)
+  foreach(gpu ${SPARSEBP_CUDA_GPUS})
+    if(known MATCHES "compute_${gpu}[^0-9]")
+      list(APPEND gpus ${gpu}-real)
+      set(last ${gpu})
+    endif()
+  endforeach()
+  list(APPEND gpus ${last}-virtual)
+  set(${out} "${gpus}" PARENT_SCOPE)
+endfunction()
+
+# A library of csrc/cuda: `mode` is ON, EMULATED or OFF, which is one that says that there is no CUDA.
+function(sparsebp_add_cuda target mode)
+  set(folder ${PROJECT_SOURCE_DIR}/csrc/cuda)
+  set(kernels ${folder}/device.cu ${folder}/layer.cu ${folder}/ops.cu)
+  if(mode STREQUAL "OFF")
+    add_library(${target} STATIC ${folder}/absent.cpp)
+  else()
+    add_library(${target} STATIC ${folder}/runtime.cpp ${kernels})
+  endif()
+  target_link_libraries(${target} PUBLIC sparsebp_core)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>)
+  if(mode STREQUAL "ON")
+    string(REPLACE ";" "," gpus "${CMAKE_CUDA_ARCHITECTURES}")
+    target_include_directories(${target} PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+    target_compile_definitions(${target} PRIVATE SPARSEBP_CUDA_BUILD="${CMAKE_CUDA_COMPILER_VERSION} for ${gpus}")
+    # As for the other instruction sets: kernels ask for fused multiply-add.
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
+  elseif(mode STREQUAL "EMULATED")
+    set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
+    target_include_directories(${target} BEFORE PUBLIC ${PROJECT_SOURCE_DIR}/tests/native/emulated)
+    target_compile_definitions(${target} PUBLIC SPARSEBP_EMULATED_CUDA PRIVATE SPARSEBP_CUDA_BUILD="an emulation")
+  endif()
+endfunction()
