@@ -298,8 +298,10 @@ def test_info_says_what_there_is_and_what_is_not(run: Run, monkeypatch: pytest.M
     assert code == Exit.OK
     found = json.loads(run("info", "--json")[1])
     assert found["isa"] in found["isas"]
-    assert found["cuda"]["built"] is False
-    for text in (found["torch"], found["location"], found["cuda"]["reason"], found["cpu"]):
+    cuda = found["cuda"]
+    assert cuda["built"] == bool(cuda["build"])
+    why = "" if cuda["usable"] else cuda["reason"]
+    for text in (found["torch"], found["location"], cuda["build"], why, found["cpu"]):
         assert text in out
     monkeypatch.setenv("SPARSEBP_ISA", "scalar")
     assert "scalar, forced by SPARSEBP_ISA" in run("info")[1]
