@@ -29,7 +29,7 @@ from sparsebp.benchmark.timing import Effort
 from sparsebp.cli.bench import describe, step_table
 from sparsebp.cli.console import err, is_terminal, out, status
 from sparsebp.cli.errors import Exit, reported
-from sparsebp.cli.options import at_least, checked, checked_all
+from sparsebp.cli.options import at_least, checked, checked_all, parse_device
 from sparsebp.files import named_errors
 from sparsebp.plots import check_plot_file
 from sparsebp.writable import check_writable
@@ -37,7 +37,7 @@ from step_tables import floor_table, inference_table
 from summary import plain, summarize
 from typer.main import get_command
 
-STEP_SIZES, STEP_BATCHES = (128, 224), (1, 8)
+STEP_SIZES, STEP_BATCHES, GPU_BATCHES = (128, 224), (1, 8), (1, 32, 256)
 LAYER_SIZES, LAYER_BATCHES = (224,), (1,)
 LAYER_ROUNDS = 3
 """Rounds of a layer for one of a step: they cost little, and a time slice lost hurts a short time more."""
@@ -84,16 +84,16 @@ def run_layers(
 
 
 def run_steps(
-    sizes: Sequence[int], batches: Sequence[int], threads: Sequence[int], ratio: float, rounds: int
+    sizes: Sequence[int], batches: Sequence[int], threads: Sequence[int], ratio: float, rounds: int, device: str
 ) -> tuple[list[StepCase], list[InferenceCase]]:
     """Measures and prints training steps and inference."""
     model = sparsebp.models.mobilenet_v2(CLASSES)
-    yardsticks = Yardsticks()
+    yardsticks = Yardsticks() if device == "cpu" else None
     trained: list[StepCase] = []
     inferred = []
     for batch in batches:
         for size in sizes:
-            request = StepRequest(size, size, batch, batch * BUDGET_PER_IMAGE, ratio, cuts=(USUAL_SPLIT,))
+            request = StepRequest(size, size, batch, batch * BUDGET_PER_IMAGE, ratio, (USUAL_SPLIT,), device)
             with status(f"steps and inference, {size} px, batch {batch}"):
                 lineup = line_up(model, request)
                 steps, inference = Steps(lineup), Inference(lineup)
@@ -101,7 +101,7 @@ def run_steps(
                 inferred.append([inference.measure(n, Effort(rounds, INFERENCE_SECONDS)) for n in threads])
             show(step_table(cases))
             trained += cases
-    show(inference_table(inferred), floor_table(trained))
+    show(inference_table(inferred), *([floor_table(trained)] if yardsticks is not None else []))
     return trained, [case for cases in inferred for case in cases]
 
 
@@ -165,6 +165,15 @@ def main(
             rich_help_panel=HOW,
         ),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="cpu, cuda or cuda:NUMBER. On a GPU there are no single layers, and steps take 1, 32 and 256 images.",
+            callback=checked(parse_device),
+            rich_help_panel=HOW,
+        ),
+    ] = "cpu",
     repeats: Annotated[
         int,
         typer.Option(
@@ -196,14 +205,17 @@ def main(
             raise typer.BadParameter("there is nothing to draw with --no-steps", param_hint="--plot")
         check_plot_file(plot)
     torch.manual_seed(0)
-    counts = sorted(set(threads or (1, usable_cores())))
+    on_cpu = device == "cpu"
+    counts = sorted(set(threads or ((1, usable_cores()) if on_cpu else (usable_cores(),))))
     torch.set_num_threads(counts[-1])
-    found: dict[str, Any] = {"environment": environment(), "ratio": ratio, "repeats": repeats}
+    found: dict[str, Any] = {"environment": environment(device), "ratio": ratio, "repeats": repeats}
     out.print(describe(found["environment"]))
-    if not no_layers:
+    if not no_layers and on_cpu:
         found["layers"] = run_layers(size or LAYER_SIZES, batch or LAYER_BATCHES, only_layers, ratio, repeats)
     if not no_steps:
-        trained, inferred = run_steps(size or STEP_SIZES, batch or STEP_BATCHES, counts, ratio, repeats)
+        trained, inferred = run_steps(
+            size or STEP_SIZES, batch or (STEP_BATCHES if on_cpu else GPU_BATCHES), counts, ratio, repeats, device
+        )
         found |= {"steps": [case.to_dict() for case in trained], "inference": [case.to_dict() for case in inferred]}
         if plot is not None:
             with named_errors(plot):

@@ -162,6 +162,10 @@ class CudaDevice final : public Device<float> {
 
 }  // namespace
 
+namespace {
+std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
+}  // namespace
+
 const char* build() { return SPARSEBP_CUDA_BUILD; }
 
 int device_count(std::string* why) {
@@ -169,7 +173,16 @@ int device_count(std::string* why) {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess) return count;
   cudaGetLastError();
-  if (why != nullptr) *why = cudaGetErrorString(status);
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver), cudaRuntimeGetVersion(&runtime);
+  if (why == nullptr) return 0;
+  if (status != cudaErrorInsufficientDriver) {
+    *why = cudaGetErrorString(status);
+  } else if (driver == 0) {
+    *why = "there is no CUDA driver";
+  } else {
+    *why = "the CUDA driver is for " + version(driver) + ", this build of sparsebp needs " + version(runtime);
+  }
   return 0;
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import torch
 from .. import _C, __version__
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, Any]:
     """Plain data to print above a table and to store beside its numbers."""
+    gpu = {} if torch.device(device).type == "cpu" else {"gpu": torch.cuda.get_device_name(device)}
     return {
         "sparsebp": __version__,
         "isa": _C.chosen_isa(),
@@ -23,6 +24,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "cpu": cpu_name(),
+        **gpu,
     }
 
 
@@ -52,6 +54,18 @@ def thread_count(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def waiting(run: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """``run``, back only when a GPU has done what it was told."""
+    if device.type == "cpu":
+        return run
+
+    def finished(*arguments: Any) -> None:
+        run(*arguments)
+        torch.cuda.synchronize(device)
+
+    return finished
 
 
 def cpu_name() -> str:

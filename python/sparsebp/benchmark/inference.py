@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..audit import LiveBytes
-from .environment import thread_count
+from .environment import thread_count, waiting
 from .lineup import LineUp, StepRequest
 from .timing import Contender, Effort, Quartiles, interleave
 
@@ -69,7 +69,7 @@ class Inference:
     def measure(self, threads: int, effort: Effort) -> InferenceCase:
         """Times every contender's forward pass with so many threads."""
         x = self._lineup.x
-        passes = {name: Contender(model.eval(), lambda: x) for name, model in self._models.items()}
+        passes = {name: Contender(waiting(model.eval(), x.device), lambda: x) for name, model in self._models.items()}
         with thread_count(threads), torch.no_grad():
             times = interleave(passes, effort)
         results = tuple(

@@ -31,6 +31,7 @@ class StepRequest:
         budget: bytes for sparsebp.
         max_update_ratio: share of the convolution weights that sparsebp may touch.
         cuts: modules from which on one more dense torch model each trains.
+        device: where all of them run.
     """
 
     height: int
@@ -39,6 +40,7 @@ class StepRequest:
     budget: int = BUDGET_PER_IMAGE
     max_update_ratio: float = 0.02
     cuts: Sequence[str] = ()
+    device: str = "cpu"
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -93,7 +95,9 @@ def line_up(original: nn.Module, request: StepRequest) -> LineUp:
         AssertionError: they do not compute the same network.
     """
     torch.manual_seed(0)
+    original = copy.deepcopy(original).to(request.device)
     x = torch.randn(request.batch, *request.input_size).contiguous(memory_format=torch.channels_last)
+    x = x.to(request.device)
     sparse = convert(
         copy.deepcopy(original),
         request.budget,
@@ -106,7 +110,8 @@ def line_up(original: nn.Module, request: StepRequest) -> LineUp:
     trainers = (Trainer("sparsebp", span, sparse), *_torch_trainers(original, graph, sparse.plan, request.cuts))
     inference = fused(original, graph)
     classes = _same_outputs({**{t.name: t.model for t in trainers}, "fused": inference}, x)
-    return LineUp(request, graph, sparse, trainers, inference, x, torch.randint(classes, (request.batch,)))
+    y = torch.randint(classes, (request.batch,)).to(request.device)
+    return LineUp(request, graph, sparse, trainers, inference, x, y)
 
 
 def _torch_trainers(model: nn.Module, graph: Graph, plan: Plan, cuts: Sequence[str]) -> Iterator[Trainer]:

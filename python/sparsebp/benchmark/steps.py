@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ..audit import audit
 from ..converted import SparseModel
+from ..graphed import GraphedStep
 from ..optim import SGD
-from .environment import thread_count
+from .environment import thread_count, waiting
 from .floor import Floor
 from .lineup import LineUp, StepRequest, Trainer
 from .rates import Rates, Sample, Yardsticks
@@ -91,7 +92,12 @@ class Steps:
 
     def __init__(self, lineup: LineUp) -> None:
         self._lineup = lineup
-        self._steps = {t.name: Contender(training_step(t.model, lineup.x, lineup.y)) for t in lineup.trainers}
+        self._trainers: dict[str, Trainer] = {}
+        self._steps: dict[str, Contender] = {}
+        for trainer in lineup.trainers:
+            for name, step in training_steps(trainer, lineup.x, lineup.y).items():
+                self._trainers[name] = trainer
+                self._steps[name] = Contender(waiting(step, lineup.x.device))
         self._held = {t.name: audit(t.model, lineup.x, lineup.y) for t in lineup.trainers}
 
     def measure(self, threads: int, effort: Effort, yardsticks: Yardsticks | None = None) -> StepCase:
@@ -111,22 +117,23 @@ class Steps:
 
         for trainer in lineup.trainers:
             trainer.model.train()
-        with thread_count(threads):
+        with thread_count(threads), _tuned():
             times = interleave(self._steps, effort, sample)
-        results = tuple(self._result(trainer, times[trainer.name]) for trainer in lineup.trainers)
+        results = tuple(self._result(name, trainer, times[name]) for name, trainer in self._trainers.items())
         floor = None
         if samples:
             floor = Floor(work(sparse.original, lineup.graph, sparse.plan), Rates.of(samples), results[0].ms)
         isa, rounds = sparse.engine.program.isa, len(times["sparsebp"])
         return StepCase(lineup.request, threads, isa, rounds, sparse.plan.update_ratio, results, floor)
 
-    def _result(self, trainer: Trainer, times: Sequence[float]) -> StepResult:
+    def _result(self, name: str, trainer: Trainer, times: Sequence[float]) -> StepResult:
         held = self._held[trainer.name]
-        return StepResult(trainer.name, trainer.span, Quartiles.of(times), held.arena_peak, held.outside_bytes)
+        return StepResult(name, trainer.span, Quartiles.of(times), held.arena_peak, held.outside_bytes)
 
 
-def training_step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[Any], None]:
-    """The loop body that everybody writes, as something to time."""
+def training_steps(trainer: Trainer, x: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[Any], Any]]:
+    """By contender what is timed: the loop body that everybody writes and, on a GPU, the same as one CUDA graph."""
+    model = trainer.model.train()
     optimizer: torch.optim.Optimizer
     if isinstance(model, SparseModel):
         optimizer = SGD(model, lr=LEARNING_RATE)
@@ -138,4 +145,34 @@ def training_step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callabl
         optimizer.step()
         optimizer.zero_grad()
 
-    return step
+    if x.device.type == "cpu":
+        return {trainer.name: step}
+    if isinstance(model, SparseModel):
+        assert isinstance(optimizer, SGD)
+        graphed = GraphedStep(model, optimizer, cross_entropy)
+        return {trainer.name: step, f"{trainer.name}, one graph": lambda _: graphed(x, y)}
+    return {trainer.name: step, f"{trainer.name}, one graph": _graph(step)}
+
+
+def _graph(step: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A step of plain torch as one CUDA graph."""
+    side = torch.cuda.Stream()
+    with _tuned(), torch.cuda.stream(side):  # as torch wants it: a few steps on a stream of their own come first
+        for _ in range(3):
+            step(None)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with _tuned(), torch.cuda.graph(graph):
+        step(None)
+    return lambda _: graph.replay()
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """Inside, cuDNN times its algorithms before it chooses one."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
