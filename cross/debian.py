@@ -9,6 +9,7 @@ import argparse
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 MIRROR = "http://deb.debian.org/debian"
@@ -17,7 +18,8 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 def unpack(folder: Path, packages: list[str], architecture: str, suite: str, dependencies: bool) -> None:
     """Unpacks ``packages`` into ``folder``; what was unpacked by the same call before is left alone."""
-    stamp = folder / ".unpacked" / "-".join([suite, architecture, *(p.replace("/", "_") for p in packages)])
+    wanted = sha256(" ".join([suite, architecture, *packages]).encode()).hexdigest()[:16]
+    stamp = folder / ".unpacked" / wanted
     if stamp.exists():
         return
     if not KEYRING.exists():
@@ -47,8 +49,8 @@ def unpack(folder: Path, packages: list[str], architecture: str, suite: str, dep
         old.unlink()
     subprocess.run([*apt, "update"], check=True)
     if dependencies:
-        wanted = ["--no-install-recommends", "--download-only", "--yes", "install", *packages]
-        subprocess.run([*apt, *wanted], check=True, stdout=subprocess.DEVNULL)
+        install = ["--no-install-recommends", "--download-only", "--yes", "install", *packages]
+        subprocess.run([*apt, *install], check=True, stdout=subprocess.DEVNULL)
     else:
         subprocess.run([*apt, "download", *packages], check=True, cwd=state / "archives", stdout=subprocess.DEVNULL)
     files = sorted((state / "archives").glob("*.deb"))

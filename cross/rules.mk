@@ -1,5 +1,6 @@
 # ARM Linux: build here, run there. Everything that this fetches goes to build/cross.
-# make wheel-aarch64   the wheel for 64-bit boards, in dist/; PYTHON=3.10 ... 3.13 says for which Python
+# make wheel-aarch64   the wheel for 64-bit boards, in dist/; PYTHON=3.10 ... 3.13 says for which Python, CUDA=1 takes
+#                      the GPU of a Jetson Orin along
 # make check-aarch64   native and Python tests for 64-bit ARM, under an emulator
 # make check-armhf     native tests for 32-bit ARM, under an emulator
 # make cycles          estimates the cycles of the NEON kernels' inner loops
@@ -23,7 +24,7 @@ emulator:
 	$(UNPACK) $(CROSS)/amd64 qemu-user-static --no-dependencies
 
 wheel-aarch64: $(CROSS)/tools/stamp
-	$(CROSS_BIN)/python cross/wheel.py $(addprefix --python ,$(WHEEL_PYTHON))
+	$(CROSS_BIN)/python cross/wheel.py $(addprefix --python ,$(WHEEL_PYTHON)) $(if $(CUDA),--cuda --out dist/cuda)
 
 # $(call native_tests,PRESET,CPU=ISA...): builds the native tests and runs them on each of the emulated processors, the
 # kernels of which have to be those of ISA. Brief: all of the kernels' tests, some of those of whole programs.
