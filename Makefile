@@ -4,6 +4,7 @@
 # make bench   the speed benchmark
 # make kernels       builds the benchmark of single kernels: build/bench/kernels --help
 # make instructions  counts the instructions of single kernels, under valgrind
+# make check-cuda    everything that needs a GPU: tests, compute-sanitizer, benchmark
 # ARM boards: make wheel-aarch64, check-aarch64, check-armhf; see cross/rules.mk
 # Each target sets up .venv by itself; nothing else has to be installed but a C++ compiler and Python >= 3.10.
 
@@ -13,21 +14,45 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc python -type f -not -name '*.pyc' -not -name '*.so')
 CXX_SOURCES := $(shell find csrc tests/native bench/native -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test test-python test-native lint format bench kernels instructions clean
+.PHONY: demo test test-python test-native test-emulated check-cuda lint format bench kernels instructions clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/sparsebp finetune
 
-test: test-native test-python
+test: test-native test-python test-emulated
 
 test-python: $(VENV)/test.stamp
 	$(BIN)/python -m pytest
 
 test-native: $(VENV)/test.stamp
 	$(BIN)/cmake -S . -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	  -DSPARSEBP_PYTHON=OFF -DSPARSEBP_TESTS=ON
+	  -DSPARSEBP_PYTHON=OFF -DSPARSEBP_TESTS=ON -DSPARSEBP_CUDA=OFF
 	$(BIN)/cmake --build build/native
 	cd build/native && $(CURDIR)/$(BIN)/ctest --output-on-failure
+
+# $(call site,PYTHON,MODE): the package with SPARSEBP_CUDA=MODE, in build/MODE/site.
+define site
+	$(1) -m pip install -q --no-deps --upgrade --target build/$(2)/site -C build-dir=build/$(2) \
+	  -C cmake.define.SPARSEBP_CUDA=$(2) -C cmake.define.SPARSEBP_TESTS=$(if $(filter ON,$(2)),ON,OFF) $(3) .
+endef
+
+# The tests of GPUs with CUDA emulated: a module of its own, whose GPU is this processor.
+test-emulated: $(VENV)/test.stamp
+	$(call site,$(BIN)/python,EMULATED)
+	PYTHONPATH=build/EMULATED/site SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q tests/test_gpu.py tests/test_kernels.py
+
+# CUDA_PYTHON=python3 takes an environment that has torch with CUDA, pybind11, scikit-build-core and pytest already.
+CUDA_PYTHON :=
+GPU_PYTHON := $(or $(CUDA_PYTHON),$(BIN)/python)
+
+check-cuda: $(if $(CUDA_PYTHON),,$(VENV)/test.stamp)
+	$(call site,$(GPU_PYTHON),ON,$(if $(CUDA_PYTHON),--no-build-isolation))
+	PYTHONPATH=build/ON/site $(GPU_PYTHON) -m sparsebp info
+	build/ON/tests/native/test_cuda_gpu
+	compute-sanitizer --tool memcheck --leak-check full --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
+	compute-sanitizer --tool racecheck --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
+	PYTHONPATH=build/ON/site SPARSEBP_TEST_DEVICE=cuda $(GPU_PYTHON) -m pytest -q tests/test_gpu.py tests/test_kernels.py
+	PYTHONPATH=build/ON/site $(GPU_PYTHON) bench/backward_speed.py --device cuda --json build/ON/speed.json
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
