@@ -11,8 +11,8 @@ import sparsebp
 import torch
 from networks import batch, tiny_mobilenet
 from sparsebp import SparseModel
-from sparsebp.engine import SQUARE_DECAY
 from sparsebp.optim import SGD
+from sparsebp.rules import SQUARE_DECAY
 from torch import nn
 from torch.nn.functional import cross_entropy
 

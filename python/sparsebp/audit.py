@@ -149,7 +149,7 @@ def _sparse_step(model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunct
     state, earlier = engine.state(), engine.flight
     weights = [(p, p.detach().clone(memory_format=torch.preserve_format)) for p in engine.trained()]
     grads = [(p, p.grad) for p in engine.trained()]
-    owner, slots = engine.optimizer, dict(engine._slots)
+    owner, slots = engine.optimizer, dict(engine.rules.slots)
     kept = (list(owner._engines), list(owner._slots)) if owner is not None else None
     try:
         opt = SGD(model, lr=0.0)

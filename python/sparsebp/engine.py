@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from . import _C, devices
 from .errors import BudgetExceeded, DeviceMemoryError
 from .flight import Flight, landing
 from .refusal import NoGradient
+from .rules import Rules, Slot
 from .samplers import Sampler, check_update_sets
 from .weights import Weights, place
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 #: Which engine trains a parameter in place, and in which rule slot.
 OWNERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-#: Of the mean square that a normalised step divides by, per pass or sum of passes.
-SQUARE_DECAY = 0.999
 
 
 class Engine:
@@ -73,17 +70,11 @@ class Engine:
         self.forwards = 0  # training forward passes, the key of dropout
         self.rate_scale = 1.0
         self.refuses_gradients = False  # see refusal.py
-        self.rules = np.full((len(self.specs), 3, 4), -1.0)
-        self.rules[:, :, 1:] = 0.0
-        self._rule_rows = self.rules.reshape(-1, 4)  # a view
-        self._rules_address = self.rules.ctypes.data
+        self.rules = Rules(len(self.specs))
         self._flight: weakref.ref[Flight] | None = None
         self._lock = threading.RLock()  # native code lets other threads of Python run
         self._owns = False  # are the trained parameters registered with this engine
         self._optimizer: weakref.ref[SGD] | None = None
-        self._slots: dict[tuple[int, int], int] = {}  # (layer, weight/bias/beta) -> parameter group
-        self._rows: dict[int, np.ndarray] = {}  # parameter group -> its rows of the rules
-        self._written: dict[int, tuple[float, ...]] = {}  # parameter group -> what those rows hold
         self._due = False  # is a new draw due at the next training forward
         self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
         self.weights = Weights(self.program, self.specs, layers, dtype, self.device)
@@ -147,16 +138,10 @@ class Engine:
 
     # -- optimizer -------------------------------------------------------------------------------
 
-    def attach(self, optimizer: SGD, slots: dict[tuple[int, int], int]) -> None:
+    def attach(self, optimizer: SGD, slots: dict[Slot, int]) -> None:
         """Makes ``optimizer`` the source of the training rules; ``slots`` maps parameters to its groups."""
         self._optimizer = weakref.ref(optimizer)
-        self._slots = dict(slots)
-        self._rows = {
-            group: np.array([3 * layer + which for (layer, which), g in slots.items() if g == group])
-            for group in set(slots.values())
-        }
-        self.rules[:, :, 0] = -1.0  # what is in none of its groups does not train
-        self._written.clear()
+        self.rules.assign(slots)
 
     def detach(self) -> None:
         """Undoes :meth:`attach`: no step of that optimizer reaches this program any more."""
@@ -168,7 +153,7 @@ class Engine:
     @property
     def groups(self) -> Iterable[int]:
         """The parameter groups of the attached optimizer that this program trains with."""
-        return self._rows
+        return self.rules.groups
 
     @property
     def optimizer(self) -> SGD | None:
@@ -184,16 +169,7 @@ class Engine:
                 "torch.optim cannot train parameters that never get a .grad"
             )
         optimizer.check(self)
-        groups = optimizer.param_groups
-        for group, places in self._rows.items():
-            rule = groups[group]
-            # Parts of a batch that are applied one by one add up: normalised ones like the steps of a random walk.
-            normalise = rule["normalise"]
-            share = math.sqrt(self.rate_scale) if normalise else self.rate_scale
-            row = (rule["lr"] * share, rule["weight_decay"], rule["momentum"], SQUARE_DECAY if normalise else 0.0)
-            if self._written.get(group) != row:
-                self._rule_rows[places] = self._written[group] = row
-        return self._rules_address
+        return self.rules.refresh(optimizer.param_groups, self.rate_scale)
 
     def finish_step(self) -> None:
         """The optimizer's step: applies gradient sums if there are any, and makes the next draw due."""
@@ -309,7 +285,7 @@ class Engine:
             try:
                 self.rebind_if_moved(in_flight=True)
                 self._use_stream()
-                rules = self._rules_address if keep else self._refresh_rules()
+                rules = self.rules.address if keep else self._refresh_rules()
                 self.program.backward(dy, dx, rules, keep)
             except BaseException:
                 self.abandon()

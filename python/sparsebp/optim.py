@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from .converted import SparseModel
-from .engine import OWNERS, SQUARE_DECAY, Engine
+from .engine import OWNERS, Engine
 from .refusal import NoGradient
+from .rules import SQUARE_DECAY
 from .single import SingleConv
 
 
