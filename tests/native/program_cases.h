@@ -43,7 +43,8 @@ class Builder {
     s.kernel_h = s.kernel_w = kernel, s.stride_h = s.stride_w = stride, s.pad_h = s.pad_w = kernel / 2;
     s.out_height = s.out_width = (size + 2 * s.pad_h - kernel) / stride + 1;
     layer.activation = activation;
-    layer.has_norm = norm, layer.has_bias = !norm, layer.eps = 1e-5;
+    layer.has_norm = norm, layer.eps = 1e-5;
+    layer.has_bias = !norm || spec.layers.size() % 4 == 2;  // some have both
     layer.selected = selected, layer.train_bias = spec.layers.size() % 3 != 1;
     spec.layers.push_back(layer);
     return static_cast<int>(spec.layers.size()) - 1;
