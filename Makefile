@@ -41,17 +41,19 @@ test-emulated: $(VENV)/test.stamp
 	$(call site,$(BIN)/python,EMULATED)
 	PYTHONPATH=build/EMULATED/site SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q tests/test_gpu.py tests/test_kernels.py
 
-# CUDA_PYTHON=python3 takes an environment that has torch with CUDA, pybind11, scikit-build-core and pytest already.
+# CUDA_PYTHON=python3 takes an environment that has torch with CUDA, pytest, what builds the package
+# (pybind11, scikit-build-core, cmake, ninja) and what it imports already.
 CUDA_PYTHON :=
+SANITIZER := $(or $(shell command -v compute-sanitizer),/usr/local/cuda/bin/compute-sanitizer)
 GPU_PYTHON := $(or $(CUDA_PYTHON),$(BIN)/python)
 
 check-cuda: $(if $(CUDA_PYTHON),,$(VENV)/test.stamp)
 	$(call site,$(GPU_PYTHON),ON,$(if $(CUDA_PYTHON),--no-build-isolation))
 	PYTHONPATH=build/ON/site $(GPU_PYTHON) -m sparsebp info
 	build/ON/tests/native/test_cuda_gpu
-	compute-sanitizer --tool memcheck --leak-check full --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
-	compute-sanitizer --tool racecheck --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
 	PYTHONPATH=build/ON/site SPARSEBP_TEST_DEVICE=cuda $(GPU_PYTHON) -m pytest -q tests/test_gpu.py tests/test_kernels.py
+	SPARSEBP_BRIEF=1 $(SANITIZER) --tool memcheck --leak-check full --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
+	SPARSEBP_BRIEF=1 $(SANITIZER) --tool racecheck --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
 	PYTHONPATH=build/ON/site $(GPU_PYTHON) bench/backward_speed.py --device cuda --json build/ON/speed.json
 
 lint: $(VENV)/dev.stamp

@@ -20,6 +20,7 @@ from layer_tables import layer_tables, means_table, slower_table
 from picture import draw
 from rich.progress import track
 from rich.table import Table
+from sparsebp import devices
 from sparsebp.benchmark.environment import check_isa, environment, force_isa, usable_cores
 from sparsebp.benchmark.inference import Inference, InferenceCase
 from sparsebp.benchmark.lineup import BUDGET_PER_IMAGE, StepRequest, line_up
@@ -95,6 +96,8 @@ def run_steps(
         for size in sizes:
             request = StepRequest(size, size, batch, batch * BUDGET_PER_IMAGE, ratio, (USUAL_SPLIT,), device)
             with status(f"steps and inference, {size} px, batch {batch}"):
+                lineup = steps = inference = None  # the last request's memory is this one's
+                devices.empty_cache(torch.device(device))
                 lineup = line_up(model, request)
                 steps, inference = Steps(lineup), Inference(lineup)
                 cases = [steps.measure(n, Effort(rounds, STEP_SECONDS), yardsticks) for n in threads]

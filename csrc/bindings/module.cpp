@@ -205,6 +205,7 @@ void bind_program(py::module_& m) {
       .def(
           "prepare_replay",
           [](AnyProgram& p, Address rules, std::uint64_t dropout_key) {
+            py::gil_scoped_release release;
             p.prepare_replay(pointer<const double*>(rules), dropout_key);
           },
           py::arg("rules"), py::arg("dropout_key"))
@@ -213,7 +214,8 @@ void bind_program(py::module_& m) {
       .def("discard", &AnyProgram::discard)
       .def_property_readonly("in_flight", &AnyProgram::in_flight)
       .def("draw", &AnyProgram::draw, py::arg("layer"), py::arg("method"), py::arg("seed"), py::arg("turn"))
-      .def("draw_all", &AnyProgram::draw_all, py::arg("method"), py::arg("seed"), py::arg("turn"))
+      .def("draw_all", &AnyProgram::draw_all, py::arg("method"), py::arg("seed"), py::arg("turn"),
+           py::call_guard<py::gil_scoped_release>())
       .def("set_indices", &AnyProgram::set_indices, py::arg("layer"), py::arg("channels"))
       .def("indices", &AnyProgram::indices, py::arg("layer"))
       .def("visited", &AnyProgram::visited, py::arg("layer"))

@@ -36,7 +36,7 @@ __device__ inline void train_shift(const Shift& shift, Index c, float gradient, 
   }
 }
 
-[[maybe_unused]] static __global__ void columns(ColumnArgs args) {
+[[maybe_unused]] static __global__ void __launch_bounds__(kColumns* kSumTeams) columns(ColumnArgs args) {
   __shared__ float parts[kSumTeams][kColumns];
   __shared__ float squares[2][kColumns];
   const int lane = static_cast<int>(threadIdx.x) % kColumns, team = static_cast<int>(threadIdx.x) / kColumns;

@@ -22,9 +22,13 @@ class DeviceMemory final : public Memory {
   void free(std::byte* block) override {
     int before = 0;
     cudaGetDevice(&before);
-    cudaSetDevice(device_);
-    cudaFree(block);  // waits for what uses it; nobody can be told of an error
-    cudaSetDevice(before);
+    if (before != device_) cudaSetDevice(device_);
+    // Waits for what uses it, also while a graph is captured elsewhere; nobody can be told of an error.
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    cudaFree(block);
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    if (before != device_) cudaSetDevice(before);
   }
 
   void fill(void* to, unsigned char value, std::size_t bytes) override {
@@ -69,7 +73,7 @@ class CudaDevice final : public Device<float> {
     if (numbers_ != nullptr) return;
     first_ = layers.data();
     rules_.assign(3 * layers.size(), Rule{});
-    const std::size_t bytes = rules_.size() * sizeof(Rule) + sizeof(std::uint64_t) + sizeof(int);
+    const std::size_t bytes = rules_.size() * sizeof(Rule) + sizeof(std::uint64_t) + 2 * sizeof(int);
     numbers_ = memory_.allocate(bytes);
     memory_.fill(numbers_, 0, bytes);
     driver_.rules = reinterpret_cast<Rule*>(numbers_);
@@ -91,18 +95,23 @@ class CudaDevice final : public Device<float> {
   void about(const char* what) override { driver_.queue.about = what; }
 
   // While a graph is captured nobody can wait for the answer: a spoilt gradient then leaves everything as it is.
-  void require_finite(const float* x, Index count) override {
-    memory_.fill(driver_.spoilt, 0, sizeof(int));
+  void require_finite(const float* x, Index count, bool adds_up) override {
+    if (!adds_up) memory_.fill(driver_.spoilt, 0, sizeof(int));
     each(driver_.queue, &find_spoilt, count, FiniteArgs{x, count, driver_.spoilt});
-    if (!capturing_ && spoilt())
-      throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
+    if (capturing_) return;
+    int found = 0;
+    memory_.read(&found, driver_.spoilt, sizeof found);
+    if (found == 0) return;
+    memory_.fill(driver_.spoilt, 0, sizeof(int));
+    throw NonFinite("backward: the incoming gradient has a NaN or an infinity; nothing was updated");
   }
 
   bool spoilt() override {
-    int found = 0;
-    memory_.read(&found, driver_.spoilt, sizeof found);
-    return found != 0;
+    int found[2] = {};  // in passes that were not applied yet, in those that were
+    memory_.read(found, driver_.spoilt, sizeof found);
+    return found[0] != 0 || found[1] != 0;
   }
+  void applied() override { launch(driver_.queue, &forget_spoilt, dim3(1), 1, ForgetArgs{driver_.spoilt}); }
 
   // A captured step reads what is there when it is replayed.
   void set_dropout_key(std::uint64_t key) override {
@@ -141,7 +150,8 @@ class CudaDevice final : public Device<float> {
     const ConvShape& s = layer.spec.shape;
     const auto run = [&](float* weight, float* sum, float* momentum, Index count, MeanSquare* square, int which) {
       if (sum == nullptr) return;
-      const ApplyArgs args{weight, sum, momentum, count, square, rules + which, which == 0, s, state.arena_indices};
+      const ApplyArgs args{
+          weight, sum, momentum, count, square, rules + which, which == 0, s, state.arena_indices, driver_.spoilt};
       launch(driver_.queue, &cuda::apply, dim3(1), kLearnThreads, args);
     };
     run(params.weight, state.sum, state.momentum, layer.sum_count(), state.square, 0);

@@ -106,7 +106,9 @@ __global__ void gemm(GemmArgs args) {
   __shared__ float b[kSplits][kDepth][kCols];
   __shared__ float parts[kSplits > 1 ? kTeam : 1][kSums];
   const int team = static_cast<int>(threadIdx.x) / kTeam, thread = static_cast<int>(threadIdx.x) % kTeam;
-  const int row = static_cast<int>(blockIdx.y) * kRows, col = static_cast<int>(blockIdx.x) * kCols;
+  // One dimension: the others take 65,535 blocks at most.
+  const int wide = (args.cols + kCols - 1) / kCols, tile = static_cast<int>(blockIdx.x);
+  const int row = tile / wide * kRows, col = tile % wide * kCols;
   const int own_row = thread / (kCols / 8) * kOwnRows, own_col = thread % (kCols / 8) * 8;
   float sums[kSums] = {};
   for (int begin = 0; begin < args.depth; begin += kSplits * kDepth) {
@@ -155,9 +157,9 @@ void multiply(const Queue& queue, const GemmArgs& args) {
   constexpr int kLarge = 64, kSmallRows = 16, kSmallCols = 32, kSplits = 8;
   const unsigned wide = blocks(args.cols, kLarge), high = blocks(args.rows, kLarge);
   if (wide * high >= 2u * static_cast<unsigned>(queue.processors)) {
-    launch(queue, &gemm<kProduct, kLarge, kLarge, 4, 1>, dim3(wide, high), kLarge / 4 * (kLarge / 8), args);
+    launch(queue, &gemm<kProduct, kLarge, kLarge, 4, 1>, dim3(wide * high), kLarge / 4 * (kLarge / 8), args);
   } else {
-    const dim3 grid(blocks(args.cols, kSmallCols), blocks(args.rows, kSmallRows));
+    const dim3 grid(blocks(args.cols, kSmallCols) * blocks(args.rows, kSmallRows));
     launch(queue, &gemm<kProduct, kSmallRows, kSmallCols, 2, kSplits>, grid,
            kSmallRows / 2 * (kSmallCols / 8) * kSplits, args);
   }

@@ -51,6 +51,7 @@ struct ApplyArgs {
   bool rows;  // the sums are of a weight's selected rows
   ConvShape shape;
   const std::int32_t* indices;
+  const int* spoilt;  // set: the sums are of gradients that were not all finite, and are dropped
 };
 
 // One block: the step follows from all of the sums.
@@ -61,7 +62,9 @@ struct ApplyArgs {
   const float total = block_sum(part, shared);
   const Rule& rule = *args.rule;
   if (threadIdx.x == 0 && rule.on && args.square != nullptr && rule.square_decay != 0) {
-    args.square->add(static_cast<double>(total) / static_cast<double>(args.count), rule.square_decay);
+    if (*args.spoilt == 0) {
+      args.square->add(static_cast<double>(total) / static_cast<double>(args.count), rule.square_decay);
+    }
   }
   __syncthreads();
   const Sgd sgd = rule.step_after(args.square);
@@ -75,9 +78,18 @@ struct ApplyArgs {
       place = (tap * s.in_per_group() + u) * s.out + group * s.out_per_group() + o;
     }
     float* momentum = args.momentum != nullptr ? args.momentum + i : nullptr;
-    if (rule.on) train(args.weight + place, momentum, args.sum[i], sgd);
+    if (rule.on && *args.spoilt == 0) train(args.weight + place, momentum, args.sum[i], sgd);
     args.sum[i] = 0;
   }
+}
+
+struct ForgetArgs {
+  int* spoilt;  // of the passes so far, and of those that were applied last
+};
+
+[[maybe_unused]] static __global__ void forget_spoilt(ForgetArgs args) {
+  args.spoilt[1] = args.spoilt[0];
+  args.spoilt[0] = 0;
 }
 
 }  // namespace sparsebp::cuda

@@ -24,7 +24,7 @@ struct WeightRowArgs {
 
 constexpr int kLanes = 64, kSlices = 8, kOwn = 4, kWeightThreads = kLanes * kSlices;
 
-[[maybe_unused]] static __global__ void weight_rows(WeightRowArgs args) {
+[[maybe_unused]] static __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args) {
   __shared__ float parts[kSlices][kLanes * kOwn];
   __shared__ float shared[kWeightThreads];
   const ConvShape& s = args.shape;

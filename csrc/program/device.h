@@ -30,9 +30,10 @@ class Device {
   // What an error from now on is about.
   virtual void about(const char* /*what*/) {}
 
-  // Throws NonFinite if `x` has a NaN or an infinity.
-  virtual void require_finite(const T* x, Index count) = 0;
-  // Whether the last one had: what asks a device that could not wait for the answer.
+  // Throws NonFinite if `x` has a NaN or an infinity. A device that cannot wait for the answer changes nothing from
+  // then on: until the next call or, where passes are added up, until `applied`.
+  virtual void require_finite(const T* x, Index count, bool adds_up) = 0;
+  // Whether that has happened to the last pass, or to the passes that were applied last.
   virtual bool spoilt() { return false; }
   // Of the dropouts of the passes that follow.
   virtual void set_dropout_key(std::uint64_t /*key*/) {}
@@ -42,6 +43,8 @@ class Device {
   virtual void learn(Layer<T>& layer) = 0;
   // Applies and clears gradient sums.
   virtual void apply(Layer<T>& layer) = 0;
+  // That was done to all layers.
+  virtual void applied() {}
 };
 
 }  // namespace sparsebp

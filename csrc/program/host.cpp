@@ -41,7 +41,7 @@ class Host final : public Device<T> {
     throw InvalidArgument("ops: unknown kind");
   }
 
-  void require_finite(const T* x, Index count) override {
+  void require_finite(const T* x, Index count, bool) override {
     constexpr Index kRun = 16384;
     std::atomic<bool> finite{true};
     parallel_for(div_up(count, kRun), kRun, [&](Index i) {

@@ -125,7 +125,7 @@ class Program final : public AnyProgram {
     const Index count = context_.images * spec_.values[static_cast<std::size_t>(spec_.output)].count();
     const Visit<T> visit(*device_, stream_);
     device_->about("checking the incoming gradient");
-    if (trains_) device_->require_finite(incoming, count);
+    if (trains_) device_->require_finite(incoming, count, spec_.sums);
     set_rules(rules);
     std::fill(context_.grads.begin(), context_.grads.end(), nullptr);
     std::fill(context_.grad_set.begin(), context_.grad_set.end(), 0);
@@ -152,6 +152,7 @@ class Program final : public AnyProgram {
     device_->about("applying the gradient sums");
     set_rules(rules);
     for (Layer<T>& layer : context_.layers) device_->apply(layer);
+    device_->applied();
   }
 
   void prepare_replay(const double* rules, std::uint64_t dropout_key) override {

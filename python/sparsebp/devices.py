@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,24 @@ def check(device: torch.device, dtype: torch.dtype, what: str) -> None:
         return
     if device.type != "cuda":
         raise ValueError(f"{what} is on {device}; expected the CPU or a CUDA device")
-    count, why = _C.cuda_devices()
+    count, why = usable_gpus()
     if (device.index or 0) >= count:
         raise ValueError(
             f"{what} is on {device}, where sparsebp cannot train: "
-            f"{why or f'it finds {count} CUDA devices'}; `sparsebp info` tells more. Move the model to the CPU"
+            f"{why or f'there are {count} CUDA devices'}; `sparsebp info` tells more. Move the model to the CPU"
         )
     if dtype != torch.float32:
         raise TypeError(f"{what} is {dtype} on {device}; GPUs train float32 networks only")
+
+
+def usable_gpus() -> tuple[int, str]:
+    """How many GPUs native code and torch both see and, with none, why."""
+    count, why = _C.cuda_devices()
+    seen = torch.cuda.device_count() if count > 0 else 0
+    if count > 0 and seen == 0:
+        build = "" if torch.version.cuda is not None else "; it is a build without CUDA"
+        return 0, f"torch {torch.__version__} sees no CUDA device{build}"
+    return min(count, seen), why
 
 
 def gpu_of(device: torch.device) -> int | None:
@@ -36,6 +46,17 @@ def gpu_of(device: torch.device) -> int | None:
 def stream_of(device: torch.device) -> int:
     """The stream on which torch starts its work now; 0 on this processor, which has none."""
     return 0 if device.type == "cpu" else torch.cuda.current_stream(device).cuda_stream
+
+
+def chosen(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, ``device`` is the current one; unlike CUDA's own calls, leaving wakes no other GPU."""
+    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Makes torch give back the memory that it keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def own_randomness(model: nn.Module) -> AbstractContextManager[None]:

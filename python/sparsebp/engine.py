@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Which engine trains a parameter in place, and in which rule slot.
 OWNERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+_NOWHERE = nullcontext()
 
 
 class Engine:
@@ -83,9 +87,18 @@ class Engine:
 
     def _make_program(self, device: torch.device) -> _C.Program:
         devices.check(device, self.dtype, "the model")
-        program = _C.Program(self._spec, self.dtype == torch.float64, self._isa, devices.gpu_of(device))
         try:
-            program.allocate(self._budget)
+            return self._allocated_program(device)
+        except DeviceMemoryError:
+            devices.empty_cache(device)  # torch keeps what it has freed
+            return self._allocated_program(device)
+
+    def _allocated_program(self, device: torch.device) -> _C.Program:
+        program = _C.Program(self._spec, self.dtype == torch.float64, self._isa, devices.gpu_of(device))
+        program.set_stream(devices.stream_of(device))
+        try:
+            with devices.chosen(device):
+                program.allocate(self._budget)
         except (BudgetExceeded, DeviceMemoryError):
             raise
         except MemoryError as error:
@@ -176,8 +189,9 @@ class Engine:
         if self.sums:
             with self._lock:
                 self.rebind_if_moved()
-                self._use_stream()
-                self.program.apply(self._refresh_rules())
+                rules = self._refresh_rules()
+                with self._on_device():
+                    self.program.apply(rules)
             self._touch()
         self.steps += 1
         self._due = self.steps % self.resample_every == 0
@@ -200,15 +214,17 @@ class Engine:
 
     # -- passes ----------------------------------------------------------------------------------
 
-    def _use_stream(self) -> None:
-        """What native code starts from here on follows what torch has started."""
-        if self.device.type != "cpu":
-            self.program.set_stream(devices.stream_of(self.device))
+    def _on_device(self) -> AbstractContextManager[object]:
+        """What native code starts inside follows what torch has started."""
+        if self.device.type == "cpu":
+            return _NOWHERE
+        self.program.set_stream(devices.stream_of(self.device))
+        return devices.chosen(self.device)
 
     def draw(self) -> None:
         """Draws the update sets of turn ``self.turn``."""
-        self._use_stream()
-        self.sampler.draw_all(self.program, self.specs, self.turn)
+        with self._on_device():
+            self.sampler.draw_all(self.program, self.specs, self.turn)
 
     def _dropout_key(self) -> int:
         # Any odd 64-bit number keeps the sequences of different seeds apart; this one is 2^64 / golden ratio.
@@ -216,8 +232,7 @@ class Engine:
 
     def infer(self, first: int, last: int, x: int, y: int, images: int, drop: bool) -> None:
         """Runs ops without saving anything."""
-        with self._lock:
-            self._use_stream()
+        with self._lock, self._on_device():
             self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
 
     def forward(self, first: int, last: int, x: int, y: int, images: int) -> Flight:
@@ -228,8 +243,8 @@ class Engine:
         """
         with self._lock:
             self._clear_for_take_off()
-            self._use_stream()
-            self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
+            with self._on_device():
+                self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
             self.forwards += 1
             flight = Flight()
             self._flight = weakref.ref(flight, landing(self))
@@ -259,9 +274,15 @@ class Engine:
         """Before a CUDA graph of forward and backward pass runs: writes what it reads besides its inputs."""
         with self._lock:
             self._clear_for_take_off()
-            self._use_stream()
-            self.program.prepare_replay(self._refresh_rules(), self._dropout_key())
+            with self._on_device():
+                self.program.prepare_replay(self._refresh_rules(), self._dropout_key())
             self.forwards += 1
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether the last pass (with gradient sums: step) met a gradient that was not finite; waits for the GPU."""
+        with self._on_device():
+            return self.program.spoilt
 
     def replayed(self) -> None:
         """After it."""
@@ -284,9 +305,9 @@ class Engine:
                 )
             try:
                 self.rebind_if_moved(in_flight=True)
-                self._use_stream()
                 rules = self.rules.address if keep else self._refresh_rules()
-                self.program.backward(dy, dx, rules, keep)
+                with self._on_device():
+                    self.program.backward(dy, dx, rules, keep)
             except BaseException:
                 self.abandon()
                 raise
@@ -327,8 +348,8 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Counters and the persistent bytes of the arena (update sets, visited, scores, momentum, sums)."""
-        self._use_stream()
-        regions = {name: self.program.read(offset) for name, offset, _ in self.program.persistent()}
+        with self._on_device():
+            regions = {name: self.program.read(offset) for name, offset, _ in self.program.persistent()}
         counters = {k: getattr(self, k) for k in ("steps", "turn", "forwards", "_due")}
         return {"regions": regions, **counters}
 
@@ -343,8 +364,8 @@ class Engine:
         if {n: len(v) for n, v in saved.items()} != {n: b for n, (_, b) in regions.items()}:
             raise ValueError("state: it was saved under another plan; expected the same model, budget and settings")
         check_update_sets(self.specs, np.frombuffer(saved.get("indices", b""), np.int32))
-        self._use_stream()
-        for name, data in saved.items():
-            self.program.write(regions[name][0], bytes(data))
+        with self._on_device():
+            for name, data in saved.items():
+                self.program.write(regions[name][0], bytes(data))
         for k in ("steps", "turn", "forwards", "_due"):
             setattr(self, k, state[k])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from .converted import SparseModel
 from .optim import SGD
 from .train import check_step, fit_step
+from .weights import Watch
 
 
 class GraphedStep:
@@ -45,13 +47,16 @@ class GraphedStep:
             raise ValueError(f"warm_up: expected a whole number of at least 1, got {warm_up!r}")
         self._model, self._opt, self._loss_fn = model, opt, loss_fn
         self._eager = warm_up
+        if opt._not_mine():
+            raise ValueError("opt: it also trains parameters that the converted model does not, which a graph cannot")
         self._graph: torch.cuda.CUDAGraph | None = None
         self._program: object = None  # that the graph runs
+        self._watch = Watch([])  # what it reads
 
     @property
     def finite(self) -> bool:
-        """Whether the last gradient that came in was finite; waits for the GPU."""
-        return not self._model.engine.program.spoilt
+        """Whether the gradients of the last step (in place: of its last part) were finite; waits for the GPU."""
+        return not self._model.engine.spoilt
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """A step on images [N, C, H, W] and targets [N, ...]; the mean loss, on the GPU.
@@ -88,8 +93,10 @@ class GraphedStep:
     def _fits(self, y: torch.Tensor) -> bool:
         """Whether the graph still reads the right memory."""
         engine = self._model.engine
-        same = self._graph is not None and self._program is engine.program and not engine.weights.moved()
-        return same and self._y.shape[1:] == y.shape[1:] and self._y.dtype == y.dtype
+        same = self._graph is not None and self._program is engine.program
+        if not same or engine.weights.moved() or self._watch.moved():
+            return False
+        return self._y.shape[1:] == y.shape[1:] and self._y.dtype == y.dtype
 
     def _capture(self, x: torch.Tensor, y: torch.Tensor) -> None:
         engine = self._model.engine
@@ -98,15 +105,22 @@ class GraphedStep:
         self._share = torch.ones((), device=engine.device)
         before = engine.forwards
         engine.prepare_replay()  # a draw that is due must not become part of the graph
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(engine.device)
+        gc.collect()  # whatever owns memory on the GPU should not be freed while the graph is captured
         try:
-            with torch.cuda.graph(graph), torch.enable_grad():
-                self._loss = self._loss_fn(self._model(self._x), self._y)
-                (self._loss * self._share).backward()
+            with (
+                torch.cuda.device(engine.device),
+                torch.cuda.graph(graph, stream=torch.cuda.Stream(engine.device), capture_error_mode="thread_local"),
+                torch.enable_grad(),
+            ):
+                loss = self._loss_fn(self._model(self._x), self._y)
+                (loss * self._share).backward()
         except BaseException:
+            torch.cuda.set_stream(stream)  # where torch is not back on it
             engine.abandon()
             raise
         finally:
             engine.forwards = before  # capturing runs nothing
-        self._loss = self._loss.detach()
-        self._graph, self._program = graph, engine.program
+        self._loss, self._graph, self._program = loss.detach(), graph, engine.program
+        tables = [table for m in self._model.modules() for table in (m._parameters, m._buffers)]
+        self._watch = Watch([(t, k) for t in tables for k, v in t.items() if v is not None])

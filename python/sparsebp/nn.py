@@ -50,10 +50,9 @@ class SparseConv2d(nn.Module):
             raise TypeError(f"conv: expected a torch.nn.Conv2d, got {type(conv).__name__}")
         if conv.padding_mode != "zeros":
             raise ValueError(f"conv: expected padding_mode='zeros', got {conv.padding_mode!r}")
-        if conv.weight.dtype not in (torch.float32, torch.float64) or conv.weight.device.type != "cpu":
-            raise TypeError(
-                f"conv: expected a float32 or float64 CPU weight, got {conv.weight.dtype} on {conv.weight.device}"
-            )
+        if conv.weight.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"conv: expected a float32 or float64 weight, got {conv.weight.dtype}")
+        devices.check(conv.weight.device, conv.weight.dtype, "conv: its weight")
         if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
             raise TypeError(f"ratio: expected a number, got {type(ratio).__name__}")
         if not 0 < ratio <= 1:

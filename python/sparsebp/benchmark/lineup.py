@@ -16,6 +16,7 @@ from ..graph import Graph
 from ..moments import block_names
 from ..plan import Plan
 from .contenders import TorchModel, first_op, fused, partial
+from .environment import float32
 
 BUDGET_PER_IMAGE = 256 * 1024
 
@@ -126,7 +127,8 @@ def _torch_trainers(model: nn.Module, graph: Graph, plan: Plan, cuts: Sequence[s
 @torch.no_grad()
 def _same_outputs(models: dict[str, nn.Module], x: torch.Tensor) -> int:
     """Checks that all compute the same; how many classes there are."""
-    outputs = {name: model.eval()(x) for name, model in models.items()}
+    with float32():
+        outputs = {name: model.eval()(x) for name, model in models.items()}
     dense = outputs["dense"]
     if not isinstance(dense, torch.Tensor) or dense.ndim != 2 or len(dense) != len(x):
         what = list(dense.shape) if isinstance(dense, torch.Tensor) else type(dense).__name__

@@ -14,7 +14,7 @@ from ..audit import audit
 from ..converted import SparseModel
 from ..graphed import GraphedStep
 from ..optim import SGD
-from .environment import thread_count, waiting
+from .environment import float32, thread_count, waiting
 from .floor import Floor
 from .lineup import LineUp, StepRequest, Trainer
 from .rates import Rates, Sample, Yardsticks
@@ -149,30 +149,34 @@ def training_steps(trainer: Trainer, x: torch.Tensor, y: torch.Tensor) -> dict[s
         return {trainer.name: step}
     if isinstance(model, SparseModel):
         assert isinstance(optimizer, SGD)
-        graphed = GraphedStep(model, optimizer, cross_entropy)
+        graphed = GraphedStep(model, optimizer, cross_entropy, warm_up=1)
+        for _ in range(2):  # without a graph, then with it
+            graphed(x, y)
         return {trainer.name: step, f"{trainer.name}, one graph": lambda _: graphed(x, y)}
-    return {trainer.name: step, f"{trainer.name}, one graph": _graph(step)}
+    return {trainer.name: step, f"{trainer.name}, one graph": _graph(step, x.device)}
 
 
-def _graph(step: Callable[[Any], None]) -> Callable[[Any], None]:
+def _graph(step: Callable[[Any], None], device: torch.device) -> Callable[[Any], None]:
     """A step of plain torch as one CUDA graph."""
-    side = torch.cuda.Stream()
-    with _tuned(), torch.cuda.stream(side):  # as torch wants it: a few steps on a stream of their own come first
-        for _ in range(3):
+    with _tuned(), torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):  # as torch wants it: a few steps on a stream of their own come first
+            for _ in range(3):
+                step(None)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=side):
             step(None)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with _tuned(), torch.cuda.graph(graph):
-        step(None)
     return lambda _: graph.replay()
 
 
 @contextmanager
 def _tuned() -> Iterator[None]:
-    """Inside, cuDNN times its algorithms before it chooses one."""
+    """Inside, cuDNN times its algorithms before it chooses one, all in float32."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
-        yield
+        with float32():
+            yield
     finally:
         torch.backends.cudnn.benchmark = before

@@ -12,6 +12,7 @@ import torch
 
 from .. import _C, __version__
 from ..benchmark.environment import cpu_name, memory_bytes, usable_cores
+from ..devices import usable_gpus
 from ..units import format_bytes
 from .console import print_json, print_pairs
 from .options import Json
@@ -78,18 +79,13 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _cuda() -> dict[str, Any]:
     """Whether models train on GPUs here; ``reason`` says why not."""
-    count, why = _C.cuda_devices()
-    torch_count = torch.cuda.device_count()
-    if count > 0 and torch_count == 0:
-        why = f"torch {torch.__version__} sees no CUDA device" + (
-            "; it is a build without CUDA" if torch.version.cuda is None else ""
-        )
+    usable, why = usable_gpus()
     return {
         "built": bool(_C.CUDA_BUILD),
         "build": _C.CUDA_BUILD,
-        "usable": min(count, torch_count),
+        "usable": usable,
         "reason": why,
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch_count)],
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 
 

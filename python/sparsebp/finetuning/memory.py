@@ -10,7 +10,7 @@ from torch import nn
 
 from ..audit import audit
 from ..converted import SparseModel
-from ..devices import own_randomness
+from ..devices import empty_cache, own_randomness
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,15 @@ class MemoryReport:
 def dense_step_bytes(model: nn.Module, size: tuple[int, int], batch: int) -> int | None:
     """What forward and backward of a model hold in plain torch; the model stays as it is.
 
-    None where torch cannot train it so, as with a batch norm over a single value.
+    None where torch cannot train it so, as with a batch norm over a single value, or on a GPU too small for it.
     """
     with own_randomness(model):
         try:
             return audit(model, *_sample(model, size, batch)).outside_bytes
-        except ValueError:
+        except (ValueError, torch.OutOfMemoryError):
             return None
+        finally:
+            empty_cache(next(model.parameters()).device)
 
 
 def measure(model: SparseModel, dense: int | None, earlier_peak: int = 0) -> MemoryReport:

@@ -20,6 +20,7 @@
 #define __host__
 #define __device__
 #define __global__
+#define __launch_bounds__(threads)
 #define __shared__ static
 
 struct dim3 {
@@ -38,6 +39,7 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeRelaxed = 2 };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 using cudaStream_t = struct EmulatedStream*;
 struct cudaLaunchConfig_t {
@@ -174,6 +176,7 @@ inline void __syncthreads() { emulated::Block::instance().barrier(); }
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), const Args&... args) {
   if (config->blockDim.x == 0 || config->blockDim.x > 1024) return cudaErrorInvalidValue;
+  if (config->gridDim.y > 65535 || config->gridDim.z > 65535) return cudaErrorInvalidValue;
   emulated::submit([grid = config->gridDim, block = config->blockDim, kernel, args...] {
     emulated::run_grid(grid, block, [&] { kernel(args...); });
   });
@@ -212,6 +215,7 @@ inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* 
   *status = emulated::capturing != nullptr ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
+inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cudaSuccess; }
