@@ -47,6 +47,12 @@ struct Mask {
   }
 };
 
+// Floats of the arena for sums that several blocks share, while an op runs backward.
+struct PartialSums {
+  float* data = nullptr;
+  Index count = 0;
+};
+
 __device__ inline float activate(float x, Activation activation) {
   if (activation == Activation::identity) return x;
   const float low = x > 0 ? x : x == x ? 0.0f : x;  // a NaN stays one

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <vector>
 
 #include "cuda/device.h"
@@ -152,7 +153,8 @@ class CudaDevice final : public Device<float> {
       if (sum == nullptr) return;
       const ApplyArgs args{
           weight, sum, momentum, count, square, rules + which, which == 0, s, state.arena_indices, driver_.spoilt};
-      launch(driver_.queue, &cuda::apply, dim3(1), kLearnThreads, args);
+      const dim3 grid(square != nullptr ? 1 : std::min(blocks(count, kLearnThreads), 1024u));
+      launch(driver_.queue, &cuda::apply, grid, kLearnThreads, args);
     };
     run(params.weight, state.sum, state.momentum, layer.sum_count(), state.square, 0);
     run(params.bias, state.bias_sum, state.bias_momentum, s.out, state.bias_square, 1);

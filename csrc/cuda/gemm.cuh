@@ -17,13 +17,26 @@ enum class Product {
   gradient_back  // A: the outputs whose windows have an input pixel; B: weights (tap, out)
 };
 
+// A ConvShape in the numbers that a GPU divides fast.
+struct Window {
+  int height, width, pixels, out_height, out_width, out_pixels, in_per_group;
+  int kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+};
+
+inline Window window_of(const ConvShape& s) {
+  const auto small = [](Index n) { return static_cast<int>(n); };
+  return {small(s.height),       small(s.width),          small(s.pixels()),   small(s.out_height), small(s.out_width),
+          small(s.out_pixels()), small(s.in_per_group()), small(s.kernel_w),   small(s.stride_h),   small(s.stride_w),
+          small(s.pad_h),        small(s.pad_w),          small(s.dilation_h), small(s.dilation_w)};
+}
+
 struct GemmArgs {
   const float *a, *b;
   float* c;
   Index a_row, b_row, c_row;
   int rows, cols, depth;
   const float* a_scale;   // null: ones; of a column of A
-  ConvShape shape;        // convolution and gradient_back
+  Window window;          // convolution and gradient_back
   int out_count;          // gradient_back: output channels in A, of a group
   bool accumulate;        // add what C holds
   const float* residual;  // null: none; added at the end
@@ -38,28 +51,26 @@ struct GemmArgs {
 
 template <Product kProduct>
 __device__ inline float element_a(const GemmArgs& args, int m, int k) {
-  const ConvShape& s = args.shape;
+  const Window& w = args.window;
   float value = 0;
   if constexpr (kProduct == Product::convolution) {
-    const int per_group = static_cast<int>(s.in_per_group());
-    const int tap = k / per_group, u = k - tap * per_group;
-    const int n = m / static_cast<int>(s.out_pixels()), pixel = m - n * static_cast<int>(s.out_pixels());
-    const Index oy = pixel / s.out_width, ox = pixel - oy * s.out_width;
-    const Index iy = oy * s.stride_h - s.pad_h + tap / s.kernel_w * s.dilation_h;
-    const Index ix = ox * s.stride_w - s.pad_w + tap % s.kernel_w * s.dilation_w;
-    if (iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) return 0;
-    value = args.a[(n * s.pixels() + iy * s.width + ix) * args.a_row + u];
+    const int tap = k / w.in_per_group, u = k - tap * w.in_per_group;
+    const int n = m / w.out_pixels, pixel = m - n * w.out_pixels;
+    const int oy = pixel / w.out_width, ox = pixel - oy * w.out_width;
+    const int iy = oy * w.stride_h - w.pad_h + tap / w.kernel_w * w.dilation_h;
+    const int ix = ox * w.stride_w - w.pad_w + tap % w.kernel_w * w.dilation_w;
+    if (iy < 0 || ix < 0 || iy >= w.height || ix >= w.width) return 0;
+    value = args.a[(static_cast<Index>(n) * w.pixels + iy * w.width + ix) * args.a_row + u];
   } else if constexpr (kProduct == Product::gradient_back) {
     const int tap = k / args.out_count;
     k -= tap * args.out_count;
-    const int n = m / static_cast<int>(s.pixels()), pixel = m - n * static_cast<int>(s.pixels());
-    const Index iy = pixel / s.width, ix = pixel - iy * s.width;
-    const Index down = iy + s.pad_h - tap / s.kernel_w * s.dilation_h;
-    const Index across = ix + s.pad_w - tap % s.kernel_w * s.dilation_w;
-    if (down < 0 || across < 0 || down % s.stride_h != 0 || across % s.stride_w != 0) return 0;
-    const Index oy = down / s.stride_h, ox = across / s.stride_w;
-    if (oy >= s.out_height || ox >= s.out_width) return 0;
-    value = args.a[(n * s.out_pixels() + oy * s.out_width + ox) * args.a_row + k];
+    const int n = m / w.pixels, pixel = m - n * w.pixels, iy = pixel / w.width, ix = pixel - iy * w.width;
+    const int down = iy + w.pad_h - tap / w.kernel_w * w.dilation_h;
+    const int across = ix + w.pad_w - tap % w.kernel_w * w.dilation_w;
+    if (down < 0 || across < 0) return 0;
+    const int oy = down / w.stride_h, ox = across / w.stride_w;
+    if (oy * w.stride_h != down || ox * w.stride_w != across || oy >= w.out_height || ox >= w.out_width) return 0;
+    value = args.a[(static_cast<Index>(n) * w.out_pixels + oy * w.out_width + ox) * args.a_row + k];
   } else {
     value = args.a[m * args.a_row + k];
   }
@@ -71,7 +82,7 @@ __device__ inline float element_b(const GemmArgs& args, int k, int n) {
   if constexpr (kProduct == Product::rows_back) return args.b[n * args.b_row + k];
   if constexpr (kProduct == Product::gradient_back) {
     const int tap = k / args.out_count;
-    return args.b[(tap * args.shape.in_per_group() + n) * args.b_row + (k - tap * args.out_count)];
+    return args.b[(static_cast<Index>(tap) * args.window.in_per_group + n) * args.b_row + (k - tap * args.out_count)];
   }
   return args.b[k * args.b_row + n];
 }

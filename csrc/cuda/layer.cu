@@ -18,7 +18,7 @@ void LayerRun::forward_columns(const float* x, float* y, Index y_row, Index firs
   args.c = y, args.c_row = y_row;
   args.rows = static_cast<int>(rows), args.cols = static_cast<int>(count);
   args.depth = static_cast<int>(s.taps() * s.in_per_group());
-  args.shape = s;
+  args.window = window_of(s);
   args.residual = residual, args.residual_row = y_row;
   args.affine = true, args.channel = first, args.norm = norm_of(layer), args.activation = layer.spec.activation;
   args.mask = mask, args.mask_row = mask_row;
@@ -68,8 +68,8 @@ void LayerRun::input_grad_depthwise(const float* dz, Index dz_row, float* dx, In
   each(driver.queue, &depthwise_input_grad, images * s.pixels() * ((count + 7) / 8), args);
 }
 
-void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask,
-                         float* scale) const {
+void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale,
+                         const PartialSums& partial) const {
   const LayerParams<float>& p = layer.params;
   const LayerState<float>& state = layer.state;
   ColumnArgs args{};
@@ -83,7 +83,7 @@ void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index 
                  driver.training(index, 2, state.beta_square)};
   }
   if (mask.data == nullptr && scale == nullptr && !layer.spec.trains_bias()) return;
-  launch(driver.queue, &columns, dim3(blocks(count, kColumns)), kColumns * kSumTeams, args);
+  sum_columns(driver.queue, args, partial);
 }
 
 void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index first, Index count, bool accumulate,
@@ -92,7 +92,7 @@ void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index
   GemmArgs args{};
   args.a_row = grad.row, args.b_row = s.out, args.c_row = dx_row;
   args.rows = static_cast<int>(images * s.pixels());
-  args.shape = s;
+  args.window = window_of(s);
   args.accumulate = accumulate;
   args.residual = residual, args.residual_row = dx_row;
   if (s.pointwise() && s.groups == 1) {
@@ -113,7 +113,8 @@ void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index
   }
 }
 
-void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end) const {
+void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end,
+                            const PartialSums& partial) const {
   if (!layer.wants_weight_grad() || saved == nullptr) return;
   const LayerState<float>& state = layer.state;
   WeightRowArgs args{};
@@ -124,7 +125,7 @@ void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index be
   args.channel_begin = begin, args.channel_end = end;
   args.weight = layer.params.weight, args.momentum = state.momentum, args.sum = state.sum;
   args.energy = layer.energy.rows, args.training = driver.training(index, 0, state.square);
-  launch(driver.queue, &weight_rows, dim3(static_cast<unsigned>(args.selected)), kWeightThreads, args);
+  train_rows(driver.queue, args, partial);
 }
 
 void LayerRun::train_depthwise(const OutputGrad& grad, const float* saved) const {

@@ -39,14 +39,16 @@ struct LayerRun {
                             bool accumulate) const;
 
   // g *= mask; trains bias and shift from what is left; writes the batch norm's scale to `scale` unless it is null.
-  void pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale) const;
+  void pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale,
+                 const PartialSums& partial) const;
 
   // dx (+)= W^T (scale * dz) of `count` input channels from `first` on.
   void input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index first, Index count, bool accumulate,
                   const float* residual = nullptr) const;
 
   // Trains the selected ones of input channels [begin, end).
-  void train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end) const;
+  void train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end,
+                    const PartialSums& partial) const;
 
   // The same for a depthwise layer; grad is before the batch norm's scale, which is found here.
   void train_depthwise(const OutputGrad& grad, const float* saved) const;

@@ -54,22 +54,23 @@ struct ApplyArgs {
   const int* spoilt;  // set: the sums are of gradients that were not all finite, and are dropped
 };
 
-// One block: the step follows from all of the sums.
+// One block where the step follows from all of the sums, which `square` not being null says; else any number.
 [[maybe_unused]] static __global__ void apply(ApplyArgs args) {
   __shared__ float shared[kLearnThreads];
-  float part = 0;
-  for (Index i = threadIdx.x; i < args.count; i += kLearnThreads) part += args.sum[i] * args.sum[i];
-  const float total = block_sum(part, shared);
   const Rule& rule = *args.rule;
-  if (threadIdx.x == 0 && rule.on && args.square != nullptr && rule.square_decay != 0) {
-    if (*args.spoilt == 0) {
+  if (args.square != nullptr) {
+    float part = 0;
+    for (Index i = threadIdx.x; i < args.count; i += kLearnThreads) part += args.sum[i] * args.sum[i];
+    const float total = block_sum(part, shared);
+    if (threadIdx.x == 0 && rule.on && rule.square_decay != 0 && *args.spoilt == 0) {
       args.square->add(static_cast<double>(total) / static_cast<double>(args.count), rule.square_decay);
     }
+    __syncthreads();
   }
-  __syncthreads();
   const Sgd sgd = rule.step_after(args.square);
   const ConvShape& s = args.shape;
-  for (Index i = threadIdx.x; i < args.count; i += kLearnThreads) {
+  const Index first = static_cast<Index>(blockIdx.x) * kLearnThreads + threadIdx.x;
+  for (Index i = first; i < args.count; i += static_cast<Index>(gridDim.x) * kLearnThreads) {
     Index place = i;
     if (args.rows) {
       const Index o = i % s.out_per_group(), tap = i / s.out_per_group() % s.taps();

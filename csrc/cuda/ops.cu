@@ -50,10 +50,10 @@ class Conv final : public ConvBuffers<float> {
     }
     float* scale = acquire_scale(context);
     const Mask passes{const_cast<std::uint8_t*>(mask(context)), rows, s.out, false};
-    run.pass_back(dz, s.out, 0, s.out, rows, passes, scale);
+    const PartialSums parts{acquire_panels(context), panel_count_};
+    run.pass_back(dz, s.out, 0, s.out, rows, passes, scale, parts);
     const OutputGrad grad{dz, s.out, 0, s.out, scale};
     Target target{nullptr, false};
-    acquire_panels(context);
     if (input_grad_) target = input_grad(context, 0);
     if (depthwise()) {
       if (target.grad != nullptr) {
@@ -62,7 +62,7 @@ class Conv final : public ConvBuffers<float> {
       run.train_depthwise(grad, saved(context));
     } else {
       if (target.grad != nullptr) run.input_grad(grad, target.grad, s.in, 0, s.in, target.accumulate);
-      run.train_weight(grad, saved(context), 0, s.in);
+      run.train_weight(grad, saved(context), 0, s.in, parts);
     }
   }
 
@@ -116,8 +116,9 @@ class Block final : public BlockBuffers<float> {
     float* dy = gradient(context, spec.output);
     const Index n = context.images;
     const Scratch scratch = acquire_scratch(context);
+    const PartialSums parts{scratch.panels, panel_count_};
     // Without a mask nothing is written through dy.
-    project.pass_back(dy, out_, 0, out_, n * out_rows_, Mask{}, scratch.project_scale);
+    project.pass_back(dy, out_, 0, out_, n * out_rows_, Mask{}, scratch.project_scale, parts);
     const OutputGrad outer{dy, out_, 0, out_, scale_of(project.layer, scratch.project_scale)};
 
     Target target{nullptr, false};
@@ -130,10 +131,10 @@ class Block final : public BlockBuffers<float> {
     for (Index first = 0; first < wide_; first += backward_block_) {
       const Index width = std::min(backward_block_, wide_ - first);
       if (filtered_grad_) project.input_grad(outer, scratch.d_filtered, backward_block_, first, width, false);
-      project.train_weight(outer, at(context, saved_project_), first, first + width);
+      project.train_weight(outer, at(context, saved_project_), first, first + width, parts);
       if (!filtered_grad_) continue;
       dw.pass_back(scratch.d_filtered, backward_block_, first, width, n * out_rows_,
-                   mask_at(context, depthwise_mask_, n * out_rows_), nullptr);
+                   mask_at(context, depthwise_mask_, n * out_rows_), nullptr, parts);
       if (wide_grad_) {
         dw.input_grad_depthwise(scratch.d_filtered, backward_block_,
                                 expands_ ? scratch.d_expanded : target.grad + first, expands_ ? backward_block_ : in_,
@@ -157,12 +158,13 @@ class Block final : public BlockBuffers<float> {
                           Index width) const {
     const LayerRun expand = run(context, expand_);
     const Index rows = context.images * in_rows_;
+    const PartialSums parts{scratch.panels, panel_count_};
     expand.pass_back(scratch.d_expanded, backward_block_, first, width, rows, mask_at(context, expand_mask_, rows),
-                     scratch.expand_scale);
+                     scratch.expand_scale, parts);
     const OutputGrad grad{scratch.d_expanded, backward_block_, first, width,
                           scale_of(expand.layer, scratch.expand_scale)};
     if (target.grad != nullptr) expand.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-    expand.train_weight(grad, at(context, saved_expand_), 0, in_);
+    expand.train_weight(grad, at(context, saved_expand_), 0, in_, parts);
   }
 
   const Driver& driver_;
@@ -200,7 +202,8 @@ class Head final : public HeadBuffers<float> {
     const float* dy = gradient(context, spec.output);
     float* dz = context.training.acquire<float>(dz_, rows * backward_block_);
     float* scale = context.training.acquire<float>(scale_, backward_block_);
-    if (panels_ >= 0) context.training.acquire<float>(panels_, panel_count_);
+    const PartialSums parts{panels_ >= 0 ? context.training.acquire<float>(panels_, panel_count_) : nullptr,
+                            panel_count_};
     Target target{nullptr, false};
     if (input_grad_) target = input_grad(context, 0);
     const Mask passes{const_cast<std::uint8_t*>(mask(context)), rows, out_, true};
@@ -208,10 +211,10 @@ class Head final : public HeadBuffers<float> {
       const Index width = std::min(backward_block_, out_ - first);
       each(driver_.queue, &unpool, rows * width,
            UnpoolArgs{dy + first, dz, context.images, pixels_, out_, backward_block_, width});
-      run.pass_back(dz, backward_block_, first, width, rows, passes, scale);
+      run.pass_back(dz, backward_block_, first, width, rows, passes, scale, parts);
       const OutputGrad grad{dz, backward_block_, first, width, scale_of(run.layer, scale)};
       if (target.grad != nullptr) run.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-      run.train_weight(grad, saved(context), 0, in_);
+      run.train_weight(grad, saved(context), 0, in_, parts);
     }
   }
 

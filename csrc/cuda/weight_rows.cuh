@@ -1,8 +1,11 @@
 // The weight gradient of an update set, reduced and used at once: added to the weights (SGD) or to a gradient sum.
 //
-// A block owns a selected channel j: gradient(tap, o) = sum over pixels of saved(pixel, j) * dz(pixel, o) * scale(o).
-// Its threads are kSlices teams that share the pixels, kLanes threads wide, each with kOwn columns.
+// gradient(j, tap, o) = sum over pixels of saved(pixel, j) * dz(pixel, o) * scale(o). A block owns a selected channel
+// j; its threads are slices that share the pixels, kLanes threads wide, each with kOwn columns. Many pixels are split
+// among several blocks, whose sums a second kernel adds in one order.
 #pragma once
+
+#include <algorithm>
 
 #include "cuda/args.h"
 
@@ -20,67 +23,131 @@ struct WeightRowArgs {
   Index channel_begin, channel_end;         // input channels that this launch trains
   float *weight, *momentum, *sum, *energy;  // weight: HWIO; the others by selected channel, or null
   Training training;
+  int splits;
+  float* parts;  // [splits][selected][taps][columns of a channel], if there are several
 };
 
-constexpr int kLanes = 64, kSlices = 8, kOwn = 4, kWeightThreads = kLanes * kSlices;
+constexpr int kWeightThreads = 512;
+constexpr int kSplitPixels = 512;  // of a channel that are worth a block
 
-[[maybe_unused]] static __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args) {
+// The columns of dz that belong to a channel.
+struct RowColumns {
+  Index channel, u;            // of the layer, and of its group
+  Index first, count, within;  // output channels: the first one, how many, and the place of the first in a group
+};
+
+__device__ inline RowColumns row_columns(const WeightRowArgs& args, Index j) {
+  const ConvShape& s = args.shape;
+  const Index channel = args.indices != nullptr ? args.indices[j] : j;
+  const Index u = channel % s.in_per_group(), group = channel / s.in_per_group();
+  // Without groups dz may hold a part of the columns; with groups it holds all of them.
+  if (s.groups == 1) return {channel, u, args.begin, args.count, args.begin};
+  return {channel, u, group * s.out_per_group(), s.out_per_group(), 0};
+}
+
+// Uses one gradient; returns its square.
+__device__ inline float use_gradient(const WeightRowArgs& args, const RowColumns& at, Index j, Index tap, Index c,
+                                     float gradient, const Sgd& sgd) {
+  const ConvShape& s = args.shape;
+  if (args.scale != nullptr) gradient *= args.scale[at.first - args.begin + c];
+  const Index row = (j * s.taps() + tap) * s.out_per_group() + at.within + c;
+  if (args.sum != nullptr) {
+    args.sum[row] += gradient;
+  } else if (args.training.rule->on) {
+    train(args.weight + (tap * s.in_per_group() + at.u) * s.out + at.first + c,
+          args.momentum != nullptr ? args.momentum + row : nullptr, gradient, sgd);
+  }
+  return gradient * gradient;
+}
+
+template <int kLanes, int kOwn>
+__global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args) {
+  constexpr int kSlices = kWeightThreads / kLanes;
   __shared__ float parts[kSlices][kLanes * kOwn];
   __shared__ float shared[kWeightThreads];
   const ConvShape& s = args.shape;
-  const Index j = blockIdx.x, channel = args.indices != nullptr ? args.indices[j] : j;
-  if (channel < args.channel_begin || channel >= args.channel_end) return;
-  const Index u = channel % s.in_per_group(), group = channel / s.in_per_group();
-  // Without groups dz may hold a part of the columns; with groups it holds all of them.
-  const Index first = s.groups == 1 ? args.begin : group * s.out_per_group();
-  const Index count = s.groups == 1 ? args.count : s.out_per_group();
-  const Index within = s.groups == 1 ? args.begin : 0;  // of a group's columns, the first one here
+  const Index j = blockIdx.x % args.selected, split = blockIdx.x / args.selected;
+  const RowColumns at = row_columns(args, j);
+  if (at.channel < args.channel_begin || at.channel >= args.channel_end) return;
   const int lane = static_cast<int>(threadIdx.x) % kLanes, slice = static_cast<int>(threadIdx.x) / kLanes;
   const bool writes = *args.training.spoilt == 0;
   const Sgd sgd = args.training.step();
-  const Index pixels = args.images * s.out_pixels();
+  const int width = static_cast<int>(s.out_width), pixels = static_cast<int>(s.out_pixels());
+  const int all = static_cast<int>(args.images) * pixels, share = (all + args.splits - 1) / args.splits;
+  const int begin = static_cast<int>(split) * share, end = begin + share < all ? begin + share : all;
   float energy = 0;
   for (Index tap = 0; tap < s.taps(); ++tap) {
-    for (Index col = 0; col < count; col += kLanes * kOwn) {
+    for (Index col = 0; col < at.count; col += kLanes * kOwn) {
       float sums[kOwn] = {};
-      for (Index pixel = slice; pixel < pixels; pixel += kSlices) {
+      for (int pixel = begin + slice; pixel < end; pixel += kSlices) {
         Index in = pixel;
         if (!s.pointwise()) {
-          const Index n = pixel / s.out_pixels(), oy = pixel % s.out_pixels() / s.out_width, ox = pixel % s.out_width;
+          const int n = pixel / pixels, place = pixel - n * pixels, oy = place / width, ox = place - oy * width;
           const Index iy = oy * s.stride_h - s.pad_h + tap / s.kernel_w * s.dilation_h;
           const Index ix = ox * s.stride_w - s.pad_w + tap % s.kernel_w * s.dilation_w;
           if (iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) continue;
           in = n * s.pixels() + iy * s.width + ix;
         }
         const float x = args.saved[in * args.selected + j];
-        const float* dz = args.dz + pixel * args.dz_row + (first - args.begin) + col;
+        const float* dz = args.dz + pixel * args.dz_row + (at.first - args.begin) + col;
         for (int i = 0; i < kOwn; ++i) {
           const int c = lane + i * kLanes;
-          if (col + c < count) sums[i] = fmaf(x, dz[c], sums[i]);
+          if (col + c < at.count) sums[i] = fmaf(x, dz[c], sums[i]);
         }
       }
       for (int i = 0; i < kOwn; ++i) parts[slice][lane + i * kLanes] = sums[i];
       __syncthreads();
-      for (int c = static_cast<int>(threadIdx.x); c < kLanes * kOwn && col + c < count; c += kWeightThreads) {
+      for (int c = static_cast<int>(threadIdx.x); c < kLanes * kOwn && col + c < at.count; c += kWeightThreads) {
         float gradient = 0;
         for (int i = 0; i < kSlices; ++i) gradient += parts[i][c];
-        if (args.scale != nullptr) gradient *= args.scale[first - args.begin + col + c];
-        if (!writes) continue;
-        energy += gradient * gradient;
-        const Index row = (j * s.taps() + tap) * s.out_per_group() + within + col + c;
-        if (args.sum != nullptr) {
-          args.sum[row] += gradient;
-        } else if (args.training.rule->on) {
-          train(args.weight + (tap * s.in_per_group() + u) * s.out + first + col + c,
-                args.momentum != nullptr ? args.momentum + row : nullptr, gradient, sgd);
+        if (args.splits > 1) {
+          args.parts[((split * args.selected + j) * s.taps() + tap) * at.count + col + c] = gradient;
+        } else if (writes) {
+          energy += use_gradient(args, at, j, tap, col + c, gradient, sgd);
         }
       }
       __syncthreads();
     }
   }
+  if (args.splits > 1 || args.energy == nullptr) return;
+  const float total = block_sum(energy, shared);
+  if (threadIdx.x == 0) args.energy[j] += total;
+}
+
+constexpr int kAddThreads = 128;
+
+// A block for a selected channel.
+[[maybe_unused]] static __global__ void add_weight_rows(WeightRowArgs args) {
+  __shared__ float shared[kAddThreads];
+  const Index j = blockIdx.x, taps = args.shape.taps();
+  const RowColumns at = row_columns(args, j);
+  if (at.channel < args.channel_begin || at.channel >= args.channel_end || *args.training.spoilt != 0) return;
+  const Sgd sgd = args.training.step();
+  float energy = 0;
+  for (Index i = threadIdx.x; i < taps * at.count; i += kAddThreads) {
+    float gradient = 0;
+    for (Index split = 0; split < args.splits; ++split) {
+      gradient += args.parts[(split * args.selected + j) * taps * at.count + i];
+    }
+    energy += use_gradient(args, at, j, i / at.count, i % at.count, gradient, sgd);
+  }
   if (args.energy == nullptr) return;
   const float total = block_sum(energy, shared);
   if (threadIdx.x == 0) args.energy[j] += total;
+}
+
+inline void train_rows(const Queue& queue, WeightRowArgs args, const PartialSums& partial) {
+  const ConvShape& s = args.shape;
+  const Index columns = s.groups == 1 ? args.count : s.out_per_group();
+  const Index pixels = args.images * s.out_pixels(), sums = args.selected * s.taps() * columns;
+  args.splits =
+      static_cast<int>(std::max<Index>(1, std::min<Index>({pixels / kSplitPixels, partial.count / sums, 64})));
+  args.parts = partial.data;
+  const dim3 grid(static_cast<unsigned>(args.selected * args.splits));
+  launch(queue, columns <= 32 ? &weight_rows<32, 1> : &weight_rows<64, 4>, grid, kWeightThreads, args);
+  if (args.splits > 1) {
+    launch(queue, &add_weight_rows, dim3(static_cast<unsigned>(args.selected)), kAddThreads, args);
+  }
 }
 
 }  // namespace sparsebp::cuda

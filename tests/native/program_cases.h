@@ -300,6 +300,11 @@ void every_op(F f) {
         [](Builder& b) { b.conv(0, b.layer(20, 33, 9, 1, 1, 1, Activation::relu, 7)); });
     run("convolution", image, [](Builder& b) { b.conv(0, b.layer(20, 270, 9, 3, 2, 1, Activation::relu6, 20)); });
     run("grouped convolution", image, [](Builder& b) { b.conv(0, b.layer(20, 12, 9, 3, 1, 4, Activation::relu, 3)); });
+    const ValueSpec large{34, 34, 4};  // pixels enough to be shared
+    run("pointwise convolution of many pixels", large,
+        [](Builder& b) { b.conv(0, b.layer(4, 24, 34, 1, 1, 1, Activation::relu, 3)); });
+    run("convolution of many pixels", large,
+        [](Builder& b) { b.conv(0, b.layer(4, 70, 34, 3, 1, 1, Activation::relu6, 2)); });
     run("linear layer", {1, 1, 20},
         [](Builder& b) { b.conv(0, b.layer(20, 10, 1, 1, 1, 1, Activation::identity, 5, false)); });
     run("depthwise convolution", image,
