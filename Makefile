@@ -19,16 +19,19 @@ CXX_SOURCES := $(shell find csrc tests/native bench/native -name '*.cpp' -o -nam
 demo: $(VENV)/demo.stamp
 	$(BIN)/sparsebp finetune
 
+# Each process computes with one thread.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 test: test-native test-python test-emulated
 
 test-python: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-native: $(VENV)/test.stamp
 	$(BIN)/cmake -S . -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
 	  -DSPARSEBP_PYTHON=OFF -DSPARSEBP_TESTS=ON -DSPARSEBP_CUDA=OFF
 	$(BIN)/cmake --build build/native
-	cd build/native && $(CURDIR)/$(BIN)/ctest --output-on-failure
+	cd build/native && $(CURDIR)/$(BIN)/ctest --output-on-failure -j 2
 
 # $(call site,PYTHON,MODE): the package with SPARSEBP_CUDA=MODE, in build/MODE/site.
 define site
@@ -39,7 +42,7 @@ endef
 # The tests of GPUs with CUDA emulated: a module of its own, whose GPU is this processor.
 test-emulated: $(VENV)/test.stamp
 	$(call site,$(BIN)/python,EMULATED)
-	PYTHONPATH=build/EMULATED/site SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q tests/test_gpu.py tests/test_kernels.py
+	PYTHONPATH=build/EMULATED/site SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q $(PARALLEL) tests/test_gpu.py tests/test_kernels.py
 
 # CUDA_PYTHON=python3 takes an environment that has torch with CUDA, pytest, what builds the package
 # (pybind11, scikit-build-core, cmake, ninja) and what it imports already.

@@ -183,4 +183,15 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             ("dropout", "flips, no dropout", {"dropout": 0.0}),
         )
     ),
+    # The longer the run, the smaller the best rate.
+    *(
+        _sweep(
+            f"regular/rates {factor:g}",
+            f"flips, all rates at {factor:g} times",
+            epochs=6,
+            augment="flip",
+            **{name: factor * rate for name, rate in RATES.items()},
+        )
+        for factor in (0.4, 0.7)
+    ),
 )

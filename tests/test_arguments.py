@@ -310,7 +310,7 @@ def test_a_static_set_must_fit_its_layer(channels: list[int]) -> None:
         ({"conv": nn.ConvTranspose2d(3, 3, 3)}, TypeError, "got ConvTranspose2d"),
         ({"conv": nn.Conv2d(3, 3, 3, padding_mode="reflect")}, ValueError, "padding_mode"),
         ({"conv": nn.Conv2d(3, 3, 3).half()}, TypeError, "float16"),
-        ({"conv": nn.Conv2d(3, 3, 3, device="meta")}, TypeError, "on meta"),
+        ({"conv": nn.Conv2d(3, 3, 3, device="meta")}, ValueError, "on meta"),
         ({"ratio": 0}, ValueError, "ratio: "),
         ({"ratio": 1.5}, ValueError, "ratio: "),
         ({"ratio": math.nan}, ValueError, "ratio: "),

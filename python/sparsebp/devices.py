@@ -60,9 +60,9 @@ def empty_cache(device: torch.device) -> None:
 
 
 def own_randomness(model: nn.Module) -> AbstractContextManager[None]:
-    """Leaving it puts torch's generators back, that of the processor and that of the model's device."""
-    device = next(model.parameters()).device
-    return torch.random.fork_rng(devices=[] if device.type == "cpu" else [device])
+    """Leaving it puts torch's generators back, that of the processor and those of the model's GPUs."""
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    return torch.random.fork_rng(devices=sorted(devices, key=str))
 
 
 def memory_view(owner: Any, address: int, count: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -52,7 +52,8 @@ def dense_step_bytes(model: nn.Module, size: tuple[int, int], batch: int) -> int
         except (ValueError, torch.OutOfMemoryError):
             return None
         finally:
-            empty_cache(next(model.parameters()).device)
+            for device in {p.device for p in model.parameters()}:
+                empty_cache(device)
 
 
 def measure(model: SparseModel, dense: int | None, earlier_peak: int = 0) -> MemoryReport:
