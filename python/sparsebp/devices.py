@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from . import _C
+from .errors import BudgetExceeded, DeviceMemoryError
 
 
 def check(device: torch.device, dtype: torch.dtype, what: str) -> None:
@@ -57,6 +58,38 @@ def empty_cache(device: torch.device) -> None:
     """Makes torch give back the memory that it keeps for later."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def make_program(spec: _C.ProgramSpec, budget: int, dtype: torch.dtype, isa: str, device: torch.device) -> _C.Program:
+    """A program on ``device`` with its arena of ``budget`` bytes.
+
+    Raises:
+        TypeError, ValueError: programs of ``dtype`` do not run there.
+        BudgetExceeded: the program needs more bytes.
+        MemoryError, DeviceMemoryError: the system or the GPU cannot give as many.
+    """
+    check(device, dtype, "the model")
+    try:
+        return _allocated(spec, budget, dtype, isa, device)
+    except DeviceMemoryError:
+        empty_cache(device)
+        return _allocated(spec, budget, dtype, isa, device)
+
+
+def _allocated(spec: _C.ProgramSpec, budget: int, dtype: torch.dtype, isa: str, device: torch.device) -> _C.Program:
+    program = _C.Program(spec, dtype == torch.float64, isa, gpu_of(device))
+    program.set_stream(stream_of(device))
+    try:
+        with chosen(device):
+            program.allocate(budget)
+    except (BudgetExceeded, DeviceMemoryError):
+        raise
+    except MemoryError as error:
+        raise MemoryError(
+            f"budget: the system cannot give {budget:,} bytes for training and {program.workspace_peak:,} for "
+            "activations"
+        ) from error
+    return program
 
 
 def own_randomness(model: nn.Module) -> AbstractContextManager[None]:

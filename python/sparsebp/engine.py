@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import _C, devices
-from .errors import BudgetExceeded, DeviceMemoryError
 from .flight import Flight, landing
 from .refusal import NoGradient
 from .rules import Rules, Slot
@@ -59,8 +59,8 @@ class Engine:
         isa: str = "",
     ) -> None:
         self.dtype = dtype
-        self._spec, self._budget, self._isa = spec, budget, isa
         self.device = place(layers)
+        self._make_program = partial(devices.make_program, spec, budget, dtype, isa)
         self.program = self._make_program(self.device)
         self.sampler = sampler
         self.resample_every = resample_every
@@ -84,29 +84,6 @@ class Engine:
         self.weights = Weights(self.program, self.specs, layers, dtype, self.device)
 
     # -- device ----------------------------------------------------------------------------------
-
-    def _make_program(self, device: torch.device) -> _C.Program:
-        devices.check(device, self.dtype, "the model")
-        try:
-            return self._allocated_program(device)
-        except DeviceMemoryError:
-            devices.empty_cache(device)  # torch keeps what it has freed
-            return self._allocated_program(device)
-
-    def _allocated_program(self, device: torch.device) -> _C.Program:
-        program = _C.Program(self._spec, self.dtype == torch.float64, self._isa, devices.gpu_of(device))
-        program.set_stream(devices.stream_of(device))
-        try:
-            with devices.chosen(device):
-                program.allocate(self._budget)
-        except (BudgetExceeded, DeviceMemoryError):
-            raise
-        except MemoryError as error:
-            raise MemoryError(
-                f"budget: the system cannot give {self._budget:,} bytes for training and "
-                f"{program.workspace_peak:,} for activations"
-            ) from error
-        return program
 
     def _move(self, device: torch.device) -> None:
         """Training goes on where the weights are now; a forward pass in flight is lost."""
