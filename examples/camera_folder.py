@@ -4,6 +4,7 @@ FOLDER holds a folder per class, as in FOLDER/cat/0001.jpg. Every picture trains
 the budget. Ctrl-C, or `--stop-after` pictures, saves the weights, which the plain network loads on any machine.
 """
 
+import random
 import resource
 import signal
 import time
@@ -35,6 +36,8 @@ def health(seconds: float) -> str:
 
 def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, out: Path = Path("camera.safetensors"),
          threads: int = 0, stop_after: int = 0, every: int = 20, patience: float = 2.0) -> None:  # fmt: skip
+    random.seed(0)
+    torch.manual_seed(0)  # the new classifier's
     if threads:
         torch.set_num_threads(threads)
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -51,6 +54,7 @@ def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, ou
     try:
         while not stop_after or steps < stop_after:
             new, before = sorted(set(folder.glob("*/*")) - seen), steps
+            random.shuffle(new)  # one class after the other would be forgotten as fast as it is learnt
             for file in new[: stop_after - steps] if stop_after else new:
                 try:
                     image = read(file, size)
