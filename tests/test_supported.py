@@ -8,6 +8,7 @@ import pytest
 import sparsebp
 import torch
 from networks import batch, conv_norm, tiny_mobilenet
+from odd_networks import Branching, Calls, classify, network
 from sparsebp import UnsupportedModel
 from torch import nn
 from torch.nn import functional
@@ -22,51 +23,6 @@ from training import (
     one_thread,  # noqa: F401
     step,
 )
-
-
-def network(*middle: nn.Module) -> nn.Sequential:
-    """``first`` and ``second`` convolution with ``middle`` between them, and a classifier."""
-    parts = nn.Sequential()
-    parts.add_module("first", conv_norm(3, 8, stride=2))
-    for i, module in enumerate(middle):
-        parts.add_module(f"middle{i}", module)
-    parts.add_module("second", conv_norm(8, 8))
-    parts.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    parts.add_module("flat", nn.Flatten())
-    parts.add_module("classifier", nn.Linear(8, 10))
-    return parts
-
-
-class Branching(nn.Module):
-    """Something that torch.fx cannot follow."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.abs().max() > 1e6:
-            x = x / 2
-        return self.inner(x)
-
-
-class Calls(nn.Module):
-    """A convolution and a classifier with the ``forward`` that is given."""
-
-    def __init__(self, run: Callable[..., object]) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 3, 3, padding=1)
-        self.norm = nn.BatchNorm2d(3)
-        self.classifier = nn.Linear(3, 10)
-        self.run = run
-
-    def forward(self, x: torch.Tensor) -> object:
-        return self.run(self, x)
-
-
-def classify(model: Calls, x: torch.Tensor) -> torch.Tensor:
-    return model.classifier(x.mean((2, 3)))
-
 
 # -- what has no native counterpart ---------------------------------------------------------------
 
@@ -315,87 +271,3 @@ def test_shapes_that_flatten_to_one_pixel_are_native() -> None:
 
 def test_the_default_takes_a_fresh_network_of_the_package() -> None:
     assert sparsebp.plan(tiny_mobilenet(), input_size=SIZE).budget == 262_144
-
-
-# -- the graph computes what the model computes ---------------------------------------------------
-
-
-def _shortcut_behind_an_in_place_relu(m: Calls, x: torch.Tensor) -> torch.Tensor:
-    x = m.norm(x)
-    return x + m.conv(functional.relu(x, inplace=True))
-
-
-def _dropped_result(m: Calls, x: torch.Tensor) -> torch.Tensor:
-    x = m.norm(x)
-    functional.relu(x, True)
-    return m.conv(x)
-
-
-def _dropped_method(m: Calls, x: torch.Tensor) -> torch.Tensor:
-    x = m.norm(x)
-    x.add_(functional.relu(x))
-    return m.conv(x)
-
-
-def _alias_of_what_changes(m: Calls, x: torch.Tensor) -> torch.Tensor:
-    x = m.norm(x)
-    other = m.same(x)
-    functional.relu_(x)
-    return m.conv(other)
-
-
-def _functional_dropout_in_the_prefix(m: Calls, x: torch.Tensor) -> torch.Tensor:
-    x = functional.dropout(m.norm(x), 0.5, m.training)
-    return m.conv(functional.max_pool2d(x, 2))
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        _shortcut_behind_an_in_place_relu,
-        _dropped_result,
-        _dropped_method,
-        _alias_of_what_changes,
-        _functional_dropout_in_the_prefix,
-    ],
-)
-def test_in_place_ops_and_modes_mean_what_they_mean_in_torch(run: Callable[..., torch.Tensor]) -> None:
-    original = Calls(lambda m, x: m.classifier(m.pool(run(m, x)).flatten(1)))
-    original.pool, original.same = nn.AdaptiveAvgPool2d(1), nn.Identity()
-    x, _ = batch(SIZE, 2)
-    with torch.no_grad():
-        expected = original.eval()(x)
-        model = sparsebp.convert(original, "64KB", input_size=SIZE).eval()
-        torch.testing.assert_close(model(x), expected)
-
-
-def test_a_model_of_two_modes_is_refused() -> None:
-    def run(m: Calls, x: torch.Tensor) -> torch.Tensor:
-        x = m.conv(x)
-        return m.classifier((x * 2 if m.training else x).mean((2, 3)))
-
-    with pytest.raises(UnsupportedModel, match="training mode and in evaluation mode"):
-        sparsebp.convert(Calls(run), "64KB", input_size=SIZE)
-
-
-def test_a_hook_is_never_skipped() -> None:
-    original = network()
-    original.classifier.register_forward_hook(lambda module, inputs, output: output * 2)
-    with pytest.raises(UnsupportedModel, match="with hooks"):
-        sparsebp.convert(original, "64KB", input_size=SIZE)
-
-
-def test_autocast_and_a_default_device_do_not_reach_the_program() -> None:
-    model = sparsebp.convert(network(nn.MaxPool2d(2)), "64KB", input_size=SIZE).eval()
-    x, _ = batch(SIZE, 3)
-    expected = model(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(model(x), expected)
-    with torch.device("meta"):
-        assert torch.equal(model(x), expected)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_converted_model_is_not_traced_into_a_graph_without_it() -> None:
-    with pytest.raises(RuntimeError, match="restore"):
-        torch.jit.trace(converted().eval(), batch(SIZE, 1)[0])
