@@ -90,6 +90,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     # All pictures, the test set.
     _final("headline/default", "default plan", seeds=3),
     _final("headline/flips", "default plan, flips alone", seeds=2, augment="flip", label_smoothing=0.0),
+    _final("headline/slower", "all rates halved", **{name: rate / 2 for name, rate in RATES.items()}),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static"),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
@@ -192,6 +193,23 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             augment="flip",
             **{name: factor * rate for name, rate in RATES.items()},
         )
-        for factor in (0.4, 0.7)
+        for factor in (0.25, 0.5)
+    ),
+    # What a long run gains from more weights in a step, and from other ones.
+    _sweep(
+        "regular/dense",
+        "flips, every weight",
+        epochs=6,
+        augment="flip",
+        budget="1GB",
+        max_update_ratio=None,
+        micro_batch=16,
+    ),
+    _sweep(
+        "regular/same share",
+        "flips, 2% of every layer",
+        epochs=6,
+        augment="flip",
+        ratios=_shares(0.02, "*.conv.*", "features.18.0") | _frozen(*FRONT),
     ),
 )

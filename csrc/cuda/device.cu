@@ -12,7 +12,9 @@ namespace {
 // Blocks of a device. Copies are started in the queue's order.
 class DeviceMemory final : public Memory {
  public:
-  DeviceMemory(int device, const Queue& queue) : device_(device), queue_(queue) {}
+  DeviceMemory(int device, const Queue& queue) : device_(device), queue_(queue) {
+    check(cudaDeviceGetAttribute(&reads_host_memory_, cudaDevAttrPageableMemoryAccess, device), "asking the device");
+  }
 
   std::byte* allocate(std::size_t bytes) override {
     void* block = nullptr;
@@ -35,9 +37,10 @@ class DeviceMemory final : public Memory {
   void fill(void* to, unsigned char value, std::size_t bytes) override {
     check(cudaMemsetAsync(to, value, bytes, queue_.stream), queue_.about);
   }
-  // From memory that is not pinned the runtime copies before it returns.
+  // From memory that is not pinned the runtime copies before it returns, but where the device itself can read it.
   void write(void* to, const void* host, std::size_t bytes) override {
     check(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, queue_.stream), queue_.about);
+    if (reads_host_memory_ != 0) check(cudaStreamSynchronize(queue_.stream), queue_.about);
   }
   void read(void* host, const void* from, std::size_t bytes) override {
     check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, queue_.stream), queue_.about);
@@ -47,6 +50,7 @@ class DeviceMemory final : public Memory {
  private:
   const int device_;
   const Queue& queue_;
+  int reads_host_memory_ = 0;
 };
 
 class CudaDevice final : public Device<float> {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 #: Which engine trains a parameter in place, and in which rule slot.
 OWNERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-
-_NOWHERE = nullcontext()
 
 
 class Engine:
@@ -193,8 +190,6 @@ class Engine:
 
     def _on_device(self) -> AbstractContextManager[object]:
         """What native code starts inside follows what torch has started."""
-        if self.device.type == "cpu":
-            return _NOWHERE
         self.program.set_stream(devices.stream_of(self.device))
         return devices.chosen(self.device)
 
