@@ -16,11 +16,11 @@ from .weights import Watch
 class GraphedStep:
     """:func:`sparsebp.fit_step` for models on a GPU, its passes replayed as one CUDA graph.
 
-    A step starts about a hundred kernels, each in less time than the processor needs to start it; a graph starts
-    them all at once. Update sets, learning rates and dropout change from replay to replay as they do without a
-    graph, and so do the weights. The first calls run without a graph, and so does a batch that is no
-    multiple of ``plan.batch_size``. Nobody waits for the GPU: a gradient that is not finite raises nothing, its
-    pass changes no weight, and :attr:`finite` tells.
+    A step of MobileNetV2 at 128 pixels in 256 KB starts 459 kernels, many of which end before the processor has
+    started the next; a graph starts them all at once. Update sets, learning rates and dropout change from replay
+    to replay as they do without a graph, and so do the weights. The first calls run without a graph, and so does a
+    batch that is no multiple of ``plan.batch_size``. Nobody waits for the GPU: a gradient that is not finite
+    raises nothing, its pass changes no weight, and :attr:`finite` tells.
 
     Args:
         model: converted, on a CUDA device, in training mode.
