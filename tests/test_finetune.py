@@ -111,6 +111,7 @@ def by_hand(
     broken: Collection[int] = (),
     ratios: dict[str, float] | None = None,
     slow: str = "none",
+    skip_above: float = 1.0,
 ) -> dict[str, torch.Tensor]:
     """The loop that the documentation describes, in a user's own words."""
     model = sparsebp.convert(network(), SETTINGS["budget"], input_size=(3, SIDE, SIDE), ratios=ratios).train()
@@ -124,6 +125,10 @@ def by_hand(
     opt = sparsebp.optim.SGD(groups, lr=0.0, weight_decay=decay)
     loss = partial(cross_entropy, label_smoothing=smoothing)
     preprocess, done = Preprocess((SIDE, SIDE)), 0
+
+    def sure(output: torch.Tensor, labels: torch.Tensor) -> bool:
+        return torch.softmax(output[0], 0)[labels[0]].item() > skip_above
+
     for epoch in range(EPOCHS):
         order = np.random.default_rng((0, epoch)).permutation(TRAIN)
         for first in range(0, TRAIN, 8):
@@ -133,7 +138,7 @@ def by_hand(
             for group, rate in zip(opt.param_groups, rates, strict=False):
                 group["lr"] = rate * share
             labels = torch.from_numpy(data.train.labels[chosen])
-            sparsebp.fit_step(model, opt, preprocess.normalise(images), labels, loss)
+            sparsebp.fit_step(model, opt, preprocess.normalise(images), labels, loss, skip=sure)
             done += 1
     return sparsebp.restore(model).state_dict()
 
@@ -145,6 +150,7 @@ LOOPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "classifier's rate": ({"classifier_lr": 0.2}, {"rates": (0.1, 0.1, 0.2)}),
     "biases' rate": ({"bias_lr": 0.3}, {"rates": (0.1, 0.3, 0.05)}),
     "layers' rates": ({"layer_rates": {"*": 9.0, "f*": 1.0, "*.0.0": 0.25}}, {"slow": ".0.0"}),
+    "learned pictures left out": ({"skip_above": 0.3}, {"skip_above": 0.3}),
     "smoothing, decay": ({"label_smoothing": 0.1, "weight_decay": 0.1}, {"smoothing": 0.1, "decay": 0.1}),
     "broken pictures": ({"data": with_broken({3, 4})}, {"broken": {3, 4}}),
     "frozen classifier": ({"ratios": {"classifier.1": 0}}, {"ratios": {"classifier.1": 0}}),

@@ -169,6 +169,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dropout": {"network": lambda: network(dropout=0.3)},
     "dropout in torch": {"network": torch_first, "budget": "64KB"},
     "warm-up, linear": {"warmup": 0.4, "schedule": "linear", "weight_decay": 0.01, "label_smoothing": 0.1},
+    "learned pictures left out": {"skip_above": 0.3},
     "another seed": {"seed": 2**64 - 1},
     "broken pictures": {"data": torn()},
 }

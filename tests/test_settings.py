@@ -43,6 +43,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"momentum": 1.0}, ValueError, "momentum: expected a finite number from 0 to"),
     ({"weight_decay": -1.0}, ValueError, "weight_decay: expected"),
     ({"label_smoothing": 1.1}, ValueError, "label_smoothing: expected a finite number from 0 to 1"),
+    ({"skip_above": -0.1}, ValueError, "skip_above: expected a finite number from 0 to 1"),
     ({"label_smoothing": math.nan}, ValueError, "label_smoothing: expected a finite number"),
     ({"max_update_ratio": 0}, ValueError, "max_update_ratio: expected a share above 0"),
     ({"max_update_ratio": 1.1}, ValueError, "max_update_ratio: expected a share above 0 to 1"),

@@ -25,6 +25,27 @@ struct Norm {
   }
 };
 
+struct Division {
+  Index quotient, rest;
+};
+
+// GPUs divide 64-bit numbers slowly, and hardly any number here needs 64 bits.
+__device__ inline Division divide(Index i, Index by) {
+  if (((i | by) >> 32) != 0) return {i / by, i % by};
+  const unsigned small = static_cast<unsigned>(i), quotient = small / static_cast<unsigned>(by);
+  return {quotient, small - quotient * static_cast<unsigned>(by)};
+}
+
+// A pixel of a batch of images: which image, and where in it.
+struct Pixel {
+  Index image, y, x;
+};
+
+__device__ inline Pixel pixel_of(Index i, Index pixels, Index width) {
+  const Division image = divide(i, pixels), place = divide(image.rest, width);
+  return {image.quotient, place.quotient, place.rest};
+}
+
 inline Norm norm_of(const Layer<float>& layer) {
   const LayerParams<float>& p = layer.params;
   return {p.gamma, p.beta, p.mean, p.var, p.bias, static_cast<float>(layer.spec.eps)};

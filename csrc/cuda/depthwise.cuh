@@ -2,7 +2,7 @@
 // neighbouring channels of a pixel, so that one of them owns a byte of the mask.
 #pragma once
 
-#include "cuda/args.h"
+#include "cuda/elementwise.cuh"
 
 namespace sparsebp::cuda {
 
@@ -24,19 +24,17 @@ struct DepthwiseArgs {
 
 [[maybe_unused]] static __global__ void depthwise_forward(DepthwiseArgs args) {
   const ConvShape& s = args.shape;
-  const int eights = (args.channels + 7) / 8;
-  const Index unit = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const Index pixel = unit / eights;
+  const auto [pixel, eight] = divide(element(), (args.channels + 7) / 8);
   if (pixel >= args.images * s.out_pixels()) return;
-  const int c = static_cast<int>(unit % eights) * 8, count = args.channels - c < 8 ? args.channels - c : 8;
-  const Index n = pixel / s.out_pixels(), oy = pixel % s.out_pixels() / s.out_width, ox = pixel % s.out_width;
-  const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
-  const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width);
+  const int c = static_cast<int>(eight) * 8, count = args.channels - c < 8 ? args.channels - c : 8;
+  const auto [n, oy, ox] = pixel_of(pixel, s.out_pixels(), s.out_width);
   float sums[8] = {};
-  for (Index h = kh.begin; h < kh.end; ++h) {
-    for (Index w = kw.begin; w < kw.end; ++w) {
-      const Index iy = oy * s.stride_h - s.pad_h + h * s.dilation_h;
+  for (Index h = 0; h < s.kernel_h; ++h) {
+    const Index iy = oy * s.stride_h - s.pad_h + h * s.dilation_h;
+    if (iy < 0 || iy >= s.height) continue;
+    for (Index w = 0; w < s.kernel_w; ++w) {
       const Index ix = ox * s.stride_w - s.pad_w + w * s.dilation_w;
+      if (ix < 0 || ix >= s.width) continue;
       const float* x = args.x + (n * s.pixels() + iy * s.width + ix) * args.x_pixel + c;
       const float* weight = args.weight + (h * s.kernel_w + w) * args.weight_row + c;
       for (int i = 0; i < count; ++i) sums[i] = fmaf(x[i], weight[i], sums[i]);
@@ -56,19 +54,22 @@ struct DepthwiseArgs {
 
 [[maybe_unused]] static __global__ void depthwise_input_grad(DepthwiseArgs args) {
   const ConvShape& s = args.shape;
-  const int eights = (args.channels + 7) / 8;
-  const Index unit = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x, pixel = unit / eights;
+  const auto [pixel, eight] = divide(element(), (args.channels + 7) / 8);
   if (pixel >= args.images * s.pixels()) return;
-  const int c = static_cast<int>(unit % eights) * 8, count = args.channels - c < 8 ? args.channels - c : 8;
-  const Index n = pixel / s.pixels(), iy = pixel % s.pixels() / s.width, ix = pixel % s.width;
+  const int c = static_cast<int>(eight) * 8, count = args.channels - c < 8 ? args.channels - c : 8;
+  const auto [n, iy, ix] = pixel_of(pixel, s.pixels(), s.width);
   float sums[8] = {};
   for (Index h = 0; h < s.kernel_h; ++h) {
     const Index down = iy + s.pad_h - h * s.dilation_h;
-    if (down < 0 || down % s.stride_h != 0 || down / s.stride_h >= s.out_height) continue;
+    if (down < 0) continue;
+    const auto [oy, beside_h] = divide(down, s.stride_h);
+    if (beside_h != 0 || oy >= s.out_height) continue;
     for (Index w = 0; w < s.kernel_w; ++w) {
       const Index across = ix + s.pad_w - w * s.dilation_w;
-      if (across < 0 || across % s.stride_w != 0 || across / s.stride_w >= s.out_width) continue;
-      const Index out = n * s.out_pixels() + down / s.stride_h * s.out_width + across / s.stride_w;
+      if (across < 0) continue;
+      const auto [ox, beside_w] = divide(across, s.stride_w);
+      if (beside_w != 0 || ox >= s.out_width) continue;
+      const Index out = n * s.out_pixels() + oy * s.out_width + ox;
       const float* g = args.x + out * args.x_pixel + c;
       const float* weight = args.weight + (h * s.kernel_w + w) * args.weight_row + c;
       for (int i = 0; i < count; ++i) sums[i] = fmaf(g[i], weight[i], sums[i]);
@@ -93,8 +94,8 @@ struct DepthwiseWeightArgs {
   Training training;
 };
 
-// A block for a selected channel; its threads share the pixels, tap by tap.
-constexpr int kDepthwiseThreads = 256;
+// A block for a selected channel; its threads share the pixels, a few taps at a time.
+constexpr int kDepthwiseThreads = 256, kTapsAtOnce = 9;
 
 [[maybe_unused]] static __global__ void depthwise_weight_grad(DepthwiseWeightArgs args) {
   __shared__ float shared[kDepthwiseThreads];
@@ -104,24 +105,34 @@ constexpr int kDepthwiseThreads = 256;
   const Index pixels = args.images * s.out_pixels(), taps = s.taps();
   const float scale = args.norm.scale(channel);
   float energy = 0;
-  for (Index tap = 0; tap < taps; ++tap) {
-    float part = 0;
+  for (Index first = 0; first < taps; first += kTapsAtOnce) {
+    float parts[kTapsAtOnce] = {};
     for (Index pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) {
-      const Index n = pixel / s.out_pixels(), oy = pixel % s.out_pixels() / s.out_width, ox = pixel % s.out_width;
-      const Index iy = oy * s.stride_h - s.pad_h + tap / s.kernel_w * s.dilation_h;
-      const Index ix = ox * s.stride_w - s.pad_w + tap % s.kernel_w * s.dilation_w;
-      if (iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) continue;
-      const float x = args.saved[(n * s.pixels() + iy * s.width + ix) * args.selected + j];
-      part = fmaf(x, args.dz[pixel * args.dz_row + c], part);
+      const auto [n, oy, ox] = pixel_of(pixel, s.out_pixels(), s.out_width);
+      const Index top = oy * s.stride_h - s.pad_h, left = ox * s.stride_w - s.pad_w;
+      const float* saved = args.saved + n * s.pixels() * args.selected + j;
+      const float dz = args.dz[pixel * args.dz_row + c];
+      SPARSEBP_UNROLL
+      for (int i = 0; i < kTapsAtOnce; ++i) {
+        const auto [h, w] = divide(first + i, s.kernel_w);
+        const Index iy = top + h * s.dilation_h, ix = left + w * s.dilation_w;
+        if (h >= s.kernel_h || iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) continue;
+        parts[i] = fmaf(saved[(iy * s.width + ix) * args.selected], dz, parts[i]);
+      }
     }
-    const float gradient = scale * block_sum(part, shared);
-    if (threadIdx.x != 0 || *args.training.spoilt != 0) continue;
-    energy += gradient * gradient;
-    if (args.sum != nullptr) {
-      args.sum[j * taps + tap] += gradient;
-    } else if (args.training.rule->on) {
-      train(args.weight + tap * s.out + channel, args.momentum != nullptr ? args.momentum + j * taps + tap : nullptr,
-            gradient, args.training.step());
+    SPARSEBP_UNROLL
+    for (int i = 0; i < kTapsAtOnce; ++i) {
+      const Index tap = first + i;
+      if (tap >= taps) break;
+      const float gradient = scale * block_sum(parts[i], shared);
+      if (threadIdx.x != 0 || *args.training.spoilt != 0) continue;
+      energy += gradient * gradient;
+      if (args.sum != nullptr) {
+        args.sum[j * taps + tap] += gradient;
+      } else if (args.training.rule->on) {
+        train(args.weight + tap * s.out + channel, args.momentum != nullptr ? args.momentum + j * taps + tap : nullptr,
+              gradient, args.training.step());
+      }
     }
   }
   if (threadIdx.x == 0 && args.energy != nullptr) args.energy[j] += energy;

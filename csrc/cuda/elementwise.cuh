@@ -21,7 +21,7 @@ struct GatherArgs {
 [[maybe_unused]] static __global__ void gather(GatherArgs args) {
   const Index i = element();
   if (i >= args.pixels * args.selected) return;
-  const Index pixel = i / args.selected, j = i % args.selected;
+  const auto [pixel, j] = divide(i, args.selected);
   args.out[i] = args.x[pixel * args.x_pixel + (args.indices != nullptr ? args.indices[j] : j)];
 }
 
@@ -46,7 +46,8 @@ struct ActivationArgs {
 
 // A thread takes eight channels of a row.
 [[maybe_unused]] static __global__ void activation_forward(ActivationArgs args) {
-  const Index eights = (args.channels + 7) / 8, unit = element(), row = unit / eights, c = unit % eights * 8;
+  const auto [row, eight] = divide(element(), (args.channels + 7) / 8);
+  const Index c = eight * 8;
   if (row >= args.rows) return;
   unsigned bits = 0;
   for (Index i = c; i < c + 8 && i < args.channels; ++i) {
@@ -69,7 +70,8 @@ struct MaskedArgs {
 [[maybe_unused]] static __global__ void masked(MaskedArgs args) {
   const Index i = element();
   if (i >= args.rows * args.channels) return;
-  const float g = args.mask.passes(i / args.channels, i % args.channels) ? args.dy[i] * args.factor : 0.0f;
+  const auto [row, c] = divide(i, args.channels);
+  const float g = args.mask.passes(row, c) ? args.dy[i] * args.factor : 0.0f;
   args.dx[i] = args.accumulate ? args.dx[i] + g : g;
 }
 
@@ -115,9 +117,9 @@ __device__ inline float window_weight(const PoolArgs& args, Range kh, Range kw) 
 
 [[maybe_unused]] static __global__ void pool_forward(PoolArgs args) {
   const ConvShape& s = args.shape;
-  const Index i = element(), c = i % s.in, pixel = i / s.in;
+  const auto [pixel, c] = divide(element(), s.in);
   if (pixel >= args.images * s.out_pixels()) return;
-  const Index n = pixel / s.out_pixels(), oy = pixel % s.out_pixels() / s.out_width, ox = pixel % s.out_width;
+  const auto [n, oy, ox] = pixel_of(pixel, s.out_pixels(), s.out_width);
   const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
   const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
   float sum = 0;
@@ -133,19 +135,24 @@ __device__ inline float window_weight(const PoolArgs& args, Range kh, Range kw) 
 // Gathers: an input pixel's gradient comes from every window that has it.
 [[maybe_unused]] static __global__ void pool_backward(PoolArgs args) {
   const ConvShape& s = args.shape;
-  const Index i = element(), c = i % s.in, pixel = i / s.in;
+  const Index i = element();
+  const auto [pixel, c] = divide(i, s.in);
   if (pixel >= args.images * s.pixels()) return;
-  const Index n = pixel / s.pixels(), iy = pixel % s.pixels() / s.width, ix = pixel % s.width;
+  const auto [n, iy, ix] = pixel_of(pixel, s.pixels(), s.width);
   float sum = args.accumulate ? args.y[i] : 0.0f;
   for (Index h = 0; h < s.kernel_h; ++h) {
     const Index down = iy + s.pad_h - h;
-    if (down < 0 || down % s.stride_h != 0 || down / s.stride_h >= s.out_height) continue;
-    const Range kh = valid_taps(down / s.stride_h, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
+    if (down < 0) continue;
+    const auto [oy, beside_h] = divide(down, s.stride_h);
+    if (beside_h != 0 || oy >= s.out_height) continue;
+    const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
     for (Index w = 0; w < s.kernel_w; ++w) {
       const Index across = ix + s.pad_w - w;
-      if (across < 0 || across % s.stride_w != 0 || across / s.stride_w >= s.out_width) continue;
-      const Range kw = valid_taps(across / s.stride_w, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
-      const Index out = n * s.out_pixels() + down / s.stride_h * s.out_width + across / s.stride_w;
+      if (across < 0) continue;
+      const auto [ox, beside_w] = divide(across, s.stride_w);
+      if (beside_w != 0 || ox >= s.out_width) continue;
+      const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
+      const Index out = n * s.out_pixels() + oy * s.out_width + ox;
       sum = fmaf(args.x[out * s.in + c], window_weight(args, kh, kw), sum);
     }
   }
@@ -160,10 +167,10 @@ struct UnpoolArgs {
 
 // Global average pooling backward, for a block of channels.
 [[maybe_unused]] static __global__ void unpool(UnpoolArgs args) {
-  const Index i = element(), row = i / args.count, c = i % args.count;
+  const auto [row, c] = divide(element(), args.count);
   if (row >= args.images * args.pixels) return;
   const float weight = 1.0f / static_cast<float>(args.pixels);
-  args.dz[row * args.dz_row + c] = args.dy[row / args.pixels * args.dy_row + c] * weight;
+  args.dz[row * args.dz_row + c] = args.dy[divide(row, args.pixels).quotient * args.dy_row + c] * weight;
 }
 
 struct FiniteArgs {

@@ -73,9 +73,9 @@ struct ApplyArgs {
   for (Index i = first; i < args.count; i += static_cast<Index>(gridDim.x) * kLearnThreads) {
     Index place = i;
     if (args.rows) {
-      const Index o = i % s.out_per_group(), tap = i / s.out_per_group() % s.taps();
-      const Index j = i / s.weights_per_channel(), channel = args.indices != nullptr ? args.indices[j] : j;
-      const Index u = channel % s.in_per_group(), group = channel / s.in_per_group();
+      const auto [line, o] = divide(i, s.out_per_group());
+      const auto [j, tap] = divide(line, s.taps());
+      const auto [group, u] = divide(args.indices != nullptr ? args.indices[j] : j, s.in_per_group());
       place = (tap * s.in_per_group() + u) * s.out + group * s.out_per_group() + o;
     }
     float* momentum = args.momentum != nullptr ? args.momentum + i : nullptr;

@@ -20,6 +20,7 @@ def fit_step(
     loss_fn: Callable[[torch.Tensor, Any], torch.Tensor],
     *,
     from_prefix: bool = False,
+    skip: Callable[[torch.Tensor, Any], bool] | None = None,
 ) -> float:
     """Forward, backward and update on a batch of any size; returns the mean loss.
 
@@ -35,6 +36,8 @@ def fit_step(
         y: targets, sliceable along the batch.
         loss_fn: maps (output, targets) to the mean loss of a batch.
         from_prefix: ``x`` is what :meth:`SparseModel.run_prefix` made of the images, kept from an earlier pass.
+        skip: tells from output and targets of a micro-batch whether it needs no backward pass. Its loss counts, it
+            trains nothing; a batch of which nothing trains is no step, and the update set stays.
 
     Raises:
         ValueError: empty batch, or ``x`` and ``y`` differ in length.
@@ -42,15 +45,17 @@ def fit_step(
             unless the plan holds gradient sums.
     """
     check_step(model, opt, x, y, loss_fn, from_prefix)
+    if skip is not None and not callable(skip):
+        raise TypeError(f"skip: expected a function of (output, targets) or None, got {type(skip).__name__}")
     images = x.shape[0]
     engine, passes, step = model.engine, model._passes, model.plan.batch_size
     apart = passes.prefix_shape is not None
     engine.rebind_if_moved()
     features = passes.prefix(x, training=True) if apart and not from_prefix else x
-    total, earlier = 0.0, engine.flight
+    total, trains, earlier = 0.0, False, engine.flight
     try:
         for i in range(0, images, step):
-            part = features[i : i + step]
+            part, targets = features[i : i + step], y[i : i + step]
             share = part.shape[0] / images
             engine.rate_scale = 1.0 if engine.sums else share
             with torch.enable_grad():
@@ -58,11 +63,15 @@ def fit_step(
                     output = SpanFunction.apply(model._anchor, passes, part, passes.span_begin)
                 else:
                     output = model(part)
-                loss = loss_fn(output, y[i : i + step])
+                loss = loss_fn(output, targets)
             if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
                 got = f"shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
                 raise TypeError(f"loss_fn: expected it to return a tensor of one element, got {got}")
             total += loss.item() * share
+            if skip is not None and skip(output.detach(), targets):
+                engine.abandon()
+                continue
+            trains = True
             (loss * share if engine.sums else loss).backward()
     except BaseException:
         if engine.flight is not earlier:
@@ -71,8 +80,9 @@ def fit_step(
         raise
     finally:
         engine.rate_scale = 1.0
-    opt.step()
-    opt.zero_grad()
+    if trains:
+        opt.step()
+        opt.zero_grad()
     return total
 
 

@@ -125,7 +125,7 @@ class RunProgress(Observer):
         took, self._epoch_started = format_seconds(now - self._epoch_started), now
         out.print(
             f"epoch {epoch.number}: test accuracy {epoch.accuracy:.2%}, test loss {epoch.test_loss:.4f}, "
-            f"training loss {epoch.loss:.4f}, coverage {epoch.coverage:.1%}, {took}"
+            f"training loss {epoch.loss:.4f}, coverage {epoch.coverage:.1%}, {_learned_from(epoch)}{took}"
         )
         self._speed = Throughput()
 
@@ -160,3 +160,8 @@ class RunProgress(Observer):
             return False
         self._line_at, self._line_step = now, done
         return True
+
+
+def _learned_from(epoch: Epoch) -> str:
+    """What share of the pictures was learned from, if not all."""
+    return f"learned from {epoch.learned_from:.0%}, " if epoch.learned_from < 1 else ""

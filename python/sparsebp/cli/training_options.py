@@ -214,6 +214,17 @@ LabelSmoothing = Annotated[
     float,
     _option("--label-smoothing", "SHARE", "Part of each target spread over all classes.", TRAINING, min=0, max=1),
 ]
+SkipAbove = Annotated[
+    float,
+    _option(
+        "--skip-above",
+        "P",
+        "No backward pass for pictures whose class has a probability above P already.",
+        TRAINING,
+        min=0,
+        max=1,
+    ),
+]
 Dropout = Annotated[
     float | None,
     _option("--dropout", "P", "Of the model's dropout layers. [default: as they are]", TRAINING, min=0, max=0.99),

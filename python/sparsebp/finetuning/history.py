@@ -49,6 +49,7 @@ class Epoch:
         accuracy: share of the test pictures that are classified correctly.
         test_loss: mean cross entropy on the test pictures.
         coverage: share of the planned layers' convolution weights that were trained at least once, so far.
+        learned_from: share of its pictures whose backward pass ran.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Epoch:
     accuracy: float
     test_loss: float
     coverage: float
+    learned_from: float
 
 
 @dataclass
@@ -67,12 +69,15 @@ class History:
         losses: (epochs done, smoothed training loss), some hundred of them over a run.
         loss: the smoothed training loss now; None before the first batch.
         skipped: names of pictures that could not be read.
+        seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
     losses: list[tuple[float, float]] = field(default_factory=list)
     loss: float | None = None
     skipped: list[str] = field(default_factory=list)
+    seen: int = 0
+    learned_from: int = 0
 
     def add_loss(self, loss: float, after: Position) -> float:
         """Takes in the loss of a batch; returns the smoothed one."""
@@ -81,6 +86,14 @@ class History:
         if after.step % every == 0 or after.step == after.steps_per_epoch:
             self.losses.append((after.epoch + after.step / after.steps_per_epoch, self.loss))
         return self.loss
+
+    def end_epoch(self, number: int, accuracy: float, test_loss: float, coverage: float) -> Epoch:
+        """Adds what an epoch came to; only after a batch."""
+        assert self.loss is not None
+        epoch = Epoch(number, self.loss, accuracy, test_loss, coverage, self.learned_from / max(1, self.seen))
+        self.epochs.append(epoch)
+        self.seen = self.learned_from = 0
+        return epoch
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
@@ -94,4 +107,6 @@ class History:
             [(float(at), float(loss)) for at, loss in data["losses"]],
             data["loss"],
             list(data["skipped"]),
+            int(data["seen"]),
+            int(data["learned_from"]),
         )

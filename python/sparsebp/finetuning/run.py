@@ -24,7 +24,7 @@ from .checkpoint import Checkpoint, CheckpointError
 from .evaluation import check_output, score
 from .feed import Feed
 from .folder import RunFolder
-from .history import Epoch, History, Position
+from .history import History, Position
 from .observer import Observer
 from .schedule import rate_factor
 from .settings import Settings
@@ -67,6 +67,7 @@ class Run:
         self.history = History()
         self.position = Position(0, 0, feed.steps_per_epoch, settings.epochs)
         self.peak = 0
+        self._left_out = 0  # pictures of the last batch that were learned already
         self._opt = SGD(_groups(model, settings), lr=settings.rate, weight_decay=settings.weight_decay)
         self._rates = [group["lr"] for group in self._opt.param_groups]
         self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
@@ -93,20 +94,38 @@ class Run:
         self.position = replace(before, step=before.step + 1)
         if len(labels) == 0:
             return
+        self._left_out = 0
         middle = (before.done + self.position.done) / 2
         share = len(labels) / settings.batch_size
         rate = rate_factor(settings.schedule, middle, settings.warmup) * (share**0.5 if settings.normalise else share)
         for group, full in zip(self._opt.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
         try:
-            loss = fit_step(self.model, self._opt, x, labels, self._loss, from_prefix=self._feed.from_prefix)
+            loss = fit_step(
+                self.model,
+                self._opt,
+                x,
+                labels,
+                self._loss,
+                from_prefix=self._feed.from_prefix,
+                skip=self._learned if settings.skip_above < 1 else None,
+            )
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"training diverged in epoch {before.epoch + 1}, step {before.step + 1}: {error}. Choose a smaller "
                 "learning rate, and another folder"
             ) from error
+        self.history.seen += len(labels)
+        self.history.learned_from += len(labels) - self._left_out
         smoothed = self.history.add_loss(loss, self.position)
         self._observer.stepped(self.position, smoothed, len(labels))
+
+    def _learned(self, output: torch.Tensor, labels: torch.Tensor) -> bool:
+        """Whether every picture of a micro-batch is surely recognised."""
+        own = output.softmax(1).gather(1, labels[:, None])
+        learned = bool((own > self._settings.skip_above).all())
+        self._left_out += learned * len(labels)
+        return learned
 
     def _end_epoch(self) -> None:
         if self.history.loss is None:
@@ -121,8 +140,7 @@ class Run:
             raise Interrupted(request.signal, self.save()) from None
         finally:
             self.model.train()
-        epoch = Epoch(done, self.history.loss, found.accuracy, found.loss, self.model.coverage().total)
-        self.history.epochs.append(epoch)
+        epoch = self.history.end_epoch(done, found.accuracy, found.loss, self.model.coverage().total)
         self.position = replace(self.position, epoch=done, step=0)
         self._observer.epoch_ended(epoch)
         saved = self.save()

@@ -31,6 +31,8 @@ class Settings:
         layer_rates: factors of ``lr`` for convolutions by layer name (globs; the last that fits counts).
         schedule: ``"cosine"``, ``"linear"`` or ``"constant"``, reaching its end with the last step.
         warmup: share of the steps during which the rate rises from zero.
+        skip_above: probability of its own class above which a picture is learned already: its backward pass is left
+            out. 1 leaves out none. With larger micro-batches, all of their pictures must be learned.
         batch_size: pictures from one draw of the channels to the next. A batch of fewer, at the end of an epoch
             or because pictures are broken, takes its share of the rate, with ``normalise`` the root of it.
         micro_batch: pictures that go through the network at once; what training memory is planned for.
@@ -59,6 +61,7 @@ class Settings:
     layer_rates: Mapping[str, float] | None = None
     schedule: str = "cosine"
     warmup: float = 0.0
+    skip_above: float = 1.0
     batch_size: int = 16
     micro_batch: int = 1
     max_update_ratio: float | None = 0.02
@@ -183,6 +186,7 @@ _NUMBERS = (
     ("momentum", 0.0, 0.9999),
     ("weight_decay", 0.0, math.inf),
     ("label_smoothing", 0.0, 1.0),
+    ("skip_above", 0.0, 1.0),
 )
 
 
