@@ -95,6 +95,11 @@ def torch_first(dropout: float = 0.3) -> nn.Module:
     return randomize_norms(model, 0)
 
 
+def with_broken(train: Collection[int] = (), test: Collection[int] = ()) -> Dataset:
+    parts = Damaged(pictures(TRAIN, 0, "train"), train), Damaged(pictures(TEST, 1, "test"), test)
+    return Dataset(*parts, CLASSES, "tinted noise")
+
+
 def finetune(
     out: Path | None = None,
     model: nn.Module | None = None,

@@ -23,15 +23,14 @@ from runs import (
     STEPS,
     TEST,
     TRAIN,
-    Damaged,
     Log,
     assert_same_weights,
     dataset,
     finetune,
     names,
     network,
-    pictures,
     weights_of,
+    with_broken,
     write_pictures,
 )
 from sparsebp.data import BrokenPicture, Dataset, Preprocess
@@ -39,12 +38,6 @@ from sparsebp.finetuning import History, Position
 from sparsebp.finetuning.schedule import rate_factor
 from sparsebp.model_weights import WeightFile, usual_preprocess
 from torch.nn.functional import cross_entropy
-
-
-def with_broken(train: Collection[int] = (), test: Collection[int] = ()) -> Dataset:
-    parts = Damaged(pictures(TRAIN, 0, "train"), train), Damaged(pictures(TEST, 1, "test"), test)
-    return Dataset(*parts, CLASSES, "tinted noise")
-
 
 # -- what it is for --------------------------------------------------------------------------------
 

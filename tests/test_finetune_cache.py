@@ -26,6 +26,7 @@ from runs import (
     pictures,
     torch_first,
     weights_of,
+    with_broken,
 )
 from sparsebp.data import Arrays, Dataset
 
@@ -38,6 +39,9 @@ CACHED: dict[str, dict[str, Any]] = {
     "torch prefix, one by one": {"model": lambda: torch_first(0.0), "budget": "64KB", "batch_size": 1},
     "micro-batches": {"budget": "64KB", "micro_batch": 3},
     "mirror images": {"augment": "flip"},
+    "slides": {"augment": "slide"},
+    "slides, mirror images, broken pictures": {"augment": "slide,flip", "data": with_broken({3, 11}, {66})},
+    "slides without a prefix": {"augment": "slide", "budget": "1MB", "lr": 0.01},
 }
 
 
@@ -82,7 +86,7 @@ def test_with_a_cache_every_picture_is_read_once_and_its_size_is_told_first(augm
 NO_CACHE: dict[str, tuple[dict[str, Any], str]] = {
     "augmentation": (
         {"augment": "flip,color"},
-        "cache: with augment=color,flip a picture .*; only flip alone goes with a cache",
+        "cache: with augment=color,flip a picture .*; only flip and slide go with a cache",
     ),
     "dropout": ({"model": torch_first(), "budget": "64KB"}, "cache: the frozen prefix holds dropout"),
     "two paths": ({"model": residual_network(0, 4), "budget": 7000}, "cache: more than one activation"),

@@ -259,7 +259,7 @@ Cache = Annotated[
     _option(
         "--cache",
         "|".join(PLACES),
-        "Keep what the frozen layers make of each picture, so that they run once. Not with --augment, but for flip.",
+        "Keep what the frozen layers make of each picture, so that they run once. With --augment flip,slide at most.",
         OUTPUT,
         callback=_one_of(PLACES),
     ),

@@ -15,6 +15,7 @@ AUGMENTATIONS: dict[str, str] = {
     "crop": "a random part, 60-100 % of the area, aspect ratio changed by 3/4 to 4/3, scaled back up",
     "color": "brightness, contrast and saturation changed by up to 25 %",
     "shift": "moved by up to 1/8 of each side, what appears is reflected",
+    "slide": "as shift, but what the frozen layers make of the picture moves, by whole pixels of its own",
     "flip": "left and right exchanged in every second picture",
 }
 
@@ -49,8 +50,8 @@ def augment(
 ) -> np.ndarray:
     """A changed picture as ``preprocess.fit`` would place it: uint8 [H, W, 3].
 
-    All that is random comes from ``generator``; with ``default_rng((seed, epoch, index))`` it is a function of the
-    three alone.
+    ``slide`` is left to whoever runs the frozen layers. All that is random comes from ``generator``; with
+    ``default_rng((seed, epoch, index))`` it is a function of the three alone.
     """
     place = preprocess.placement(image)
     if "crop" in names:
@@ -60,7 +61,7 @@ def augment(
         small = _recolored(small, generator)
     pixels = preprocess.canvas(small, place)
     if "shift" in names:
-        rows, columns = (_shifted(side, generator) for side in pixels.shape[:2])
+        rows, columns = (moved(side, side // 8, generator) for side in pixels.shape[:2])
         pixels = pixels.take(rows, axis=0).take(columns, axis=1)
     if "flip" in names and _flips(generator):
         pixels = pixels[:, ::-1]
@@ -105,9 +106,8 @@ def _recolored(image: Image.Image, generator: np.random.Generator) -> Image.Imag
     return image.convert("RGB", matrix)
 
 
-def _shifted(side: int, generator: np.random.Generator) -> np.ndarray:
-    """Indices of ``side`` pixels in a row, moved by up to 1/8; the edge pixel itself is not repeated."""
-    moved = np.arange(side) + generator.integers(-(side // 8), side // 8, endpoint=True)
-    inside = np.abs(moved)
+def moved(side: int, reach: int, generator: np.random.Generator) -> np.ndarray:
+    """Indices of ``side`` pixels in a row, moved by up to ``reach``; the edge pixel itself is not repeated."""
+    inside = np.abs(np.arange(side) + generator.integers(-reach, reach, endpoint=True))
     indices: np.ndarray = np.where(inside >= side, 2 * (side - 1) - inside, inside)
     return indices

@@ -16,25 +16,36 @@ from ..data import Batch, Preprocess
 from ..data.augment import flipped
 from ..files import named_errors
 from ..units import format_bytes
+from .slide import NAME as SLIDE
+from .slide import slid
 
 PLACES = ("memory", "disk")
 
 #: Augmentations that leave a picture few enough forms to keep them all, and how many.
-FORMS: dict[tuple[str, ...], int] = {(): 1, ("flip",): 2}
+FORMS: dict[tuple[str, ...], int] = {(): 1, ("flip",): 2, (SLIDE,): 1, (SLIDE, "flip"): 2}
+
+
+def check_prefix(model: SparseModel, what: str) -> tuple[int, int, int]:
+    """The shape of what the frozen prefix makes of a picture.
+
+    Raises:
+        ValueError: there is no one activation between prefix and span, or it is random; begins with ``what``.
+    """
+    shape = model.prefix_shape
+    if shape is None:
+        raise ValueError(f"{what}: more than one activation goes from the frozen prefix into the span of this model")
+    if model.prefix_is_random:
+        raise ValueError(f"{what}: the frozen prefix holds dropout, so that its features differ from pass to pass")
+    return shape
 
 
 def cache_bytes(model: SparseModel, pictures: int) -> int:
     """Bytes that the features of so many pictures, or forms of pictures, take.
 
     Raises:
-        ValueError: there is no one activation between prefix and span, or it is random.
+        ValueError: see :func:`check_prefix`.
     """
-    shape = model.prefix_shape
-    if shape is None:
-        raise ValueError("cache: more than one activation goes from the frozen prefix into the span of this model")
-    if model.prefix_is_random:
-        raise ValueError("cache: the frozen prefix holds dropout, so that its features differ from pass to pass")
-    return pictures * int(np.prod(shape)) * model.engine.dtype.itemsize
+    return pictures * int(np.prod(check_prefix(model, "cache"))) * model.engine.dtype.itemsize
 
 
 class PrefixCache:
@@ -78,17 +89,20 @@ class PrefixCache:
         return len(batch.indices) + len(batch.broken)
 
     def batches(
-        self, rows: Iterable[Sequence[int]], seed: int = 0, epoch: int = 0
+        self, rows: Iterable[Sequence[int]], seed: int = 0, epoch: int = 0, slide: bool = False
     ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
         """Features [n, C, H, W] and labels of the given pictures, without those that could not be read.
 
-        Where mirror images are kept, seed and epoch say which of the two is taken, as for a loader.
+        Where mirror images are kept, seed and epoch say which of the two is taken, as for a loader; with ``slide``
+        they say how each moves.
         """
         for indices in rows:
             chosen = np.asarray(indices, dtype=np.int64)
             chosen = chosen[self._valid[chosen]]
             forms = flipped(seed, epoch, chosen) if len(self._features) > 1 else np.zeros(len(chosen), dtype=bool)
             features = self._features[torch.from_numpy(forms.astype(np.int64)), torch.from_numpy(chosen)]
+            if slide:
+                features = slid(features, seed, epoch, chosen.tolist())
             labels, device = torch.from_numpy(self._labels[chosen]), self._model.engine.device
             yield features.permute(0, 3, 1, 2).to(device), labels.to(device)
 

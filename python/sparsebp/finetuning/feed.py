@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from ..converted import SparseModel
-from ..data import Batch, Dataset, Loader, Preprocess
-from .cache import FORMS, PrefixCache, cache_bytes, check_memory
+from ..data import Batch, Dataset, Loader, Preprocess, parse_augment
+from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix
 from .observer import Observer
 from .settings import Settings
+from .slide import NAME as SLIDE
+from .slide import slid
 from .stop import StopRequest
 
 EVALUATION_BATCH = 64
@@ -33,6 +35,9 @@ class Feed:
         workers: processes that read pictures.
         strict: a picture that cannot be read raises.
         observer: hears of pictures that are left out.
+
+    Raises:
+        ValueError: pictures cannot slide behind this model's frozen layers.
 
     Attributes:
         from_prefix: whether inputs are features of the frozen prefix instead of images.
@@ -57,7 +62,10 @@ class Feed:
         self._observer = observer
         self._caches: tuple[PrefixCache, PrefixCache] | None = None
         self._open = ExitStack()
-        augment, seed = settings.augment, settings.seed
+        self._slides = SLIDE in settings.augment
+        if self._slides:
+            check_prefix(model, "augment: slide")
+        augment, seed = [name for name in settings.augment if name != SLIDE], settings.seed
         self._train = Loader(dataset.train, preprocess, augment=augment, seed=seed, workers=workers)
         self._plain = Loader(dataset.train, preprocess, workers=workers)
         self._test = Loader(dataset.test, preprocess, workers=workers)
@@ -73,7 +81,7 @@ class Feed:
 
     @property
     def from_prefix(self) -> bool:
-        return self._caches is not None
+        return self._caches is not None or self._slides
 
     @property
     def classes(self) -> int:
@@ -96,8 +104,8 @@ class Feed:
         size = self._settings.batch_size
         rows = [order[i : i + size].tolist() for i in range(first * size, len(order), size)]
         if self._caches is not None:
-            return self._caches[0].batches(rows, self._settings.seed, epoch)
-        return self._inputs(self._train(rows, epoch))
+            return self._caches[0].batches(rows, self._settings.seed, epoch, self._slides)
+        return self._inputs(self._train(rows, epoch), epoch)
 
     def test(self) -> Pairs:
         """All test pictures, in order."""
@@ -113,7 +121,7 @@ class Feed:
             ValueError, OSError: see :class:`PrefixCache`.
             MemoryError: more bytes than the machine has left.
         """
-        counts, forms = (len(self._dataset.train), self.tests), FORMS[self._train.augment]
+        counts, forms = (len(self._dataset.train), self.tests), FORMS[parse_augment(self._settings.augment)]
         total, size = sum(counts), cache_bytes(self._model, forms * counts[0] + counts[1])
         self._observer.caching(0, total, size, place)
         if place == "memory":
@@ -130,10 +138,17 @@ class Feed:
                 self._observer.caching(before, total, size, place)
         self._caches = caches
 
-    def _inputs(self, batches: Iterable[Batch]) -> Pairs:
+    def _inputs(self, batches: Iterable[Batch], epoch: int | None = None) -> Pairs:
+        """``epoch``: of training batches."""
         device = self._model.engine.device
         for batch in self._readable(batches):
-            yield self._preprocess.normalise(batch.images.to(device)), batch.labels.to(device)
+            x = self._preprocess.normalise(batch.images.to(device))
+            if self._slides:
+                x = self._model.run_prefix(x)
+                if epoch is not None:
+                    moved = slid(x.permute(0, 2, 3, 1), self._settings.seed, epoch, batch.indices.tolist())
+                    x = moved.permute(0, 3, 1, 2)
+            yield x, batch.labels.to(device)
 
     def _readable(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:

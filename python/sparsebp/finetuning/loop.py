@@ -80,7 +80,7 @@ def finetune(
         resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning.
         checkpoint_every: steps between two checkpoints; each epoch ends with one too.
         cache: ``"memory"`` or ``"disk"`` keeps what the frozen prefix makes of each picture (and of its mirror
-            image); with no augmentation but ``flip``.
+            image); with no augmentation but ``flip`` and ``slide``.
         workers: processes that read and resize pictures; with 0 this process does.
         strict: a picture that cannot be read ends the run, instead of being left out.
         dense_audit: also measure what a dense step of the model holds.
@@ -171,8 +171,8 @@ def _check_options(checkpoint_every: int, workers: int, cache: str | None, setti
         raise ValueError(f"cache: expected {' or '.join(PLACES)}, got {cache!r}")
     if cache is not None and settings.augment not in FORMS:
         raise ValueError(
-            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; only flip alone goes "
-            "with a cache"
+            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; only flip and "
+            "slide go with a cache"
         )
 
 

@@ -1,0 +1,32 @@
+"""The augmentation ``slide``: a picture moves behind the frozen layers, which therefore need not run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from ..data.augment import moved
+
+NAME = "slide"
+
+_OWN = 1  # keeps its random numbers apart from those of the other augmentations
+
+
+def slid(features: torch.Tensor, seed: int, epoch: int, indices: Iterable[int]) -> torch.Tensor:
+    """Each picture's features moved by up to 1/8 of either side, what appears is reflected.
+
+    Args:
+        features: [n, H, W, C].
+        seed, epoch, indices: the move is a function of seed, epoch and the picture's index alone.
+
+    Returns:
+        As ``features``, in memory of its own.
+    """
+    out = torch.empty_like(features)
+    for i, index in enumerate(indices):
+        generator = np.random.default_rng((seed, epoch, int(index), _OWN))
+        rows, columns = (torch.from_numpy(moved(side, round(side / 8), generator)) for side in features.shape[1:3])
+        out[i] = features[i, rows][:, columns]
+    return out

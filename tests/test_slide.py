@@ -1,0 +1,57 @@
+"""The augmentation ``slide``: features move like pictures would, as seed, epoch and index say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from networks import residual_network
+from runs import assert_same_weights, finetune, weights_of
+from sparsebp.finetuning.slide import slid
+
+IMAGES, HEIGHT, WIDTH = 200, 17, 8
+
+
+def coordinates() -> torch.Tensor:
+    """[n, H, W, 2]: every pixel knows where it was."""
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    return torch.stack([rows, columns], -1).float().expand(IMAGES, -1, -1, -1)
+
+
+def test_pictures_move_by_up_to_an_eighth_and_reflect_at_the_edge() -> None:
+    moved = slid(coordinates(), 0, 0, range(IMAGES))
+    rows, columns = moved[:, 8, 4, 0] - 8, moved[:, 8, 4, 1] - 4  # a pixel in the middle
+    assert set(rows.tolist()) == {-2.0, -1.0, 0.0, 1.0, 2.0}
+    assert set(columns.tolist()) == {-1.0, 0.0, 1.0}
+    assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) == 15
+    for image, (down, across) in enumerate(zip(rows.int().tolist(), columns.int().tolist(), strict=True)):
+        for y, x in ((0, 0), (HEIGHT - 1, WIDTH - 1), (1, WIDTH - 1), (8, 3)):
+            reflected = [abs(y + down), abs(x + across)]
+            reflected = [min(at, 2 * (size - 1) - at) for at, size in zip(reflected, (HEIGHT, WIDTH), strict=True)]
+            assert moved[image, y, x].tolist() == reflected
+
+
+def test_a_move_is_a_function_of_seed_epoch_and_index() -> None:
+    x = coordinates()
+    expected = slid(x, 3, 5, range(IMAGES))
+    assert torch.equal(slid(x[50:60], 3, 5, range(50, 60)), expected[50:60])
+    assert not torch.equal(slid(x, 4, 5, range(IMAGES)), expected)
+    assert not torch.equal(slid(x, 3, 6, range(IMAGES)), expected)
+
+
+def test_what_is_small_stays_and_nothing_is_nothing() -> None:
+    x = torch.randn(4, 4, 1, 3)
+    assert torch.equal(slid(x[:, :3], 0, 0, range(4)), x[:, :3])
+    assert slid(x[:0], 0, 0, []).shape == (0, 4, 1, 3)
+
+
+def test_a_run_with_it_is_another_run() -> None:
+    plain, sliding = (weights_of(finetune(augment=augment)) for augment in ("none", "slide"))
+    with pytest.raises(AssertionError):
+        assert_same_weights(sliding, plain)
+
+
+def test_it_is_refused_where_two_activations_leave_the_frozen_layers(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="augment: slide: more than one activation"):
+        finetune(tmp_path / "run", residual_network(0, 4), budget=7000, augment="slide")
