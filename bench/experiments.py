@@ -90,7 +90,15 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     # All pictures, the test set.
     _final("headline/default", "default plan", seeds=3),
     _final("headline/flips", "default plan, flips alone", seeds=2, augment="flip", label_smoothing=0.0),
-    _final("headline/slower", "all rates halved", **{name: rate / 2 for name, rate in RATES.items()}),
+    _final(
+        "headline/skip",
+        "flips and slides, learned pictures skipped, convolutions at 0.0002",
+        seeds=3,
+        augment="flip,slide",
+        label_smoothing=0.0,
+        skip_above=0.9,
+        lr=0.0002,
+    ),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static"),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
@@ -180,6 +188,9 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             ("shift", "flips and shifts by up to 1/8", {"augment": "flip,shift"}),
             ("crop", "flips and crops of 60 to 100 %", {"augment": "flip,crop"}),
             ("smoothing", "flips, label smoothing 0.1", {"label_smoothing": 0.1}),
+            ("slide", "flips and slides", {"augment": "flip,slide"}),
+            ("skip", "flips, learned pictures skipped", {"skip_above": 0.9}),
+            ("slide, skip", "flips and slides, learned pictures skipped", {"augment": "flip,slide", "skip_above": 0.9}),
             ("decay", "flips, weight decay 0.0005", {"weight_decay": 0.0005}),
             ("dropout", "flips, no dropout", {"dropout": 0.0}),
         )
