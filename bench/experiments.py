@@ -86,22 +86,25 @@ def _from_block(block: int) -> dict[str, float]:
     return _frozen(*(f"features.{i}.*" for i in range(block)))
 
 
+SPARING: dict[str, Any] = {"augment": "flip,slide", "label_smoothing": 0.0, "skip_above": 0.9, "lr": 0.0002}
+"""The headline's: frozen layers run once a picture, backward passes where there is something to learn."""
+DENSE: dict[str, Any] = {"budget": "1GB", "max_update_ratio": None, "micro_batch": 16}
+
 EXPERIMENTS: tuple[Experiment, ...] = (
     # All pictures, the test set.
     _final("headline/default", "default plan", seeds=3),
     _final("headline/flips", "default plan, flips alone", seeds=2, augment="flip", label_smoothing=0.0),
-    _final(
-        "headline/skip",
-        "flips and slides, learned pictures skipped, convolutions at 0.0002",
-        seeds=3,
-        augment="flip,slide",
-        label_smoothing=0.0,
-        skip_above=0.9,
-        lr=0.0002,
-    ),
+    _final("headline/skip", "flips and slides, learned pictures skipped", seeds=3, **SPARING),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static"),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
+    # Another data set, with the headline's settings: run with its own --data and --out.
+    _final("other/default", "default plan, two epochs", epochs=2, **SPARING),
+    _final(
+        "other/dense",
+        "every weight, two epochs",
+        **SPARING | DENSE | {"epochs": 2, "skip_above": 1.0, "lr": 3e-5, "bias_lr": 0.001, "classifier_lr": 0.0005},
+    ),
     # How far apart equal settings end.
     Experiment("noise/default", "the sweeps' base", {**CHOSEN, "epochs": 2}, seeds=3),
     # How much memory, how many weights, how large a picture.
@@ -109,7 +112,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         _sweep(f"budget/{size}", size, budget=size, max_update_ratio=None)
         for size in ("64KB", "128KB", "256KB", "512KB", "1MB")
     ),
-    _sweep("budget/dense", "unlimited: every weight", budget="1GB", max_update_ratio=None, micro_batch=16),
+    _sweep("budget/dense", "unlimited: every weight", **DENSE),
     *(
         _sweep(f"ratio/{share:g}", f"{share:.1%} of the weights, 1 MB", budget="1MB", max_update_ratio=share)
         for share in (0.005, 0.01, 0.02, 0.05, 0.1)
@@ -191,6 +194,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             ("slide", "flips and slides", {"augment": "flip,slide"}),
             ("skip", "flips, learned pictures skipped", {"skip_above": 0.9}),
             ("slide, skip", "flips and slides, learned pictures skipped", {"augment": "flip,slide", "skip_above": 0.9}),
+            ("static", "flips, learned pictures skipped, static", {"skip_above": 0.9, "sampler": "static"}),
             ("decay", "flips, weight decay 0.0005", {"weight_decay": 0.0005}),
             ("dropout", "flips, no dropout", {"dropout": 0.0}),
         )
@@ -207,15 +211,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         for factor in (0.25, 0.5)
     ),
     # What a long run gains from more weights in a step, and from other ones.
-    _sweep(
-        "regular/dense",
-        "flips, every weight",
-        epochs=6,
-        augment="flip",
-        budget="1GB",
-        max_update_ratio=None,
-        micro_batch=16,
-    ),
+    _sweep("regular/dense", "flips, every weight", epochs=6, augment="flip", **DENSE),
     _sweep(
         "regular/same share",
         "flips, 2% of every layer",

@@ -28,5 +28,5 @@ def slid(features: torch.Tensor, seed: int, epoch: int, indices: Iterable[int]) 
     for i, index in enumerate(indices):
         generator = np.random.default_rng((seed, epoch, int(index), _OWN))
         rows, columns = (torch.from_numpy(moved(side, round(side / 8), generator)) for side in features.shape[1:3])
-        out[i] = features[i, rows][:, columns]
+        out[i] = features[i].index_select(0, rows).index_select(1, columns)
     return out
