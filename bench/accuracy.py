@@ -105,7 +105,8 @@ def plot(
     step = pictures / "memory.png"
     side, budget, cap = (CHOSEN[k] for k in ("input_size", "budget", "max_update_ratio"))
     model = sparsebp.models.mobilenet_v2(10)
-    plots.plot_memory(sparsebp.plan(model, budget, input_size=(3, side, side), max_update_ratio=cap), step)
+    plan = sparsebp.plan(model, budget, input_size=(3, side, side), max_update_ratio=cap, normalise=True)
+    plots.plot_memory(plan, step)
     out.print(str(step))
 
 

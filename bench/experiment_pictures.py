@@ -47,6 +47,7 @@ def _save(file: Path, title: str, draw: Callable[[Axes], None]) -> Path:
 def _over_peak(axes: Axes, groups: dict[str, Results]) -> None:
     _scatter(axes, [(r["plan"]["peak_bytes"] / 1024, r["accuracy"]) for own in groups.values() for r in own])
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda kilobytes, _: f"{kilobytes:,.0f}")
     axes.set_xlabel("training memory, KB")
 
 
