@@ -27,6 +27,9 @@ def slid(features: torch.Tensor, seed: int, epoch: int, indices: Iterable[int]) 
     out = torch.empty_like(features)
     for i, index in enumerate(indices):
         generator = np.random.default_rng((seed, epoch, int(index), _OWN))
-        rows, columns = (torch.from_numpy(moved(side, round(side / 8), generator)) for side in features.shape[1:3])
+        rows, columns = (
+            torch.from_numpy(moved(side, round(side / 8), generator)).to(features.device)
+            for side in features.shape[1:3]
+        )
         out[i] = features[i].index_select(0, rows).index_select(1, columns)
     return out
