@@ -22,19 +22,16 @@ from training import (
     SIZE,
     assert_same,
     assert_trains,
+    budgets,
     converted,
     everything,
     one_thread,  # noqa: F401
     persistent,
+    sgd,
     step,
 )
 
 X, Y = batch(SIZE, 1)
-budgets = pytest.mark.parametrize("budget", [BUDGET, LARGE], ids=["in-place", "sums"])
-
-
-def sgd(model: sparsebp.SparseModel, lr: float = 0.05, **numbers: float) -> sparsebp.optim.SGD:
-    return sparsebp.optim.SGD(model, lr=lr, **numbers)
 
 
 def held_between_steps(model: sparsebp.SparseModel) -> int:

@@ -9,15 +9,13 @@ import sparsebp
 import torch
 from networks import batch, tiny_mobilenet
 from torch.nn.functional import cross_entropy
-from training import BUDGET, LARGE, SIZE, assert_same, converted, one_thread  # noqa: F401
+from training import BUDGET, LARGE, SIZE, assert_same, budgets, converted, one_thread, sgd  # noqa: F401
 
 X, Y = batch(SIZE, 4)
-budgets = pytest.mark.parametrize("budget", [BUDGET, LARGE], ids=["in-place", "sums"])
 
 
 def trained(model: sparsebp.SparseModel, skip: object, images: torch.Tensor = X, labels: torch.Tensor = Y) -> float:
-    opt = sparsebp.optim.SGD(model, lr=0.05)
-    return sparsebp.fit_step(model, opt, images, labels, cross_entropy, skip=skip)
+    return sparsebp.fit_step(model, sgd(model), images, labels, cross_entropy, skip=skip)
 
 
 @budgets
@@ -30,8 +28,7 @@ def test_what_is_skipped_trains_nothing_but_its_loss_counts(budget: int) -> None
     model, expected = converted(budget), converted(budget)
     assert model.plan.gradient_sums is (budget == LARGE)
     loss = trained(model, lambda output, target: int(target[0]) == int(Y[1]))
-    opt = sparsebp.optim.SGD(expected, lr=0.05)
-    sparsebp.fit_step(expected, opt, X, Y, masked)
+    sparsebp.fit_step(expected, sgd(expected), X, Y, masked)
     torch.testing.assert_close(model.state_dict(), expected.state_dict(), rtol=1e-6, atol=1e-7)
     if model.plan.gradient_sums:  # in place, later parts meet weights that earlier ones have changed
         with torch.no_grad():
@@ -55,7 +52,7 @@ def test_it_is_asked_with_what_it_needs(budget: int) -> None:
 @budgets
 def test_a_batch_of_which_all_is_skipped_leaves_everything_as_it_is(budget: int) -> None:
     model = converted(budget)
-    opt = sparsebp.optim.SGD(model, lr=0.05)
+    opt = sgd(model)
     before, steps = copy.deepcopy(model.state_dict()), model.engine.steps
     with torch.no_grad():
         expected = cross_entropy(model(X), Y).item()

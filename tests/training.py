@@ -20,11 +20,17 @@ BUDGET = 16 * 1024
 #: Holds gradient sums of everything as well.
 LARGE = 1024 * 1024
 
+budgets = pytest.mark.parametrize("budget", [BUDGET, LARGE], ids=["in-place", "sums"])
+
 
 def converted(budget: int | str = BUDGET, net_seed: int = 0, **settings: Any) -> SparseModel:
     """A small MobileNetV2 in training mode, converted for images of SIZE."""
     settings.setdefault("input_size", SIZE)
     return sparsebp.convert(tiny_mobilenet(net_seed), budget, **settings).train()
+
+
+def sgd(model: sparsebp.SparseModel, lr: float = 0.05, **numbers: float) -> sparsebp.optim.SGD:
+    return sparsebp.optim.SGD(model, lr=lr, **numbers)
 
 
 def step(model: SparseModel, opt: torch.optim.Optimizer, images: int | None = None, seed: int = 0) -> float:
