@@ -73,6 +73,7 @@ def _over_epochs(axes: Axes, groups: dict[str, Results]) -> None:
 def _coverage(axes: Axes, groups: dict[str, Results]) -> None:
     _curves(axes, groups, "coverage")
     axes.set_ylabel("convolution weights of the planned layers visited, %")
+    axes.set_ylim(0, 103)
 
 
 def _curves(axes: Axes, groups: dict[str, Results], key: str) -> None:
