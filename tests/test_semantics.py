@@ -77,11 +77,40 @@ def test_a_model_of_two_modes_is_refused() -> None:
         sparsebp.convert(Calls(run), "64KB", input_size=SIZE)
 
 
-def test_a_hook_is_never_skipped() -> None:
+def test_dropout_that_is_off_in_training_is_off() -> None:
+    original = Calls(lambda m, x: m.classifier(torch.dropout(m.conv(x).mean((2, 3)), p=0.5, train=False)))
+    x, _ = batch(SIZE, 1)
+    with torch.no_grad():
+        expected = original(x)
+        torch.testing.assert_close(sparsebp.convert(original, "64KB", input_size=SIZE).train()(x), expected)
+
+
+@pytest.mark.parametrize("where", ["", "classifier"])
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+    ],
+)
+def test_a_hook_is_never_skipped(where: str, register: str) -> None:
     original = network()
-    original.classifier.register_forward_hook(lambda module, inputs, output: output * 2)
+    getattr(original.get_submodule(where), register)(lambda *arguments: None)
     with pytest.raises(UnsupportedModel, match="with hooks"):
         sparsebp.convert(original, "64KB", input_size=SIZE)
+
+
+def test_a_hook_of_a_container_in_the_prefix_runs_at_every_call() -> None:
+    seen = []
+    original = network(nn.Sequential(nn.MaxPool2d(2)))
+    original.middle0.register_forward_hook(lambda module, inputs, output: seen.append(1))
+    model = sparsebp.convert(original, "64KB", input_size=SIZE)
+    seen.clear()
+    model(batch(SIZE, 1)[0])
+    model(batch(SIZE, 1)[0])
+    assert len(seen) == 2
 
 
 def test_autocast_and_a_default_device_do_not_reach_the_program() -> None:

@@ -72,7 +72,7 @@ def _read(node: fx.Node, modules: dict[str, nn.Module], alias: dict[fx.Node, fx.
         return None  # a size or another number; a tensor shows up where it is used
     tensors = tuple(alias.get(n, n) for n in node.all_input_nodes if "tensor_meta" in n.meta)
     module = modules.get(str(node.target)) if node.op == "call_module" else None
-    hooked = " with hooks" if module is not None and (module._forward_hooks or module._forward_pre_hooks) else ""
+    hooked = " with hooks" if module is not None and has_hooks(module) else ""
     what = f"{node.target} ({type(module).__name__}{hooked})" if module is not None else f"{node.name}"
     fallback = RawOp("torch", tensors, node, what=what)
     if not tensors or len(_shape(tensors[0])) not in (2, 4) or len(_shape(node)) not in (2, 4):
@@ -86,7 +86,7 @@ def _read(node: fx.Node, modules: dict[str, nn.Module], alias: dict[fx.Node, fx.
 
 def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module, what: str) -> RawOp | str | None:
     name = str(node.target)
-    if len(tensors) != 1 or m._forward_hooks or m._forward_pre_hooks:
+    if len(tensors) != 1 or has_hooks(m):
         return None
     if isinstance(m, nn.Conv2d) and type(m).forward is nn.Conv2d.forward and m.padding_mode == "zeros":
         if hasattr(m, "parametrizations"):
@@ -147,9 +147,9 @@ def _read_call(node: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | Non
     ) == (0, 6):
         return RawOp("activation", tensors, node, activation="relu6")
     if target in (functional.dropout, torch.dropout):
-        active = argument(2, "training", True)
+        active = argument(2, "train" if target is torch.dropout else "training", True)
         return RawOp("dropout", tensors, node, drop=float(argument(1, "p", 0.5))) if active else "alias"
-    if target in (functional.adaptive_avg_pool2d, torch.adaptive_avg_pool1d):
+    if target is functional.adaptive_avg_pool2d:
         return _global_pool(node, x)
     if target is functional.avg_pool2d:
         return _average_pool(
@@ -171,6 +171,11 @@ def _read_call(node: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | Non
     if target in ("contiguous", "clone"):
         return "alias"
     return None
+
+
+def has_hooks(m: nn.Module) -> bool:
+    """Whether torch would call more than ``forward``; native code would not."""
+    return bool(m._forward_pre_hooks or m._forward_hooks or m._backward_pre_hooks or m._backward_hooks)
 
 
 def conv_kind(m: nn.Conv2d) -> str:

@@ -13,13 +13,14 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from .errors import UnsupportedModel
+from .fx_ops import has_hooks
 
 #: Called by name; of an augmented assignment torch.fx records the plain operator.
 _IN_PLACE_OPERATORS = {f"__i{op}__" for op in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod")}
 
 
 class _Tracer(fx.Tracer):
-    """Traces into what it can; a submodule that fx cannot follow stays one opaque op."""
+    """Traces into what it can; a submodule that fx cannot follow, or with hooks, stays one opaque op."""
 
     def call_module(
         self,
@@ -29,7 +30,7 @@ class _Tracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         path = self.path_of_module(m)
-        if self.is_leaf_module(m, path):
+        if self.is_leaf_module(m, path) or has_hooks(m):
             return self.create_proxy("call_module", path, args, kwargs)
         before = set(self.graph.nodes)
         try:
@@ -60,10 +61,12 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.GraphM
     which changes no statistics.
 
     Raises:
-        UnsupportedModel: torch.fx cannot follow the outermost ``forward``, it rejects the input, or it
-            does different things in the two modes.
+        UnsupportedModel: torch.fx cannot follow the outermost ``forward``, it rejects the input, it does
+            different things in the two modes, or the model as a whole has hooks, which tracing would drop.
     """
     kind = type(model).__name__
+    if has_hooks(model):
+        raise UnsupportedModel(f"{kind} is a model with hooks of its own; remove them, and hook the converted model")
     traced, evaluated = _follow(model, True), _follow(model, False)
     trained_nodes, evaluated_nodes = ([(n.op, n.target, n.name) for n in g.graph.nodes] for g in (traced, evaluated))
     if trained_nodes != evaluated_nodes:
