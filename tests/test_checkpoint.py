@@ -246,7 +246,7 @@ FOREIGN = {
     "a list": (b"[1, 2]", "not a checkpoint of sparsebp"),
     "another program's": (b'{"format": "lightning", "version": 1}', "not a checkpoint of sparsebp"),
     "newer": (b'{"format": "sparsebp checkpoint", "version": 99}', "version 99 of the format, this sparsebp reads"),
-    "without sums": (b'{"format": "sparsebp checkpoint", "version": 1}', "SHA-256"),
+    "without sums": (b'{"format": "sparsebp checkpoint", "version": 2}', "SHA-256"),
     "text": (b"hello", "not valid JSON"),
     "no text": (b"\xff\xfe\x80\x00", "not valid JSON"),
     "nested without end": (b"[" * 200_000, "not valid JSON"),

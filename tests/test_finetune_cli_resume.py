@@ -118,6 +118,19 @@ def test_another_setting_is_refused_by_name(run: Run, here: Path) -> None:
     assert "made with lr=0.1, now lr=0.3" in err
 
 
+def test_another_model_and_other_weights_are_refused_wherever_their_file_is(run: Run, here: Path) -> None:
+    stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run")
+    (here / "others.pt").write_bytes((here / "weights.pt").read_bytes() + b"x")
+    (here / "weights.pt").rename(here / "moved.pt")
+    for options, reason in (
+        (["--weights", "others.pt"], "--weights: others.pt differs from what the run began with"),
+        (["--weights", "moved.pt", "--model", "mobilenet_v2"], "--model: the run began with tiny:tiny"),
+    ):
+        code, _, err = run("finetune", "--resume", "--out", "run", *options)
+        assert (code, reason in err) == (Exit.USAGE, True), err
+    assert run("finetune", "--resume", "--out", "run", "--weights", "moved.pt", "--workers", "0")[0] == Exit.OK
+
+
 def test_other_pictures_are_refused(run: Run, here: Path) -> None:
     stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run")
     next((here / "pictures" / "red").iterdir()).unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from .training_options import DEFAULT_TEST_SHARE
 DEMO, DEMO_MODEL = "demo", "sparsebp.demo:architecture"
 """What checkpoints call the demo's pictures and its model."""
 USUAL_FOLDER = Path("sparsebp-run")
+_DIGEST = "weights_sha256"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def make_task(
     saved = _saved(out or USUAL_FOLDER) if resume else None
     if saved is not None:
         base, origin = _of_checkpoint(saved)
+        _check_agrees(asked, origin)
         out = out or USUAL_FOLDER
     elif not {"model", "weights", "data"} & given:
         if resume:
@@ -106,6 +109,21 @@ def make_task(
 def _saved(out: Path) -> Mapping[str, Any] | None:
     newest = checkpoints.latest(out)
     return None if newest is None else checkpoints.read(newest).facts
+
+
+def _check_agrees(asked: Mapping[str, str], origin: Mapping[str, str]) -> None:
+    """Raises ValueError unless the model and the weights that are given are those of the run; a file may have moved."""
+    if "model" not in origin:
+        return  # a program began it
+    if asked.get("model", origin["model"]) != origin["model"]:
+        raise ValueError(f"model: the run began with {origin['model']}, got {asked['model']}; leave it out to go on")
+    if "weights" in asked and _digest(Path(asked["weights"])) != origin.get(_DIGEST):
+        began = origin.get("weights", "none")
+        raise ValueError(f"weights: {asked['weights']} differs from what the run began with, {began}")
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _of_checkpoint(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -129,6 +147,8 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
     pictures = origin["data"]
     # In full: the run may be resumed from another directory.
     origin |= {k: str(Path(origin[k]).resolve()) for k in ("data", "weights") if k in origin}
+    if file is not None:
+        origin[_DIGEST] = _digest(file)
     return Task(title, pictures, loaded.model, loaded.fresh, dataset, settings, origin, out)
 
 

@@ -23,7 +23,7 @@ import torch
 from ..files import remove_folder, write_folder_atomically
 
 FORMAT = "sparsebp checkpoint"
-VERSION = 1
+VERSION = 2
 _PREFIX = "checkpoint-"
 _TENSOR_FILES = ("weights.safetensors", "training.safetensors")
 
