@@ -108,9 +108,10 @@ def test_the_version(run: Run) -> None:
         (["plan", "--budget"], "'--budget' requires an argument"),
         (
             ["plan", "--budget", "10ZB"],
-            "--budget: expected a number of bytes such as 256KB, 1.5MB or 262144, got '10ZB'",
+            "--budget: expected a whole number of bytes such as 256KB, 1.5MB or 262144, got '10ZB'",
         ),
-        (["plan", "--budget", "0"], "--budget: expected a number of bytes"),
+        (["plan", "--budget", "0"], "--budget: expected a whole number of bytes"),
+        (["plan", "--budget", "0.1MB"], "got '0.1MB', which is 104857.6 bytes"),
         (["plan", "--micro-batch", "0"], "--micro-batch: expected at least 1, got 0"),
         (["plan", "--micro-batch", "some"], "--micro-batch: "),
         (["plan", "--input-size", "1x2x3"], "--input-size: expected 1 to 4096 pixels as 128 or, height first, 128x160"),

@@ -200,10 +200,11 @@ ERRORS: dict[str, tuple[Callable[[Path], None], str, Exit, str]] = {
     "no std": (_nothing, "--std 0", Exit.USAGE, "std: expected positive numbers"),
     "no size": (_nothing, "--input-size 0", Exit.USAGE, "--input-size"),
     "no share": (_nothing, "--test-share 2", Exit.USAGE, "test.share"),
+    "no probability": (_nothing, "--skip-above 0", Exit.USAGE, "--skip-above: expected a share above 0"),
     "no warm-up": (_nothing, "--warmup 1", Exit.USAGE, "--warmup"),
     "no workers": (_nothing, "--workers -1", Exit.USAGE, "--workers"),
     "no seed": (_nothing, "--seed -1", Exit.USAGE, "--seed"),
-    "a batch of less than a micro-batch": (_nothing, "--micro-batch 9", Exit.USAGE, "at most batch_size=8, got 9"),
+    "a batch of less than a micro-batch": (_nothing, "--micro-batch 9", Exit.USAGE, "--micro-batch: .* 8, got 9"),
     "no such option": (_nothing, "--learning-rate 1", Exit.USAGE, "--learning-rate"),
 }  # fmt: skip
 

@@ -322,6 +322,17 @@ def test_a_graph_trains_as_without_one(case: tuple[int, dict[str, Any], dict[str
 
 
 @gpu.real
+def test_a_graph_is_refused_what_it_cannot_run() -> None:
+    model = sparsebp.convert(tiny_mobilenet().cuda(), 16 * 1024, input_size=SIZE).train()
+    other: Any = torch.optim.SGD(model.parameters(), lr=0.01)
+    with pytest.raises(TypeError, match="opt: expected the model's sparsebp"):
+        sparsebp.GraphedStep(model, other, cross_entropy)
+    nothing: Any = None
+    with pytest.raises(TypeError, match="loss_fn: expected a function"):
+        sparsebp.GraphedStep(model, SGD(model, lr=0.01), nothing)
+
+
+@gpu.real
 def test_a_graph_survives_new_weights_and_a_spoilt_gradient() -> None:
     model = sparsebp.convert(tiny_mobilenet().cuda(), 16 * 1024, input_size=SIZE).train()
     opt = SGD(model, lr=0.01)

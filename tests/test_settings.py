@@ -30,7 +30,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"batch_size": 0}, ValueError, "batch_size: expected at least 1"),
     ({"batch_size": True}, TypeError, "batch_size: expected a whole number, got bool"),
     ({"micro_batch": 0}, ValueError, "micro_batch: expected at least 1"),
-    ({"micro_batch": 9, "batch_size": 8}, ValueError, "micro_batch: expected at most batch_size=8, got 9"),
+    ({"micro_batch": 9, "batch_size": 8}, ValueError, "micro_batch: expected at most the batch size, 8, got 9"),
     ({"resample_every": 0}, ValueError, "resample_every: expected at least 1"),
     ({"lr": -0.1}, ValueError, r"lr: expected a finite number from 0, got -0\.1"),
     ({"lr": math.inf}, ValueError, "lr: expected a finite number"),
@@ -43,6 +43,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"momentum": 1.0}, ValueError, "momentum: expected a finite number from 0 to"),
     ({"weight_decay": -1.0}, ValueError, "weight_decay: expected"),
     ({"label_smoothing": 1.1}, ValueError, "label_smoothing: expected a finite number from 0 to 1"),
+    ({"skip_above": 0.0}, ValueError, "skip_above: expected more than 0"),
     ({"skip_above": -0.1}, ValueError, "skip_above: expected a finite number from 0 to 1"),
     ({"label_smoothing": math.nan}, ValueError, "label_smoothing: expected a finite number"),
     ({"max_update_ratio": 0}, ValueError, "max_update_ratio: expected a share above 0"),
@@ -168,6 +169,11 @@ def test_labels_beyond_the_classes_are_refused() -> None:
 def test_a_data_set_without_test_pictures_is_refused() -> None:
     with pytest.raises(ValueError, match="test"):
         finetune(data=Dataset(pictures(8, 0), Subset(pictures(8, 1), []), CLASSES, ""))
+
+
+def test_the_dense_audit_leaves_it_to_convert_to_refuse_a_model(tmp_path: Path) -> None:
+    with pytest.raises(sparsebp.UnsupportedModel, match="does not accept an input of size"):
+        finetune(tmp_path / "run", torch.nn.Conv2d(1, 4, 3), dense_audit=True)
 
 
 def test_the_dense_audit_works_where_a_feature_map_is_one_pixel() -> None:

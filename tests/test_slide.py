@@ -52,6 +52,11 @@ def test_a_run_with_it_is_another_run() -> None:
         assert_same_weights(sliding, plain)
 
 
+def test_it_is_refused_where_nothing_can_move(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"augment: slide: an eighth of .* is no whole step"):
+        finetune(tmp_path / "run", ratios={"features.[0-5].*": 0}, augment="slide")
+
+
 def test_it_is_refused_where_two_activations_leave_the_frozen_layers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="augment: slide: more than one activation"):
         finetune(tmp_path / "run", residual_network(0, 4), budget=7000, augment="slide")

@@ -76,10 +76,10 @@ def test_malformed_bytes_say_what_was_expected(budget: Any, error: type[Exceptio
         lambda: sparsebp.convert(net, budget, input_size=SIZE),
         lambda: sparsebp.plan(net, budget, input_size=SIZE),
     ):
-        with pytest.raises(error, match=r"budget: expected bytes as a positive int or a string such as '256KB'"):
+        with pytest.raises(error, match=r"budget: expected whole bytes as a positive int or a string such as '256KB'"):
             call()
     if budget is not None:  # there it means what the shape needs
-        with pytest.raises(error, match="budget: expected bytes"):
+        with pytest.raises(error, match="budget: expected whole bytes"):
             SparseConv2d(nn.Conv2d(3, 3, 3), 1.0, budget)
     assert_same(everything(net), before)
 

@@ -41,6 +41,10 @@ class GraphedStep:
     ) -> None:
         if not isinstance(model, SparseModel):
             raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")
+        if not isinstance(opt, SGD):
+            raise TypeError(f"opt: expected the model's sparsebp.optim.SGD, got {type(opt).__name__}")
+        if not callable(loss_fn):
+            raise TypeError(f"loss_fn: expected a function of (output, targets), got {type(loss_fn).__name__}")
         if model.engine.device.type != "cuda":
             raise ValueError(f"model: it is on {model.engine.device}; CUDA graphs need model.to('cuda')")
         if isinstance(warm_up, bool) or not isinstance(warm_up, int) or warm_up < 1:

@@ -18,7 +18,7 @@ def parse_bytes(size: int | str, argument: str = "budget") -> int:
         TypeError: neither an int nor a string.
         ValueError: not positive, not a whole number of bytes, more than can be addressed, or not understood.
     """
-    expected = f"{argument}: expected bytes as a positive int or a string such as '256KB' or '1.5MB'"
+    expected = f"{argument}: expected whole bytes as a positive int or a string such as '256KB' or '1.5MB'"
     if isinstance(size, bool) or not isinstance(size, (int, str)):
         raise TypeError(f"{expected}, got {type(size).__name__} {size!r}")
     if isinstance(size, int):

@@ -88,7 +88,6 @@ def finetune(
     Without --data it shows the demo: a small network that knows printed digits meets handwriting, inside 32 KB.
     """
     if plot is not None:
-        plots.require_matplotlib()
         plots.check_plot_file(plot)
     settings = {
         "budget": parse_budget(budget),

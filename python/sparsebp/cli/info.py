@@ -18,7 +18,11 @@ from .console import print_json, print_pairs
 from .options import Json
 
 #: Optional extras: what they are for, and what they install.
-EXTRAS = {"plot": ("pictures of plans and runs", "matplotlib"), "demo": ("the demo's digits", "scikit-learn")}
+EXTRAS = {
+    "plot": ("pictures of plans and runs", "matplotlib"),
+    "demo": ("the demo's digits", "scikit-learn"),
+    "prune": ("cutting channels off before training", "torch-pruning"),
+}
 
 
 def info(as_json: Json = False) -> None:

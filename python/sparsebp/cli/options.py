@@ -49,8 +49,10 @@ def parse_budget(text: str) -> int:
     text = text.strip()
     try:
         return parse_bytes(int(text) if text.isascii() and text.isdigit() else text)
-    except ValueError:
-        raise ValueError(f"expected a number of bytes such as 256KB, 1.5MB or 262144, got {text!r}") from None
+    except ValueError as error:
+        _, which, reason = str(error).partition(", which is ")
+        expected = "expected a whole number of bytes such as 256KB, 1.5MB or 262144"
+        raise ValueError(f"{expected}, got {text!r}{which}{reason}") from None
 
 
 def parse_ratios(texts: Sequence[str] | None) -> dict[str, float]:
@@ -140,7 +142,8 @@ def at_least(least: int) -> Callable[[int | None], int | None]:
     return checked(compare)
 
 
-def _share(value: float) -> None:
+def check_share(value: float) -> None:
+    """Raises ValueError unless it is a share above 0."""
     if not 0 < value <= 1:
         raise ValueError(f"expected a share above 0 and up to 1, such as 0.02, got {value}")
 
@@ -199,7 +202,7 @@ MaxUpdateRatio = Annotated[
         "--max-update-ratio",
         metavar="SHARE",
         help="Largest share of the convolution weights that one step may touch.",
-        callback=checked(_share),
+        callback=checked(check_share),
         rich_help_panel=MEMORY,
     ),
 ]

@@ -12,7 +12,7 @@ from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
 from ..finetuning.cache import PLACES
 from ..finetuning.schedule import SCHEDULES
-from .options import MODEL, OUTPUT, TRAINING, checked, checked_all, parse_layer_rates
+from .options import MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 
 DATA = "Pictures"
 
@@ -131,7 +131,9 @@ Filter = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    _option("--workers", "N", "Processes that read and resize pictures. [default: half the cores]", DATA, min=0),
+    _option(
+        "--workers", "N", "Processes that read and resize pictures. [default: half the cores, at most 4]", DATA, min=0
+    ),
 ]
 Strict = Annotated[bool, _option("--strict", "", "Fail at a picture that cannot be read.", DATA)]
 Augment = Annotated[
@@ -219,10 +221,10 @@ SkipAbove = Annotated[
     _option(
         "--skip-above",
         "P",
-        "No backward pass for pictures whose class has a probability above P already.",
+        "No backward pass for pictures whose class has a probability above P already; with --micro-batch above 1, "
+        "for those that go through together if all have.",
         TRAINING,
-        min=0,
-        max=1,
+        callback=checked(check_share),
     ),
 ]
 Dropout = Annotated[

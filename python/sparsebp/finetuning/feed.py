@@ -15,7 +15,7 @@ from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix
 from .observer import Observer
 from .settings import Settings
 from .slide import NAME as SLIDE
-from .slide import slid
+from .slide import check_slides, slid
 from .stop import StopRequest
 
 EVALUATION_BATCH = 64
@@ -64,7 +64,7 @@ class Feed:
         self._open = ExitStack()
         self._slides = SLIDE in settings.augment
         if self._slides:
-            check_prefix(model, "augment: slide")
+            check_slides(check_prefix(model, "augment: slide"))
         augment, seed = [name for name in settings.augment if name != SLIDE], settings.seed
         self._train = Loader(dataset.train, preprocess, augment=augment, seed=seed, workers=workers)
         self._plain = Loader(dataset.train, preprocess, workers=workers)

@@ -96,6 +96,8 @@ def finetune(
         BrokenPicture: with ``strict``.
         FloatingPointError: the loss is no longer finite; a smaller learning rate helps.
         Interrupted: a signal asked to stop.
+        FileExistsError: ``out`` holds a run and ``resume`` is off, or another run is at work there.
+        MemoryError: the budget, or with ``cache="memory"`` the features, are more than the machine has.
         OSError: the disk is full, or a folder cannot be written.
     """
     unknown = sorted(set(settings) - {field.name for field in fields(Settings)})

@@ -95,7 +95,7 @@ class Settings:
         for size in (self.input_size,) if isinstance(self.input_size, int) else _pair(self.input_size):
             _check_count("input_size", size)
         if self.micro_batch > self.batch_size:
-            raise ValueError(f"micro_batch: expected at most batch_size={self.batch_size}, got {self.micro_batch}")
+            raise ValueError(f"micro_batch: expected at most the batch size, {self.batch_size}, got {self.micro_batch}")
         for name, least, most in _NUMBERS:
             _check_number(name, getattr(self, name), least, most)
         for name in ("lr", "bias_lr", "classifier_lr"):
@@ -104,6 +104,8 @@ class Settings:
         for name in ("normalise", "train_bias"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}: expected True or False, got {type(getattr(self, name)).__name__}")
+        if self.skip_above == 0:
+            raise ValueError("skip_above: expected more than 0, above which every picture counts as learned")
         if self.dropout is not None:
             _check_number("dropout", self.dropout, 0.0, 0.99)
         if self.schedule not in SCHEDULES:
