@@ -40,7 +40,9 @@ def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, ou
     torch.manual_seed(0)  # the new classifier's
     if threads:
         torch.set_num_threads(threads)
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(classes) < 2:
+        raise typer.BadParameter(f"{folder} holds {len(classes)} folders with a class each; two are the least")
     model = sparsebp.models.mobilenet_v2(1000)
     model.load_state_dict(torch.load(weights, weights_only=True))
     model.classifier[1] = torch.nn.Linear(1280, len(classes))
@@ -53,9 +55,13 @@ def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, ou
     seen, steps, spent, right = set(), 0, 0.0, 0
     try:
         while not stop_after or steps < stop_after:
-            new, before = sorted(set(folder.glob("*/*")) - seen), steps
+            new, before = sorted(set(folder.glob("[!.]*/*")) - seen), steps
             random.shuffle(new)  # one class after the other would be forgotten as fast as it is learnt
             for file in new[: stop_after - steps] if stop_after else new:
+                if file.parent.name not in classes:
+                    print(f"{file}: no class of this run")
+                    seen.add(file)
+                    continue
                 try:
                     image = read(file, size)
                 except (UnidentifiedImageError, OSError):
@@ -77,10 +83,11 @@ def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, ou
             if steps == before:
                 time.sleep(0.2)
     except KeyboardInterrupt:
-        pass  # what was learnt is saved
-    plain = sparsebp.restore(model)
-    save_file({name: value.contiguous() for name, value in plain.state_dict().items()}, out)
-    print(f"{out}: weights after {steps} pictures")
+        pass
+    finally:  # whatever happened, what was learnt is saved
+        plain = sparsebp.restore(model)
+        save_file({name: value.contiguous() for name, value in plain.state_dict().items()}, out)
+        print(f"{out}: weights after {steps} pictures")
 
 
 if __name__ == "__main__":

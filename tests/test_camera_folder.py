@@ -32,17 +32,23 @@ def test_pictures_are_learnt_as_they_come(data_root: Path, tmp_path: Path) -> No
     folder, out = tmp_path / "pictures", tmp_path / "trained.safetensors"
     take_pictures(folder, 0, 20)
     (folder / "red" / "half.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "0.jpg").write_bytes(b"")
     command = [sys.executable, str(EXAMPLE), str(folder), str(data_root / "mobilenet_v2_imagenet.pt")]
     options = ["--size", "65", "--out", str(out), "--stop-after", "60", "--patience", "0"]
     run = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert run.stdout is not None
     lines = [run.stdout.readline() for _ in range(2)]
+    (folder / "green").mkdir()
+    (folder / "red" / "0000.jpg").rename(folder / "green" / "late.jpg")
     take_pictures(folder, 20, 20)
     rest, _ = run.communicate(timeout=300)
     printed = "".join(lines) + rest
     assert run.returncode == 0, printed
     assert "2 classes" in printed
     assert "half.jpg: no picture" in printed
+    assert "late.jpg: no class of this run" in printed
+    assert ".thumbnails" not in printed
     known = [int(share) for share in re.findall(r"(\d+)% known before, \d+ ms a step, at most \d+ MB", printed)]
     assert len(known) == 3, printed
     assert known[-1] >= 90, printed
