@@ -9,8 +9,6 @@ from typing import Any
 
 from experiments import Experiment
 
-COMMAND = "python bench/accuracy.py run"
-
 
 @dataclass(frozen=True)
 class Row:

@@ -87,6 +87,9 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
         x: [N, C, H, W].
         y: targets for ``loss_fn``.
         loss_fn: cross entropy by default.
+
+    Raises:
+        TypeError: an argument is of the wrong kind. What the model itself raises comes through.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")

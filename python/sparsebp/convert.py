@@ -91,19 +91,31 @@ def convert(
 
 
 def plan(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> Plan:
-    """The plan that :func:`convert` would make, with the same keywords; the model stays as it is."""
+    """The plan that :func:`convert` would make, with the same keywords; the model stays as it is.
+
+    Raises:
+        BudgetExceeded, UnsupportedModel, TypeError, ValueError: as :func:`convert`.
+    """
     planner, bytes_ = _planner(model, budget, _complete(settings))
     return planner.plan(planner.best(bytes_), bytes_)
 
 
 def explain(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> list[str]:
-    """Why the plan that :func:`plan` makes with the same arguments is what it is: paragraphs of text."""
+    """Why the plan that :func:`plan` makes with the same arguments is what it is: paragraphs of text.
+
+    Raises:
+        BudgetExceeded, UnsupportedModel, TypeError, ValueError: as :func:`convert`.
+    """
     planner, bytes_ = _planner(model, budget, _complete(settings))
     return explanation(planner, planner.plan(planner.best(bytes_), bytes_))
 
 
 def min_budget(model: nn.Module, **settings: Any) -> int:
-    """The smallest budget in bytes for which :func:`convert` works with the same keywords."""
+    """The smallest budget in bytes for which :func:`convert` works with the same keywords.
+
+    Raises:
+        UnsupportedModel, TypeError, ValueError: as :func:`convert`; no budget is enough for an update ratio so small.
+    """
     if "budget" in settings:
         raise TypeError("min_budget takes no budget; it returns one")
     planner, _ = _planner(model, 1, _complete(settings))
@@ -115,6 +127,7 @@ def restore(model: SparseModel) -> nn.Module:
 
     Raises:
         TypeError: not a converted model.
+        RuntimeError: it was restored already.
     """
     if not isinstance(model, SparseModel):
         raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")

@@ -95,6 +95,9 @@ class SparseModel(nn.Module):
         """Channels of layer ``name`` that this iteration trains, int64 [selected].
 
         Drawn at a training forward pass, the same until that step's update is done.
+
+        Raises:
+            ValueError: no layer of the plan is called so.
         """
         return torch.tensor(self.engine.program.indices(self._layer_index(name)), dtype=torch.int64)
 

@@ -34,6 +34,10 @@ class SparseConv2d(nn.Module):
         budget: bytes of the arena, or None for what the input's shape needs.
         sampler: a name or a Sampler.
         seed: of the sampler.
+
+    Raises:
+        TypeError, ValueError: an argument cannot be used; the convolution is as it was.
+        BudgetExceeded: at the first training forward pass, where the input's shape is known.
     """
 
     def __init__(
@@ -138,7 +142,7 @@ def replace(model: nn.Module, pattern: str, ratio: float = 0.02, **options: Any)
         The names of the replaced modules.
 
     Raises:
-        ValueError: nothing matches; the model is unchanged.
+        TypeError, ValueError: nothing matches, or an argument cannot be used; the model is unchanged.
     """
     if not isinstance(model, nn.Module) or isinstance(model, SparseModel):
         raise TypeError(f"model: expected a torch.nn.Module that is not converted, got {type(model).__name__}")

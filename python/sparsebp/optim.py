@@ -38,6 +38,7 @@ class SGD(torch.optim.Optimizer):
         normalise: needs a model converted with ``normalise=True``.
 
     Raises:
+        TypeError: a number is none.
         ValueError: a number is negative or not finite, or momentum or mean squares were not reserved.
     """
 
@@ -200,7 +201,8 @@ class SGD(torch.optim.Optimizer):
         """Scales all gradients so that their common norm is at most ``max_norm``; returns the norm before.
 
         Raises:
-            RuntimeError: the plan applies updates in place, so that there is no gradient to scale.
+            ValueError: ``max_norm`` is not above 0.
+        RuntimeError: the plan applies updates in place, so that there is no gradient to scale.
         """
         if not max_norm > 0:
             raise ValueError(f"max_norm: expected a number above 0, got {max_norm}")

@@ -40,7 +40,9 @@ def fit_step(
             trains nothing; a batch of which nothing trains is no step, and the update set stays.
 
     Raises:
-        ValueError: empty batch, or ``x`` and ``y`` differ in length.
+        TypeError: an argument is of the wrong kind, or ``loss_fn`` returns other than a tensor of one element.
+        ValueError: empty batch, ``x`` and ``y`` differ in length, or ``opt`` is another model's.
+        RuntimeError: the model is in evaluation mode, or was restored.
         FloatingPointError: a gradient is not finite; micro-batches before it are applied already
             unless the plan holds gradient sums.
     """

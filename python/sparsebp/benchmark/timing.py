@@ -98,11 +98,6 @@ def milliseconds(run: Callable[..., object], *arguments: Any) -> float:
     return 1e3 * (time.perf_counter() - begin)
 
 
-def quartiles(times: Mapping[Name, Sequence[float]]) -> dict[Name, Quartiles]:
-    """Median and quartiles of every contender."""
-    return {name: Quartiles.of(values) for name, values in times.items()}
-
-
 def geometric_mean(ratios: Iterable[float]) -> float:
     """The mean that does not care which of the two sides of a ratio is on top."""
     logs = [math.log(ratio) for ratio in ratios]
