@@ -68,7 +68,7 @@ endfunction()
 # A library of csrc/cuda: `mode` is ON, EMULATED or OFF, which is one that says that there is no CUDA.
 function(sparsebp_add_cuda target mode)
   set(folder ${PROJECT_SOURCE_DIR}/csrc/cuda)
-  set(kernels ${folder}/device.cu ${folder}/layer.cu ${folder}/ops.cu)
+  set(kernels ${folder}/device.cu ${folder}/elementwise.cu ${folder}/layer.cu ${folder}/ops.cu)
   if(mode STREQUAL "OFF")
     add_library(${target} STATIC ${folder}/absent.cpp)
   else()

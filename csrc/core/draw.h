@@ -7,6 +7,8 @@
 
 namespace sparsebp {
 
+enum class Draw { uniform, cyclic, weighted, largest };
+
 // Uniform without replacement (Floyd's algorithm).
 void draw_uniform(std::uint64_t key, int channels, int k, std::int32_t* out);
 

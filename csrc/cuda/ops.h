@@ -18,7 +18,16 @@ struct Driver {
   }
 };
 
+using Context = sparsebp::Context<float>;
+
+inline const float* value(const Context& context, int id) { return context.values[static_cast<std::size_t>(id)]; }
+inline float* output(const Context& context, int id) { return context.values[static_cast<std::size_t>(id)]; }
+inline float* gradient(const Context& context, int id) { return context.grads[static_cast<std::size_t>(id)]; }
+
+// Of any kind, and of those without weights.
 std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
                                    const Driver& driver);
+std::unique_ptr<Op<float>> make_elementwise(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
+                                            const Driver& driver);
 
 }  // namespace sparsebp::cuda

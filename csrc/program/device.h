@@ -47,4 +47,17 @@ class Device {
   virtual void applied() {}
 };
 
+// The calls between which a device works for a program.
+template <class T>
+class Visit {
+ public:
+  Visit(Device<T>& device, std::uintptr_t stream) : device_(device) { device_.enter(stream); }
+  ~Visit() { device_.leave(); }
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+
+ private:
+  Device<T>& device_;
+};
+
 }  // namespace sparsebp

@@ -2,35 +2,20 @@
 
 #include <algorithm>
 
-#include "core/draw.h"
 #include "core/error.h"
-#include "core/random.h"
 #include "program/host.h"
-#include "program/liveness.h"
+#include "program/lifetimes.h"
 #include "program/state.h"
 #include "program/validate.h"
 
 namespace sparsebp {
 namespace {
 
-// The calls between which a device works for a program.
-template <class T>
-class Visit {
- public:
-  Visit(Device<T>& device, std::uintptr_t stream) : device_(device) { device_.enter(stream); }
-  ~Visit() { device_.leave(); }
-  Visit(const Visit&) = delete;
-  Visit& operator=(const Visit&) = delete;
-
- private:
-  Device<T>& device_;
-};
-
 template <class T>
 class Program final : public AnyProgram {
  public:
-  Program(ProgramSpec spec, std::unique_ptr<Device<T>> device) : spec_(std::move(spec)), device_(std::move(device)) {
-    validate(spec_);
+  Program(ProgramSpec spec, std::unique_ptr<Device<T>> device)
+      : spec_(validated(std::move(spec))), device_(std::move(device)), lifetimes_(spec_) {
     context_.kernels = device_->kernels();
     context_.batch = spec_.batch;
     for (const LayerSpec& layer : spec_.layers) context_.layers.emplace_back(layer);
@@ -97,16 +82,14 @@ class Program final : public AnyProgram {
       if (op.output == out_value) {
         set_value(out_value, static_cast<T*>(out));
       } else {
-        const ValueSpec& value = spec_.values[static_cast<std::size_t>(op.output)];
-        set_value(op.output, context_.workspace.template acquire<T>(value_buffer_[static_cast<std::size_t>(op.output)],
-                                                                    images * value.count()));
+        lifetimes_.acquire_value(context_, op.output);
       }
       context_.save = save && i >= spec_.span_begin;
       device_->about(names_[static_cast<std::size_t>(i)].c_str());
       if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
-      release_at(context_.workspace, i);
+      lifetimes_.release_values_at(context_, i);
     }
-    release_all(context_.workspace);
+    lifetimes_.release_values(context_);
     if (save) {
       in_flight_ = true;
       flight_images_ = images;
@@ -133,13 +116,14 @@ class Program final : public AnyProgram {
     if (spec_.input_grad) context_.grads[static_cast<std::size_t>(spec_.input)] = static_cast<T*>(dx);
     const int n = static_cast<int>(ops_.size());
     for (int i = n - 1; i >= spec_.span_begin && context_.images > 0; --i) {
-      if (live_.needs_grad[static_cast<std::size_t>(spec_.ops[static_cast<std::size_t>(i)].output)] == 0) continue;
-      for (int input : spec_.ops[static_cast<std::size_t>(i)].inputs) acquire_grad(input);
+      const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
+      if (!lifetimes_.needs_grad(op.output)) continue;
+      for (int input : op.inputs) lifetimes_.acquire_grad(context_, input);
       device_->about(names_[static_cast<std::size_t>(i)].c_str());
       state_.begin_energy(context_, i);
       ops_[static_cast<std::size_t>(i)]->backward(context_);
       state_.end_energy(context_, i, *device_);
-      release_at(context_.training, 2 * n - 1 - i, keep ? n : 0);
+      lifetimes_.release_training_at(context_, 2 * n - 1 - i, keep ? n : 0);
     }
     state_.mark_visited(context_);
     if (!keep) discard();
@@ -175,7 +159,7 @@ class Program final : public AnyProgram {
   }
 
   void discard() override {
-    release_all(context_.training);
+    lifetimes_.release_training(context_);
     in_flight_ = false;
   }
 
@@ -183,7 +167,7 @@ class Program final : public AnyProgram {
     require_ready();
     if (layer_at(index).state.indices == nullptr) return;
     const Visit<T> visit(*device_, stream_);
-    draw_here(index, method, seed, turn);
+    state_.draw(context_, index, method, seed, turn);
     state_.publish(context_, index);
   }
 
@@ -191,7 +175,7 @@ class Program final : public AnyProgram {
     require_ready();
     const Visit<T> visit(*device_, stream_);
     for (int i = 0; i < static_cast<int>(context_.layers.size()); ++i) {
-      if (layer_at(i).state.indices != nullptr) draw_here(i, method, seed, turn);
+      if (layer_at(i).state.indices != nullptr) state_.draw(context_, i, method, seed, turn);
     }
     state_.publish_all(context_);
   }
@@ -223,7 +207,8 @@ class Program final : public AnyProgram {
   std::vector<Region> persistent() const override {
     std::vector<Region> regions;
     for (const Buffer& buffer : training_layout().buffers()) {
-      if (buffer.begin < 0 && buffer.end == end_time()) regions.push_back({buffer.name, buffer.offset, buffer.bytes});
+      if (buffer.begin < 0 && buffer.end == lifetimes_.end_time())
+        regions.push_back({buffer.name, buffer.offset, buffer.bytes});
     }
     return regions;
   }
@@ -251,7 +236,10 @@ class Program final : public AnyProgram {
   }
 
  private:
-  int end_time() const { return 2 * static_cast<int>(spec_.ops.size()); }
+  static ProgramSpec validated(ProgramSpec spec) {
+    validate(spec);
+    return spec;
+  }
   Layer<T>& layer_at(int index) {
     if (index < 0 || index >= static_cast<int>(context_.layers.size())) {
       throw InvalidArgument("layer: expected 0 to " + std::to_string(context_.layers.size()) + ", got " +
@@ -259,55 +247,19 @@ class Program final : public AnyProgram {
     }
     return context_.layers[static_cast<std::size_t>(index)];
   }
-  void draw_here(int index, Draw method, std::uint64_t seed, std::uint64_t turn) {
-    Layer<T>& layer = layer_at(index);
-    const int channels = static_cast<int>(layer.spec.shape.in), k = static_cast<int>(layer.spec.selected);
-    const auto stream = static_cast<std::uint64_t>(index);
-    const std::uint64_t key = random_key(seed, stream, turn);
-    switch (method) {
-      case Draw::uniform:
-        draw_uniform(key, channels, k, layer.state.indices);
-        break;
-      case Draw::cyclic:
-        draw_cyclic(seed, stream, turn, channels, k, layer.state.indices);
-        break;
-      case Draw::weighted:
-      case Draw::largest: {
-        if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
-        const auto scored = method == Draw::weighted ? draw_weighted : draw_largest;
-        const auto memory = state_.begin_draw(context_, index);
-        scored(key, memory.scores, channels, k, layer.state.indices, memory.keys);
-        state_.end_draw(context_);
-      }
-    }
-    state_.forget_momentum(context_, index);
-  }
   void set_value(int id, T* data) { context_.values[static_cast<std::size_t>(id)] = data; }
   void require_ready() const {
     if (context_.training.arena == nullptr) throw WrongState("program: allocate was not called");
   }
 
   void lay_out() {
-    live_ = find_liveness(spec_);
-    const std::vector<int>&producer = live_.producer, &consumer = live_.consumer;
     const int n = static_cast<int>(spec_.ops.size());
-    state_.declare(context_.training.layout, spec_, end_time());
-    value_buffer_.assign(spec_.values.size(), -1);
-    grad_buffer_.assign(spec_.values.size(), -1);
-    for (std::size_t v = 0; v < spec_.values.size(); ++v) {
-      const int id = static_cast<int>(v);
-      if (id == spec_.input || id == spec_.output) continue;
-      const std::size_t bytes = static_cast<std::size_t>(spec_.batch * spec_.values[v].count()) * sizeof(T);
-      const std::string name = "value" + std::to_string(id);
-      value_buffer_[v] = context_.workspace.layout.add(name, Category::activations, bytes, producer[v], consumer[v]);
-      if (live_.needs_grad[v] == 0) continue;
-      grad_buffer_[v] = context_.training.layout.add(name + ".grad", Category::gradients, bytes,
-                                                     2 * n - 1 - consumer[v], 2 * n - 1 - producer[v]);
-    }
+    state_.declare(context_.training.layout, spec_, lifetimes_.end_time());
+    lifetimes_.declare(context_, spec_);
     for (int i = 0; i < n; ++i) {
       const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-      const bool in_span = i >= spec_.span_begin && live_.needs_grad[static_cast<std::size_t>(op.output)] != 0;
-      const bool input_grad = live_.needs_grad[static_cast<std::size_t>(op.inputs[0])] != 0;
+      const bool in_span = i >= spec_.span_begin && lifetimes_.needs_grad(op.output);
+      const bool input_grad = lifetimes_.needs_grad(op.inputs[0]);
       const std::string name =
           op.layers.empty() ? "op" + std::to_string(i) : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
       names_.push_back(name);
@@ -318,37 +270,7 @@ class Program final : public AnyProgram {
     }
     context_.training.layout.assign();
     context_.workspace.layout.assign();
-    order_releases(context_.training.layout, releases_training_);
-    order_releases(context_.workspace.layout, releases_workspace_);
-  }
-
-  void order_releases(const Layout& layout, std::vector<std::vector<int>>& releases) const {
-    releases.assign(static_cast<std::size_t>(end_time()), {});
-    for (std::size_t i = 0; i < layout.buffers().size(); ++i) {
-      const Buffer& buffer = layout.buffers()[i];
-      if (buffer.end >= 0 && buffer.end < end_time()) {
-        releases[static_cast<std::size_t>(buffer.end)].push_back(static_cast<int>(i));
-      }
-    }
-  }
-
-  // Releases what is alive until `time`, unless it is older than `since`.
-  void release_at(PlannedArena& arena, int time, int since = 0) {
-    const auto& releases = &arena == &context_.training ? releases_training_ : releases_workspace_;
-    for (int buffer : releases[static_cast<std::size_t>(time)]) {
-      if (arena.holds(buffer) && arena.layout[buffer].begin >= since) arena.release(buffer);
-    }
-  }
-
-  void release_all(PlannedArena& arena) {
-    for (int time = 0; time < end_time(); ++time) release_at(arena, time);
-  }
-
-  void acquire_grad(int value) {
-    const auto v = static_cast<std::size_t>(value);
-    if (grad_buffer_[v] < 0 || context_.grads[v] != nullptr) return;
-    context_.grads[v] =
-        context_.training.template acquire<T>(grad_buffer_[v], context_.images * spec_.values[v].count());
+    lifetimes_.order_releases(context_);
   }
 
   void set_rules(const double* rules) {
@@ -367,15 +289,13 @@ class Program final : public AnyProgram {
 
   const ProgramSpec spec_;
   const std::unique_ptr<Device<T>> device_;
+  Lifetimes<T> lifetimes_;
   Context<T> context_;
   TrainingState<T> state_;
   std::vector<std::unique_ptr<Op<T>>> ops_;
   std::vector<std::string> names_;  // of ops, for messages
-  Liveness live_;
-  std::vector<int> value_buffer_, grad_buffer_;
-  std::vector<std::vector<int>> releases_training_, releases_workspace_;
-  bool trains_ = false;  // otherwise nothing can be spoilt by a gradient that is not finite
-  bool drops_ = false;   // is there a dropout
+  bool trains_ = false;             // otherwise nothing can be spoilt by a gradient that is not finite
+  bool drops_ = false;              // is there a dropout
   bool in_flight_ = false;
   Index flight_images_ = 0;
   std::uintptr_t stream_ = 0;

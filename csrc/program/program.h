@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/draw.h"
 #include "program/device.h"
 
 namespace sparsebp {
@@ -21,8 +22,6 @@ struct RawParams {
 // of the mean square that divides the rate (0: none does). A negative learning rate means that no optimizer owns the
 // parameter.
 constexpr int kRuleNumbers = 12;
-
-enum class Draw { uniform, cyclic, weighted, largest };
 
 // What the bindings see: a program whatever its element type.
 class AnyProgram {

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/error.h"
+#include "core/random.h"
+
 namespace sparsebp {
 namespace {
 
@@ -170,8 +173,28 @@ typename TrainingState<T>::Scored TrainingState<T>::begin_draw(Context<T>& conte
 }
 
 template <class T>
-void TrainingState<T>::end_draw(Context<T>& context) {
-  context.training.release(keys_);
+void TrainingState<T>::draw(Context<T>& context, int index, Draw method, std::uint64_t seed, std::uint64_t turn) {
+  Layer<T>& layer = context.layers[static_cast<std::size_t>(index)];
+  const int channels = static_cast<int>(layer.spec.shape.in), k = static_cast<int>(layer.spec.selected);
+  const auto stream = static_cast<std::uint64_t>(index);
+  const std::uint64_t key = random_key(seed, stream, turn);
+  switch (method) {
+    case Draw::uniform:
+      draw_uniform(key, channels, k, layer.state.indices);
+      break;
+    case Draw::cyclic:
+      draw_cyclic(seed, stream, turn, channels, k, layer.state.indices);
+      break;
+    case Draw::weighted:
+    case Draw::largest: {
+      if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
+      const auto scored = method == Draw::weighted ? draw_weighted : draw_largest;
+      const Scored memory = begin_draw(context, index);
+      scored(key, memory.scores, channels, k, layer.state.indices, memory.keys);
+      context.training.release(keys_);
+    }
+  }
+  forget_momentum(context, index);
 }
 
 template <class T>

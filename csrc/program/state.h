@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/draw.h"
 #include "program/device.h"
 
 namespace sparsebp {
@@ -21,13 +22,8 @@ class TrainingState {
   void begin_energy(Context<T>& context, int op);
   void end_energy(Context<T>& context, int op, Device<T>& device);
 
-  // What drawing layer `layer`'s channels by their scores needs, in this process's memory, until `end_draw`.
-  struct Scored {
-    const float* scores;  // [in]
-    float* keys;          // [selected], scratch
-  };
-  Scored begin_draw(Context<T>& context, int layer);
-  void end_draw(Context<T>& context);
+  // Draws layer `layer`'s update set; `publish` follows.
+  void draw(Context<T>& context, int layer, Draw method, std::uint64_t seed, std::uint64_t turn);
   // Layer `layer`'s update set has changed, or that of every layer: the arena must have it.
   void publish(Context<T>& context, int layer) const;
   void publish_all(Context<T>& context) const;
@@ -41,6 +37,13 @@ class TrainingState {
   void forget_momentum(Context<T>& context, int layer);
 
  private:
+  // What drawing a layer's channels by their scores needs, in this process's memory.
+  struct Scored {
+    const float* scores;  // [in]
+    float* keys;          // [selected], scratch
+  };
+  Scored begin_draw(Context<T>& context, int layer);
+
   struct Energy {
     struct Part {
       int layer;
