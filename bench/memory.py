@@ -6,14 +6,17 @@ python bench/memory.py
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import sparsebp
 import torch
+import typer
 from experiments import CHOSEN
 from sparsebp.audit import audit
 from torch import nn
 
 SIZES = (128, 129, 224)
+Sizes = Annotated[list[int] | None, typer.Argument(min=32, help="Pixels a side; 128, 129 and 224 if none is given.")]
 CLASSES = 10
 
 
@@ -96,5 +99,10 @@ def table(rows: list[Measured]) -> str:
     return "\n".join(lines)
 
 
+def main(sizes: Sizes = None) -> None:
+    """Prints what a training step holds at each size, as Markdown."""
+    print(table([measure(size) for size in sizes or SIZES]))
+
+
 if __name__ == "__main__":
-    print(table([measure(size) for size in SIZES]))
+    typer.run(main)

@@ -5,10 +5,14 @@ python bench/smallest_budgets.py
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import sparsebp
+import typer
 from torch import nn
 
 SIZES = (96, 128, 160, 192, 224)
+Sizes = Annotated[list[int] | None, typer.Argument(min=32, help="Pixels a side; 96 to 224 by 32 if none is given.")]
 CLASSES = 10
 
 
@@ -21,14 +25,14 @@ def row(model: nn.Module, size: int) -> str:
     return f"| {size} | {smallest:,} | `{begin}` | {len(plan.layers)} | {plan.peak_bytes:,} |"
 
 
-def main() -> None:
-    """Prints the table."""
+def main(sizes: Sizes = None) -> None:
+    """Prints the smallest budget that trains at each size, and the plan for 256 KB, as Markdown."""
     print("| input | smallest budget, bytes | span of 256 KB | layers | peak, bytes |")
     print("|---|---|---|---|---|")
     model = sparsebp.models.mobilenet_v2(CLASSES)
-    for size in SIZES:
+    for size in sizes or SIZES:
         print(row(model, size))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
