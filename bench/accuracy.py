@@ -36,7 +36,7 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Experiments, with * for several, such as 'budget/*'. [default: all]"),
+    typer.Argument(metavar="[NAME]...", help="Experiments, with * for several, such as 'budget/*'; all without any."),
 ]
 Folder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help=f"Of the runs and {RESULTS}.")]
 DEFAULT_OUT = Path("bench/results")
@@ -57,8 +57,8 @@ def run(
     weights: Annotated[Path, typer.Option(metavar="FILE", help="Pretrained weights of MobileNetV2.")],
     names: Names = None,
     folder: Folder = DEFAULT_OUT,
-    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Runs at once. [default: one a core]")] = None,
-    seeds: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of each. [default: its own number]")] = None,
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Runs at once; one a core unless given.")] = None,
+    seeds: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of each; its own number unless given.")] = None,
 ) -> None:
     """Carries out experiments; what has a result already is left out, what was interrupted goes on."""
     at_once = jobs or usable_cores()
