@@ -108,6 +108,21 @@ def test_with_gradient_sums_the_first_step_of_every_parameter_has_the_rates_size
         assert step == pytest.approx(RATE, rel=1e-4), name
 
 
+def test_scores_leave_the_size_of_a_step_from_gradient_sums_alone() -> None:
+    """Importance measures every micro-batch; a step is divided by the size of their sum."""
+    settings = {"input_size": SIZE, "normalise": True, "sampler": "importance", "ratios": {"*": 0.5}}
+    model = sparsebp.convert(tiny_mobilenet(calm=True).double(), SUMS, **settings).train()
+    assert model.plan.gradient_sums
+    before = values(model)
+    sparsebp.fit_step(model, SGD(model, lr=RATE, normalise=True), *images(4, 0), cross_entropy)
+    sampled = [layer for layer in model.plan.layers if layer.selected < layer.channels and layer.kind == "pointwise"]
+    assert sampled
+    for layer in sampled:
+        step = dict(model.named_parameters())[f"{layer.name}.weight"] - before[f"{layer.name}.weight"]
+        size = step[:, model.update_set(layer.name)].square().mean().sqrt().item()
+        assert size == pytest.approx(RATE, rel=1e-4), layer.name
+
+
 @pytest.mark.parametrize("rule", [{}, {"decay": 0.1}], ids=["plain", "weight decay"])
 def test_gradient_sums_follow_the_rule(rule: dict[str, float]) -> None:
     model = converted()

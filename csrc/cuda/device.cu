@@ -136,11 +136,13 @@ class CudaDevice final : public Device<float> {
     const LayerEnergy& energy = layer.energy;
     const Index panels = div_up(layer.spec.shape.out, kPanel), out = layer.spec.shape.out;
     const Rule* rules = driver_.rules + 3 * (&layer - first_);
+    // With gradient sums the energies are there for the scores alone; `apply` learns from the sums.
+    MeanSquare* square = state.sum == nullptr ? state.square : nullptr;
     const LearnArgs args{state.scores,
                          energy.rows,
                          state.arena_indices,
                          layer.spec.selected,
-                         {{state.square, energy.rows, layer.spec.selected, layer.sum_count(), rules},
+                         {{square, energy.rows, layer.spec.selected, layer.sum_count(), rules},
                           {state.bias_square, energy.bias, panels, out, rules + 1},
                           {state.beta_square, energy.beta, panels, out, rules + 2}},
                          driver_.spoilt};

@@ -177,7 +177,8 @@ void Layer<T>::learn() {
     square->add(total / static_cast<double>(elements), rule.square_decay);
   };
   const Index panels = div_up(spec.shape.out, kPanel);
-  learn(state.square, rules.weight, energy.rows, spec.selected, sum_count());
+  // With gradient sums the energies are there for the scores alone; `apply` learns from the sums.
+  learn(state.sum == nullptr ? state.square : nullptr, rules.weight, energy.rows, spec.selected, sum_count());
   learn(state.bias_square, rules.bias, energy.bias, panels, spec.shape.out);
   learn(state.beta_square, rules.beta, energy.beta, panels, spec.shape.out);
   energy = {};

@@ -125,7 +125,7 @@ class Program final : public AnyProgram {
       state_.end_energy(context_, i, *device_);
       lifetimes_.release_training_at(context_, 2 * n - 1 - i, keep ? n : 0);
     }
-    state_.mark_visited(context_);
+    if (context_.images > 0) state_.mark_visited(context_);
     if (!keep) discard();
   }
 
@@ -159,6 +159,7 @@ class Program final : public AnyProgram {
   }
 
   void discard() override {
+    require_ready();
     lifetimes_.release_training(context_);
     in_flight_ = false;
   }

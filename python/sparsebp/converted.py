@@ -21,7 +21,7 @@ from .refusal import NoGradient
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of the weights that have been trained at least once.
+    """Share of the weights that have been trained at least once; a pass that only measures gradients counts.
 
     Attributes:
         total: over all convolution weights of the planned layers.
