@@ -17,7 +17,7 @@ from networks import Size, batch, conv_norm, randomize_norms, relative_error, re
 from sparsebp import SparseModel
 from torch import nn
 from torch.nn.functional import cross_entropy
-from training import assert_same, everything, step
+from training import SIZE, assert_same, converted, everything, step
 
 State = dict[str, torch.Tensor]
 
@@ -241,6 +241,18 @@ def test_a_copy_between_forward_and_backward_disturbs_neither(
 
 
 # -- restore -------------------------------------------------------------------------------------
+
+
+def test_state_that_is_loaded_ends_a_forward_pass_whose_channels_were_others() -> None:
+    model = converted()
+    opt = sparsebp.optim.SGD(model, lr=0.1)
+    state = model.engine.state()
+    step(model, opt)
+    loss = model(batch(SIZE, 1)[0]).sum()
+    model.engine.load_state(state)
+    with pytest.raises(RuntimeError, match="its saved channels are gone"):
+        loss.backward()
+    step(model, opt)
 
 
 @networks

@@ -85,6 +85,14 @@ def test_dropout_that_is_off_in_training_is_off() -> None:
         torch.testing.assert_close(sparsebp.convert(original, "64KB", input_size=SIZE).train()(x), expected)
 
 
+def test_a_dropout_that_evaluation_mode_does_not_end_is_refused_where_layers_train() -> None:
+    def run(m: Calls, x: torch.Tensor) -> torch.Tensor:
+        return m.classifier(functional.dropout(m.conv(x).mean((2, 3)), 0.5))
+
+    with pytest.raises(UnsupportedModel, match="a dropout that evaluation mode does not end"):
+        sparsebp.convert(Calls(run), "64KB", input_size=SIZE)
+
+
 @pytest.mark.parametrize("where", ["", "classifier"])
 @pytest.mark.parametrize(
     "register",

@@ -68,7 +68,7 @@ class Engine:
         self.specs = list(spec.layers)
         self.steps = 0  # optimizer steps done
         self.turn = 0  # update sets drawn so far, less one
-        self.forwards = 0  # training forward passes, the key of dropout
+        self.forwards = 0  # forward passes that may drop values, the key of dropout
         self.rate_scale = 1.0
         self.refuses_gradients = False  # see refusal.py
         self.rules = Rules(len(self.specs))
@@ -168,7 +168,7 @@ class Engine:
                     self.program.apply(rules)
             self._touch()
         self.steps += 1
-        self._due = self.steps % self.resample_every == 0
+        self._due = self._due or self.steps % self.resample_every == 0
 
     def sum_views(self) -> list[torch.Tensor]:
         """The gradient sums inside the arena as flat tensors, one per trained parameter."""
@@ -203,9 +203,10 @@ class Engine:
         return ((self.sampler.seed or 0) * 0x9E3779B97F4A7C15 + self.forwards) % 2**64
 
     def infer(self, first: int, last: int, x: int, y: int, images: int, drop: bool) -> None:
-        """Runs ops without saving anything."""
+        """Runs ops without saving anything; ``drop`` where some of them drop values at random."""
         with self._lock, self._on_device():
             self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
+            self.forwards += drop
 
     def forward(self, first: int, last: int, x: int, y: int, images: int) -> Flight:
         """A training forward pass; the returned flight is what the backward pass needs.
@@ -222,15 +223,18 @@ class Engine:
             self._flight = weakref.ref(flight, landing(self))
             return flight
 
+    def check_landed(self) -> None:
+        """Raises RuntimeError while a training forward pass waits for its backward pass."""
+        if self.flight is not None and self.flight.open:
+            raise RuntimeError(
+                "forward: an earlier training forward pass still waits for its backward; "
+                "call loss.backward() first, drop its output, or use torch.no_grad() for inference"
+            )
+
     def _clear_for_take_off(self) -> None:
         """No other training pass is on its way, and the update sets are those of this one."""
+        self.check_landed()
         if self._flight is not None:
-            earlier = self._flight()
-            if earlier is not None and earlier.open:
-                raise RuntimeError(
-                    "forward: an earlier training forward pass still waits for its backward; "
-                    "call loss.backward() first, drop its output, or use torch.no_grad() for inference"
-                )
             self._flight = None
             self.program.discard()
         if self._due:
@@ -320,13 +324,13 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Counters and the persistent bytes of the arena (update sets, visited, scores, momentum, sums)."""
-        with self._on_device():
+        with self._lock, self._on_device():
             regions = {name: self.program.read(offset) for name, offset, _ in self.program.persistent()}
         counters = {k: getattr(self, k) for k in ("steps", "turn", "forwards", "_due")}
         return {"regions": regions, **counters}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state` returned.
+        """Puts back what :meth:`state` returned; a forward pass in flight is lost.
 
         Raises:
             ValueError: it belongs to another plan.
@@ -336,7 +340,8 @@ class Engine:
         if {n: len(v) for n, v in saved.items()} != {n: b for n, (_, b) in regions.items()}:
             raise ValueError("state: it was saved under another plan; expected the same model, budget and settings")
         check_update_sets(self.specs, np.frombuffer(saved.get("indices", b""), np.int32))
-        with self._on_device():
+        with self._lock, self._on_device():
+            self.abandon()  # what it saved belongs to other channels
             for name, data in saved.items():
                 self.program.write(regions[name][0], bytes(data))
         for k in ("steps", "turn", "forwards", "_due"):

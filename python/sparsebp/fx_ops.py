@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,8 +31,10 @@ class RawOp:
     what: str = ""
 
 
-def read_ops(traced: fx.GraphModule) -> tuple[list[RawOp], fx.Node, fx.Node]:
-    """All ops of a traced model, its input node and the node it returns.
+def read_ops(traced: fx.GraphModule, evaluated: fx.GraphModule) -> tuple[list[RawOp], fx.Node, fx.Node]:
+    """All ops of a model traced in training mode, its input node and the node it returns.
+
+    ``evaluated`` has the same nodes as traced in evaluation mode.
 
     Raises:
         UnsupportedModel: more than one input or output.
@@ -41,6 +43,7 @@ def read_ops(traced: fx.GraphModule) -> tuple[list[RawOp], fx.Node, fx.Node]:
     ops: list[RawOp] = []
     alias: dict[fx.Node, fx.Node] = {}
     source: fx.Node | None = None
+    always_drops = {node.name for node in evaluated.graph.nodes if _drops(node)}
     for node in traced.graph.nodes:
         if node.op == "placeholder":
             if source is not None:
@@ -57,6 +60,8 @@ def read_ops(traced: fx.GraphModule) -> tuple[list[RawOp], fx.Node, fx.Node]:
             return ops, source, alias.get(result, result)
         else:
             op = _read(node, modules, alias)
+            if op is not None and op.kind == "dropout" and node.name in always_drops:
+                op = replace(op, kind="torch", what=f"{node.name} (a dropout that evaluation mode does not end)")
             if op is not None:
                 ops.append(op)
     raise UnsupportedModel("the model returns nothing")
@@ -125,11 +130,25 @@ def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module, what
     return None
 
 
+_DROPOUTS: dict[Any, str] = {functional.dropout: "training", torch.dropout: "train"}
+"""And what their third argument is called."""
+
+
+def _drops(node: fx.Node) -> bool:
+    """Whether this is the call of a dropout that is on."""
+    name = _DROPOUTS.get(node.target) if node.op == "call_function" else None
+    return name is not None and bool(_argument(node, 2, name, True))
+
+
+def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+
+
 def _read_call(node: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | None:
-    target, args, kwargs = node.target, node.args, node.kwargs
+    target, kwargs = node.target, node.kwargs
 
     def argument(position: int, name: str, default: Any) -> Any:
-        return args[position] if len(args) > position else kwargs.get(name, default)
+        return _argument(node, position, name, default)
 
     if target in (operator.add, operator.iadd, torch.add, "add", "add_", "__add__", "__iadd__"):
         same = len(tensors) == 2 and _shape(tensors[0]) == _shape(tensors[1]) == _shape(node)
@@ -146,9 +165,8 @@ def _read_call(node: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | Non
         argument(2, "max_val", 1),
     ) == (0, 6):
         return RawOp("activation", tensors, node, activation="relu6")
-    if target in (functional.dropout, torch.dropout):
-        active = argument(2, "train" if target is torch.dropout else "training", True)
-        return RawOp("dropout", tensors, node, drop=float(argument(1, "p", 0.5))) if active else "alias"
+    if target in _DROPOUTS:
+        return RawOp("dropout", tensors, node, drop=float(argument(1, "p", 0.5))) if _drops(node) else "alias"
     if target is functional.adaptive_avg_pool2d:
         return _global_pool(node, x)
     if target is functional.avg_pool2d:

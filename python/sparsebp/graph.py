@@ -84,7 +84,7 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
         UnsupportedModel: the model does not take one image batch and return one tensor.
     """
     traced, evaluated = trace(model, input_size)
-    raw, fx_input, fx_output = read_ops(traced)
+    raw, fx_input, fx_output = read_ops(traced, evaluated)
     values: list[Value] = []
     ids: dict[str, int] = {}
 

@@ -148,10 +148,11 @@ class Passes:
         return y
 
     def _infer(self, first: int, last: int, x: torch.Tensor, y: torch.Tensor, training: bool) -> None:
-        step = self._plan.batch_size
+        step, begin = self._plan.batch_size, self._graph.native_begin
+        drop = training and any(op.drop > 0 for op in self._graph.ops[begin + first : begin + last])
         for i in range(0, x.shape[0], step):
             part = x[i : i + step]
-            self.engine.infer(first, last, part.data_ptr(), y[i].data_ptr(), part.shape[0], training)
+            self.engine.infer(first, last, part.data_ptr(), y[i].data_ptr(), part.shape[0], drop)
 
     def _empty(self, shape: tuple[int, ...]) -> torch.Tensor:
         layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
