@@ -83,9 +83,12 @@ class SGD(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy finds its programs through its parameters, as a new optimizer does."""
         super().__setstate__(state)
+        self._others = None  # its groups may be other objects now
+        for group in self.param_groups:  # those of torch.optim.SGD lack some keys
+            for key, value in self.defaults.items():
+                group.setdefault(key, value)
         if "_engines" not in self.__dict__:
             self._engines, self._slots, self._complete = [], [], True
-            self._others = None
             self._adopt(range(len(self.param_groups)))
 
     def _adopt(self, groups: range) -> None:
