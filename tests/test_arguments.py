@@ -237,6 +237,13 @@ def test_a_sampler_without_a_seed_takes_that_of_each_use_and_stays_as_it_was() -
     assert sets[0] == sets[2] != sets[1]
 
 
+@pytest.mark.parametrize("channels", [[0, 0, 1], [0, 1, 7], [-1, 0, 1], [2, 2]])
+def test_channels_of_one_convolution_must_be_different_ones_of_its_input(channels: list[int]) -> None:
+    x, weight = torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 1, 1)
+    with pytest.raises(ValueError, match="channels: expected different numbers from 0 to 2"):
+        sparsebp.functional.sparse_conv2d(x, weight, channels=channels)
+
+
 class Chooses(samplers.Sampler):
     def __init__(self, channels: Any) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ import sparsebp
 import torch
 from networks import batch, conv_norm, relative_error, tiny_mobilenet
 from sparsebp import SparseModel
-from sparsebp.samplers import NAMES, Sampler, Static
+from sparsebp.samplers import NAMES, Random, Sampler, Static
 from torch import nn
 from training import BUDGET, LARGE, SIZE, converted, step
 
@@ -161,6 +161,31 @@ def test_static_never_changes() -> None:
 def test_static_takes_the_given_channels_in_their_order() -> None:
     model = small(Static(channels={"1.0": [9, 2, 16, 0, 5]}))
     assert [s["1.0"] for s in history(model, 3)] == [(9, 2, 16, 0, 5)] * 3
+
+
+def test_static_channels_of_a_layer_that_is_none_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"channels of '1.1', expected layers among .*1\.0"):
+        small(Static(channels={"1.1": [0, 1]}))
+
+
+def test_a_policy_may_stand_on_one_that_is_there() -> None:
+    class First(Random):
+        def select(self, name: str, channels: int, count: int, turn: int) -> Sequence[int]:
+            return range(count)
+
+    model = small(First())
+    assert [s["1.0"] for s in history(model, 2)] == [tuple(range(model.plan["1.0"].selected))] * 2
+
+
+def test_a_draw_that_is_due_waits_for_a_forward_pass() -> None:
+    model = converted(resample_every=2)
+    opt = sparsebp.optim.SGD(model, lr=0.0)
+    name = next(layer.name for layer in model.plan.layers if layer.selected < layer.channels)
+    step(model, opt), step(model, opt)
+    before = model.update_set(name)
+    opt.step()  # as for another model
+    step(model, opt)
+    assert not torch.equal(model.update_set(name), before)
 
 
 def test_a_policy_of_ones_own_is_asked_once_a_layer_and_turn() -> None:
@@ -324,6 +349,18 @@ def test_dropout_draws_anew_every_step_and_for_every_image() -> None:
     x = batch(SIZE, 1)[0].expand(2, -1, -1, -1)
     first, second = model(x)
     assert not torch.equal(first, second)
+
+
+def test_dropout_of_the_frozen_prefix_and_without_gradients_draws_anew_too() -> None:
+    net = nn.Sequential(conv_norm(3, 8), nn.Dropout(0.5), conv_norm(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net.append(nn.Linear(8, 10))
+    model = sparsebp.convert(net, LARGE, input_size=SIZE, ratios={"0.*": 0}).train()
+    assert model.prefix_is_random
+    x = batch(SIZE, 1)[0].expand(2, -1, -1, -1)
+    first, second = model.run_prefix(x)
+    assert not torch.equal(first, second)
+    with torch.no_grad():
+        assert not torch.equal(model(x[:1]), model(x[:1]))
 
 
 def test_without_dropout_the_loss_of_a_frozen_step_stays() -> None:

@@ -48,6 +48,8 @@ def sparse_conv2d(
     chosen = list(range(inputs)) if channels is None else [int(c) for c in channels]
     if not chosen:
         raise ValueError("channels: expected at least one channel, or None for all")
+    if len(set(chosen)) < len(chosen) or not 0 <= min(chosen) <= max(chosen) < inputs:
+        raise ValueError(f"channels: expected different numbers from 0 to {inputs - 1}, got {chosen}")
     conv = nn.utils.skip_init(
         nn.Conv2d, inputs, weight.shape[0], tuple(weight.shape[2:]), stride, padding, dilation, groups,
         bias is not None, device=x.device, dtype=x.dtype,

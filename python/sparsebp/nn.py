@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from . import devices
 from .autograd import ConvFunction
 from .converted import SparseModel
-from .samplers import Sampler, resolve
+from .samplers import Sampler, check_seed, resolve
 from .single import SingleConv
 from .units import parse_bytes
 from .weights import kernel_layout_
@@ -34,6 +35,7 @@ class SparseConv2d(nn.Module):
         budget: bytes of the arena, or None for what the input's shape needs.
         sampler: a name or a Sampler.
         seed: of the sampler.
+        name: what the sampler knows this convolution by.
 
     Raises:
         TypeError, ValueError: an argument cannot be used; the convolution is as it was.
@@ -48,6 +50,7 @@ class SparseConv2d(nn.Module):
         *,
         sampler: str | Sampler = "random",
         seed: int = 0,
+        name: str = "conv",
     ) -> None:
         super().__init__()
         if type(conv) is not nn.Conv2d:
@@ -64,6 +67,7 @@ class SparseConv2d(nn.Module):
         self.ratio = float(ratio)
         self.budget = None if budget is None else parse_bytes(budget)
         self.sampler = resolve(sampler, seed)
+        self.name = name
         self.weight = conv.weight
         self.bias = conv.bias
         object.__setattr__(self, "_conv", conv)
@@ -80,7 +84,7 @@ class SparseConv2d(nn.Module):
     def runner(self) -> SingleConv:
         """The native side; it is not copied or pickled with the module but made again."""
         if self._runner is None:
-            self._runner = SingleConv(self.conv, self.selected, self.budget, self.sampler)
+            self._runner = SingleConv(self.conv, self.selected, self.budget, self.sampler, name=self.name)
         # load_state_dict(assign=True) and .to() replace parameters of this module, not of the convolution.
         self.conv.weight, self.conv.bias = self.weight, self.bias
         return self._runner
@@ -136,7 +140,8 @@ def replace(model: nn.Module, pattern: str, ratio: float = 0.02, **options: Any)
         model: changed in place; names are those of ``named_modules()``.
         pattern: a glob.
         ratio: share of the input channels of each.
-        **options: further arguments of :class:`SparseConv2d`.
+        **options: further arguments of :class:`SparseConv2d`; a sampler that takes its seed from here draws for each
+            convolution on its own, and knows it by its name in the model.
 
     Returns:
         The names of the replaced modules.
@@ -155,7 +160,12 @@ def replace(model: nn.Module, pattern: str, ratio: float = 0.02, **options: Any)
     for name in names:
         if places[model.get_submodule(name)] > 1:
             raise ValueError(f"pattern: {name} is in the model more than once; tied weights are not replaced")
-    made = [(n, SparseConv2d(model.get_submodule(n), ratio, **options)) for n in names]  # type: ignore[arg-type]
+    seed = check_seed(options.pop("seed", 0))
+    made = []
+    for name in names:
+        conv = cast(nn.Conv2d, model.get_submodule(name))
+        own_seed = (seed + zlib.crc32(name.encode())) % 2**64
+        made.append((name, SparseConv2d(conv, ratio, seed=own_seed, name=name, **options)))
     for name, module in made:
         module.train(model.get_submodule(name).training)
         parent, _, child = name.rpartition(".")

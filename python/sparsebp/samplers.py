@@ -65,12 +65,15 @@ class _Native(Sampler):
     _method: _C.Draw
 
     def draw(self, program: _C.Program, layer: int, spec: _C.LayerSpec, turn: int) -> None:
-        program.draw(layer, self._method, self.seed or 0, turn)
+        if type(self).select is not Sampler.select:  # a policy of the user's own
+            super().draw(program, layer, spec, turn)
+        else:
+            program.draw(layer, self._method, self.seed or 0, turn)
 
     def draw_all(self, program: _C.Program, specs: Sequence[_C.LayerSpec], turn: int) -> None:
-        if type(self).draw is _Native.draw:
+        if type(self).draw is _Native.draw and type(self).select is Sampler.select:
             program.draw_all(self._method, self.seed or 0, turn)
-        else:  # a policy of the user's own
+        else:
             super().draw_all(program, specs, turn)
 
 
@@ -106,6 +109,13 @@ class Static(Sampler):
     def __init__(self, seed: int | None = None, channels: Mapping[str, Sequence[int]] | None = None) -> None:
         super().__init__(seed)
         self.channels = {k: list(v) for k, v in channels.items()} if channels else {}
+
+    def draw_all(self, program: _C.Program, specs: Sequence[_C.LayerSpec], turn: int) -> None:
+        names = [spec.name for spec in specs]
+        unknown = next((name for name in self.channels if name not in names), None)
+        if unknown is not None:
+            raise ValueError(f"sampler: Static has channels of {unknown!r}, expected layers among {', '.join(names)}")
+        super().draw_all(program, specs, turn)
 
     def draw(self, program: _C.Program, layer: int, spec: _C.LayerSpec, turn: int) -> None:
         if turn > 0:

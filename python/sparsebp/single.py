@@ -38,10 +38,20 @@ class SingleConv:
         budget: bytes of the arena, or None for what the program needs.
         sampler: draws the channels.
         isa: instruction set; empty takes the best.
+        name: what samplers know it by.
     """
 
-    def __init__(self, conv: nn.Conv2d, selected: int, budget: int | None, sampler: Sampler, isa: str = "") -> None:
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        selected: int,
+        budget: int | None,
+        sampler: Sampler,
+        isa: str = "",
+        name: str = "conv",
+    ) -> None:
         self.conv = conv
+        self.name = name
         self.selected = selected
         self.budget = budget
         self.sampler = sampler
@@ -121,8 +131,8 @@ class SingleConv:
         output = Value(out.shape[2], out.shape[3], out.shape[1])
         kind = conv_kind(conv)
         layer = _C.LayerSpec()
-        layer.name = "conv"
-        layer.shape = conv_shape(conv, Layer("conv", kind, None, "identity", source, output))
+        layer.name = self.name
+        layer.shape = conv_shape(conv, Layer(self.name, kind, None, "identity", source, output))
         layer.has_bias = conv.bias is not None
         layer.selected = self.selected if trains else 0
         layer.train_bias = trains
@@ -143,7 +153,8 @@ class SingleConv:
                 need,
                 self.budget,
             )
-        engine = Engine(spec, [(conv, None)], self.budget or need, self.sampler, 1, x.dtype, self.isa)
+        budget = (self.budget or need) if trains else need
+        engine = Engine(spec, [(conv, None)], budget, self.sampler, 1, x.dtype, self.isa)
         engine.turn = self.turn
         engine.draw()
         optimizer = self._optimizer() if self._optimizer is not None else None
@@ -165,6 +176,8 @@ class SingleConv:
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, Flight]:
         """A training forward pass. It draws a new update set; under a sparsebp optimizer, once a step."""
+        if self.in_place and self.last is not None:
+            self.last.check_landed()  # also of another shape: its backward pass would change the weights of this one
         made = self.program(x, x.requires_grad)
         engine = made.engine
         engine.rebind_if_moved()
