@@ -98,6 +98,16 @@ def test_a_pruned_network_converts_trains_saves_and_loads() -> None:
     ]
 
 
+def test_layers_of_their_own_size_stay_as_they_are() -> None:
+    """One input channel is no depthwise layer; a depthwise one may have several filters a channel."""
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(16, 4, 1))
+    again = sparsebp.resize_like(model, model.state_dict())
+    assert [m.groups for m in again] == [1, 8, 1]
+    assert again(torch.zeros(1, 1, 9, 9)).shape == (1, 4, 5, 5)
+    small = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Conv2d(6, 12, 3, groups=6), nn.Conv2d(12, 4, 1))
+    assert sparsebp.resize_like(model, small.state_dict())(torch.zeros(1, 1, 9, 9)).shape == (1, 4, 5, 5)
+
+
 def test_no_share_leaves_the_network_whole() -> None:
     model = mobilenet_v2(10).eval()
     torch.testing.assert_close(sparsebp.prune(model, images(1), 0.0)(images()), model(images()))

@@ -121,10 +121,10 @@ def _empty(value: Tensor, shape: torch.Size) -> Any:
 def _declare(module: nn.Module) -> None:
     """Writes the numbers of channels that a layer's weight has into the layer's attributes."""
     if isinstance(module, nn.Conv2d):
-        depthwise = module.groups == module.in_channels
+        filters = module.out_channels // module.in_channels if module.groups == module.in_channels > 1 else 0
         module.out_channels = module.weight.shape[0]
-        if depthwise:
-            module.groups = module.weight.shape[0]
+        if filters:  # so many for each channel: a depthwise layer
+            module.groups = module.out_channels // filters
         module.in_channels = module.weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
