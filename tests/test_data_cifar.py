@@ -188,9 +188,10 @@ def test_an_archive_leaves_nothing_behind_and_tells_what_is_wrong(tmp_path: Path
     assert open_dataset(path).kind == "CIFAR-10 (binary)"
     assert [p.name for p in tmp_path.rglob("*")] == ["x", "c.tar.gz"]
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"c\.tar\.gz is damaged"):
-        open_dataset(path)
+    for length in (len(whole) // 2, 120, 20, 5):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"c\.tar\.gz is damaged|found none"):
+            open_dataset(path)
     some = {name: content for name, content in binary_files().items() if name != "data_batch_4.bin"}
     with pytest.raises(ValueError, match=r"lacks data_batch_4\.bin; get CIFAR-10 anew"):
         open_dataset(packed(tmp_path / "some.tar.gz", some))

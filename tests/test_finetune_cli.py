@@ -221,6 +221,14 @@ def test_an_error_is_a_line_and_an_exit_code(kind: str, run: Run, here: Path) ->
     assert_ascii(err)
 
 
+def test_pictures_in_a_folder_called_demo_are_no_demo(run: Run, here: Path) -> None:
+    (here / "pictures").rename(here / "demo")
+    options = ["demo" if option == "pictures" else option for option in RUN]
+    code, out, err = run(*options, "--epochs", "1", "--out", "run")
+    assert code == Exit.OK, err
+    assert "40 training and 8 test pictures" in out
+
+
 def test_weights_are_wanted_for_a_known_model_and_data_for_any(run: Run, here: Path) -> None:
     code, _, err = run("finetune", "--data", "pictures")
     assert (code, "--weights is missing" in err) == (Exit.USAGE, True)

@@ -131,6 +131,14 @@ def test_another_model_and_other_weights_are_refused_wherever_their_file_is(run:
     assert run("finetune", "--resume", "--out", "run", "--weights", "moved.pt", "--workers", "0")[0] == Exit.OK
 
 
+def test_of_the_options_for_pictures_only_some_need_be_given_again(run: Run, here: Path) -> None:
+    stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run", "--range=-1,1", "--resize", "pad")
+    again = ["finetune", "--resume", "--out", "run", "--workers", "0"]
+    code, _, err = run(*again, "--resize", "stretch")
+    assert (code, "made with preprocess=" in err) == (Exit.USAGE, True), err
+    assert run(*again, "--resize", "pad")[0] == Exit.OK
+
+
 def test_other_pictures_are_refused(run: Run, here: Path) -> None:
     stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run")
     next((here / "pictures" / "red").iterdir()).unlink()
@@ -170,7 +178,9 @@ def test_a_run_that_a_program_began_is_no_crash(run: Run, here: Path) -> None:
 
 
 def test_evaluate_takes_weights_that_a_program_made(run: Run, here: Path) -> None:
-    finetune(here / "run", epochs=1)
+    finetune(here / "run", data=here / "pictures", seed=3, epochs=1)
+    about = json.loads((here / "run" / "report.json").read_text())["origin"]
+    assert about == {"test_share": "0.2", "seed": "3"}
     command = ["evaluate", "--weights", "run/model.safetensors", "--data", "pictures", "--workers", "0", "--json"]
     code, out, err = run(*command, "--model", "tiny:tiny")
     assert code == Exit.OK, err

@@ -162,6 +162,7 @@ def test_a_file_that_can_be_written(name: str, tmp_path: Path) -> None:
     ("name", "error", "expected"),
     [
         ("a.xyz", ValueError, r"expected a file name that ends in .*\.png.*, got '.*a\.xyz'"),
+        ("a.pgf", ValueError, "expected a file name that ends in"),
         ("a", ValueError, "expected a file name that ends in"),
         ("absent/a.png", FileNotFoundError, "there is no folder .*absent"),
         ("folder.png", IsADirectoryError, r"folder\.png is a folder"),

@@ -40,7 +40,8 @@ def convert(
 
     The method is dynamic gradient sparse update (Li & Chang, ISCAS 2024, arXiv 2503.17959). The model is
     taken over: the result shares its modules and parameters, whose memory is reordered in place, and no
-    second copy of the weights exists. Batch norms are frozen; their shifts train.
+    second copy of the weights exists. Batch norms are frozen; their shifts train. The plan alone says what
+    trains: ``requires_grad`` follows it, whatever it was; ``ratios`` of 0 freeze layers.
 
     Args:
         model: module that maps one image batch to one tensor; float32 (on the CPU also float64), on one device.

@@ -15,7 +15,7 @@ def write_atomically(file: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; an earlier file is still there.
     """
-    part = file.with_name(f".{file.name}.partial")
+    part = partial_of(file)
     try:
         _write(part, data)
         os.replace(part, file)
@@ -26,13 +26,18 @@ def write_atomically(file: Path, data: bytes) -> None:
     _sync_folder(file.parent)
 
 
+def partial_of(path: Path) -> Path:
+    """What a file or folder is called until it is complete; a kill leaves it behind."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
     """Makes ``folder`` appear with all its files at once; it must not exist yet.
 
     Raises:
         OSError: as for :func:`write_atomically`; nothing is left behind.
     """
-    part = folder.with_name(f".{folder.name}.partial")
+    part = partial_of(folder)
     try:
         remove_folder(part)
         part.mkdir()

@@ -61,7 +61,7 @@ def check_plot_file(file: Path) -> None:
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
+    kinds = sorted(FigureCanvasAgg.get_supported_filetypes().keys() - {"pgf"})  # which needs LaTeX
     if file.suffix.lower().removeprefix(".") not in kinds:
         raise ValueError(f"plot: expected a file name that ends in .{', .'.join(kinds)}, got {str(file)!r}")
     check_writable(file, "plot")

@@ -14,7 +14,7 @@ import typer
 from rich.progress import Progress
 from torch import nn
 
-from ..data import Dataset, Loader, Preprocess, open_dataset
+from ..data import DEFAULT_TEST_SHARE, Dataset, Loader, Preprocess, open_dataset
 from ..finetuning.evaluation import TOP, Evaluation, score
 from ..model_weights import read_weights
 from ..samplers import check_seed
@@ -100,7 +100,7 @@ def evaluate(
         raise typer.BadParameter(f"{'--weights' if weights is None else '--data'} is missing")
     set_threads(threads)
     known = read_weights(weights).metadata
-    share = float(known.get("test_share", t.DEFAULT_TEST_SHARE)) if test_share is None else test_share
+    share = float(known.get("test_share", DEFAULT_TEST_SHARE)) if test_share is None else test_share
     dataset = open_dataset(data, test_share=share, seed=int(known.get("seed", 0)) if seed is None else seed)
     name = model or known.get("model") or DEFAULT_MODEL
     pretrained = load(name, weights, len(dataset.classes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .. import plots
+from ..data import DEFAULT_TEST_SHARE
 from ..files import named_errors
 from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
@@ -121,7 +122,7 @@ def finetune(
         model=model,
         weights=weights,
         data=data,
-        test_share=t.DEFAULT_TEST_SHARE if test_share is None else test_share,
+        test_share=DEFAULT_TEST_SHARE if test_share is None else test_share,
         out=out_folder,
         resume=resume,
         pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_},

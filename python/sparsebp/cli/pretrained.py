@@ -56,6 +56,7 @@ def load(name: str, file: Path | None, classes: int, seed: int = 0) -> Pretraine
 def preprocess_for(
     weights: WeightFile,
     size: tuple[int, int],
+    known: Preprocess | None = None,
     *,
     range_: str | None = None,
     mean: str | None = None,
@@ -63,7 +64,7 @@ def preprocess_for(
     resize: str | None = None,
     filter_: str | None = None,
 ) -> Preprocess:
-    """How pictures become input: what the weights usually want, with the given options instead.
+    """How pictures become input: as known of a run, or as the weights usually want it; given options win.
 
     A range given without mean and std is all there is: they were meant for another one.
     """
@@ -80,7 +81,7 @@ def preprocess_for(
         chosen["resize"] = resize
     if filter_ is not None:
         chosen["filter"] = filter_
-    return replace(usual_preprocess(weights, size), **chosen)
+    return replace(known or usual_preprocess(weights, size), **chosen)
 
 
 def describe(preprocess: Preprocess) -> str:

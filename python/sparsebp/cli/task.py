@@ -11,11 +11,10 @@ from typing import Any
 from torch import nn
 
 from .. import demo
-from ..data import Dataset, Preprocess, open_dataset
+from ..data import DEFAULT_TEST_SHARE, Dataset, Preprocess, open_dataset
 from ..finetuning import checkpoint as checkpoints
 from . import pretrained
 from .console import err
-from .training_options import DEFAULT_TEST_SHARE
 
 DEMO, DEMO_MODEL = "demo", "sparsebp.demo:architecture"
 """What checkpoints call the demo's pictures and its model."""
@@ -81,6 +80,7 @@ def make_task(
     Raises:
         ValueError, TypeError, FileNotFoundError, ImportError: something cannot be used.
     """
+    weights, out = (path.expanduser() if path is not None else None for path in (weights, out))
     chosen = {k: v for k, v in settings.items() if k in given}
     sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
     asked = {k: str(v) for k, v in sources.items() if k in given}
@@ -103,7 +103,8 @@ def make_task(
     origin.setdefault("model", model)
     made = {**base, **chosen}
     origin["seed"] = str(made["seed"])
-    return _demo_task(made, out, pixels) if origin["data"] == DEMO else _task(made, origin, out, pixels)
+    is_demo = origin["data"] == DEMO and "data" not in given  # a folder may be called so too
+    return _demo_task(made, out, pixels) if is_demo else _task(made, origin, out, pixels)
 
 
 def _saved(out: Path) -> Mapping[str, Any] | None:
@@ -139,14 +140,12 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
     dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"])
     file = Path(origin["weights"]) if "weights" in origin else None
     loaded = pretrained.load(origin["model"], file, len(dataset.classes), settings["seed"])
-    known = settings.get("preprocess")
-    if known is None or any(v is not None for v in pixels.values()):
-        known = pretrained.preprocess_for(loaded.weights, settings["input_size"], **pixels)
+    known = pretrained.preprocess_for(loaded.weights, settings["input_size"], settings.get("preprocess"), **pixels)
     title = f"{origin['model']}, {file}" if file else f"{origin['model']}, as the function makes it (no --weights)"
     settings = _with_preprocess(settings, known)
     pictures = origin["data"]
     # In full: the run may be resumed from another directory.
-    origin |= {k: str(Path(origin[k]).resolve()) for k in ("data", "weights") if k in origin}
+    origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in ("data", "weights") if k in origin}
     if file is not None:
         origin[_DIGEST] = _digest(file)
     return Task(title, pictures, loaded.model, loaded.fresh, dataset, settings, origin, out)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..data import DEFAULT_TEST_SHARE
 from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
 from ..finetuning.cache import PLACES
@@ -15,8 +16,6 @@ from ..finetuning.schedule import SCHEDULES
 from .options import MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 
 DATA = "Pictures"
-
-DEFAULT_TEST_SHARE = 0.2
 
 
 def parse_numbers(text: str, count: int) -> tuple[float, ...]:
@@ -93,7 +92,8 @@ TestShare = Annotated[
     _option(
         "--test-share",
         "SHARE",
-        "Part of each class that tests, where the data has no test set. [default: 0.2; evaluate: as in training]",
+        "Part of each class that tests, where the data has no test set. "
+        f"[default: {DEFAULT_TEST_SHARE}; evaluate: as in training]",
         DATA,
     ),
 ]

@@ -5,13 +5,14 @@ processes.
 """
 
 from .augment import parse_augment
-from .dataset import Dataset, open_dataset
+from .dataset import DEFAULT_TEST_SHARE, Dataset, open_dataset
 from .decode import BrokenPicture
 from .loader import Batch, Loader
 from .preprocess import Preprocess
 from .sources import Arrays, Encoded, Files, Source, Subset
 
 __all__ = [
+    "DEFAULT_TEST_SHARE",
     "Arrays",
     "Batch",
     "BrokenPicture",

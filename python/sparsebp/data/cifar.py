@@ -130,7 +130,7 @@ VERSIONS = (
 def find(path: Path) -> tuple[Version | None, Path] | None:
     """The version and the place of CIFAR-10 at ``path``; no version for an archive, which must be looked into."""
     if path.is_file():
-        return (None, path) if tarfile.is_tarfile(path) else None
+        return (None, path) if _is_archive(path) else None
     for version in VERSIONS:
         if (path / version.batches[0]).is_file():
             return version, path
@@ -140,6 +140,13 @@ def find(path: Path) -> tuple[Version | None, Path] | None:
         if (path / version.archive).is_file():
             return None, path / version.archive
     return None
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"path: {path} is damaged ({error}); get it anew") from error
 
 
 def read(version: Version | None, place: Path) -> tuple[Arrays, Arrays, tuple[str, ...], str]:

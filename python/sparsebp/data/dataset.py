@@ -14,6 +14,8 @@ from . import cifar, folders, idx, npz
 from .sources import Files, Source, Subset
 from .split import stratified
 
+DEFAULT_TEST_SHARE = 0.2
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -31,7 +33,7 @@ class Dataset:
     kind: str
 
 
-def open_dataset(path: str | Path, *, test_share: float = 0.2, seed: int = 0) -> Dataset:
+def open_dataset(path: str | Path, *, test_share: float = DEFAULT_TEST_SHARE, seed: int = 0) -> Dataset:
     """The data set at ``path``, which is one of
 
     - a folder with a folder per class, whose names are the classes' names. Either they lie in ``train/`` and

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..data import Dataset, Preprocess
-from ..files import write_atomically
+from ..files import partial_of, write_atomically
 from ..model_weights import write_weights
 from ..version import __version__
 from . import checkpoint as checkpoints
@@ -98,12 +98,12 @@ class RunFolder:
             FileExistsError: there is a run already and ``resume`` is off.
             CheckpointError: the checkpoint is damaged or of another run.
         """
-        checkpoints.clean(self.path)
-        for left in self.path.glob(".*.partial"):
-            left.unlink()
         newest = self.newest()
         if not resume and (newest is not None or (self.path / WEIGHTS).exists()):
             raise FileExistsError(f"out: {self.path} holds a run already; resume it, or choose another folder")
+        checkpoints.clean(self.path)
+        for name in (WEIGHTS, REPORT):
+            partial_of(self.path / name).unlink(missing_ok=True)
         if newest is None:
             return None
         found = checkpoints.read(newest)

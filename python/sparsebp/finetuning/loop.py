@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..convert import convert, restore
-from ..data import Dataset, open_dataset
+from ..data import DEFAULT_TEST_SHARE, Dataset, open_dataset
 from ..devices import own_randomness
 from ..model_weights import WeightFile, usual_preprocess
 from ..plan import Plan
@@ -114,8 +114,10 @@ def finetune(
     dataset = data if isinstance(data, Dataset) else open_dataset(data, seed=wanted.seed)
     _check_data(dataset)
     observer = observer or Observer()
+    if dataset is not data:  # beside the weights, so that they are tested on the same pictures
+        origin = {"test_share": str(DEFAULT_TEST_SHARE), "seed": str(wanted.seed), **(origin or {})}
     preprocess = wanted.preprocess or usual_preprocess(WeightFile(model.state_dict(), {}), wanted.size)
-    folder = RunFolder(Path(out), dataset, wanted, preprocess, origin or {}) if out is not None else None
+    folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
     training = model.training
     with (
         folder or nullcontext(),
