@@ -89,6 +89,8 @@ def _from_block(block: int) -> dict[str, float]:
 SPARING: dict[str, Any] = {"augment": "flip,slide", "label_smoothing": 0.0, "skip_above": 0.9, "lr": 0.0002}
 """The headline's: frozen layers run once a picture, backward passes where there is something to learn."""
 DENSE: dict[str, Any] = {"budget": "1GB", "max_update_ratio": None, "micro_batch": 16}
+OF_ALL = SPARING | DENSE | {"skip_above": 1.0, "lr": 3e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
+"""Every weight, with the headline's augmentation; the rate of the convolutions is what a step of so many can bear."""
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     # All pictures, the test set.
@@ -99,11 +101,13 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
     # Another data set, with the headline's settings: run with its own --data and --out.
-    _final("other/default", "default plan, two epochs", epochs=2, **SPARING),
-    _final(
-        "other/dense",
-        "every weight, two epochs",
-        **SPARING | DENSE | {"epochs": 2, "skip_above": 1.0, "lr": 3e-5, "bias_lr": 0.001, "classifier_lr": 0.0005},
+    *(
+        experiment
+        for epochs in (1, 2)
+        for experiment in (
+            _final(f"other/default {epochs}", f"default plan, epochs: {epochs}", **SPARING | {"epochs": epochs}),
+            _final(f"other/dense {epochs}", f"every weight, epochs: {epochs}", **OF_ALL | {"epochs": epochs}),
+        )
     ),
     # How far apart equal settings end.
     Experiment("noise/default", "the sweeps' base", {**CHOSEN, "epochs": 2}, seeds=3),

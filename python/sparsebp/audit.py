@@ -90,6 +90,7 @@ def audit(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction | Non
 
     Raises:
         TypeError: an argument is of the wrong kind. What the model itself raises comes through.
+        RuntimeError: a forward pass of the converted model still waits for its backward pass.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
@@ -149,7 +150,8 @@ def _dense_step(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction
 
 def _sparse_step(model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: LiveBytes) -> None:
     engine = model.engine
-    state, earlier = engine.state(), engine.flight
+    engine.check_landed()  # another pass in flight would be lost
+    state = engine.state()
     weights = [(p, p.detach().clone(memory_format=torch.preserve_format)) for p in engine.trained()]
     grads = [(p, p.grad) for p in engine.trained()]
     owner, slots = engine.optimizer, dict(engine.rules.slots)
@@ -172,10 +174,6 @@ def _sparse_step(model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunct
                 opt.step()
                 opt.zero_grad()
             counter.sample()
-    except BaseException:
-        if engine.flight is not earlier:
-            engine.abandon()
-        raise
     finally:
         engine.load_state(state)
         for parameter, grad in grads:
