@@ -85,7 +85,7 @@ def finetune(
         strict: a picture that cannot be read ends the run, instead of being left out.
         dense_audit: also measure what a dense step of the model holds.
         origin: where ``model``, ``weights`` and ``data`` came from, in words; kept in checkpoints and reports, the
-            model's also beside the weights.
+            model's also beside the weights. For a path, how a test set is drawn from it joins them.
         observer: is told what happens.
         **settings: the fields of :class:`Settings`.
 
