@@ -127,6 +127,14 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ),
     # Which channels, and for how long.
     *(_sweep(f"sampler/{name}", name, sampler=name) for name in ("random", "cyclic", "importance", "top-k", "static")),
+    # The fewer weights a step trains, the more it should matter that they change.
+    *(
+        _sweep(
+            f"few/{name}{suffix}", f"{name}, 0.4% of the weights{what}", sampler=name, max_update_ratio=0.004, **more
+        )
+        for suffix, what, more in (("", "", {}), (" no shifts", ", no shifts", {"train_bias": False}))
+        for name in ("random", "static")
+    ),
     *(
         _sweep(f"resample/{batches}", f"a new draw every {batches} batches", resample_every=batches)
         for batches in (4, 16, 64)
