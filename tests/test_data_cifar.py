@@ -190,7 +190,7 @@ def test_an_archive_leaves_nothing_behind_and_tells_what_is_wrong(tmp_path: Path
     whole = path.read_bytes()
     for length in (len(whole) // 2, 120, 20, 5):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"c\.tar\.gz is damaged|found none"):
+        with pytest.raises(ValueError, match=r"c\.tar\.gz is damaged"):
             open_dataset(path)
     some = {name: content for name, content in binary_files().items() if name != "data_batch_4.bin"}
     with pytest.raises(ValueError, match=r"lacks data_batch_4\.bin; get CIFAR-10 anew"):
