@@ -97,6 +97,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _final("headline/default", "default plan", seeds=2),
     _final("headline/flips", "default plan, flips alone", seeds=2, augment="flip", label_smoothing=0.0),
     _final("headline/skip", "flips and slides, learned pictures skipped", seeds=3, **SPARING),
+    _final("headline/long", "the same, twice as long", **SPARING | {"epochs": 20}),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static", **SPARING),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),

@@ -17,9 +17,10 @@ from torch import nn
 from . import _C
 from .errors import BudgetExceeded, UnsupportedModel
 from .graph import Graph
-from .plan import CATEGORIES, Buffer, LayerPlan, Plan
+from .layer_bytes import LayerWeights, itemise
+from .plan import Buffer, Plan
 from .policy import divide, widening
-from .spec import Choice, SpecFactory, trains_bias
+from .spec import Choice, SpecFactory
 from .units import format_bytes
 
 #: Of :func:`.policy.divide`, below which more layers are not worth it: 2 % of the largest layer's weights in each.
@@ -111,7 +112,9 @@ class Planner:
         layers, span = self.graph.layers, self.graph.layers_from(begin)
         channels = {i: layers[i].input.channels for i in span}
         free = {
-            i: (self.weights[i][0], channels[i]) for i in span if i not in self.explicit and layers[i].kind != "linear"
+            i: (self.weights[i].per_channel, channels[i])
+            for i in span
+            if i not in self.explicit and layers[i].kind != "linear"
         }
         divided = divide(amount, free, self.first)
         out = {}
@@ -123,7 +126,7 @@ class Planner:
     def touched(self, selected: dict[int, int]) -> int:
         """Convolution weights that one step touches."""
         layers = self.graph.layers
-        return sum(k * self.weights[i][0] for i, k in selected.items() if layers[i].kind != "linear")
+        return sum(k * self.weights[i].per_channel for i, k in selected.items() if layers[i].kind != "linear")
 
     def within_cap(self, selected: dict[int, int]) -> bool:
         """Whether ``max_update_ratio`` holds."""
@@ -256,10 +259,9 @@ class Planner:
         """The plan that a choice is."""
         program = self.program(choice)
         buffers = tuple(Buffer(**b) for b in program.training_buffers())
-        layers = [self._layer_plan(i, choice, buffers) for i in choice.selected if choice.selected[i] > 0]
         r = self.request
         return Plan(
-            tuple(layers),
+            itemise(self.graph, self.factory, self.weights, choice, buffers),
             budget,
             program.training_peak,
             program.workspace_peak,
@@ -275,48 +277,12 @@ class Planner:
             choice,
         )
 
-    def _layer_plan(self, i: int, choice: Choice, buffers: tuple[Buffer, ...]) -> LayerPlan:
-        graph, layer, k = self.graph, self.graph.layers[i], choice.selected[i]
-        op = next(op for op in graph.ops if i in op.layers)
-        first = next(x for x in op.layers if choice.selected[x] > 0)
-        sizes = dict.fromkeys(CATEGORIES, 0)
-        parts = {x: _PARTS[k - len(op.layers)] if op.kind == "block" else "" for k, x in enumerate(op.layers)}
-        own = graph.layers[op.layers[0]].name + "."
-        value = f"value{self.factory.value_ids[op.output]}.grad"
-        for b in buffers:
-            if b.name == value:
-                owner = first
-            elif b.name.startswith(own) and b.category in ("saved", "masks", "scratch"):
-                whose = next((x for x in op.layers if b.name.removeprefix(own).startswith(parts[x])), first)
-                trains = choice.selected[whose] > 0 and b.category != "scratch"
-                owner = whose if trains else first
-            else:
-                continue
-            sizes[b.category] += b.bytes if owner == i else 0
-        sampled = k < layer.input.channels
-        channels = layer.input.channels
-        state, parameters = k * self.weights[i][0], 1
-        if trains_bias(graph, i, choice):
-            vectors = (layer.norm is not None) + self.weights[i][2]
-            state, parameters = state + layer.output.channels * vectors, parameters + vectors
-        item = self.factory.itemsize
-        if sampled:
-            sizes["sampler"] = 4 * k + (channels + 7) // 8 + (4 * channels if choice.scores else 0)
-        sizes["optimizer"] = (state * item if choice.momentum else 0) + (8 * parameters if choice.normalise else 0)
-        sizes["weight_gradients"] = state * item if choice.sums else 0
-        per_channel, total, _ = self.weights[i]
-        return LayerPlan(layer.name, layer.kind, channels, k, k * per_channel, total, sizes)
 
-
-_PARTS = ("expand", "depthwise", "project")
-
-
-def _weights(graph: Graph, i: int, model: nn.Module) -> tuple[int, int, int]:
-    """Weights per input channel, weights in all, and whether there is a bias (0 or 1)."""
+def _weights(graph: Graph, i: int, model: nn.Module) -> LayerWeights:
     layer = graph.layers[i]
     module = model.get_submodule(layer.name)
     weight = module.weight
     assert isinstance(weight, nn.Parameter)
     groups = module.groups if isinstance(module, nn.Conv2d) else 1
     total = weight.numel()
-    return total * groups // (groups * layer.input.channels), total, int(module.bias is not None)
+    return LayerWeights(total * groups // (groups * layer.input.channels), total, module.bias is not None)
