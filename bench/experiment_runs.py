@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sparsebp
 import torch
 from experiments import HELD_OUT, TRAIN, Experiment
@@ -24,9 +25,10 @@ from sparsebp.data import Dataset, Subset
 from sparsebp.files import write_atomically
 from sparsebp.finetuning import Epoch, Interrupted, Observer, Position, Settings
 from sparsebp.finetuning.cache import FORMS
-from sparsebp.model_weights import load_pretrained, read_weights
+from sparsebp.model_weights import load_pretrained, read_weights, replace_classifier, usual_preprocess
 from sparsebp.plan import Plan
 from sparsebp.units import format_bytes
+from torch import Tensor, nn
 
 RESULTS = "results.jsonl"
 _PATIENCE = 60.0  # seconds that a run has for its checkpoint
@@ -128,11 +130,7 @@ def carry_out(job: Job) -> dict[str, Any]:
     started = time.monotonic()
     pictures = open_pictures(job.data, job.experiment.sweep)
     torch.manual_seed(job.seed)  # the classifier starts afresh
-    model = sparsebp.models.mobilenet_v2(len(pictures.classes))
-    load_pretrained(model, read_weights(job.weights))
-    if job.experiment.prune:
-        side = job.experiment.settings["input_size"]
-        model = sparsebp.prune(model, torch.zeros(1, 3, side, side), job.experiment.prune)
+    model = _network(job, pictures)
     settings = job.experiment.settings
     found = sparsebp.finetune(
         model,
@@ -166,6 +164,26 @@ def carry_out(job: Job) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started),
         "environment": environment(),
     }
+
+
+def _network(job: Job, pictures: Dataset) -> nn.Module:
+    """MobileNetV2 with its weights and a fresh classifier, pruned if the experiment says so."""
+    weights, classes, ratio = read_weights(job.weights), len(pictures.classes), job.experiment.prune
+    if not ratio:
+        model = sparsebp.models.mobilenet_v2(classes)
+        load_pretrained(model, weights)
+        return model
+    model = sparsebp.models.mobilenet_v2(len(weights.tensors["classifier.1.weight"]))
+    load_pretrained(model, weights)
+    side = job.experiment.settings["input_size"]
+    judges = [pictures.train.picture(i) for i in range(job.experiment.prune_by)]
+    data: Sequence[Tensor] | None = None
+    if judges:  # labelled by the network that is pruned: its own classes are not those of the pictures
+        preprocess = usual_preprocess(weights, (side, side))
+        data = preprocess.normalise(torch.from_numpy(np.stack([preprocess.fit(p) for p in judges]))).split(16)
+    model = sparsebp.prune(model, torch.zeros(1, 3, side, side), ratio, data)
+    replace_classifier(model, classes)
+    return model
 
 
 def run_all(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict[str, Any]]]:

@@ -30,6 +30,7 @@ class Experiment:
         sweep: whether it learns from a part of the training set and is judged by another.
         seeds: how many runs a full measurement takes.
         prune: share of the channels that is cut away before; 0 for none.
+        prune_by: how many training pictures say which; 0 leaves it to the weights.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Experiment:
     sweep: bool = True
     seeds: int = 1
     prune: float = 0.0
+    prune_by: int = 0
 
     @property
     def pictures(self) -> str:
@@ -51,7 +53,8 @@ class Experiment:
 
     def identity(self, seed: int, data: str) -> str:
         """A digest of everything that the result depends on but the software; equal for equal runs."""
-        facts = [dict(self.settings), self.sweep and [TRAIN, HELD_OUT], self.prune, seed, data]
+        pruned = [self.prune, self.prune_by] if self.prune_by else self.prune
+        facts = [dict(self.settings), self.sweep and [TRAIN, HELD_OUT], pruned, seed, data]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -159,8 +162,15 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ),
     # A smaller network.
     *(
-        Experiment(f"prune/{share:g}", f"{share:.0%} of the channels cut before", {**CHOSEN, "epochs": 2}, prune=share)
+        Experiment(
+            f"prune/{share:g}{suffix}",
+            f"{share:.0%} of the channels cut before, chosen by {how}",
+            {**CHOSEN, "epochs": 2},
+            prune=share,
+            prune_by=pictures,
+        )
         for share in (0.1, 0.25)
+        for suffix, how, pictures in (("", "their weights", 0), (" pictures", "128 pictures", 128))
     ),
     # How fast.
     _sweep("rate/plain", "plain SGD: convolutions and classifier at 0.0075, shifts at 0.06", normalise=False),

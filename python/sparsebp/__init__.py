@@ -8,7 +8,8 @@ from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, UnsupportedM
 from .finetuning import FineTuned, Interrupted, Observer, finetune
 from .graphed import GraphedStep
 from .plan import Plan
-from .pruning import prune, resize_like
+from .pruning import prune
+from .resizing import resize_like
 from .train import fit_step
 from .version import __version__
 
