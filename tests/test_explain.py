@@ -41,6 +41,37 @@ def test_it_says_what_rules_out_more_channels() -> None:
     assert "That is every channel" in explain("512MB")
 
 
+@pytest.mark.parametrize(
+    ("ratios", "division"),
+    [({"*": 0.05}, False), ({"features.[0-9].*": 0, "features.1[0-7].*": 0}, True)],
+)
+def test_where_nothing_can_be_added_neither_budget_nor_cap_is_blamed(ratios: dict[str, float], division: bool) -> None:
+    text = explain("1GB", ratios=ratios)
+    assert "None of the others can train more" in text
+    assert "More would exceed" not in text
+    assert ("Convolutions that widen" in text) == division
+
+
+@pytest.mark.parametrize(("side", "budget"), [(97, "256KB"), (33, "64KB"), (129, "256KB"), (224, "1MB")])
+def test_a_cap_is_blamed_only_if_one_channel_more_breaks_it(side: int, budget: str) -> None:
+    """The next to get one is the layer that would then still train the fewest weights, each rounded to channels."""
+    model, size = mobilenet_v2(10), (3, side, side)
+    plan = sparsebp.plan(model, budget, input_size=size, max_update_ratio=0.02)
+    text = "\n".join(sparsebp.explain(model, budget, input_size=size, max_update_ratio=0.02))
+    assert "More would exceed max_update_ratio=0.02" in text
+    free = [layer for layer in plan.layers if layer.kind != "linear" and layer.selected < layer.channels]
+    a_channel = {layer.name: layer.weights // layer.selected for layer in free}
+    due = {layer.name: (layer.selected + 0.5) * a_channel[layer.name] for layer in free}
+    following = [name for name, amount in due.items() if amount == min(due.values())]  # equal layers grow at once
+    assert plan.weights_per_step + sum(a_channel[name] for name in following) > 0.02 * plan.conv_weights
+
+
+def test_a_longer_span_with_narrower_blocks_is_not_kept_secret() -> None:
+    text = "\n".join(sparsebp.explain(mobilenet_v2(10), "256KB", input_size=(3, 224, 224), max_update_ratio=0.02))
+    (narrow,) = numbers(text, r"with channel blocks of 32; with 16, which are slower, ([\d,]+)")
+    assert narrow <= 256 * 1024
+
+
 def test_a_cap_can_decide_where_the_span_begins() -> None:
     text = explain("16MB", max_update_ratio=0.0009)
     assert re.search(r"one channel of each layer from \S+ on would already be", text)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from .moments import moments
 from .plan import CATEGORIES, CATEGORY_NAMES, Plan
-from .planner import USUAL_BLOCK, Planner
+from .planner import SMALLEST_BLOCK, USUAL_BLOCK, Planner
+from .spec import Choice
 from .units import format_bytes
 
 
@@ -39,19 +40,24 @@ def _beginning(planner: Planner, plan: Plan) -> str:
         )
     begin = earlier_begins[-1]
     name = planner.graph.layers[planner.graph.ops[begin].layers[0]].name
-    earlier = planner.choice(begin, planner.base_amount(begin), USUAL_BLOCK)
+    block = _block(plan)
+    earlier = planner.choice(begin, planner.base_amount(begin), block)
     if not planner.within_cap(earlier.selected):
         return (
             f"The span does not begin earlier: one channel of each layer from {name} on would already be "
-            f"{planner.touched(earlier.selected) / planner.conv_weights:.2%} of the convolution weights, and "
-            f"max_update_ratio allows {planner.request.max_update_ratio:.2%}."
+            f"{planner.touched(earlier.selected) / planner.conv_weights:.4%} of the convolution weights, and "
+            f"max_update_ratio allows {planner.request.max_update_ratio:.4%}."
         )
     needed = planner.peak(earlier)
-    return (
+    text = (
         "The span is as long as the budget allows: more layers come before more channels in fewer layers. "
         f"One that begins at {name} and trains {planner.touched(earlier.selected) / planner.conv_weights:.2%} of all "
         f"weights in a step needs {needed:,} bytes, {needed - plan.budget:,} too many."
     )
+    narrow = planner.peak(planner.choice(begin, planner.base_amount(begin), SMALLEST_BLOCK))
+    if narrow <= plan.budget:
+        text += f" (That is with channel blocks of {block}; with {SMALLEST_BLOCK}, which are slower, {narrow:,}.)"
+    return text
 
 
 def _channels(planner: Planner, plan: Plan) -> str:
@@ -65,13 +71,32 @@ def _channels(planner: Planner, plan: Plan) -> str:
     )
     if plan.update_ratio == 1:
         return text + " That is every channel of every convolution."
-    text += _division(planner, plan)
+    layers = planner.graph.layers
+    if any(i not in planner.explicit and layers[i].kind != "linear" for i in plan.choice.selected):
+        text += _division(planner, plan)
     if planner.explicit:
         text += f" {_count(len(planner.explicit), 'layer')} got a ratio by hand."
     more = _more_channels(planner, plan)
-    if cap is not None and planner.touched(more) > cap * planner.conv_weights:
+    if more is None:
+        return text + " None of the others can train more."
+    if not planner.within_cap(more):
         return text + f" More would exceed max_update_ratio={cap:g}."
-    return text + " More would exceed the budget."
+    block = _block(plan)
+    needed, narrow = (planner.peak(_with(planner, plan, more, b)) for b in (block, SMALLEST_BLOCK))
+    if needed <= plan.budget:
+        return text
+    text += " More would exceed the budget"
+    return text + (f" with channel blocks of {block}; narrower ones are slower." if narrow <= plan.budget else ".")
+
+
+def _block(plan: Plan) -> int:
+    """The channel block that the planner chose the span and its channels with, before it widened some."""
+    blocks = [width for op, width in plan.choice.blocks.items() if op >= plan.choice.begin]
+    return min([USUAL_BLOCK, *blocks])
+
+
+def _with(planner: Planner, plan: Plan, selected: dict[int, int], block: int) -> Choice:
+    return replace(plan.choice, selected=selected, blocks=dict.fromkeys(plan.choice.blocks, block), sums=False)
 
 
 def _division(planner: Planner, plan: Plan) -> str:
@@ -88,14 +113,17 @@ def _division(planner: Planner, plan: Plan) -> str:
     )
 
 
-def _more_channels(planner: Planner, plan: Plan) -> dict[int, int]:
-    """The selection at the next larger ratio at which any layer trains one channel more."""
-    chosen = plan.choice.selected
-    for step in range(1, 8001):
-        more = planner.selected(plan.choice.begin, step / 4000)
-        if planner.touched(more) > planner.touched(chosen):
-            return more
-    return chosen
+def _more_channels(planner: Planner, plan: Plan) -> dict[int, int] | None:
+    """The next larger selection, or None where every layer without a ratio of its own trains all it can."""
+    begin, touched = plan.choice.begin, planner.touched(plan.choice.selected)
+    low, high = 0.0, 2.0
+    if planner.touched(planner.selected(begin, high)) == touched:
+        return None
+    while high - low > 1e-7:
+        middle = (low + high) / 2
+        larger = planner.touched(planner.selected(begin, middle)) > touched
+        low, high = (low, middle) if larger else (middle, high)
+    return planner.selected(begin, high)
 
 
 def _peak(plan: Plan) -> str:

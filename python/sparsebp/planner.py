@@ -231,10 +231,10 @@ class Planner:
 
     @staticmethod
     def _largest_amount(holds: Callable[[float], bool], low: float, high: float = 2.0) -> float:
-        """The largest amount in [low, high] for which ``holds``, within 1/4000; it holds for ``low``."""
+        """The largest amount in [low, high] for which ``holds``, within a millionth; it holds for ``low``."""
         if holds(high):
             return high
-        while high - low > 1 / 4000:
+        while high - low > 1e-6:
             middle = (low + high) / 2
             low, high = (middle, high) if holds(middle) else (low, middle)
         return low
