@@ -71,8 +71,15 @@ def run(
     due = [job for job in wanted if job.identity not in done]
     err.print(f"{len(due)} runs to do, {len(wanted) - len(due)} done already, {at_once} at a time")
     folder.mkdir(parents=True, exist_ok=True)
+    failed = []
     for job, result in run_all(due, at_once):
-        out.print(f"{job.title}: {result['accuracy']:.2%}")
+        if isinstance(result, Exception):
+            failed.append(job.title)
+            err.print(f"{job.title}: failed: {str(result) or type(result).__name__}", markup=False)
+        else:
+            out.print(f"{job.title}: {result['accuracy']:.2%}")
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(due)} runs failed: {', '.join(failed)}; once more tries them again")
 
 
 @app.command()
@@ -82,7 +89,10 @@ def table(
     file: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write it as Markdown.")] = None,
 ) -> None:
     """Shows the results so far: mean over seeds, and half the distance of the extremes."""
-    rows = summary(chosen(names), read_results(folder))
+    results = read_results(folder)
+    if not results:
+        err.print(f"there are no results in {folder / RESULTS} yet")
+    rows = summary(chosen(names), results)
     if file is not None:
         write_atomically(file, markdown(rows).encode())
         return

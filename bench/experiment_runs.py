@@ -8,10 +8,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from sparsebp.units import format_bytes
 from torch import Tensor, nn
 
 RESULTS = "results.jsonl"
+_KEYS = ("experiment", "seed", "identity", "source", "accuracy", "epochs", "plan")
+_PLAN_KEYS = ("layers", "first", "update_ratio", "peak_bytes")
 _PATIENCE = 60.0  # seconds that a run has for its checkpoint
 
 
@@ -103,9 +105,25 @@ class _Reporter(Observer):
 
 
 def read_results(out: Path) -> list[dict[str, Any]]:
-    """The results so far, oldest first."""
+    """The results so far, oldest first.
+
+    Raises:
+        ValueError: the file holds something else; the message names the line.
+    """
     file = out / RESULTS
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+    return [_read_result(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _read_result(line: str, place: str) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = json.loads(line)
+        missing = [key for key in _KEYS if key not in result] + [key for key in _PLAN_KEYS if key not in result["plan"]]
+        if missing or not result["epochs"]:
+            raise ValueError(f"it says nothing of {', '.join(missing) or 'epochs'}")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{place}: expected the result of a run, as `run` writes it; {error}") from error
+    return result
 
 
 def open_pictures(path: Path, sweep: bool) -> Dataset:
@@ -186,18 +204,41 @@ def _network(job: Job, pictures: Dataset) -> nn.Module:
     return model
 
 
-def run_all(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Runs all of them, ``at_once`` at a time; yields results as they come, after they are written."""
+def run_all(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, dict[str, Any] | Exception]]:
+    """Runs all of them, ``at_once`` at a time; yields results as they come, after they are written.
+
+    A run that fails yields its exception, and the others go on. Ctrl-C ends all of them, with a checkpoint each.
+    """
     with ThreadPoolExecutor(at_once) as pool:
         waiting = {pool.submit(_in_its_own_process, job): job for job in jobs}
         try:
             for future in as_completed(waiting):
-                job, result = waiting[future], future.result()
-                _append(job.out, result)
-                yield job, result
+                job = waiting[future]
+                try:
+                    result = future.result()
+                except Exception as error:
+                    yield job, error
+                else:
+                    _append(job.out, result)
+                    yield job, result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            _stop(waiting)
             raise
+
+
+def _stop(waiting: Iterable[Future[Any]]) -> None:
+    """Asks every run to end with a checkpoint, and waits; another Ctrl-C asks once more, which ends it at once."""
+    asked: set[int | None] = set()
+    while not all(future.done() for future in waiting):
+        try:
+            for child in active_children():
+                if child.pid not in asked:
+                    child.terminate()
+                    asked.add(child.pid)
+            time.sleep(0.05)
+        except KeyboardInterrupt:
+            asked.clear()
 
 
 def _in_its_own_process(job: Job) -> dict[str, Any]:
@@ -207,7 +248,12 @@ def _in_its_own_process(job: Job) -> dict[str, Any]:
 
 
 def _begin() -> None:
-    """A run whose command has been killed ends too, with a checkpoint, as after Ctrl-C."""
+    """A run whose command has been killed ends too, with a checkpoint, as after Ctrl-C.
+
+    Ctrl-C itself is the command's: a run that got it as well would get two signals, and the second ends it at once.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()
     command = parent_process()
     assert command is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -165,7 +166,33 @@ def test_results_are_lines_of_json(finished: Path) -> None:
     assert all(json.loads(line)["environment"]["sparsebp"] == sparsebp.__version__ for line in lines)
 
 
+@pytest.mark.parametrize("line", ["", "{", "[]", "{}", "7", '{"experiment": "a"}', "\udcff"])
+def test_a_line_that_is_no_result_is_named(finished: Path, tmp_path: Path, line: str) -> None:
+    good = (finished / runs.RESULTS).read_bytes()
+    (tmp_path / runs.RESULTS).write_bytes(good + line.encode(errors="surrogateescape") + b"\n" + good)
+    with pytest.raises(ValueError, match=r"results\.jsonl, line 3: expected the result of a run"):
+        runs.read_results(tmp_path)
+
+
+def test_a_run_that_fails_does_not_take_the_others_with_it(
+    inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data, weights = inputs
+    bad = replace(TINY, name="a/bad", settings=TINY.settings | {"budget": "1KB"})
+    monkeypatch.setattr(accuracy, "EXPERIMENTS", (bad, TINY))
+    given = ["run", "--data", str(data), "--weights", str(weights), "--out", str(tmp_path), "--seeds", "1"]
+    with pytest.raises(SystemExit) as end:
+        accuracy.main([*given, "--jobs", "1"])
+    assert end.value.code == Exit.FAILED
+    shown = capfd.readouterr()
+    assert "headline/default seed 0: " in shown.out
+    assert "a/bad seed 0: failed: budget: 1,024 bytes hold no plan" in " ".join(shown.err.split())
+    assert "1 of 2 runs failed: a/bad seed 0" in " ".join(shown.err.split())
+    assert [result["experiment"] for result in runs.read_results(tmp_path)] == ["headline/default"]
+
+
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, {bench!r})
@@ -173,13 +200,17 @@ import experiment_runs as runs
 from experiments import Experiment
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     long = Experiment("a/b", "", {settings!r} | {{"epochs": 10**6}}, sweep=False)
     print([*runs.run_all([runs.Job(long, 0, Path({data!r}), Path({weights!r}), Path({out!r}), 1)], 1)])
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_run_ends_with_a_checkpoint_when_its_command_is_killed(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_ends_with_a_checkpoint_when_its_command_ends(
+    inputs: tuple[Path, Path], tmp_path: Path, number: signal.Signals
+) -> None:
     data, weights = map(str, inputs)
     script = tmp_path / "script.py"
     script.write_text(
@@ -189,7 +220,7 @@ def test_a_run_ends_with_a_checkpoint_when_its_command_is_killed(inputs: tuple[P
         assert command.stderr is not None
         while "epoch 2, accuracy" not in command.stderr.readline():
             assert command.poll() is None
-        command.kill()
+        command.send_signal(number)
         # The run holds the same pipe: it is read to its end only when that process has gone too.
         command.communicate(timeout=60)
     assert list(tmp_path.glob("a-b-0-*/checkpoint-*/state.json"))

@@ -15,6 +15,10 @@ def write_atomically(file: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; an earlier file is still there.
     """
+    if file.exists() and not file.is_file():  # a device or a pipe, which is not to be replaced
+        with named_errors(file), open(file, "wb") as stream:
+            stream.write(data)
+        return
     part = partial_of(file)
     try:
         _write(part, data)
