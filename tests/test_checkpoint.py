@@ -186,6 +186,19 @@ def test_a_file_is_the_old_or_the_new_one(
     assert file.read_bytes() == b"new"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write_atomically(pipe, b"new")
+        assert os.read(reader, 99) == b"new"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_a_full_disk_is_named_with_its_file(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's own error of a write or fsync that fails has no file name."""
     fails(monkeypatch, "fsync", 1, FULL)
