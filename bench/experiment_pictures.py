@@ -54,6 +54,8 @@ def _over_peak(axes: Axes, groups: dict[str, Results]) -> None:
 def _over_ratio(axes: Axes, groups: dict[str, Results]) -> None:
     _scatter(axes, [(100 * r["plan"]["update_ratio"], r["accuracy"]) for own in groups.values() for r in own])
     axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter(lambda share, _: f"{share:g}")
     axes.set_xlabel("convolution weights trained in a step, %")
 
 
@@ -82,6 +84,7 @@ def _curves(axes: Axes, groups: dict[str, Results], key: str) -> None:
             numbers = [epoch["number"] for epoch in result["epochs"]]
             values = [100 * epoch[key] for epoch in result["epochs"]]
             axes.plot(numbers, values, ".-", color=f"C{i}", alpha=0.8, label=what if j == 0 else None)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("epoch")
     axes.legend()
 
