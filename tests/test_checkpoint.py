@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -17,8 +16,8 @@ import pytest
 import safetensors.torch
 import sparsebp
 import torch
+from failing_disk import FULL, fails
 from runs import Damaged, dataset, finetune, interrupt, names, network, pictures
-from sparsebp import files
 from sparsebp.data import Dataset
 from sparsebp.finetuning import CheckpointError, checkpoint
 from sparsebp.finetuning.checkpoint import Checkpoint
@@ -140,20 +139,6 @@ def _write_and_die(out: Path, function: str, call: int, before: bool) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def fails(monkeypatch: pytest.MonkeyPatch, function: str, at: int, error: BaseException) -> None:
-    """Lets the ``at``-th call of a function of ``os`` fail."""
-    real, calls = getattr(os, function), []
-
-    def failing(*args: Any, **rest: Any) -> Any:
-        calls.append(args)
-        if len(calls) == at:
-            raise error
-        return real(*args, **rest)
-
-    monkeypatch.setattr(os, function, failing)
-
-
-FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 FAILURES = [("fsync", at, FULL) for at in (1, 2, 3, 4)] + [("rename", 1, FULL), ("fsync", 2, KeyboardInterrupt())]
 
 
@@ -168,35 +153,6 @@ def test_a_write_that_fails_leaves_the_earlier_checkpoint_and_nothing_else(
     assert names(one.parent) == {one.name}
     assert_holds(one, 1)
     assert_holds(checkpoint.write(one.parent, small(2)), 2)
-
-
-@pytest.mark.parametrize(("function", "at"), [("fsync", 1), ("replace", 1)])
-def test_a_file_is_the_old_or_the_new_one(
-    function: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "report.json"
-    files.write_atomically(file, b"old")
-    with monkeypatch.context() as patch:
-        fails(patch, function, at, FULL)
-        with pytest.raises(OSError, match="No space left"):
-            files.write_atomically(file, b"new")
-    assert file.read_bytes() == b"old"
-    assert names(tmp_path) == {"report.json"}
-    files.write_atomically(file, b"new")
-    assert file.read_bytes() == b"new"
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_or_device_is_written_to_and_stays(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        files.write_atomically(pipe, b"new")
-        assert os.read(reader, 99) == b"new"
-    finally:
-        os.close(reader)
-    assert pipe.is_fifo()
 
 
 def test_a_full_disk_is_named_with_its_file(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
