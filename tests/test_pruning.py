@@ -93,7 +93,7 @@ def test_the_share_is_of_all_channels_and_every_layer_keeps_eight(ratio: float) 
 def test_grouped_convolutions_keep_their_groups() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 48, 3, groups=4), nn.GroupNorm(4, 48), nn.Conv2d(48, 7, 1)
+        nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 48, 3, groups=4), nn.GroupNorm(3, 48), nn.Conv2d(48, 7, 1)
     )
     pruned = sparsebp.prune(model, images(1), 0.5)
     assert pruned[0].out_channels + pruned[2].out_channels == 40

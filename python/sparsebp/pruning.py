@@ -60,7 +60,7 @@ def prune(
         graph = library.DependencyGraph().build_dependency(pruned, example_inputs=example)
         if data is not None:
             _accumulate(pruned, example, data)
-        for group, cut in _chosen(_groups(library, graph, pruned, data is not None), ratio):
+        for group, cut in _chosen(_groups(library, graph, data is not None), ratio):
             graph.get_pruning_group(group.layer, group.cut, group.channels(cut)).prune()
         if _shapes(pruned, example) != before:
             raise ValueError("model: its outputs or inputs hang together with channels that would be cut; cannot prune")
@@ -79,8 +79,8 @@ class _Group:
     Attributes:
         layer: the first that makes them.
         cut: the library's function for its outputs.
-        scores: what each is worth; in a convolution of several groups, what those at the same place in each are.
-        times: how many each of these is: the number of groups.
+        scores: what each is worth; where layers have several groups, what those at the same place in each are.
+        times: how many each of these is: the number of groups, of which those of every layer are divisors.
     """
 
     layer: nn.Module
@@ -123,14 +123,14 @@ def _chosen(groups: list[_Group], ratio: float) -> list[tuple[_Group, int]]:
     return [(group, count) for group, count in zip(groups, counts, strict=True) if count]
 
 
-def _groups(library: Any, graph: Any, model: nn.Module, gradients: bool) -> list[_Group]:
+def _groups(library: Any, graph: Any, gradients: bool) -> list[_Group]:
     """Everything that can be cut, with scores that compare between layers."""
     kinds = library.importance
     score = kinds.GroupTaylorImportance(group_reduction="sum", normalizer=None) if gradients else kinds.LAMPImportance()
     found = []
     for group in graph.get_all_groups(ignored_layers=_outputs(graph), root_module_types=[nn.Conv2d, nn.Linear]):
         scores = score(group)
-        times = max(_groups_of(dependency.target.module) for dependency, _ in group)
+        times = math.lcm(*(_groups_of(dependency.target.module) for dependency, _ in group))
         scores = scores.detach().cpu().view(times, -1).mean(dim=0)
         if not bool(torch.isfinite(scores).all()):
             raise ValueError(
