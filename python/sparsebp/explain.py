@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from .moments import moments
 from .plan import CATEGORIES, CATEGORY_NAMES, Plan
-from .planner import SMALLEST_BLOCK, USUAL_BLOCK, Planner
+from .planner import RESOLUTION, SMALLEST_BLOCK, USUAL_BLOCK, Planner
 from .spec import Choice
 from .units import format_bytes
 
@@ -116,14 +116,9 @@ def _division(planner: Planner, plan: Plan) -> str:
 def _more_channels(planner: Planner, plan: Plan) -> dict[int, int] | None:
     """The next larger selection, or None where every layer without a ratio of its own trains all it can."""
     begin, touched = plan.choice.begin, planner.touched(plan.choice.selected)
-    low, high = 0.0, 2.0
-    if planner.touched(planner.selected(begin, high)) == touched:
-        return None
-    while high - low > 1e-7:
-        middle = (low + high) / 2
-        larger = planner.touched(planner.selected(begin, middle)) > touched
-        low, high = (low, middle) if larger else (middle, high)
-    return planner.selected(begin, high)
+    most = planner.largest_amount(lambda amount: planner.touched(planner.selected(begin, amount)) <= touched, 0.0)
+    more = planner.selected(begin, most + RESOLUTION)
+    return more if planner.touched(more) > touched else None
 
 
 def _peak(plan: Plan) -> str:

@@ -28,6 +28,8 @@ BASE_AMOUNT = 0.02
 #: Channel block that a span should afford before it grows; narrower ones cost speed.
 USUAL_BLOCK = 32
 SMALLEST_BLOCK = 16
+#: How finely amounts are told apart; the next channel is mostly further away.
+RESOLUTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ class Planner:
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
         begin, block, amount = self._deepest(fits)
-        amount = self._largest_amount(lambda a: fits(self.choice(begin, a, block)), amount)
+        amount = self.largest_amount(lambda a: fits(self.choice(begin, a, block)), amount)
         choice = self._widen(self.choice(begin, amount, block), budget)
         summed = replace(choice, sums=True)
         return summed if fits(summed) else choice
@@ -227,14 +229,14 @@ class Planner:
 
     def base_amount(self, begin: int) -> float:
         """What must fit for a span to be chosen: a cap lowers it rather than the number of layers."""
-        return self._largest_amount(partial(self._amount_within_cap, begin), 0.0, BASE_AMOUNT)
+        return self.largest_amount(partial(self._amount_within_cap, begin), 0.0, BASE_AMOUNT)
 
     @staticmethod
-    def _largest_amount(holds: Callable[[float], bool], low: float, high: float = 2.0) -> float:
-        """The largest amount in [low, high] for which ``holds``, within a millionth; it holds for ``low``."""
+    def largest_amount(holds: Callable[[float], bool], low: float, high: float = 2.0) -> float:
+        """The largest amount in [low, high] for which ``holds``, within RESOLUTION; it holds for ``low``."""
         if holds(high):
             return high
-        while high - low > 1e-6:
+        while high - low > RESOLUTION:
             middle = (low + high) / 2
             low, high = (middle, high) if holds(middle) else (low, middle)
         return low
