@@ -84,9 +84,20 @@ def _shares(share: float, *patterns: str) -> dict[str, float]:
     return dict.fromkeys(patterns, share)
 
 
-def _from_block(block: int) -> dict[str, float]:
-    """Ratios that freeze every block before ``block``."""
-    return _frozen(*(f"features.{i}.*" for i in range(block)))
+SPANS = {
+    "64KB": {18: 1.0},
+    "128KB": {15: 0.844, 14: 0.708, 12: 0.094, 11: 0.062},
+    "256KB": {9: 0.812, 7: 1.0, 6: 0.812},
+    "512KB": {5: 1.0, 4: 1.0, 3: 0.625},
+    "1MB": {4: 1.0, 2: 1.0},
+}
+"""Spans around those that the planner chooses: where they begin, and what fits of the layer they begin with."""
+
+
+def _from_block(block: int, share: float) -> dict[str, float]:
+    """Ratios that freeze every block before ``block`` and have a span begin there."""
+    first = f"features.{block}.0" if block == 18 else f"features.{block}.conv.0.0"
+    return _frozen(*(f"features.{i}.*" for i in range(block))) | {first: share}
 
 
 SPARING: dict[str, Any] = {"augment": "flip,slide", "label_smoothing": 0.0, "skip_above": 0.9, "lr": 0.0002}
@@ -122,6 +133,17 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ),
     _sweep("budget/dense", "unlimited: every weight", **DENSE),
     *(
+        _sweep(
+            f"span/{size} {block}",
+            f"{size}, from features.{block} on",
+            budget=size,
+            max_update_ratio=None,
+            ratios=_from_block(block, share),
+        )
+        for size, blocks in SPANS.items()
+        for block, share in blocks.items()
+    ),
+    *(
         _sweep(f"ratio/{share:g}", f"{share:.1%} of the weights, 1 MB", budget="1MB", max_update_ratio=share)
         for share in (0.005, 0.01, 0.02, 0.05, 0.1)
     ),
@@ -156,10 +178,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _sweep("layers/no shifts", "no shifts", train_bias=False),
     _sweep("layers/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _sweep("layers/classifier", "classifier alone", **CLASSIFIER_ALONE),
-    *(
-        _sweep(f"layers/from {block}", f"nothing before features.{block}", ratios=_from_block(block))
-        for block in (9, 11, 14, 17)
-    ),
     # A smaller network.
     *(
         Experiment(

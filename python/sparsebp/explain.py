@@ -7,6 +7,7 @@ from dataclasses import replace
 from .moments import moments
 from .plan import CATEGORIES, CATEGORY_NAMES, Plan
 from .planner import RESOLUTION, SMALLEST_BLOCK, USUAL_BLOCK, Planner
+from .policy import LAYERS_OVER_WEIGHTS, NARROW_PAYS, worth
 from .spec import Choice
 from .units import format_bytes
 
@@ -40,24 +41,43 @@ def _beginning(planner: Planner, plan: Plan) -> str:
         )
     begin = earlier_begins[-1]
     name = planner.graph.layers[planner.graph.ops[begin].layers[0]].name
-    block = _block(plan)
-    earlier = planner.choice(begin, planner.base_amount(begin), block)
-    if not planner.within_cap(earlier.selected):
+    single = planner.choice(begin, 0.0)
+    if not planner.within_cap(single.selected):
         return (
             f"The span does not begin earlier: one channel of each layer from {name} on would already be "
-            f"{planner.touched(earlier.selected) / planner.conv_weights:.4%} of the convolution weights, and "
-            f"max_update_ratio allows {planner.request.max_update_ratio:.4%}."
+            f"{_share(planner, single, 4)}, and max_update_ratio allows {planner.request.max_update_ratio:.4%}."
         )
-    needed = planner.peak(earlier)
+    layers, more_layers = (len(planner.graph.layers_from(b)) for b in (plan.choice.begin, begin))
+    most, block = worth(plan.weights_per_step, layers), _block(plan)
     text = (
-        "The span is as long as the budget allows: more layers come before more channels in fewer layers. "
-        f"One that begins at {name} and trains {planner.touched(earlier.selected) / planner.conv_weights:.2%} of all "
-        f"weights in a step needs {needed:,} bytes, {needed - plan.budget:,} too many."
+        "Of all spans that the budget holds this one is worth most, by the weights of a step times the number of "
+        f"layers, shifts and all, to the power of {LAYERS_OVER_WEIGHTS}. The one that begins at {name} has "
+        f"{more_layers} layers instead of {layers}"
     )
-    narrow = planner.peak(planner.choice(begin, planner.base_amount(begin), SMALLEST_BLOCK))
-    if narrow <= plan.budget:
-        text += f" (That is with channel blocks of {block}; with {SMALLEST_BLOCK}, which are slower, {narrow:,}.)"
-    return text
+    earlier = _worth_more(planner, begin, most, block)
+    if earlier is None:
+        return f"{text}, but too few weights."
+    if not planner.within_cap(earlier.selected):
+        return f"{text}, and would need {_share(planner, earlier)}, more than max_update_ratio allows."
+    needed = planner.peak(earlier)
+    text += f", and would need {_share(planner, earlier)}: {needed:,} bytes, {needed - plan.budget:,} too many."
+    narrow = _worth_more(planner, begin, most * NARROW_PAYS, SMALLEST_BLOCK) if block > SMALLEST_BLOCK else None
+    if narrow is None:
+        return text
+    return (
+        f"{text} With channel blocks of {SMALLEST_BLOCK} instead of {block} steps are slower, so that it would have to "
+        f"be worth {NARROW_PAYS:g} times as much: {_share(planner, narrow)}, {planner.peak(narrow):,} bytes."
+    )
+
+
+def _worth_more(planner: Planner, begin: int, most: float, block: int) -> Choice | None:
+    """The smallest choice from op ``begin`` on that is worth more than ``most``; None if there is none."""
+    amount = planner.least_amount(begin, most)
+    return None if amount is None else planner.choice(begin, amount, block)
+
+
+def _share(planner: Planner, choice: Choice, decimals: int = 2) -> str:
+    return f"{planner.touched(choice.selected) / planner.conv_weights:.{decimals}%} of all convolution weights a step"
 
 
 def _channels(planner: Planner, plan: Plan) -> str:
@@ -82,7 +102,7 @@ def _channels(planner: Planner, plan: Plan) -> str:
     if not planner.within_cap(more):
         return text + f" More would exceed max_update_ratio={cap:g}."
     block = _block(plan)
-    needed, narrow = (planner.peak(_with(planner, plan, more, b)) for b in (block, SMALLEST_BLOCK))
+    needed, narrow = (planner.peak(_with(plan, more, b)) for b in (block, SMALLEST_BLOCK))
     if needed <= plan.budget:
         return text
     text += " More would exceed the budget"
@@ -95,7 +115,7 @@ def _block(plan: Plan) -> int:
     return min([USUAL_BLOCK, *blocks])
 
 
-def _with(planner: Planner, plan: Plan, selected: dict[int, int], block: int) -> Choice:
+def _with(plan: Plan, selected: dict[int, int], block: int) -> Choice:
     return replace(plan.choice, selected=selected, blocks=dict.fromkeys(plan.choice.blocks, block), sums=False)
 
 

@@ -1,8 +1,8 @@
 """From a budget to a plan: where the span begins, how many channels each layer trains, which blocks.
 
-The policy: as many layers as the budget holds at :data:`BASE_AMOUNT`; what is left buys more channels in all
-of them (:mod:`.policy` says how they are divided), then wider channel blocks, then gradient sums. If no span fits
-at the base amount, single channels do. Every candidate is laid out for real, so that what is promised fits.
+The policy: every span gets as many channels as fit (:mod:`.policy` says how they are divided), and the span is chosen
+whose weights are worth most (:func:`.policy.worth`). What is left buys wider channel blocks, which are faster, then
+gradient sums. Every candidate is laid out for real, so that what is promised fits.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from .errors import BudgetExceeded, UnsupportedModel
 from .graph import Graph
 from .layer_bytes import LayerWeights, itemise
 from .plan import Buffer, Plan
-from .policy import divide, widening
+from .policy import NARROW_PAYS, divide, widening, worth
 from .spec import Choice, SpecFactory
 from .units import format_bytes
 
-#: Of :func:`.policy.divide`, below which more layers are not worth it: 2 % of the largest layer's weights in each.
-BASE_AMOUNT = 0.02
-#: Channel block that a span should afford before it grows; narrower ones cost speed.
+#: Channels that a fused block expands at a time. Wider ones are faster and need more scratch.
 USUAL_BLOCK = 32
 SMALLEST_BLOCK = 16
 #: How finely amounts are told apart; the next channel is mostly further away.
 RESOLUTION = 1e-6
+
+Fits = Callable[[int, int, float], bool]  # of the op a span begins with, a channel block, an amount
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,11 @@ class Planner:
         cap = self.request.max_update_ratio
         return cap is None or self.touched(selected) <= cap * self.conv_weights
 
-    def _amount_within_cap(self, begin: int, amount: float) -> bool:
-        return self.within_cap(self.selected(begin, amount))
+    def worth(self, begin: int, amount: float) -> float:
+        """What :func:`.policy.worth` says of training so much from op ``begin`` on."""
+        return worth(self.touched(self.selected(begin, amount)), len(self.graph.layers_from(begin)))
 
-    def choice(self, begin: int, amount: float, block: int, sums: bool = False) -> Choice:
+    def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""
         blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in ("block", "head")}
         r = self.request
@@ -149,7 +150,7 @@ class Planner:
             r.batch_size,
             r.momentum,
             r.normalise,
-            sums,
+            False,
             r.scores,
             r.train_bias,
         )
@@ -178,7 +179,7 @@ class Planner:
         Raises:
             ValueError: ``max_update_ratio`` is below one channel per layer of every span.
         """
-        options = [self.choice(b, 0.0, SMALLEST_BLOCK) for b in self.begins]
+        options = [self.choice(b, 0.0) for b in self.begins]
         allowed = [c for c in options if self.within_cap(c.selected)]
         if not allowed:
             least = min(self.touched(c.selected) for c in options) / self.conv_weights
@@ -205,31 +206,41 @@ class Planner:
                 budget,
             )
 
-        def fits(choice: Choice) -> bool:
+        def fits(begin: int, block: int, amount: float) -> bool:
+            choice = self.choice(begin, amount, block)
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
-        begin, block, amount = self._deepest(fits)
-        amount = self.largest_amount(lambda a: fits(self.choice(begin, a, block)), amount)
-        choice = self._widen(self.choice(begin, amount, block), budget)
+        choice = self._widen(self._worthiest(fits), budget)
         summed = replace(choice, sums=True)
-        return summed if fits(summed) else choice
+        return summed if self.peak(summed) <= budget else choice
 
-    def _deepest(self, fits: Callable[[Choice], bool]) -> tuple[int, int, float]:
-        """The earliest beginning that fits, at the base amount if any does; block and amount it fits with."""
-        for block in (USUAL_BLOCK, SMALLEST_BLOCK):
-            for begin in sorted(self.begins + self.late_begins):
-                amount = 1 + BASE_AMOUNT if begin in self.late_begins else self.base_amount(begin)
-                if fits(self.choice(begin, amount, block)):
-                    return begin, block, amount
-        for block in (USUAL_BLOCK, SMALLEST_BLOCK):
-            for begin in self.begins:
-                if fits(self.choice(begin, 0.0, block)):
-                    return begin, block, 0.0
-        raise AssertionError("the smallest plan fits, so one of the candidates does")
+    def _worthiest(self, fits: Fits) -> Choice:
+        """What is worth most of all that fits, each span with as many channels as fit."""
+        usual, most = self._worthiest_span(USUAL_BLOCK, fits, 0.0)
+        narrow, _ = self._worthiest_span(SMALLEST_BLOCK, fits, most * NARROW_PAYS)
+        best = narrow or usual
+        assert best is not None, "the smallest plan fits, so one of the spans does"
+        return best
 
-    def base_amount(self, begin: int) -> float:
-        """What must fit for a span to be chosen: a cap lowers it rather than the number of layers."""
-        return self.largest_amount(partial(self._amount_within_cap, begin), 0.0, BASE_AMOUNT)
+    def _worthiest_span(self, block: int, fits: Fits, most: float) -> tuple[Choice | None, float]:
+        """With this channel block the choice that is worth more than ``most`` and all others, and what it is worth."""
+        best = None
+        for begin in sorted(self.begins + self.late_begins):
+            holds = partial(fits, begin, block)
+            amount = self.least_amount(begin, most)
+            if amount is not None and holds(amount):
+                amount = self.largest_amount(holds, amount)
+                best, most = self.choice(begin, amount, block), self.worth(begin, amount)
+        return best, most
+
+    def least_amount(self, begin: int, most: float) -> float | None:
+        """The smallest amount with which a span is worth more than ``most``; None if none is."""
+        # Where the first op trains late, only an amount above one trains a convolution of it.
+        low = 1 + RESOLUTION if begin in self.late_begins else 0.0
+        if self.worth(begin, low) > most:
+            return low
+        amount = self.largest_amount(lambda a: self.worth(begin, a) <= most, low) + RESOLUTION
+        return amount if amount <= 2 else None
 
     @staticmethod
     def largest_amount(holds: Callable[[float], bool], low: float, high: float = 2.0) -> float:

@@ -1,10 +1,12 @@
-"""How a plan divides the channels of a step among the layers of its span.
+"""What a plan is for: which layers train, and how the channels of a step are divided among them.
 
 What was measured (RESULTS.md): weights that *widen* a tensor, such as the expansions of an inverted residual, learn
 most per weight and per saved byte. Their inputs are narrow, and every output channel they feed has a mask of its own,
 so that the gradients of their weights differ; those of a projection all mix the same few output gradients. And the same
 number of weights in every layer beats the same share of every layer: early layers are small, so that a small update
 trains much of them, while a share of a late layer is many weights.
+
+Between a longer span and more weights a step, :func:`worth` decides.
 """
 
 from __future__ import annotations
@@ -12,6 +14,23 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from .graph import Graph
+
+#: What a longer span is worth in weights of a step: those may fall by the fifth power of what its layers gain. Fitted
+#: to the losses of plans that fill equal budgets in different ways (RESULTS.md, "How long a span").
+LAYERS_OVER_WEIGHTS = 5
+#: How much more a plan must be worth to pay for the smallest channel blocks: steps take a tenth longer, and a tenth
+#: more steps would lower the loss as much as half as many weights again.
+NARROW_PAYS = 1.5
+
+
+def worth(weights: int, layers: int) -> float:
+    """By which spans that fit a budget compare.
+
+    Args:
+        weights: of convolutions, that a step trains.
+        layers: of the span; in all of them shifts train.
+    """
+    return float(weights * layers**LAYERS_OVER_WEIGHTS)
 
 
 def widening(graph: Graph, explicit: Container[int] = ()) -> frozenset[int]:
