@@ -89,7 +89,7 @@ NO_CACHE: dict[str, tuple[dict[str, Any], str]] = {
         "cache: with augment=color,flip a picture .*; only flip and slide go with a cache",
     ),
     "dropout": ({"model": torch_first(), "budget": "64KB"}, "cache: the frozen prefix holds dropout"),
-    "two paths": ({"model": residual_network(0, 4), "budget": 7000}, "cache: more than one activation"),
+    "two paths": ({"model": residual_network(0, 4), "budget": 5250}, "cache: more than one activation"),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 import sparsebp
 import torch
 from networks import random_network, residual_network, tiny_mobilenet
-from sparsebp import Plan
+from sparsebp import BudgetExceeded, Plan
 from sparsebp.planner import USUAL_BLOCK
 from torch import nn
 from training import SIZE, assert_same, everything, one_thread  # noqa: F401
@@ -241,6 +241,21 @@ def test_a_cap_below_one_channel_of_each_layer_says_what_would_do() -> None:
     least = float(str(caught.value).split("at least ")[1].split("%")[0]) / 100
     plan = sparsebp.plan(net, "1MB", input_size=SIZE, max_update_ratio=least * 1.0002)
     assert plan.update_ratio == pytest.approx(least, rel=1e-3)
+
+
+def test_the_smallest_budget_is_that_of_a_span_whose_first_layer_does_not_widen_if_that_is_cheaper() -> None:
+    """Before the pooling a layer that widens needs all pixels, those behind it a quarter of them."""
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2, 2)),
+        *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)),
+    )
+    smallest = sparsebp.min_budget(net, input_size=(3, 32, 32))
+    plan = sparsebp.plan(net, smallest, input_size=(3, 32, 32))
+    assert plan.layers[0].name != "0"
+    assert plan.peak_bytes == smallest
+    with pytest.raises(BudgetExceeded):
+        sparsebp.plan(net, smallest - 1, input_size=(3, 32, 32))
 
 
 # -- more bytes -----------------------------------------------------------------------------------

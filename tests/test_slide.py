@@ -59,4 +59,4 @@ def test_it_is_refused_where_nothing_can_move(tmp_path: Path) -> None:
 
 def test_it_is_refused_where_two_activations_leave_the_frozen_layers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="augment: slide: more than one activation"):
-        finetune(tmp_path / "run", residual_network(0, 4), budget=7000, augment="slide")
+        finetune(tmp_path / "run", residual_network(0, 4), budget=5250, augment="slide")

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 SIZE = (3, 16, 16)
 
 #: Trains :func:`networks.tiny_mobilenet` at SIZE from its third block on, some channels of each layer.
-BUDGET = 16 * 1024
+BUDGET = 12 * 1024
 #: Holds gradient sums of everything as well.
 LARGE = 1024 * 1024
 

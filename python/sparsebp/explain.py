@@ -44,29 +44,34 @@ def _beginning(planner: Planner, plan: Plan) -> str:
     single = planner.choice(begin, 0.0)
     if not planner.within_cap(single.selected):
         return (
-            f"The span does not begin earlier: one channel of each layer from {name} on would already be "
-            f"{_share(planner, single, 4)}, and max_update_ratio allows {planner.request.max_update_ratio:.4%}."
+            f"The span does not begin earlier: the least from {name} on, one channel of each layer that widens or the "
+            f"explicit ratios, would already be {_share(planner, single, 4)}, and max_update_ratio allows "
+            f"{planner.request.max_update_ratio:.4%}."
         )
     layers, more_layers = (len(planner.graph.layers_from(b)) for b in (plan.choice.begin, begin))
     most, block = worth(plan.weights_per_step, layers), _block(plan)
     text = (
-        "Of all spans that the budget holds this one is worth most, by the weights of a step times the number of "
-        f"layers, shifts and all, to the power of {LAYERS_OVER_WEIGHTS}. The one that begins at {name} has "
+        f"Of all spans that fit with channel blocks of {block} this one is worth most, by the weights of a step times "
+        f"the number of layers it spans to the power of {LAYERS_OVER_WEIGHTS}. The one that begins at {name} spans "
         f"{more_layers} layers instead of {layers}"
     )
     earlier = _worth_more(planner, begin, most, block)
-    if earlier is None:
-        return f"{text}, but too few weights."
+    assert earlier is not None, "more layers with all their channels are worth more"
     if not planner.within_cap(earlier.selected):
-        return f"{text}, and would need {_share(planner, earlier)}, more than max_update_ratio allows."
+        return f"{text}, and would need at least {_share(planner, earlier)}, more than max_update_ratio allows."
     needed = planner.peak(earlier)
-    text += f", and would need {_share(planner, earlier)}: {needed:,} bytes, {needed - plan.budget:,} too many."
+    text += (
+        f", and would need at least {_share(planner, earlier)}: {needed:,} bytes, {needed - plan.budget:,} too many."
+    )
     narrow = _worth_more(planner, begin, most * NARROW_PAYS, SMALLEST_BLOCK) if block > SMALLEST_BLOCK else None
     if narrow is None:
         return text
+    limit = f"{planner.peak(narrow):,} bytes"
+    if not planner.within_cap(narrow.selected):
+        limit = "more than max_update_ratio allows"
     return (
         f"{text} With channel blocks of {SMALLEST_BLOCK} instead of {block} steps are slower, so that it would have to "
-        f"be worth {NARROW_PAYS:g} times as much: {_share(planner, narrow)}, {planner.peak(narrow):,} bytes."
+        f"be worth {NARROW_PAYS:g} times as much: {_share(planner, narrow)}, {limit}."
     )
 
 
@@ -126,7 +131,8 @@ def _division(planner: Planner, plan: Plan) -> str:
         return " Every layer gets the same number of weights, from one channel to all."
     first = {layers[i].name for i in planner.first}
     others = any(layer.name not in first for layer in plan.layers if layer.kind != "linear")
-    rest = "the others take what is left" if others else "of the others only shifts and biases train"
+    shifts = "of the others only shifts and biases train" if planner.request.train_bias else "the others do not train"
+    rest = "the others take what is left" if others else shifts
     return (
         " Convolutions that widen, with more outputs than inputs, come first, the same number of weights in each, as "
         f"they learn most per weight and per saved byte; {rest}."

@@ -35,7 +35,7 @@ def moments(plan: Plan) -> list[Moment]:
     """
     ops = _ops(plan)
     owners = _owners(plan, ops)
-    first = min(owners)
+    first = min(owners, default=0)
     names = _short_names(owners)
     return [
         Moment(names.get(t if t < ops else 2 * ops - 1 - t, ""), t < ops, _alive(plan, t))

@@ -1,8 +1,9 @@
 """From a budget to a plan: where the span begins, how many channels each layer trains, which blocks.
 
 The policy: every span gets as many channels as fit (:mod:`.policy` says how they are divided), and the span is chosen
-whose weights are worth most (:func:`.policy.worth`). What is left buys wider channel blocks, which are faster, then
-gradient sums. Every candidate is laid out for real, so that what is promised fits.
+whose weights are worth most (:func:`.policy.worth`), with the smallest channel blocks only where these pay. What is
+left buys wider blocks, which are faster, then gradient sums. Every candidate is laid out for real, so that what is
+promised fits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .policy import NARROW_PAYS, divide, widening, worth
 from .spec import Choice, SpecFactory
 from .units import format_bytes
 
-#: Channels that a fused block expands at a time. Wider ones are faster and need more scratch.
+#: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
 USUAL_BLOCK = 32
 SMALLEST_BLOCK = 16
 #: How finely amounts are told apart; the next channel is mostly further away.
@@ -179,7 +180,7 @@ class Planner:
         Raises:
             ValueError: ``max_update_ratio`` is below one channel per layer of every span.
         """
-        options = [self.choice(b, 0.0) for b in self.begins]
+        options = [self.choice(b, self._lowest_amount(b)) for b in self.begins + self.late_begins]
         allowed = [c for c in options if self.within_cap(c.selected)]
         if not allowed:
             least = min(self.touched(c.selected) for c in options) / self.conv_weights
@@ -223,10 +224,12 @@ class Planner:
         return best
 
     def _worthiest_span(self, block: int, fits: Fits, most: float) -> tuple[Choice | None, float]:
-        """With this channel block the choice that is worth more than ``most`` and all others, and what it is worth."""
+        """The choice that is worth most with this channel block, if more than ``most``, and what it is worth."""
         best = None
         for begin in sorted(self.begins + self.late_begins):
             holds = partial(fits, begin, block)
+            if not holds(self._lowest_amount(begin)):
+                continue
             amount = self.least_amount(begin, most)
             if amount is not None and holds(amount):
                 amount = self.largest_amount(holds, amount)
@@ -235,16 +238,20 @@ class Planner:
 
     def least_amount(self, begin: int, most: float) -> float | None:
         """The smallest amount with which a span is worth more than ``most``; None if none is."""
-        # Where the first op trains late, only an amount above one trains a convolution of it.
-        low = 1 + RESOLUTION if begin in self.late_begins else 0.0
+        low = self._lowest_amount(begin)
         if self.worth(begin, low) > most:
             return low
-        amount = self.largest_amount(lambda a: self.worth(begin, a) <= most, low) + RESOLUTION
-        return amount if amount <= 2 else None
+        if self.worth(begin, 2.0) <= most:
+            return None
+        return min(2.0, self.largest_amount(lambda a: self.worth(begin, a) <= most, low) + RESOLUTION)
+
+    def _lowest_amount(self, begin: int) -> float:
+        """The least that trains a convolution of the span's first op: more than one where all of them train late."""
+        return 1 + RESOLUTION if begin in self.late_begins else 0.0
 
     @staticmethod
     def largest_amount(holds: Callable[[float], bool], low: float, high: float = 2.0) -> float:
-        """The largest amount in [low, high] for which ``holds``, within RESOLUTION; it holds for ``low``."""
+        """The largest amount in [low, high] that ``holds``, within RESOLUTION; where that is not monotone, one such."""
         if holds(high):
             return high
         while high - low > RESOLUTION:

@@ -15,11 +15,11 @@ from collections.abc import Container, Mapping
 
 from .graph import Graph
 
-#: What a longer span is worth in weights of a step: those may fall by the fifth power of what its layers gain. Fitted
-#: to the losses of plans that fill equal budgets in different ways (RESULTS.md, "How long a span").
+#: What a longer span is worth in weights of a step: those may fall by the fifth power of what its layers gain. From
+#: the losses of plans that fill equal budgets in different ways (RESULTS.md, "How long a span").
 LAYERS_OVER_WEIGHTS = 5
 #: How much more a plan must be worth to pay for the smallest channel blocks: steps take a tenth longer, and a tenth
-#: more steps would lower the loss as much as half as many weights again.
+#: more steps would lower the loss as much as one and a half times the weights.
 NARROW_PAYS = 1.5
 
 
@@ -28,7 +28,7 @@ def worth(weights: int, layers: int) -> float:
 
     Args:
         weights: of convolutions, that a step trains.
-        layers: of the span; in all of them shifts train.
+        layers: of the span, whatever trains in them; in most only the shifts.
     """
     return float(weights * layers**LAYERS_OVER_WEIGHTS)
 
