@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .graph import Graph, Op
+from torch import nn
+
+from .graph import Graph, Layer, Op
 from .plan import CATEGORIES, Buffer, LayerPlan
 from .spec import Choice, SpecFactory, trains_bias
 
@@ -16,6 +18,15 @@ class LayerWeights(NamedTuple):
     per_channel: int
     total: int
     bias: bool
+
+
+def layer_weights(layer: Layer, model: nn.Module) -> LayerWeights:
+    """The weights of a layer of ``model``."""
+    module = model.get_submodule(layer.name)
+    weight = module.weight
+    assert isinstance(weight, nn.Parameter)
+    total = weight.numel()
+    return LayerWeights(total // layer.input.channels, total, module.bias is not None)
 
 
 def itemise(

@@ -18,7 +18,7 @@ from torch import nn
 from . import _C
 from .errors import BudgetExceeded, UnsupportedModel
 from .graph import Graph
-from .layer_bytes import LayerWeights, itemise
+from .layer_bytes import itemise, layer_weights
 from .plan import Buffer, Plan
 from .policy import NARROW_PAYS, divide, widening, worth
 from .spec import Choice, SpecFactory
@@ -55,7 +55,7 @@ class Planner:
         self.request = request
         convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
         self.conv_weights = sum(m.weight.numel() for m in convolutions)
-        self.weights = {i: _weights(graph, i, model) for i in range(len(graph.layers))}
+        self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
         self.begins, self.late_begins = self._begins()
@@ -296,13 +296,3 @@ class Planner:
             buffers,
             choice,
         )
-
-
-def _weights(graph: Graph, i: int, model: nn.Module) -> LayerWeights:
-    layer = graph.layers[i]
-    module = model.get_submodule(layer.name)
-    weight = module.weight
-    assert isinstance(weight, nn.Parameter)
-    groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    total = weight.numel()
-    return LayerWeights(total * groups // (groups * layer.input.channels), total, module.bias is not None)
