@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import sparsebp
 import torch
+from sparsebp.benchmark import lineup
 from sparsebp.cli import errors, main
 from sparsebp.cli.errors import Exit, reported
 from sparsebp.files import named_errors
@@ -355,13 +357,31 @@ def test_a_full_disk_behind_standard_output() -> None:
 def test_ctrl_c_is_one_line() -> None:
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell may have it ignored
     work = "from sparsebp.cli import main; main(['bench', '--repeats', '1000000', '--seconds', '600'])"
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", f"{listen}; {work}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stderr is not None
-    assert "batch 1" in running.stderr.readline()
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    ) as running:
+        try:
+            assert running.stderr is not None
+            assert "batch 1" in running.stderr.readline()
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=120)
+        finally:
+            running.kill()
     assert running.returncode == Exit.INTERRUPTED
-    assert err.endswith("sparsebp: interrupted\n")
-    assert "Traceback" not in err
+    assert err == "sparsebp: stopped by SIGINT\n"
+
+
+def test_bench_hears_a_ctrl_c_that_arrives_where_a_library_catches_everything(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = lineup.line_up
+
+    def deaf(*arguments: object) -> lineup.LineUp:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        return build(*arguments)
+
+    monkeypatch.setattr("sparsebp.cli.bench.line_up", deaf)
+    code, _, err = run("bench", "--input-size", "32", "--repeats", "1", "--seconds", "0")
+    assert code == Exit.INTERRUPTED
+    assert err.endswith("sparsebp: stopped by SIGINT\n")

@@ -88,16 +88,21 @@ class StepCase:
 
 
 class Steps:
-    """The training steps of a line-up, ready to be timed; the bytes of each are measured when it is made."""
+    """The training steps of a line-up, ready to be timed; the bytes of each are measured when it is made.
 
-    def __init__(self, lineup: LineUp) -> None:
+    Args:
+        lineup: whose steps.
+        before_each: called before every step, and not timed; what it raises ends the measurement.
+    """
+
+    def __init__(self, lineup: LineUp, before_each: Callable[[], object] = lambda: None) -> None:
         self._lineup = lineup
         self._trainers: dict[str, Trainer] = {}
         self._steps: dict[str, Contender] = {}
         for trainer in lineup.trainers:
             for name, step in training_steps(trainer, lineup.x, lineup.y).items():
                 self._trainers[name] = trainer
-                self._steps[name] = Contender(waiting(step, lineup.x.device))
+                self._steps[name] = Contender(waiting(step, lineup.x.device), before_each)
         self._held = {t.name: audit(t.model, lineup.x, lineup.y) for t in lineup.trainers}
 
     def measure(self, threads: int, effort: Effort, yardsticks: Yardsticks | None = None) -> StepCase:

@@ -16,10 +16,12 @@ from ..benchmark.lineup import StepRequest, line_up
 from ..benchmark.steps import SECONDS, StepCase, Steps
 from ..benchmark.timing import Effort, Quartiles
 from ..files import named_errors
+from ..finetuning.stop import StopRequest
 from ..model_names import build_model
 from ..units import format_bytes
 from ..writable import check_writable
 from .console import is_terminal, out, status, table
+from .errors import endings
 from .options import (
     DEFAULT_MODEL,
     MEMORY,
@@ -115,15 +117,16 @@ def bench(
     network = build_model(model, classes)
     found: dict[str, Any] = {"environment": environment(), "model": model, "classes": classes, "steps": []}
     out.print(describe(found["environment"]))
-    for batch in micro_batch or BATCHES:
-        for size in input_size or SIZES:
-            height, width = parse_input_size(size)
-            request = StepRequest(height, width, batch, batch * parse_budget(budget), max_update_ratio)
-            with status(f"{model}, input {height}x{width}, batch {batch} ..."):
-                steps = Steps(line_up(network, request))
-                case = steps.measure(torch.get_num_threads(), Effort(repeats, seconds))
-            out.print(step_table([case]))
-            found["steps"].append(case.to_dict())
+    with endings(), StopRequest() as stop:
+        for batch in micro_batch or BATCHES:
+            for size in input_size or SIZES:
+                height, width = parse_input_size(size)
+                request = StepRequest(height, width, batch, batch * parse_budget(budget), max_update_ratio)
+                with status(f"{model}, input {height}x{width}, batch {batch} ..."):
+                    steps = Steps(line_up(network, request), stop.check)
+                    case = steps.measure(torch.get_num_threads(), Effort(repeats, seconds))
+                out.print(step_table([case]))
+                found["steps"].append(case.to_dict())
     if json_file is not None:
         with named_errors(json_file):
             json_file.write_text(json.dumps(found, indent=2) + "\n")

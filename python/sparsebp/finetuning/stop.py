@@ -27,8 +27,9 @@ class Interrupted(KeyboardInterrupt):
 class StopRequest:
     """While it is entered, the first SIGINT or SIGTERM is only noted; the second interrupts at once.
 
-    With updates in place a step cannot be taken back, so that a run stops between two of them. Outside the
-    main thread Python allows no signal handlers, and this does nothing.
+    With updates in place a step cannot be taken back, so that a run stops between two of them. Nor can a request
+    get lost, as an exception does that is raised inside a library's ``except:``. Outside the main thread Python
+    allows no signal handlers, and this does nothing.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM)
