@@ -222,5 +222,5 @@ def test_a_run_ends_with_a_checkpoint_when_its_command_ends(
             assert command.poll() is None
         command.send_signal(number)
         # The run holds the same pipe: it is read to its end only when that process has gone too.
-        command.communicate(timeout=60)
+        command.communicate(timeout=300)
     assert list(tmp_path.glob("a-b-0-*/checkpoint-*/state.json"))

@@ -68,7 +68,7 @@ def test_a_service_manager_stops_it_and_the_weights_are_kept(data_root: Path, tm
     assert "20 pictures" in printed, printed
     time.sleep(0.5)  # it waits for more
     run.terminate()
-    rest, _ = run.communicate(timeout=60)
+    rest, _ = run.communicate(timeout=300)
     assert run.returncode == 0, rest
     assert "weights after 20 pictures" in rest
     assert all(torch.isfinite(value).all() for value in load_file(out).values())

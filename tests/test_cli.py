@@ -364,7 +364,7 @@ def test_ctrl_c_is_one_line() -> None:
             assert running.stderr is not None
             assert "batch 1" in running.stderr.readline()
             running.send_signal(signal.SIGINT)
-            _, err = running.communicate(timeout=120)
+            _, err = running.communicate(timeout=300)
         finally:
             running.kill()
     assert running.returncode == Exit.INTERRUPTED

@@ -248,7 +248,7 @@ def test_workers_end_with_the_program_however_it_ends(tmp_path: Path, end: str) 
         elif end != "exit":
             program.send_signal(getattr(signal, end))
         # The workers hold the same pipes: they are read to their end only when the last process has gone.
-        _, errors = program.communicate(timeout=30)
+        _, errors = program.communicate(timeout=300)
     assert program.returncode == {"exit": 0, "SIGINT": -2, "SIGKILL": -9}[end], errors
     assert errors.count("Traceback") == (1 if end == "SIGINT" else 0), errors
     assert ("KeyboardInterrupt" in errors) == (end == "SIGINT"), errors

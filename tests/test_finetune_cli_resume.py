@@ -84,7 +84,7 @@ def test_ctrl_c_of_a_process_in_a_pipe(here: Path, run: Run, undisturbed: Path) 
         if line.startswith("epoch 3"):
             process.send_signal(signal.SIGINT)
             break
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == Exit.INTERRUPTED, err
     assert_ascii("".join(lines) + out + err)
     newest = checkpoint.latest(here / "run")
