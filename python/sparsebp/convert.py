@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from . import devices
+from . import devices, tied
 from . import graph as graphs
 from .converted import SparseModel
 from .engine import Engine
@@ -215,17 +214,13 @@ def _check_model(model: nn.Module) -> None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if isinstance(model, SparseModel):
         raise TypeError("model: it is converted already; sparsebp.restore(model) gives the original back")
-    owners: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        # Two parameters may be views of one memory, which the kernels' layout would untie.
-        keys = {id(parameter), parameter.data_ptr() or id(parameter)}
-        other = next((owners[k] for k in keys if k in owners), None)
-        if other is not None:
-            raise ValueError(f"model: {other} and {name} are one parameter; tied weights cannot be trained natively")
-        owners |= dict.fromkeys(keys, name)
+    for name, parameter in model.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise UnsupportedModel(f"model: {name} has no shape yet; run the model once before")
         if parameter.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"model: {name} is {parameter.dtype}; expected float32 (or float64)")
         devices.check(parameter.device, parameter.dtype, f"model: {name}")
+    tied.check_parameters(model)
     places = {p.device for p in model.parameters()}
     if len(places) > 1:
         raise ValueError(f"model: it is spread over {' and '.join(map(str, places))}; expected one device")
@@ -236,25 +231,17 @@ def _check_model(model: nn.Module) -> None:
         raise UnsupportedModel("model: it has no parameters")
 
 
-def _check_calls(graph: graphs.Graph) -> None:
-    """Raises if a weight or batch norm that runs natively is used more than once."""
-    uses = Counter(
-        node.target if node.op == "call_module" else str(node.target).rpartition(".")[0]
-        for node in graph.traced.graph.nodes
-        if node.op in ("call_module", "get_attr")
-    )
-    native = [graph.layers[i] for i in graph.layers_from(graph.native_begin)]
-    for name in (name for layer in native for name in (layer.name, layer.norm) if name):
-        if uses[name] > 1:
-            raise ValueError(f"model: {name} is used more than once; tied weights cannot be trained natively")
-
-
 def _planner(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[Planner, int]:
     bytes_ = parse_bytes(budget)
     request = _request(settings)
     _check_model(model)
-    graph = graphs.build(model, request.input_size)
-    _check_calls(graph)
+    try:
+        graph = graphs.build(model, request.input_size)
+    except UnsupportedModel:
+        raise
+    except Exception as error:  # its own code, or what nobody has thought of
+        raise UnsupportedModel(f"{type(model).__name__} cannot be read: {type(error).__name__}: {error}") from error
+    tied.check_uses(graph, model)
     return Planner(graph, model, request), bytes_
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -59,9 +58,8 @@ class SparseModel(nn.Module):
         self._graph = graph
         self._settings = settings
         self._requires_grad = {n: p.requires_grad for n, p in original.named_parameters()}
-        self._passes = Passes(graph, plan, engine)
+        self._passes = Passes(original, graph, plan, engine)
         self._anchor = torch.zeros((), device="cpu", requires_grad=True)
-        self._places = self._native_modules()
         self._own()
         self.train(original.training)
 
@@ -187,7 +185,7 @@ class SparseModel(nn.Module):
         return self._passes.span(features, self.training)
 
     def train(self, mode: bool = True) -> SparseModel:
-        """As in torch, but the batch norms keep their pretrained statistics in either mode."""
+        """As in torch, but norms keep their pretrained statistics in either mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -211,30 +209,9 @@ class SparseModel(nn.Module):
     def _check_modules(self) -> None:
         if torch.jit.is_tracing():  # type: ignore[attr-defined]
             raise RuntimeError("a converted model cannot be traced or exported; sparsebp.restore(model) can")
-        # Every call runs this, on cold caches: no line of Python per module.
-        tables, children, modules, names = self._places
-        here = list(map(operator.is_, map(dict.get, tables, children), modules))
-        if not all(here):
-            name = names[here.index(False)]
-            raise RuntimeError(
-                f"{name} was replaced after convert; sparsebp.restore(model) first, change it, and convert again"
-            )
+        self._passes.check_modules()
 
     # -- ownership and persistence ---------------------------------------------------------------
-
-    def _native_modules(self) -> tuple[list[dict[str, Any]], list[str], list[nn.Module], list[str]]:
-        """Where the modules of native layers stand: their parents' tables, keys and modules, and their full names."""
-        tables, children, modules, names = [], [], [], []
-        for index in sorted(set(self._graph.layers_from(self._graph.native_begin))):
-            layer = self._graph.layers[index]
-            for name in filter(None, (layer.name, layer.norm)):
-                parent, _, child = name.rpartition(".")
-                siblings = self._original.get_submodule(parent)._modules
-                tables.append(siblings)
-                children.append(child)
-                modules.append(self._original.get_submodule(name))
-                names.append(name)
-        return tables, children, modules, names
 
     def _own(self) -> None:
         engine = self.engine

@@ -30,3 +30,7 @@ class DeviceMemoryError(DeviceError, MemoryError):
 
 class UnsupportedModel(TypeError):  # noqa: N818 - reads like the sentence it is
     """The model holds something that cannot be trained natively; the message names layer and op."""
+
+
+class TiedWeights(UnsupportedModel, ValueError):  # noqa: N818
+    """A weight that would train natively is used in more than one place."""

@@ -126,7 +126,7 @@ def _with(plan: Plan, selected: dict[int, int], block: int) -> Choice:
 
 def _division(planner: Planner, plan: Plan) -> str:
     layers = planner.graph.layers
-    native = planner.graph.layers_from(planner.graph.native_begin)
+    native = planner.graph.layers_from(planner.graph.trains_from)
     if all(i in planner.first for i in native if layers[i].kind != "linear"):
         return " Every layer gets the same number of weights, from one channel to all."
     first = {layers[i].name for i in planner.first}

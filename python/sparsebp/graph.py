@@ -1,6 +1,6 @@
 """From an ``nn.Module`` to the small op graph that a native program runs.
 
-``trace`` follows the model with torch.fx, ``build`` fuses convolution + batch norm + activation into
+``trace`` follows the model with torch.fx and ``build`` fuses convolution + batch norm + activation into
 layers and recognises inverted residuals and the head. Ops that have no native counterpart stay in the
 graph as kind ``"torch"``; only ops behind the last of them can run natively.
 """
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import fx, nn
 
 from .fx_ops import RawOp, read_ops
-from .tracing import trace
+from .shapes import shape_of
+from .tracing import Traces, trace
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class Op:
     activation: str = "identity"
     pool: tuple[int, int, int, int, int, int, bool] | None = None  # kernel, stride, padding (h, w), count
     drop: float = 0.0
-    what: str = ""  # for messages: the module or function of a torch op
+    what: str = ""  # for messages: the class of a torch op's module, or its function
+    where: str = ""  # the module, or the one in whose forward the function is called
+    weighted: bool = False  # a torch op with weights of its own
+    frozen: bool = False  # no gradient passes it
 
 
 @dataclass
@@ -63,9 +66,14 @@ class Graph:
     output: int
     output_is_flat: bool  # [N, C] rather than [N, C, H, W]
     native_begin: int  # first op that runs natively
-    traced: fx.GraphModule  # in training mode
-    evaluated: fx.GraphModule  # the same nodes as in evaluation mode
+    traces: Traces
     fx_names: dict[int, str] = field(default_factory=dict)  # value -> name of the fx node it is
+
+    @property
+    def trains_from(self) -> int:
+        """First op that may train: native, and with nothing behind it that stops the gradient."""
+        stops = [i for i, op in enumerate(self.ops) if op.frozen]
+        return max(self.native_begin, stops[-1] + 1 if stops else 0)
 
     def layers_from(self, begin: int) -> list[int]:
         """Layers of op ``begin`` and of those after it, in the order of execution."""
@@ -83,8 +91,8 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
     Raises:
         UnsupportedModel: the model does not take one image batch and return one tensor.
     """
-    traced, evaluated = trace(model, input_size)
-    raw, fx_input, fx_output = read_ops(traced, evaluated)
+    traces = trace(model, input_size)
+    raw, fx_input, fx_output = read_ops(traces)
     values: list[Value] = []
     ids: dict[str, int] = {}
 
@@ -114,56 +122,22 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
                 )
             )
         activation = item.activation if item.kind == "activation" else "identity"
-        ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, item.what))
+        described = (item.what, item.where, item.weighted, item.frozen)
+        ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, *described))
     ops = _fuse_heads(_fuse_blocks(ops, layers, value(fx_output)), layers, value(fx_output), values)
     # What is returned may be a flattened alias of the last op's output.
-    returned = traced.graph.output_node().args[0]
-    assert isinstance(returned, fx.Node)
-    flat = len(returned.meta["tensor_meta"].shape) == 2
-    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traced, evaluated)
+    flat = len(shape_of(traces.evaluation.graph.output_node().args[0])) == 2
+    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traces)
     graph.fx_names = {i: name for name, i in ids.items()}
     graph.native_begin = _native_begin(graph)
     return graph
 
 
-def torch_prefixes(graph: Graph) -> dict[bool, fx.GraphModule] | None:
-    """What runs in torch before the native ops, in training mode (True) and in evaluation mode (False)."""
-    if graph.native_begin == 0:
-        return None
-    return {True: _torch_prefix(graph, graph.traced), False: _torch_prefix(graph, graph.evaluated)}
-
-
-def has_dropout(part: fx.GraphModule) -> bool:
-    """Whether torch code drops values at random, in a module or by a function."""
-    modules = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in part.modules())
-    return modules or any("dropout" in str(node.target) for node in part.graph.nodes if node.op == "call_function")
-
-
-def _torch_prefix(graph: Graph, traced: fx.GraphModule) -> fx.GraphModule:
-    """Image batch in, the boundary activation out."""
-    (boundary,) = graph.crossing(graph.native_begin)
-    part = fx.Graph()
-    copied: dict[fx.Node, fx.Node] = {}
-    for node in traced.graph.nodes:
-        if node.op == "output":
-            break
-        copied[node] = part.node_copy(node, lambda n: copied[n])
-        if node.name == graph.fx_names[boundary]:
-            part.output(copied[node])
-            break
-    module = fx.GraphModule(traced, part)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
-
-
 def _value_of(node: fx.Node) -> Value:
-    shape = node.meta["tensor_meta"].shape
+    shape = shape_of(node)
     if len(shape) == 4:
-        return Value(int(shape[2]), int(shape[3]), int(shape[1]))
-    if len(shape) == 2:
-        return Value(1, 1, int(shape[1]))
-    return Value(1, 1, int(torch.Size(shape[1:]).numel()))  # only ever read by torch ops
+        return Value(shape[2], shape[3], shape[1])
+    return Value(1, 1, shape[1] if len(shape) == 2 else 0)  # others are only ever read by torch ops
 
 
 def _fuse_layers(raw: list[RawOp]) -> list[RawOp]:
@@ -184,6 +158,8 @@ def _fuse_layers(raw: list[RawOp]) -> list[RawOp]:
                     absorbed = replace(layer, norm=op.module, output=op.output)
                 elif op.kind == "activation":
                     absorbed = replace(layer, activation=op.activation, output=op.output)
+                if absorbed is not None:
+                    absorbed = replace(absorbed, frozen=layer.frozen or op.frozen)
         if absorbed is not None and before is not None:
             # Move to the end: ops in between do not read it, its only reader was `op`.
             out[before] = replace(out[before], kind="gone")
@@ -236,7 +212,9 @@ def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
         tail = only_reader(project.output)
         if tail is not None and ops[tail].kind == "add" and source in ops[tail].inputs and source != project.output:
             last, out_value, residual = tail, ops[tail].output, True
-        fused[last] = Op("block", (source,), out_value, tuple(ops[p].layers[0] for p in parts), residual)
+        frozen = any(ops[p].frozen for p in (*parts, last))
+        inner = tuple(ops[p].layers[0] for p in parts)
+        fused[last] = Op("block", (source,), out_value, inner, residual, frozen=frozen)
         gone.update(parts)
     return [fused.get(i, op) for i, op in enumerate(ops) if i in fused or i not in gone]
 
@@ -255,7 +233,7 @@ def _fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Va
         pool = ops[reader[0]]
         size = values[op.output]
         if _pools_all(pool, size, values[pool.output]):
-            fused[reader[0]] = Op("head", op.inputs, pool.output, op.layers)
+            fused[reader[0]] = Op("head", op.inputs, pool.output, op.layers, frozen=op.frozen or pool.frozen)
             gone.add(i)
     return [fused.get(i, op) for i, op in enumerate(ops) if i not in gone]
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from .engine import Engine
 from .flight import Flight
-from .graph import Graph, has_dropout, torch_prefixes
+from .graph import Graph
+from .intact import Intact
 from .plan import Plan
+from .torch_prefix import torch_prefix
 
 
 class Passes:
     """Runs a planned graph on its engine.
 
     Args:
-        graph: the whole network.
+        model: the network.
+        graph: the whole of it.
         plan: where the span begins.
         engine: the native program of the graph's native ops.
 
@@ -23,11 +27,12 @@ class Passes:
         prefix_shape: (C, H, W) of the one activation between prefix and span; None if there are several.
     """
 
-    def __init__(self, graph: Graph, plan: Plan, engine: Engine) -> None:
+    def __init__(self, model: nn.Module, graph: Graph, plan: Plan, engine: Engine) -> None:
         self._graph = graph
         self._plan = plan
         self._engine: Engine | None = engine
-        self._torch_prefix = torch_prefixes(graph)
+        self._torch_prefix = torch_prefix(graph, model)
+        self._intact = Intact(model, graph, self._torch_prefix.nodes if self._torch_prefix else frozenset())
         self._ops = len(graph.ops) - graph.native_begin
         self.span_begin = plan.choice.begin - graph.native_begin
         self.prefix_shape = self._boundary()
@@ -42,6 +47,10 @@ class Passes:
     def release(self) -> None:
         """The weights move: nothing may reach their old memory."""
         self._engine = None
+
+    def check_modules(self) -> None:
+        """Raises RuntimeError if the network's modules are no longer what was converted."""
+        self._intact.check()
 
     # -- shapes ----------------------------------------------------------------------------------
 
@@ -62,8 +71,7 @@ class Passes:
     def prefix_is_random(self) -> bool:
         """Whether the prefix drops values at random in training mode."""
         native = self._graph.ops[self._graph.native_begin : self._plan.choice.begin]
-        torch_part = self._torch_prefix
-        return any(op.drop > 0 for op in native) or (torch_part is not None and has_dropout(torch_part[True]))
+        return any(op.drop > 0 for op in native) or (self._torch_prefix is not None and self._torch_prefix.random)
 
     def check_input(self, x: torch.Tensor) -> None:
         """Raises TypeError or ValueError unless ``x`` is an image batch as planned."""
@@ -106,11 +114,9 @@ class Passes:
         """From images to what the first native op reads, NHWC in memory."""
         x = x.detach()
         if self._torch_prefix is not None:
-            # Under autocast torch would hand over another type than the program reads.
             # In the planned size: the bits of torch's convolutions depend on how many images go together.
-            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                run, step = self._torch_prefix[training], self._plan.batch_size
-                x = run(x) if len(x) <= step else torch.cat([run(part) for part in x.split(step)])
+            run, step = self._torch_prefix, self._plan.batch_size
+            x = run(x, training) if len(x) <= step else torch.cat([run(part, training) for part in x.split(step)])
         return _native(x)
 
     def prefix(self, x: torch.Tensor, training: bool) -> torch.Tensor:

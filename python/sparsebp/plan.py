@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from .foreign import Reach
 from .spec import Choice
 from .units import format_bytes
 
@@ -85,6 +86,7 @@ class Plan:
         normalise: whether a mean square is kept of every parameter's gradient.
         gradient_sums: whether gradients are summed in the arena and applied by ``optimizer.step()``.
         buffers: every piece of the arena with offset and lifetime.
+        reach: how many layers of the network can train, and what stands behind the others.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -101,6 +103,7 @@ class Plan:
     gradient_sums: bool
     buffers: tuple[Buffer, ...] = field(repr=False)
     choice: Choice = field(repr=False)
+    reach: Reach = field(repr=False)
 
     @property
     def update_ratio(self) -> float:
@@ -175,6 +178,8 @@ class Plan:
                 *(f"{layer.bytes[c]:,}" for c in ("saved", "masks", "scratch")),
             )
         yield table
+        if self.reach.trainable < self.reach.layers:
+            yield f"layers that can train         {self.reach}"
         share = f"{self.update_ratio:.2%} of {self.conv_weights:,}"
         yield f"convolution weights per step  {self.weights_per_step:,} ({share})"
         yield f"training memory, peak         {self.peak_bytes:,} of {self.budget:,} bytes"

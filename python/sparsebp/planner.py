@@ -17,6 +17,7 @@ from torch import nn
 
 from . import _C
 from .errors import BudgetExceeded, UnsupportedModel
+from .foreign import listed, reach, remedies
 from .graph import Graph
 from .layer_bytes import itemise, layer_weights
 from .plan import Buffer, Plan
@@ -58,6 +59,7 @@ class Planner:
         self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
+        self.reach = reach(graph, model)
         self.begins, self.late_begins = self._begins()
         self.factory = SpecFactory(graph, model)
         self.float64 = self.factory.itemsize == 8
@@ -82,24 +84,23 @@ class Planner:
         """
         graph = self.graph
         wanted = [i for i, r in self.explicit.items() if r > 0]
-        native = [i for i in range(graph.native_begin, len(graph.ops)) if self._trains_a_convolution(i, 2.0)]
+        native = [i for i in range(graph.trains_from, len(graph.ops)) if self._trains_a_convolution(i, 2.0)]
         if not native:
-            blockers = [op.what for op in graph.ops if op.kind == "torch"]
-            if blockers:
+            if self.reach.foreign:
                 raise UnsupportedModel(
-                    f"no convolution can train natively: {blockers[-1]} has no native counterpart and no "
-                    "convolution follows it through a single activation"
+                    "no convolution can train natively: each is, or has behind it, what only torch runs: "
+                    f"{listed(self.reach.foreign)}. {remedies(self.reach.foreign)}"
                 )
             if any(layer.kind != "linear" for layer in graph.layers):
                 raise ValueError("ratios: they freeze every convolution; training a classifier alone is no plan")
             raise UnsupportedModel("the model has no convolution to train; training a classifier alone is no plan")
         first = [i for i, op in enumerate(graph.ops) if set(op.layers) & set(wanted)]
         if first:
-            if first[0] < graph.native_begin:
+            if first[0] < graph.trains_from:
                 names = [graph.layers[x].name for x in graph.ops[first[0]].layers]
-                blocker = [op.what for op in graph.ops if op.kind == "torch"][-1]
                 raise UnsupportedModel(
-                    f"ratios: {names[0]} cannot train, {blocker} behind it has no native counterpart"
+                    f"ratios: {names[0]} cannot train, behind it is what only torch runs: "
+                    f"{listed(self.reach.foreign)}. {remedies(self.reach.foreign)}"
                 )
             native = [i for i in native if i <= first[0]] or [first[0]]
         begins = [i for i in native if self._trains_a_convolution(i, 0.0)] or native
@@ -158,7 +159,10 @@ class Planner:
 
     def program(self, choice: Choice) -> _C.Program:
         """The laid-out, unallocated program of a choice."""
-        return _C.Program(self.factory.make(choice), self.float64)
+        try:
+            return _C.Program(self.factory.make(choice), self.float64)
+        except ValueError as error:
+            raise UnsupportedModel(f"the network does not make a native program: {error}") from error
 
     def peak(self, choice: Choice) -> int:
         """Bytes that a choice needs."""
@@ -295,4 +299,5 @@ class Planner:
             choice.sums,
             buffers,
             choice,
+            self.reach,
         )

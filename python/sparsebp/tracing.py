@@ -1,26 +1,57 @@
-"""Following a model with torch.fx, and the shapes of everything on the way."""
+"""Following a model with torch.fx, in training and in evaluation mode, and running it once for the shapes."""
 
 from __future__ import annotations
 
-import inspect
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
+from torch.fx.proxy import TraceError
 
+from .behaviour import has_hooks, is_leaf, patched
 from .errors import UnsupportedModel
-from .fx_ops import has_hooks
+from .in_place import is_dead, untangle
+from .preserve import random_state, unchanged
+from .shapes import record
 
-#: Called by name; of an augmented assignment torch.fx records the plain operator.
-_IN_PLACE_OPERATORS = {f"__i{op}__" for op in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod")}
+#: Relative difference of two runs of one network: of the same ops, and of the same image in another batch.
+_SAME, _ROUNDING = 1e-4, 1e-3
+
+
+class Traces(NamedTuple):
+    """A model as traced in either mode: the same nodes, with other arguments. The graphs share its modules.
+
+    Nodes of ``evaluation`` carry shapes and values for ``images`` images (:func:`.shapes.record`). Nodes of both carry
+    ``meta["owner"]``, the name of the module in whose ``forward`` they are, and ``meta["no_grad"]``.
+    """
+
+    evaluation: fx.GraphModule
+    training: fx.GraphModule
+    images: int
+    dtype: torch.dtype
+    differing: frozenset[nn.Module]  # modules kept whole since they compute different things in the two modes
+
+
+class _Proxy(fx.Proxy):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("tracer", "node"):  # `weight.data = ...` would be lost
+            raise TraceError(f"an assignment to .{name} of a traced tensor")
+        super().__setattr__(name, value)
 
 
 class _Tracer(fx.Tracer):
     """Traces into what it can; a submodule that fx cannot follow, or with hooks, stays one opaque op."""
+
+    proxy_buffer_attributes = True  # a buffer may be loaded later; its numbers are not constants
+
+    def __init__(self, whole: set[nn.Module]) -> None:
+        super().__init__()
+        self._whole = whole
+        self._inside = [""]
 
     def call_module(
         self,
@@ -30,117 +61,162 @@ class _Tracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         path = self.path_of_module(m)
-        if self.is_leaf_module(m, path) or has_hooks(m):
+        if m in self._whole or is_leaf(m) or self.is_leaf_module(m, path):
             return self.create_proxy("call_module", path, args, kwargs)
         before = set(self.graph.nodes)
+        self._inside.append(path)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
             for node in reversed(list(self.graph.nodes)):
                 if node not in before:
                     self.graph.erase_node(node)
-            return self.create_proxy("call_module", path, args, kwargs)
+        finally:
+            self._inside.pop()
+        return self.create_proxy("call_module", path, args, kwargs)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+            raise TraceError("autocast is switched on inside it")
+        node = super().create_node(*args, **kwargs)
+        node.meta["owner"] = self._inside[-1]
+        node.meta["no_grad"] = not torch.is_grad_enabled()
+        return node
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
-@contextmanager
-def _modes(model: nn.Module, training: bool) -> Iterator[None]:
-    before = {m: m.training for m in model.modules()}
-    model.train(training)
-    try:
-        yield
-    finally:
-        for m, mode in before.items():
-            m.training = mode
+def trace(model: nn.Module, input_size: tuple[int, int, int]) -> Traces:
+    """Follows ``model`` in both modes; every parameter and buffer keeps its bits.
 
-
-def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """The model as traced in training mode and in evaluation mode: the same nodes, with other arguments.
-
-    A functional dropout shows in training mode only. The graphs share the model's modules. Nodes of the
-    first carry ``meta["tensor_meta"]`` for one image of ``input_size``, from a run in evaluation mode,
-    which changes no statistics.
+    A module that computes different things in the two modes is kept whole. The evaluation trace is run on random
+    images, and has to return what the model returns for them.
 
     Raises:
-        UnsupportedModel: torch.fx cannot follow the outermost ``forward``, it rejects the input, it does
-            different things in the two modes, or the model as a whole has hooks, which tracing would drop.
+        UnsupportedModel: torch.fx cannot follow the outermost ``forward``, or follows it wrongly; it rejects the
+            input, does different things in the two modes, or mixes the images of a batch; the model as a whole
+            has hooks or a patched ``forward``, which tracing would drop.
     """
     kind = type(model).__name__
     if has_hooks(model):
         raise UnsupportedModel(f"{kind} is a model with hooks of its own; remove them, and hook the converted model")
-    traced, evaluated = _follow(model, True), _follow(model, False)
-    trained_nodes, evaluated_nodes = ([(n.op, n.target, n.name) for n in g.graph.nodes] for g in (traced, evaluated))
-    if trained_nodes != evaluated_nodes:
-        raise UnsupportedModel(f"{kind}.forward does different things in training mode and in evaluation mode")
-    tensor = next(model.parameters(), None)
-    dtype, device = (tensor.dtype, tensor.device) if tensor is not None else (torch.float32, None)
-    # `traced` owns new Sequential shells but the model's own leaves; the modes of those must come back.
-    with _modes(model, False), torch.no_grad():
-        traced.eval()
-        try:
-            with redirect_stderr(io.StringIO()):  # ShapeProp prints what it is about to raise
-                ShapeProp(traced).propagate(torch.zeros((1, *input_size), dtype=dtype, device=device))
-        except Exception as error:
+    if patched(model):
+        raise UnsupportedModel(
+            f"{kind}.{patched(model)} of this model was replaced by another one. Give sparsebp the model before that, "
+            "or, if it is meant to be so, wrap it: torch.nn.Sequential(model)"
+        )
+    tensor = next(model.parameters())
+    with unchanged(model), _plainly(tensor.device.type):
+        evaluation, training, whole = _in_both_modes(model)
+        x = torch.randn((2, *input_size), generator=torch.Generator().manual_seed(0)).to(tensor)
+        _measure(model.eval(), evaluation, x)
+    return Traces(evaluation, training, len(x), tensor.dtype, frozenset(whole))
+
+
+@contextmanager
+def _plainly(device: str) -> Iterator[None]:
+    """Gradients on, so that a ``no_grad`` inside shows, and autocast off."""
+    with torch.autocast(device, enabled=False), torch.enable_grad():
+        yield
+
+
+def _in_both_modes(model: nn.Module) -> tuple[fx.GraphModule, fx.GraphModule, set[nn.Module]]:
+    whole: set[nn.Module] = set()
+    while True:
+        evaluation, training = (_follow(model, mode, whole) for mode in (False, True))
+        culprit = _first_difference(evaluation, training)
+        if culprit is None:
+            return evaluation, training, whole
+        owner, what = culprit
+        if not owner:
             raise UnsupportedModel(
-                f"{kind} does not accept an input of size {(1, *input_size)}: {error.__cause__ or error}"
-            ) from error
-    return traced, evaluated
+                f"{type(model).__name__}.forward does different things in training mode and in evaluation mode: "
+                f"{what}. Only dropout and the like may differ; leave out what training adds (aux_logits=False for "
+                "networks of torchvision), or give sparsebp the part of the model that both modes share"
+            )
+        module = model.get_submodule(owner)
+        alike = not any(True for _ in module.parameters())  # what has no weights costs nothing to keep whole
+        whole |= {m for m in model.modules() if m is module or (alike and type(m) is type(module))}
 
 
-def _follow(model: nn.Module, training: bool) -> fx.GraphModule:
-    tracer = _Tracer()
-    with _modes(model, training):
-        try:
-            graph = tracer.trace(model)
-        except Exception as error:
-            raise UnsupportedModel(f"{type(model).__name__}.forward cannot be traced by torch.fx: {error}") from error
-    traced = fx.GraphModule(tracer.root, graph)
-    _read_after_write(traced)
-    traced.graph.eliminate_dead_code()
-    traced.recompile()
+def _follow(model: nn.Module, training: bool, whole: set[nn.Module]) -> fx.GraphModule:
+    model.train(training)
+    tracer = _Tracer(whole)
+    try:
+        graph = tracer.trace(model)
+        traced = fx.GraphModule(tracer.root, graph)
+        untangle(traced)
+        for node in reversed(traced.graph.nodes):
+            if is_dead(node):
+                traced.graph.erase_node(node)
+        traced.recompile()
+    except Exception as error:
+        raise UnsupportedModel(
+            f"{type(model).__name__}.forward cannot be traced by torch.fx: {error}. A submodule that it cannot follow "
+            "is taken as it is: move such code out of the outermost forward"
+        ) from error
     return traced
 
 
-def _read_after_write(traced: fx.GraphModule) -> None:
-    """Whoever reads a tensor that an in-place op has changed reads that op's result, which is the same tensor.
+def _first_difference(evaluation: fx.GraphModule, training: fx.GraphModule) -> tuple[str, str] | None:
+    """The first node that only one mode has: the module whose forward it is in, and what it is."""
 
-    Then no op of the graph needs to be run in place, and none whose result is used is dead code.
-    """
-    modules = dict(traced.named_modules())
-    order = {node: i for i, node in enumerate(traced.graph.nodes)}
-    origin: dict[fx.Node, fx.Node] = {}  # nodes that are one tensor have one origin
-    for node in order:
-        first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else node.kwargs.get("input")
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
-        writes = isinstance(first, fx.Node) and _in_place(node, module)
-        if isinstance(first, fx.Node) and (writes or isinstance(module, nn.Identity)):
-            origin[node] = origin.get(first, first)
-        if not writes:
+    def key(node: fx.Node) -> tuple[str, Any, str]:
+        return node.op, node.target, node.name
+
+    for a, b in zip_longest(evaluation.graph.nodes, training.graph.nodes):
+        if a is not None and b is not None and key(a) == key(b):
             continue
-        for other in order:
-            if other is not node and origin.get(other, other) is origin[node] and order[other] < order[node]:
-                for reader in [r for r in other.users if order[r] > order[node]]:
-                    reader.replace_input_with(other, node)
+        later = {(n.op, n.target) for n in training.graph.nodes if b is not None and n > b}
+        added = b is not None and (a is None or a.op == "output" or (a.op, a.target) in later)
+        node, mode = (b, "training") if added or a is None else (a, "evaluation")
+        assert node is not None
+        where = f" in {node.meta['owner']}" if node.meta.get("owner") else ""
+        return node.meta.get("owner", ""), f"{node.target}{where} belongs to {mode} mode only"
+    return None
 
 
-def _in_place(node: fx.Node, module: nn.Module | None) -> bool:
-    """Whether a node changes its first argument."""
-    if module is not None:
-        return getattr(module, "inplace", False) is True
-    if node.op not in ("call_function", "call_method"):
+def _measure(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor) -> None:
+    """Shapes and values of the nodes of ``evaluation``, and whether it does what ``model`` does."""
+    kind = type(model).__name__
+
+    def seeded(run: Callable[[], Any]) -> Any:
+        torch.manual_seed(0)
+        return run()
+
+    with torch.no_grad():
+        try:
+            before = seeded(lambda: random_state(x.device))
+            expected = seeded(lambda: model(x))
+            draws = not torch.equal(before, random_state(x.device))
+            alone = expected if draws else model(x[:1])
+        except Exception as error:
+            raise UnsupportedModel(f"{kind} does not accept an input of size {tuple(x.shape)}: {error}") from error
+        try:
+            with redirect_stderr(io.StringIO()):  # torch.fx prints where it was when something is raised
+                got = seeded(lambda: record(evaluation, x))
+        except Exception as error:
+            raise UnsupportedModel(f"{kind} cannot be followed by torch.fx: its trace fails, {error}") from error
+    if not isinstance(expected, torch.Tensor) or not isinstance(got, torch.Tensor):
+        return  # refused later, by what it returns
+    if not _close(got, expected, _SAME):
+        raise UnsupportedModel(
+            f"{kind} cannot be followed by torch.fx: as traced it computes something else. Its forward may depend on "
+            "what a trace cannot see, such as attributes that it changes"
+        )
+    if not draws and not _close(alone, expected[:1], _ROUNDING):
+        raise UnsupportedModel(
+            f"{kind} mixes the images of a batch in evaluation mode: what it returns for one depends on the others. "
+            "A batch norm without running statistics does so; expected a model that takes images one by one"
+        )
+
+
+def _close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
+    if a.shape != b.shape:
         return False
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    if name.startswith("__"):
-        return name in _IN_PLACE_OPERATORS
-    if node.op == "call_function" and getattr(node.target, "__module__", "") == "_operator":
-        return f"__{name}__" in _IN_PLACE_OPERATORS
-    return name.endswith("_") or _argument(node, "inplace") is True
-
-
-def _argument(node: fx.Node, name: str) -> Any:
-    """An argument of a function by its name, however it was passed."""
-    if name in node.kwargs or not callable(node.target):
-        return node.kwargs.get(name)
-    try:
-        return inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments.get(name)
-    except (TypeError, ValueError):  # a builtin without a signature
-        return None
+    a, b = a.double(), b.double()
+    finite = a.isfinite() & b.isfinite()
+    difference = (a - b)[finite].norm()
+    same = bool((a.isfinite() == b.isfinite()).all())
+    return same and bool(difference <= tolerance * b[finite].norm())

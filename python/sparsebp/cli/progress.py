@@ -93,6 +93,8 @@ class RunProgress(Observer):
             ("memory", f"{plan.peak_bytes:,} of {plan.budget:,} bytes"),
             ("length", f"{start.epochs} epoch{'s' * (start.epochs > 1)} of {start.steps_per_epoch:,} steps"),
         ]  # fmt: skip
+        if plan.reach.trainable < plan.reach.layers:
+            rows.insert(1, ("can train", str(plan.reach)))
         print_pairs(rows)
         if start.finished:
             out.print("this run is finished already")

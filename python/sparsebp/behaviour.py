@@ -1,0 +1,46 @@
+"""What calling a module does: whether it is what its class says, or something that was hung onto it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+#: What a call of a module runs.
+_CALLS = ("__call__", "_call_impl", "forward", "_conv_forward", "_check_input_dim")
+
+
+def has_hooks(m: nn.Module) -> bool:
+    """Whether torch would call more than ``forward``; native code would not."""
+    return bool(m._forward_pre_hooks or m._forward_hooks or m._backward_pre_hooks or m._backward_hooks)
+
+
+def patched(m: nn.Module) -> str:
+    """The method of this one module that somebody has replaced, such as ``"forward"``; otherwise an empty string."""
+    return next((name for name in _CALLS if name in vars(m)), "")
+
+
+def runs_as(m: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling ``m`` computes what a ``kind`` of torch computes with the same attributes, and nothing else."""
+    if not isinstance(m, kind) or has_hooks(m) or patched(m) or hasattr(m, "parametrizations"):
+        return False
+    if any(name not in m._parameters for name in ("weight", "bias") if name in _parameters(kind)):
+        return False  # computed from something else when it is asked for
+    methods = [name for name in _CALLS if hasattr(kind, name)]
+    return all(getattr(type(m), name) is getattr(kind, name) for name in methods) and _is_torch(kind.forward)
+
+
+def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
+    return ("weight", "bias") if issubclass(kind, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)) else ()
+
+
+def _is_torch(method: object) -> bool:
+    """Whether a method of a class of torch is torch's own; some libraries replace them."""
+    return str(getattr(method, "__module__", "")).startswith("torch.nn.")
+
+
+def is_leaf(m: nn.Module) -> bool:
+    """Whether a module is one op, whatever its class: one with hooks, a norm, or a plain convolution or linear layer.
+
+    A norm with a forward of its own is not traced into: in training mode that would change its statistics.
+    """
+    norms = (nn.modules.batchnorm._NormBase,)
+    return has_hooks(m) or isinstance(m, norms) or any(runs_as(m, kind) for kind in (nn.Conv2d, nn.Linear))

@@ -1,0 +1,74 @@
+"""Noticing that the modules of a converted network are no longer what they were, and so not what native code runs."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
+from torch import nn
+
+from .behaviour import patched
+from .graph import Graph
+
+
+class Intact:
+    """Watches the modules that a converted network is made of.
+
+    What torch runs before the native ops may be hooked and patched, as it is called; it may not be replaced.
+
+    Args:
+        model: the network.
+        graph: of it.
+        in_torch: names of the nodes that torch runs.
+    """
+
+    def __init__(self, model: nn.Module, graph: Graph, in_torch: frozenset[str]) -> None:
+        calls = [node for node in graph.traces.evaluation.graph.nodes if node.op == "call_module"]
+        native = {str(node.target) for node in calls if node.name not in in_torch}
+        called = {model.get_submodule(str(node.target)) for node in calls if str(node.target) not in native}
+        inside = {m for leaf in called for m in leaf.modules()}
+        watched = [(name, m) for name, m in model.named_modules() if m not in inside]
+        self._names = [name or type(model).__name__ for name, _ in watched]
+        self._modules = [m for _, m in watched]
+        self._kinds = list(map(type, self._modules))
+        self._attributes = list(map(vars, self._modules))
+        self._hooks = [hooks for m in self._modules for hooks in _hooks(m)]
+        placed = [(name, m) for name, m in model.named_modules() if name and (m not in inside or m in called)]
+        self._place_names = [name for name, _ in placed]
+        self._placed = [m for _, m in placed]
+        self._tables = [model.get_submodule(name.rpartition(".")[0])._modules for name in self._place_names]
+        self._keys = [name.rpartition(".")[2] for name in self._place_names]
+
+    def check(self) -> None:
+        """Raises RuntimeError if a module was replaced, parametrised, hooked or patched.
+
+        Every call of the model runs this, on cold caches: no line of Python per module.
+        """
+        here = list(map(operator.is_, map(dict.get, self._tables, self._keys), self._placed))
+        if not all(here):
+            _refuse(self._place_names[here.index(False)], "was replaced")
+        same = list(map(operator.is_, map(type, self._modules), self._kinds))
+        if not all(same):
+            _refuse(self._names[same.index(False)], "became another class, by a parametrisation perhaps,")
+        if any(self._hooks):
+            hooked = next(i for i, hooks in enumerate(self._hooks) if hooks)
+            _refuse(self._names[hooked // _HOOK_KINDS], "got a hook, which would never be called,")
+        if any(map(dict.__contains__, self._attributes, repeat("forward"))) or any(
+            map(dict.__contains__, self._attributes, repeat("_conv_forward"))
+        ):
+            for name, module in zip(self._names, self._modules, strict=True):
+                if patched(module):
+                    _refuse(name, f"got another {patched(module)}, which would never be called,")
+
+
+_HOOK_KINDS = 4
+
+
+def _hooks(m: nn.Module) -> Iterator[dict[int, Any]]:
+    yield from (m._forward_pre_hooks, m._forward_hooks, m._backward_pre_hooks, m._backward_hooks)
+
+
+def _refuse(name: str, what: str) -> None:
+    raise RuntimeError(f"{name} {what} after convert; sparsebp.restore(model) first, change it, and convert again")

@@ -1,0 +1,141 @@
+"""What runs in torch before the native ops: as in evaluation, but for what drops values at random."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from .fx_ops import differs
+from .graph import Graph
+from .in_place import is_dead
+from .preserve import random_state, unchanged
+
+
+class TorchPrefix:
+    """Image batch in, the activation that the first native op reads out.
+
+    Norms never use the statistics of a batch: only modules without weights and statistics, and functions that have none
+    as arguments, are in training mode while the model trains.
+
+    Args:
+        graph: of the network.
+        model: the network.
+
+    Attributes:
+        nodes: names of the traced nodes that it runs.
+        random: whether two training passes over one image may differ.
+    """
+
+    def __init__(self, graph: Graph, model: nn.Module) -> None:
+        (boundary,) = graph.crossing(graph.native_begin)
+        self._model = model
+        self._value = graph.values[boundary]
+        self._runs = {training: _cut(graph, graph.fx_names[boundary], training) for training in (False, True)}
+        nodes = list(self._runs[False].graph.nodes)
+        self.nodes = frozenset(node.name for node in nodes)
+        leaves = [model.get_submodule(node.target) for node in nodes if node.op == "call_module"]
+        modules = {m for leaf in leaves for m in leaf.modules()}
+        self._still = [m for m in modules if not _stateless(m)]
+        self._lively = [m for m in modules if _stateless(m)]
+        self._borrowed = sorted({str(node.target) for node in nodes if node.op == "get_attr"} & _state_names(model))
+        self.random = self._differs(graph) or self._draws(graph)
+
+    def __call__(self, x: torch.Tensor, training: bool) -> torch.Tensor:
+        """[N, C, H, W] -> [N, C', H', W'], with autograd off.
+
+        Raises:
+            RuntimeError: the result has another shape or type than the plan was made for.
+        """
+        for module in self._still:
+            module.training = False
+        for module in self._lively:
+            module.training = training
+        run = self._runs[training]
+        for name in self._borrowed:
+            _lend(self._model, run, name)
+        # Under autocast torch would hand over another type than the program reads.
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            out: torch.Tensor = run(x)
+        shape = (self._value.channels, self._value.height, self._value.width)
+        expected = (len(x), *(shape if out.dim() == 4 else shape[:1]))
+        if tuple(out.shape) != expected or out.dtype != x.dtype:
+            raise RuntimeError(
+                f"what runs in torch before the native ops returned {list(out.shape)} of {out.dtype}; the plan was "
+                f"made for {list(expected)} of {x.dtype}"
+            )
+        return out
+
+    def _differs(self, graph: Graph) -> bool:
+        training = {node.name: node for node in graph.traces.training.graph.nodes}
+        apart = any(
+            differs(node, training[node.name])
+            for node in graph.traces.evaluation.graph.nodes
+            if node.name in self.nodes and _may_train(node, self._model)
+        )
+        return apart or any(m in graph.traces.differing for m in self._lively)
+
+    def _draws(self, graph: Graph) -> bool:
+        """Whether a training pass takes random numbers."""
+        tensor = next(self._model.parameters())
+        source = graph.values[graph.input]
+        x = torch.zeros((1, source.channels, source.height, source.width), dtype=tensor.dtype, device=tensor.device)
+        with unchanged(self._model):
+            before = random_state(x.device)
+            self(x, True)
+            return not torch.equal(before, random_state(x.device))
+
+
+def torch_prefix(graph: Graph, model: nn.Module) -> TorchPrefix | None:
+    """The prefix of a network whose first ops are not native."""
+    return TorchPrefix(graph, model) if graph.native_begin else None
+
+
+def _cut(graph: Graph, boundary: str, training: bool) -> fx.GraphModule:
+    """The evaluation trace up to the last torch op, returning ``boundary``, with the arguments of training mode where
+    they may be."""
+    traces = graph.traces
+    other = {node.name: node for node in traces.training.graph.nodes}
+    wanted = {graph.fx_names[op.output] for op in graph.ops[: graph.native_begin] if op.kind == "torch"} | {boundary}
+    part = fx.Graph()
+    copied: dict[str, fx.Node] = {}
+    for node in traces.evaluation.graph.nodes:
+        source = other[node.name] if training and _may_train(node, traces.evaluation) else node
+        copied[node.name] = part.node_copy(source, lambda n: copied[n.name])
+        wanted.discard(node.name)
+        if not wanted:
+            break
+    part.output(copied[boundary])
+    module = fx.GraphModule(traces.evaluation, part)
+    for node in reversed(module.graph.nodes):
+        if is_dead(node):
+            module.graph.erase_node(node)
+    module.recompile()
+    return module
+
+
+def _may_train(node: fx.Node, model: nn.Module) -> bool:
+    """Whether an op has neither weights nor statistics, so that what differs in training mode is mere noise."""
+    if any(n.op == "get_attr" for n in node.all_input_nodes):
+        return False
+    return node.op != "call_module" or _stateless(model.get_submodule(str(node.target)))
+
+
+def _stateless(m: nn.Module) -> bool:
+    return not any(True for _ in m.parameters()) and not any(True for _ in m.buffers())
+
+
+def _state_names(model: nn.Module) -> set[str]:
+    return {n for n, _ in model.named_parameters(remove_duplicate=False)} | {
+        n for n, _ in model.named_buffers(remove_duplicate=False)
+    }
+
+
+def _lend(model: nn.Module, run: fx.GraphModule, name: str) -> None:
+    """A parameter or buffer that was assigned or moved since is the one that runs."""
+    tensor: Any = attrgetter(name)(model)
+    if attrgetter(name)(run) is not tensor:
+        owner, _, key = name.rpartition(".")
+        setattr(run.get_submodule(owner), key, tensor)
