@@ -178,6 +178,28 @@ def test_tied_weights_are_refused(make: Callable[[], nn.Module]) -> None:
     assert_same(everything(net), before)
 
 
+def test_a_module_may_have_two_names() -> None:
+    class Detector(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = tiny_mobilenet()
+            self.backbone = self.net.features
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x)
+
+    model = sparsebp.convert(Detector(), BUDGET, input_size=SIZE).train()
+    assert_trains(model, sparsebp.optim.SGD(model, lr=0.05))
+    assert {n.split(".")[0] for n in model.state_dict()} == {"net", "backbone"}
+
+
+def test_a_module_that_torch_runs_too_counts_as_tied() -> None:
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    net = nn.Sequential(Branching(conv), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+    with pytest.raises(UnsupportedModel, match="tied weights"):
+        sparsebp.convert(net, "64KB", input_size=SIZE)
+
+
 def test_activations_may_be_shared() -> None:
     act = nn.ReLU()
     net = nn.Sequential(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
-from itertools import repeat
 from typing import Any
 
 from torch import nn
@@ -34,6 +32,8 @@ class Intact:
         self._modules = [m for _, m in watched]
         self._kinds = list(map(type, self._modules))
         self._attributes = list(map(vars, self._modules))
+        self._counts = list(map(len, self._attributes))
+        self._patched = {m: patched(m) for m in self._modules if patched(m)}  # traced as they are
         self._hooks = [hooks for m in self._modules for hooks in _hooks(m)]
         placed = [(name, m) for name, m in model.named_modules() if name and (m not in inside or m in called)]
         self._place_names = [name for name, _ in placed]
@@ -46,21 +46,23 @@ class Intact:
 
         Every call of the model runs this, on cold caches: no line of Python per module.
         """
-        here = list(map(operator.is_, map(dict.get, self._tables, self._keys), self._placed))
-        if not all(here):
-            _refuse(self._place_names[here.index(False)], "was replaced")
-        same = list(map(operator.is_, map(type, self._modules), self._kinds))
-        if not all(same):
-            _refuse(self._names[same.index(False)], "became another class, by a parametrisation perhaps,")
+        here = list(map(dict.get, self._tables, self._keys))
+        if here != self._placed:
+            gone = [a is b for a, b in zip(here, self._placed, strict=True)].index(False)
+            _refuse(self._place_names[gone], "was replaced")
+        kinds = list(map(type, self._modules))
+        if kinds != self._kinds:
+            changed = [a is b for a, b in zip(kinds, self._kinds, strict=True)].index(False)
+            _refuse(self._names[changed], "became another class, by a parametrisation perhaps,")
         if any(self._hooks):
             hooked = next(i for i, hooks in enumerate(self._hooks) if hooks)
             _refuse(self._names[hooked // _HOOK_KINDS], "got a hook, which would never be called,")
-        if any(map(dict.__contains__, self._attributes, repeat("forward"))) or any(
-            map(dict.__contains__, self._attributes, repeat("_conv_forward"))
-        ):
+        counts = list(map(len, self._attributes))
+        if counts != self._counts:  # only a new attribute can hide a method
             for name, module in zip(self._names, self._modules, strict=True):
-                if patched(module):
+                if patched(module) not in ("", self._patched.get(module)):
                     _refuse(name, f"got another {patched(module)}, which would never be called,")
+            self._counts = counts
 
 
 _HOOK_KINDS = 4

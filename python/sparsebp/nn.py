@@ -12,6 +12,7 @@ from torch import nn
 
 from . import devices
 from .autograd import ConvFunction
+from .behaviour import runs_as
 from .converted import SparseModel
 from .samplers import Sampler, check_seed, resolve
 from .single import SingleConv
@@ -55,6 +56,10 @@ class SparseConv2d(nn.Module):
         super().__init__()
         if type(conv) is not nn.Conv2d:
             raise TypeError(f"conv: expected a torch.nn.Conv2d, got {type(conv).__name__}")
+        if not runs_as(conv, nn.Conv2d):
+            raise TypeError(
+                "conv: it has hooks, a replaced forward or a parametrisation, which would be lost; remove them"
+            )
         if conv.padding_mode != "zeros":
             raise ValueError(f"conv: expected padding_mode='zeros', got {conv.padding_mode!r}")
         if conv.weight.dtype not in (torch.float32, torch.float64):
@@ -83,6 +88,8 @@ class SparseConv2d(nn.Module):
 
     def runner(self) -> SingleConv:
         """The native side; it is not copied or pickled with the module but made again."""
+        if "weight" not in self._parameters:
+            raise RuntimeError(f"{self.name}: its weight is no parameter any more; undo the parametrisation")
         if self._runner is None:
             self._runner = SingleConv(self.conv, self.selected, self.budget, self.sampler, name=self.name)
         # load_state_dict(assign=True) and .to() replace parameters of this module, not of the convolution.
@@ -105,6 +112,8 @@ class SparseConv2d(nn.Module):
             raise TypeError(f"x: expected a dense tensor [N, {conv.in_channels}, H, W], got {kind}")
         if x.dim() != 4 or x.shape[1] != conv.in_channels:
             raise ValueError(f"x: expected [N, {conv.in_channels}, H, W], got {list(x.shape)}")
+        if torch.is_autocast_enabled(x.device.type) and x.is_floating_point():
+            x = x.to(self.weight.dtype)  # native convolutions know no lower precision; autograd casts the gradient back
         if x.dtype != self.weight.dtype:
             raise TypeError(f"x: expected {self.weight.dtype} like the weight, got {x.dtype}")
         if x.device != self.weight.device:

@@ -21,6 +21,14 @@ from .shapes import record
 #: Relative difference of two runs of one network: of the same ops, and of the same image in another batch.
 _SAME, _ROUNDING = 1e-4, 1e-3
 
+#: Classes around a network, and where the network itself is.
+_WRAPPERS = {
+    "DataParallel": "model.module",
+    "DistributedDataParallel": "model.module",
+    "OptimizedModule": "model._orig_mod, the one that was given to torch.compile",
+    "ScriptModule": "the one that was given to torch.jit",
+}
+
 
 class Traces(NamedTuple):
     """A model as traced in either mode: the same nodes, with other arguments. The graphs share its modules.
@@ -52,6 +60,11 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self._whole = whole
         self._inside = [""]
+        self._parameters: dict[str, fx.Proxy] = {}  # torch.fx's own table of those that were asked for
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        self._parameters = parameter_proxy_cache
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def call_module(
         self,
@@ -63,17 +76,26 @@ class _Tracer(fx.Tracer):
         path = self.path_of_module(m)
         if m in self._whole or is_leaf(m) or self.is_leaf_module(m, path):
             return self.create_proxy("call_module", path, args, kwargs)
-        before = set(self.graph.nodes)
+        before, stack = set(self.graph.nodes), dict(self.module_stack)
         self._inside.append(path)
         try:
-            return super().call_module(m, forward, args, kwargs)
+            with _same_buffers(m):
+                return super().call_module(m, forward, args, kwargs)
         except Exception:
-            for node in reversed(list(self.graph.nodes)):
-                if node not in before:
-                    self.graph.erase_node(node)
+            self._whole.add(m)
+            self._forget([node for node in self.graph.nodes if node not in before])
+            self.module_stack.clear()
+            self.module_stack.update(stack)
         finally:
             self._inside.pop()
         return self.create_proxy("call_module", path, args, kwargs)
+
+    def _forget(self, nodes: list[fx.Node]) -> None:
+        for node in reversed(nodes):
+            self.graph.erase_node(node)
+        gone = set(nodes)
+        for name in [name for name, proxy in self._parameters.items() if proxy.node in gone]:
+            del self._parameters[name]
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
@@ -85,6 +107,20 @@ class _Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
+
+
+@contextmanager
+def _same_buffers(m: nn.Module) -> Iterator[None]:
+    """Raises TraceError if a forward assigns buffers, of which a trace would see the first value only."""
+    before = dict(m._buffers)
+    try:
+        yield
+    finally:
+        changed = [name for name, buffer in m._buffers.items() if before.get(name) is not buffer]
+        m._buffers.clear()
+        m._buffers.update(before)
+    if changed:
+        raise TraceError(f"its forward assigns the buffer {changed[0]}")
 
 
 def trace(model: nn.Module, input_size: tuple[int, int, int]) -> Traces:
@@ -99,6 +135,9 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> Traces:
             has hooks or a patched ``forward``, which tracing would drop.
     """
     kind = type(model).__name__
+    for wrapper, inner in _WRAPPERS.items():
+        if any(c.__name__ == wrapper for c in type(model).__mro__):
+            raise UnsupportedModel(f"{kind} wraps a model for other purposes; give sparsebp {inner}")
     if has_hooks(model):
         raise UnsupportedModel(f"{kind} is a model with hooks of its own; remove them, and hook the converted model")
     if patched(model):
@@ -109,7 +148,7 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> Traces:
     tensor = next(model.parameters())
     with unchanged(model), _plainly(tensor.device.type):
         evaluation, training, whole = _in_both_modes(model)
-        x = torch.randn((2, *input_size), generator=torch.Generator().manual_seed(0)).to(tensor)
+        x = torch.randn((2, *input_size), generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(tensor)
         _measure(model.eval(), evaluation, x)
     return Traces(evaluation, training, len(x), tensor.dtype, frozenset(whole))
 
@@ -122,12 +161,17 @@ def _plainly(device: str) -> Iterator[None]:
 
 
 def _in_both_modes(model: nn.Module) -> tuple[fx.GraphModule, fx.GraphModule, set[nn.Module]]:
-    whole: set[nn.Module] = set()
+    whole: set[nn.Module] = set()  # grows while tracing, by what torch.fx cannot follow
+    differing: set[nn.Module] = set()
     while True:
-        evaluation, training = (_follow(model, mode, whole) for mode in (False, True))
+        evaluation = _follow(model, False, whole)
+        followed = len(whole)
+        training = _follow(model, True, whole)
+        if len(whole) > followed:
+            continue  # whole in one mode, whole in the other
         culprit = _first_difference(evaluation, training)
         if culprit is None:
-            return evaluation, training, whole
+            return evaluation, training, differing
         owner, what = culprit
         if not owner:
             raise UnsupportedModel(
@@ -137,14 +181,16 @@ def _in_both_modes(model: nn.Module) -> tuple[fx.GraphModule, fx.GraphModule, se
             )
         module = model.get_submodule(owner)
         alike = not any(True for _ in module.parameters())  # what has no weights costs nothing to keep whole
-        whole |= {m for m in model.modules() if m is module or (alike and type(m) is type(module))}
+        differing |= {m for m in model.modules() if m is module or (alike and type(m) is type(module))}
+        whole |= differing
 
 
 def _follow(model: nn.Module, training: bool, whole: set[nn.Module]) -> fx.GraphModule:
     model.train(training)
     tracer = _Tracer(whole)
     try:
-        graph = tracer.trace(model)
+        with _same_buffers(model):
+            graph = tracer.trace(model)
         traced = fx.GraphModule(tracer.root, graph)
         untangle(traced)
         for node in reversed(traced.graph.nodes):

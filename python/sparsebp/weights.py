@@ -52,7 +52,7 @@ class Watch:
 
     def moved(self) -> bool:
         """Whether anything did. Runs several times a step, on cold caches: no line of Python per tensor."""
-        tensors = self._look()
+        tensors: list[torch.Tensor] = list(map(dict.get, self._tables, self._keys))  # type: ignore[arg-type]
         if not all(map(operator.is_, tensors, self._tensors)):
             return True
         return list(map(torch.Tensor.data_ptr, tensors)) != self._pointers
@@ -177,6 +177,11 @@ def check_layer(
     if norm is not None:
         tensors += [(f"norm {k}", norm._parameters.get(k)) for k in ("weight", "bias")]
         tensors += [(f"norm {k}", norm._buffers.get(k)) for k in ("running_mean", "running_var")]
+    if module._parameters.get("weight") is None:
+        raise RuntimeError(
+            f"{spec.name}: its weight is no longer a parameter of its own, by a parametrisation perhaps; undo that, or "
+            "sparsebp.restore(model) first, change it, and convert again"
+        )
     for what, tensor in tensors:
         if tensor is None:
             continue
