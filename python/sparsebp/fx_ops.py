@@ -101,6 +101,9 @@ def _read(
     weighted = any(n.op == "get_attr" for n in node.all_input_nodes)
     weighted = weighted or (module is not None and any(True for _ in module.parameters()))
     fallback = RawOp("torch", tensors, node, what=what, where=where, weighted=weighted)
+    if len(tensors) == 1 and isinstance(module, nn.Identity) and runs_as(module, nn.Identity):
+        alias[node] = tensors[0]
+        return None
     if not tensors or not all(_native_shape(n, traces) for n in (tensors[0], node)):
         return fallback
     if "writes_views" in node.meta:
@@ -145,8 +148,6 @@ def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module) -> R
         return RawOp("activation", tensors, node, activation="relu")
     if isinstance(m, nn.Hardtanh) and runs_as(m, nn.Hardtanh) and (m.min_val, m.max_val) == (0, 6):  # as in a ReLU6
         return RawOp("activation", tensors, node, activation="relu6")
-    if runs_as(m, nn.Identity):
-        return "alias"
     if isinstance(m, nn.Dropout) and runs_as(m, nn.Dropout):
         return RawOp("dropout", tensors, node, drop=float(m.p))
     if runs_as(m, nn.Flatten):
