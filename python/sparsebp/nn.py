@@ -112,12 +112,12 @@ class SparseConv2d(nn.Module):
             raise TypeError(f"x: expected a dense tensor [N, {conv.in_channels}, H, W], got {kind}")
         if x.dim() != 4 or x.shape[1] != conv.in_channels:
             raise ValueError(f"x: expected [N, {conv.in_channels}, H, W], got {list(x.shape)}")
-        if torch.is_autocast_enabled(x.device.type) and x.is_floating_point():
+        if x.device != self.weight.device:
+            raise ValueError(f"x: it is on {x.device}, the weight on {self.weight.device}; expected one device")
+        if x.is_floating_point() and x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type):
             x = x.to(self.weight.dtype)  # native convolutions know no lower precision; autograd casts the gradient back
         if x.dtype != self.weight.dtype:
             raise TypeError(f"x: expected {self.weight.dtype} like the weight, got {x.dtype}")
-        if x.device != self.weight.device:
-            raise ValueError(f"x: it is on {x.device}, the weight on {self.weight.device}; expected one device")
         devices.check(x.device, x.dtype, "x")
         runner = self.runner()
         if not (self.training and torch.is_grad_enabled()):
