@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
+#: torch's own tables of the hooks that it calls for every module.
+_GLOBAL_HOOKS = (
+    nn.modules.module._global_forward_pre_hooks,
+    nn.modules.module._global_forward_hooks,
+    nn.modules.module._global_backward_pre_hooks,
+    nn.modules.module._global_backward_hooks,
+)
 #: What a call of a module runs.
 _CALLS = ("__call__", "_call_impl", "forward", "_conv_forward", "_check_input_dim")
 
@@ -13,17 +22,29 @@ def has_hooks(m: nn.Module) -> bool:
     return bool(m._forward_pre_hooks or m._forward_hooks or m._backward_pre_hooks or m._backward_hooks)
 
 
+def has_global_hooks() -> bool:
+    """Whether torch would call something at every module's forward or backward pass."""
+    return any(_GLOBAL_HOOKS)
+
+
 def patched(m: nn.Module) -> str:
     """The method of this one module that somebody has replaced, such as ``"forward"``; otherwise an empty string."""
-    return next((name for name in _CALLS if name in vars(m)), "")
+    return next(iter(patches(m)), "")
+
+
+def patches(m: nn.Module) -> dict[str, Any]:
+    """All of these methods of a module, with what stands in their place."""
+    return {name: vars(m)[name] for name in _CALLS if name in vars(m)}
 
 
 def runs_as(m: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether calling ``m`` computes what a ``kind`` of torch computes with the same attributes, and nothing else."""
     if not isinstance(m, kind) or has_hooks(m) or patched(m) or hasattr(m, "parametrizations"):
         return False
-    if any(name not in m._parameters for name in ("weight", "bias") if name in _parameters(kind)):
+    if any(name not in m._parameters or hasattr(type(m), name) for name in _parameters(kind)):
         return False  # computed from something else when it is asked for
+    if issubclass(kind, (nn.Conv2d, nn.Linear)) and m._parameters["weight"] is None:
+        return False
     methods = [name for name in _CALLS if hasattr(kind, name)]
     return all(getattr(type(m), name) is getattr(kind, name) for name in methods) and _is_torch(kind.forward)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from . import devices, tied
 from . import graph as graphs
+from .behaviour import has_global_hooks
 from .converted import SparseModel
 from .engine import Engine
 from .errors import UnsupportedModel
@@ -17,7 +19,9 @@ from .explain import explain as explanation
 from .plan import Plan
 from .planner import Planner, Request
 from .samplers import Sampler, resolve
+from .torch_prefix import torch_prefix
 from .units import parse_bytes
+from .verify import verify
 
 
 def convert(
@@ -86,8 +90,16 @@ def convert(
         item = graph.layers[layer]
         layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
     dtype = next(model.parameters()).dtype
+    with _readable(model):
+        before = torch_prefix(graph, model)
     engine = Engine(spec, layers, bytes_, drawn, resample_every, dtype)
-    return SparseModel(model, graph, made, engine, settings)
+    converted = SparseModel(model, graph, before, made, engine, settings)
+    try:
+        verify(converted)
+    except UnsupportedModel:
+        converted._release()
+        raise
+    return converted
 
 
 def plan(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> Plan:
@@ -214,7 +226,15 @@ def _check_model(model: nn.Module) -> None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if isinstance(model, SparseModel):
         raise TypeError("model: it is converted already; sparsebp.restore(model) gives the original back")
+    if has_global_hooks():
+        raise UnsupportedModel(
+            "hooks for all modules are registered, which native layers would never call; remove them"
+        )
     for name, parameter in model.named_parameters():
+        if parameter._backward_hooks:
+            raise UnsupportedModel(
+                f"model: {name} has a hook on its gradient, which does not exist natively; remove it"
+            )
         if nn.parameter.is_lazy(parameter):
             raise UnsupportedModel(f"model: {name} has no shape yet; run the model once before")
         if parameter.dtype not in (torch.float32, torch.float64):
@@ -235,14 +255,21 @@ def _planner(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> t
     bytes_ = parse_bytes(budget)
     request = _request(settings)
     _check_model(model)
-    try:
+    with _readable(model):
         graph = graphs.build(model, request.input_size)
-    except UnsupportedModel:
+        tied.check_uses(graph, model)
+        return Planner(graph, model, request), bytes_
+
+
+@contextmanager
+def _readable(model: nn.Module) -> Iterator[None]:
+    """Errors of the model's own code, and what nobody has thought of, become UnsupportedModel."""
+    try:
+        yield
+    except (UnsupportedModel, ValueError, MemoryError):
         raise
-    except Exception as error:  # its own code, or what nobody has thought of
+    except Exception as error:
         raise UnsupportedModel(f"{type(model).__name__} cannot be read: {type(error).__name__}: {error}") from error
-    tied.check_uses(graph, model)
-    return Planner(graph, model, request), bytes_
 
 
 def _rebuild(original: nn.Module, settings: dict[str, Any], state: dict[str, Any]) -> SparseModel:

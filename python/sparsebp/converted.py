@@ -16,6 +16,7 @@ from .graph import Graph
 from .passes import Passes
 from .plan import Plan
 from .refusal import NoGradient
+from .torch_prefix import TorchPrefix
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class SparseModel(nn.Module):
         self,
         original: nn.Module,
         graph: Graph,
+        torch_prefix: TorchPrefix | None,
         plan: Plan,
         engine: Engine,
         settings: dict[str, Any],
@@ -58,7 +60,7 @@ class SparseModel(nn.Module):
         self._graph = graph
         self._settings = settings
         self._requires_grad = {n: p.requires_grad for n, p in original.named_parameters()}
-        self._passes = Passes(original, graph, plan, engine)
+        self._passes = Passes(original, graph, torch_prefix, plan, engine)
         self._anchor = torch.zeros((), device="cpu", requires_grad=True)
         self._own()
         self.train(original.training)

@@ -51,6 +51,8 @@ def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, fx.Node]:
     written = [node for node in traces.evaluation.graph.nodes if "writes_views" in node.meta]
     for node in traces.evaluation.graph.nodes:
         if node.op == "placeholder":
+            if str(node.target).startswith("*"):
+                raise UnsupportedModel("the model takes any number of inputs; expected one batch of images")
             if source is not None:
                 if node.args:  # an optional argument that keeps its default
                     continue
@@ -67,8 +69,12 @@ def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, fx.Node]:
             return ops, source, alias.get(result, result)
         elif node.op != "get_attr" and not is_value(node):
             op = _read(node, training[node.name], modules, alias, traces, bool(written) and node < written[-1])
+            frozen = training[node.name].meta["no_grad"]
             if op is not None:
-                ops.append(replace(op, frozen=node.meta["no_grad"]))
+                ops.append(replace(op, frozen=frozen))
+            elif frozen:  # it only gives a name to what an op made: no gradient reaches that op from here
+                made = alias[node]
+                ops = [replace(other, frozen=True) if other.output is made else other for other in ops]
     raise UnsupportedModel("the model returns nothing")
 
 
@@ -223,9 +229,8 @@ def conv_kind(m: nn.Conv2d) -> str:
     """``"depthwise"``, ``"pointwise"`` or ``"conv"``."""
     if m.groups > 1 and m.groups == m.in_channels == m.out_channels:
         return "depthwise"
-    plain = (
-        m.kernel_size == (1, 1) and m.stride == (1, 1) and m.groups == 1 and m.padding in ((0, 0), 0, "valid", "same")
-    )
+    ones, zeros = (1, (1,), (1, 1)), (0, (0,), (0, 0), "valid", "same")
+    plain = m.kernel_size in ones and m.stride in ones and m.groups == 1 and m.padding in zeros
     return "pointwise" if plain else "conv"
 
 

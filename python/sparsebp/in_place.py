@@ -60,7 +60,7 @@ def is_dead(node: fx.Node) -> bool:
 def _in_place(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether a node changes its first argument."""
     if module is not None:
-        return getattr(module, "inplace", False) is True
+        return bool(getattr(module, "inplace", False))
     if node.op not in ("call_function", "call_method"):
         return False
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
@@ -68,7 +68,7 @@ def _in_place(node: fx.Node, module: nn.Module | None) -> bool:
         return name in _OPERATORS
     if node.op == "call_function" and getattr(node.target, "__module__", "") == "_operator":
         return f"__{name}__" in _OPERATORS
-    return name.endswith("_") or _argument(node, "inplace") is True
+    return name.endswith("_") or bool(_argument(node, "inplace"))
 
 
 def _name(node: fx.Node, module: nn.Module | None) -> str:

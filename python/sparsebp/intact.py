@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 from torch import nn
 
-from .behaviour import patched
+from .behaviour import has_global_hooks, patches
 from .graph import Graph
 
 
@@ -31,15 +32,25 @@ class Intact:
         self._names = [name or type(model).__name__ for name, _ in watched]
         self._modules = [m for _, m in watched]
         self._kinds = list(map(type, self._modules))
-        self._attributes = list(map(vars, self._modules))
+        self._attributes: list[dict[str, Any]] = [vars(m) for m in self._modules]
         self._counts = list(map(len, self._attributes))
-        self._patched = {m: patched(m) for m in self._modules if patched(m)}  # traced as they are
+        self._forwards = self._look_for_forwards()
+        self._patches = {m: patches(m) for m in self._modules if patches(m)}  # traced as they are
         self._hooks = [hooks for m in self._modules for hooks in _hooks(m)]
         placed = [(name, m) for name, m in model.named_modules() if name and (m not in inside or m in called)]
+        leaves = [(name, m) for name, m in watched if name in native]
+        settings = [(name, vars(m), key) for name, m in leaves for key in _SETTINGS if key in vars(m)]
+        self._setting_names = [f"{name}.{key}" for name, _, key in settings]
+        self._setting_tables: list[dict[str, Any]] = [table for _, table, _ in settings]
+        self._setting_keys = [key for _, _, key in settings]
+        self._settings = list(map(dict.get, self._setting_tables, self._setting_keys))
         self._place_names = [name for name, _ in placed]
         self._placed = [m for _, m in placed]
         self._tables = [model.get_submodule(name.rpartition(".")[0])._modules for name in self._place_names]
         self._keys = [name.rpartition(".")[2] for name in self._place_names]
+
+    def _look_for_forwards(self) -> list[Any]:
+        return list(map(dict.get, self._attributes, repeat("forward")))
 
     def check(self) -> None:
         """Raises RuntimeError if a module was replaced, parametrised, hooked or patched.
@@ -50,6 +61,10 @@ class Intact:
         if here != self._placed:
             gone = [a is b for a, b in zip(here, self._placed, strict=True)].index(False)
             _refuse(self._place_names[gone], "was replaced")
+        settings = list(map(dict.get, self._setting_tables, self._setting_keys))
+        if settings != self._settings:
+            other = [a == b for a, b in zip(settings, self._settings, strict=True)].index(False)
+            _refuse(self._setting_names[other], "was changed")
         kinds = list(map(type, self._modules))
         if kinds != self._kinds:
             changed = [a is b for a, b in zip(kinds, self._kinds, strict=True)].index(False)
@@ -57,15 +72,23 @@ class Intact:
         if any(self._hooks):
             hooked = next(i for i, hooks in enumerate(self._hooks) if hooks)
             _refuse(self._names[hooked // _HOOK_KINDS], "got a hook, which would never be called,")
+        if has_global_hooks():
+            raise RuntimeError(
+                "hooks for all modules are registered, which native layers would never call; remove them"
+            )
         counts = list(map(len, self._attributes))
-        if counts != self._counts:  # only a new attribute can hide a method
+        forwards = self._look_for_forwards()
+        if counts != self._counts or forwards != self._forwards:  # only an attribute can hide a method
             for name, module in zip(self._names, self._modules, strict=True):
-                if patched(module) not in ("", self._patched.get(module)):
-                    _refuse(name, f"got another {patched(module)}, which would never be called,")
+                if patches(module) != self._patches.get(module, {}):
+                    method = next(iter(patches(module).keys() ^ self._patches.get(module, {}).keys()), "forward")
+                    _refuse(name, f"got another {method}, which would never be called,")
             self._counts = counts
 
 
 _HOOK_KINDS = 4
+#: Attributes of native modules that a plan is made for.
+_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode", "eps", "p", "kernel_size", "min_val", "max_val")
 
 
 def _hooks(m: nn.Module) -> Iterator[dict[int, Any]]:

@@ -10,7 +10,7 @@ from .flight import Flight
 from .graph import Graph
 from .intact import Intact
 from .plan import Plan
-from .torch_prefix import torch_prefix
+from .torch_prefix import TorchPrefix
 
 
 class Passes:
@@ -19,6 +19,7 @@ class Passes:
     Args:
         model: the network.
         graph: the whole of it.
+        torch_prefix: what torch runs before the native ops, if anything.
         plan: where the span begins.
         engine: the native program of the graph's native ops.
 
@@ -27,11 +28,13 @@ class Passes:
         prefix_shape: (C, H, W) of the one activation between prefix and span; None if there are several.
     """
 
-    def __init__(self, model: nn.Module, graph: Graph, plan: Plan, engine: Engine) -> None:
+    def __init__(
+        self, model: nn.Module, graph: Graph, torch_prefix: TorchPrefix | None, plan: Plan, engine: Engine
+    ) -> None:
         self._graph = graph
         self._plan = plan
         self._engine: Engine | None = engine
-        self._torch_prefix = torch_prefix(graph, model)
+        self._torch_prefix = torch_prefix
         self._intact = Intact(model, graph, self._torch_prefix.nodes if self._torch_prefix else frozenset())
         self._ops = len(graph.ops) - graph.native_begin
         self.span_begin = plan.choice.begin - graph.native_begin

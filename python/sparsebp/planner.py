@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 
+import torch
 from torch import nn
 
 from . import _C
@@ -55,7 +56,8 @@ class Planner:
         self.graph = graph
         self.request = request
         convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-        self.conv_weights = sum(m.weight.numel() for m in convolutions)
+        weights = [getattr(m, "weight", None) for m in convolutions]  # some compute theirs, some have none
+        self.conv_weights = sum(w.numel() for w in weights if isinstance(w, torch.Tensor))
         self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
@@ -92,6 +94,11 @@ class Planner:
                     f"{listed(self.reach.foreign)}. {remedies(self.reach.foreign)}"
                 )
             if any(layer.kind != "linear" for layer in graph.layers):
+                if not any(ratio == 0 for ratio in self.explicit.values()):
+                    raise UnsupportedModel(
+                        "no convolution can train: more than one activation goes from what comes before it into what "
+                        f"comes behind it, and both would have to be kept. {remedies(())}"
+                    )
                 raise ValueError("ratios: they freeze every convolution; training a classifier alone is no plan")
             raise UnsupportedModel("the model has no convolution to train; training a classifier alone is no plan")
         first = [i for i, op in enumerate(graph.ops) if set(op.layers) & set(wanted)]

@@ -53,16 +53,22 @@ def conv_shape(module: nn.Module, layer: Layer) -> _C.ConvShape:
     shape.out = layer.output.channels
     if isinstance(module, nn.Conv2d):
         shape.groups = module.groups
-        shape.kernel_h, shape.kernel_w = module.kernel_size
-        shape.stride_h, shape.stride_w = module.stride
-        shape.dilation_h, shape.dilation_w = module.dilation
+        shape.kernel_h, shape.kernel_w = _pair(module.kernel_size)
+        shape.stride_h, shape.stride_w = _pair(module.stride)
+        shape.dilation_h, shape.dilation_w = _pair(module.dilation)
         if module.padding == "same":  # torch puts the odd zero behind, so before is rounded down
             shape.pad_h, shape.pad_w = (
-                d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)
+                d * (k - 1) // 2 for d, k in zip(_pair(module.dilation), _pair(module.kernel_size), strict=True)
             )
         elif not isinstance(module.padding, str):
-            shape.pad_h, shape.pad_w = module.padding
+            shape.pad_h, shape.pad_w = _pair(module.padding)
     return shape
+
+
+def _pair(sides: int | tuple[int, ...]) -> tuple[int, int]:
+    """Two sides, as somebody may have set one for both."""
+    both = (sides, sides) if isinstance(sides, int) else tuple(sides) * (2 if len(sides) == 1 else 1)
+    return both[0], both[1]
 
 
 class SpecFactory:

@@ -24,6 +24,9 @@ def check_parameters(model: nn.Module) -> None:
             if other is not None:
                 _refuse(f"{other} and {full} are one parameter")
             owners |= dict.fromkeys(keys, full)
+    for name, buffer in model.named_buffers():
+        if buffer.data_ptr() in owners and buffer.data_ptr():
+            _refuse(f"{owners[buffer.data_ptr()]} and the buffer {name} are one memory")
 
 
 def check_uses(graph: Graph, model: nn.Module) -> None:

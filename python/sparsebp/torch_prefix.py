@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -12,6 +14,8 @@ from .fx_ops import differs
 from .graph import Graph
 from .in_place import is_dead
 from .preserve import random_state, unchanged
+from .shapes import is_value
+from .tracing import probe
 
 
 class TorchPrefix:
@@ -70,22 +74,22 @@ class TorchPrefix:
 
     def _differs(self, graph: Graph) -> bool:
         training = {node.name: node for node in graph.traces.training.graph.nodes}
+        constants = _constants(graph.traces.evaluation)
         apart = any(
             differs(node, training[node.name])
             for node in graph.traces.evaluation.graph.nodes
-            if node.name in self.nodes and _may_train(node, self._model)
+            if node.name in self.nodes and _may_train(node, self._model, constants)
         )
         return apart or any(m in graph.traces.differing for m in self._lively)
 
     def _draws(self, graph: Graph) -> bool:
-        """Whether a training pass takes random numbers."""
-        tensor = next(self._model.parameters())
+        """Whether two training passes differ, or take random numbers."""
         source = graph.values[graph.input]
-        x = torch.zeros((1, source.channels, source.height, source.width), dtype=tensor.dtype, device=tensor.device)
+        x = probe(1, (source.channels, source.height, source.width), next(self._model.parameters()))
         with unchanged(self._model):
-            before = random_state(x.device)
-            self(x, True)
-            return not torch.equal(before, random_state(x.device))
+            before = _random_states(self._model, x.device)
+            first, second = self(x, True), self(x, True)
+            return _random_states(self._model, x.device) != before or not torch.equal(first, second)
 
 
 def torch_prefix(graph: Graph, model: nn.Module) -> TorchPrefix | None:
@@ -99,10 +103,11 @@ def _cut(graph: Graph, boundary: str, training: bool) -> fx.GraphModule:
     traces = graph.traces
     other = {node.name: node for node in traces.training.graph.nodes}
     wanted = {graph.fx_names[op.output] for op in graph.ops[: graph.native_begin] if op.kind == "torch"} | {boundary}
+    constants = _constants(traces.evaluation)
     part = fx.Graph()
     copied: dict[str, fx.Node] = {}
     for node in traces.evaluation.graph.nodes:
-        source = other[node.name] if training and _may_train(node, traces.evaluation) else node
+        source = other[node.name] if training and _may_train(node, traces.evaluation, constants) else node
         copied[node.name] = part.node_copy(source, lambda n: copied[n.name])
         wanted.discard(node.name)
         if not wanted:
@@ -116,15 +121,34 @@ def _cut(graph: Graph, boundary: str, training: bool) -> fx.GraphModule:
     return module
 
 
-def _may_train(node: fx.Node, model: nn.Module) -> bool:
+def _may_train(node: fx.Node, model: nn.Module, constants: set[fx.Node]) -> bool:
     """Whether an op has neither weights nor statistics, so that what differs in training mode is mere noise."""
-    if any(n.op == "get_attr" for n in node.all_input_nodes):
+    if any(n in constants for n in node.all_input_nodes):
         return False
     return node.op != "call_module" or _stateless(model.get_submodule(str(node.target)))
 
 
+def _constants(traced: fx.GraphModule) -> set[fx.Node]:
+    """Parameters and buffers, and what is computed from them alone."""
+    found: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        inputs = node.all_input_nodes
+        if node.op == "get_attr" or (inputs and all(n in found or is_value(n) for n in inputs) and found & set(inputs)):
+            found.add(node)
+    return found
+
+
 def _stateless(m: nn.Module) -> bool:
-    return not any(True for _ in m.parameters()) and not any(True for _ in m.buffers())
+    """Whether neither a module nor any inside it has a tensor, as a parameter, a buffer or a mere attribute."""
+    tables = [table for inner in m.modules() for table in (inner._parameters, inner._buffers, vars(inner))]
+    return not any(isinstance(value, (torch.Tensor, np.ndarray)) for table in tables for value in table.values())
+
+
+def _random_states(model: nn.Module, device: torch.device) -> list[bytes | object]:
+    """Of every generator of random numbers that code usually draws from, those that modules own among them."""
+    own = [v for m in model.modules() for v in vars(m).values() if isinstance(v, torch.Generator)]
+    states = [random_state(device), *(generator.get_state() for generator in own)]
+    return [*(state.numpy().tobytes() for state in states), random.getstate(), str(np.random.get_state())]
 
 
 def _state_names(model: nn.Module) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -146,11 +147,30 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> Traces:
             "or, if it is meant to be so, wrap it: torch.nn.Sequential(model)"
         )
     tensor = next(model.parameters())
-    with unchanged(model), _plainly(tensor.device.type):
+    with _plainly(tensor.device.type):
         evaluation, training, whole = _in_both_modes(model)
-        x = torch.randn((2, *input_size), generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(tensor)
-        _measure(model.eval(), evaluation, x)
+        with unchanged(model):
+            model.eval()
+            _fill_zeros(model)
+            x = probe(2, input_size, tensor)
+            _measure(model, evaluation, x)
     return Traces(evaluation, training, len(x), tensor.dtype, frozenset(whole))
+
+
+def probe(images: int, input_size: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
+    """Random images, always the same, of the type and on the device of ``like``."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    return torch.randn((images, *input_size), generator=generator, device="cpu").to(like)
+
+
+def _fill_zeros(model: nn.Module) -> None:
+    """Behind a weight of zeros, as fresh heads often have, nothing that was misread would show."""
+    generator = torch.Generator("cpu").manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                noise = torch.randn(parameter.shape, generator=generator, device="cpu")
+                parameter.copy_(noise.to(parameter) / 10)
 
 
 @contextmanager
@@ -186,11 +206,16 @@ def _in_both_modes(model: nn.Module) -> tuple[fx.GraphModule, fx.GraphModule, se
 
 
 def _follow(model: nn.Module, training: bool, whole: set[nn.Module]) -> fx.GraphModule:
-    model.train(training)
+    with unchanged(model):
+        model.train(training)
+        return _trace(model, whole)
+
+
+def _trace(model: nn.Module, whole: set[nn.Module]) -> fx.GraphModule:
     tracer = _Tracer(whole)
     try:
         with _same_buffers(model):
-            graph = tracer.trace(model)
+            graph = tracer.trace(model, _defaults(model))
         traced = fx.GraphModule(tracer.root, graph)
         untangle(traced)
         for node in reversed(traced.graph.nodes):
@@ -203,6 +228,13 @@ def _follow(model: nn.Module, training: bool, whole: set[nn.Module]) -> fx.Graph
             "is taken as it is: move such code out of the outermost forward"
         ) from error
     return traced
+
+
+def _defaults(model: nn.Module) -> dict[str, Any]:
+    """The optional arguments of a forward, which keep their plain values."""
+    parameters = list(inspect.signature(type(model).forward).parameters.values())[2:]
+    plain = (bool, int, float, str, type(None))
+    return {p.name: p.default for p in parameters if p.default is not p.empty and isinstance(p.default, plain)}
 
 
 def _first_difference(evaluation: fx.GraphModule, training: fx.GraphModule) -> tuple[str, str] | None:
@@ -234,31 +266,32 @@ def _measure(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor) -> N
     with torch.no_grad():
         try:
             before = seeded(lambda: random_state(x.device))
-            expected = seeded(lambda: model(x))
+            expected = seeded(lambda: model(x.clone()))
             draws = not torch.equal(before, random_state(x.device))
-            alone = expected if draws else model(x[:1])
+            alone = expected if draws else model(x[:1].clone())
         except Exception as error:
             raise UnsupportedModel(f"{kind} does not accept an input of size {tuple(x.shape)}: {error}") from error
         try:
             with redirect_stderr(io.StringIO()):  # torch.fx prints where it was when something is raised
-                got = seeded(lambda: record(evaluation, x))
+                got = seeded(lambda: record(evaluation, x.clone()))
         except Exception as error:
             raise UnsupportedModel(f"{kind} cannot be followed by torch.fx: its trace fails, {error}") from error
     if not isinstance(expected, torch.Tensor) or not isinstance(got, torch.Tensor):
         return  # refused later, by what it returns
-    if not _close(got, expected, _SAME):
+    if not close(got, expected, _SAME):
         raise UnsupportedModel(
             f"{kind} cannot be followed by torch.fx: as traced it computes something else. Its forward may depend on "
             "what a trace cannot see, such as attributes that it changes"
         )
-    if not draws and not _close(alone, expected[:1], _ROUNDING):
+    if not draws and not close(alone, expected[:1], _ROUNDING):
         raise UnsupportedModel(
             f"{kind} mixes the images of a batch in evaluation mode: what it returns for one depends on the others. "
             "A batch norm without running statistics does so; expected a model that takes images one by one"
         )
 
 
-def _close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
+    """Whether two tensors differ by at most ``tolerance``, relative to the norm of the second."""
     if a.shape != b.shape:
         return False
     a, b = a.double(), b.double()

@@ -182,6 +182,8 @@ def check_layer(
             f"{spec.name}: its weight is no longer a parameter of its own, by a parametrisation perhaps; undo that, or "
             "sparsebp.restore(model) first, change it, and convert again"
         )
+    if spec.has_bias and module._parameters.get("bias") is None:
+        raise RuntimeError(f"{spec.name}: its bias is gone; sparsebp.restore(model) first, and convert again")
     for what, tensor in tensors:
         if tensor is None:
             continue
