@@ -70,7 +70,7 @@ def test_what_is_made_on_the_way_is_not_kept() -> None:
 def test_generators_of_random_numbers_are_wound_back() -> None:
     def run(m: Calls, x: torch.Tensor) -> torch.Tensor:
         scale = random.random() + np.random.rand() + torch.rand(1).item()
-        return classify(m, m.conv(x) * (1 if scale > -1 else 0))
+        return classify(m, m.conv(x * (1 if scale > -1 else 0)))
 
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = (random.random(), np.random.rand(), torch.rand(1).item())
