@@ -24,9 +24,13 @@ pytestmark = gpu.required
 SETTINGS: dict[str, tuple[int, dict[str, Any], dict[str, float]]] = {
     "in place": (16 * 1024, {}, {}),
     "weight decay, several images": (48 * 1024, {"batch_size": 3}, {"weight_decay": 0.1}),
-    "sums and momentum": (1 << 20, {"momentum": True, "resample_every": 2}, {"momentum": 0.9}),
+    "sums and momentum": (
+        1 << 20,
+        {"gradients": "sum", "momentum": True, "resample_every": 2},
+        {"momentum": 0.9},
+    ),
     "normalised": (24 * 1024, {"normalise": True}, {"normalise": True}),
-    "normalised sums": (1 << 20, {"normalise": True, "batch_size": 2}, {"normalise": True}),
+    "normalised sums": (1 << 20, {"gradients": "sum", "normalise": True, "batch_size": 2}, {"normalise": True}),
     "importance": (24 * 1024, {"sampler": "importance"}, {}),
     "top-k": (24 * 1024, {"sampler": "top-k"}, {}),
     "cyclic": (24 * 1024, {"sampler": "cyclic"}, {}),
@@ -274,7 +278,10 @@ def test_what_is_on_the_wrong_device_is_named(spoil: Callable[[SparseModel], Any
 @gpu.real
 @pytest.mark.parametrize("budget", [16 * 1024, 1 << 20], ids=["in place", "sums"])
 def test_a_step_allocates_nothing(budget: int) -> None:
-    model = sparsebp.convert(tiny_mobilenet().cuda(), budget, input_size=SIZE, batch_size=2).train()
+    gradients = "sum" if budget == 1 << 20 else "in_place"
+    model = sparsebp.convert(
+        tiny_mobilenet().cuda(), budget, input_size=SIZE, batch_size=2, gradients=gradients
+    ).train()
     opt = trained(model, 5)
     torch.cuda.synchronize()
     stats = ("reserved_bytes.all.current", "allocated_bytes.all.current", "segment.all.allocated")
