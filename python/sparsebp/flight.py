@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,15 @@ class Flight:
     def supersede(self) -> None:
         """A newer pass takes its place."""
         if self.open:
-            _superseded.add(self)
             self.over = SUPERSEDED
+            with _lock:
+                _superseded.add(self)
         self.open = self.kept = False
 
 
-#: Flights whose place was taken and whose output somebody still holds.
+#: Flights whose place was taken and whose output somebody still holds, of all threads.
 _superseded: weakref.WeakSet[Flight] = weakref.WeakSet()
+_lock = threading.Lock()
 
 
 def check_alone() -> None:
@@ -44,7 +47,9 @@ def check_alone() -> None:
 
     That one would raise later on, when the weights of others have changed.
     """
-    for flight in list(_superseded):
+    with _lock:
+        flights = list(_superseded)
+    for flight in flights:
         node = flight.node() if flight.node is not None else None
         if node is not None and torch._C._will_engine_execute_node(node):
             raise RuntimeError(

@@ -29,6 +29,9 @@ class SparseConv2d(nn.Module):
     update set, so every optimizer works; under a :class:`sparsebp.optim.SGD` the update is applied in place and there
     is no ``grad``. The gradient of the input is exact.
 
+    A copy or pickle goes on with the same draws, and so does a :class:`sparsebp.optim.SGD`'s ``state_dict``; those of
+    torch's optimizers know nothing of draws.
+
     Args:
         conv: its parameters are taken over (same keys, reordered memory); zero padding only.
         ratio: share of the input channels, in (0, 1].

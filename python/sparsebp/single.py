@@ -149,7 +149,7 @@ class SingleConv:
 
     def _build(self, x: torch.Tensor, input_grad: bool, trains: bool = True) -> _Program:
         conv = self.conv
-        spec, output = conv_program(conv, self.name, x, self.selected if trains else 0)
+        spec, output = conv_program(conv, self.name, x, self.selected, trains)
         spec.input_grad = input_grad
         spec.sums = trains and not self.in_place
         spec.scores = trains and self.sampler.needs_scores

@@ -51,8 +51,10 @@ def conv_shape(module: nn.Module, layer: Layer) -> _C.ConvShape:
     return shape
 
 
-def conv_program(conv: nn.Conv2d, name: str, x: torch.Tensor, selected: int) -> tuple[_C.ProgramSpec, Value]:
-    """A program of one convolution for images like ``x``, and its output; with ``selected`` of 0 nothing trains."""
+def conv_program(
+    conv: nn.Conv2d, name: str, x: torch.Tensor, selected: int, trains: bool
+) -> tuple[_C.ProgramSpec, Value]:
+    """A program of one convolution for images like ``x``, and its output."""
     with torch.no_grad():
         meta = torch.empty(1, *x.shape[1:], device="meta", dtype=x.dtype)
         weight = torch.empty(conv.weight.shape, device="meta", dtype=x.dtype)
@@ -64,8 +66,8 @@ def conv_program(conv: nn.Conv2d, name: str, x: torch.Tensor, selected: int) -> 
     layer.name = name
     layer.shape = conv_shape(conv, Layer(name, kind, None, "identity", source, output))
     layer.has_bias = conv.bias is not None
-    layer.selected = selected
-    layer.train_bias = selected > 0
+    layer.selected = selected if trains else 0
+    layer.train_bias = trains
     op = _C.OpSpec()
     op.kind = _C.OpKind.depthwise if kind == "depthwise" else _C.OpKind.conv
     op.inputs, op.output, op.layers = [0], 1, [0]
