@@ -329,6 +329,33 @@ def test_a_graph_trains_as_without_one(case: tuple[int, dict[str, Any], dict[str
 
 
 @gpu.real
+def test_a_graph_goes_on_from_state_dicts_and_after_a_pass_that_was_skipped() -> None:
+    settings = {"input_size": SIZE, "momentum": True, "resample_every": 3}
+
+    def begin() -> tuple[SparseModel, SGD, sparsebp.GraphedStep]:
+        model = sparsebp.convert(tiny_mobilenet(dropout=0.5, calm=True).cuda(), 32 * 1024, **settings).train()
+        opt = SGD(model, lr=0.01, momentum=0.5)
+        return model, opt, sparsebp.GraphedStep(model, opt, cross_entropy, warm_up=1)
+
+    def go_on(model: SparseModel, step: sparsebp.GraphedStep, first: int) -> list[float]:
+        losses = []
+        for i in range(first, first + 5):
+            x, y = (t.cuda() for t in batch(SIZE, 2, seed=i))
+            cross_entropy(model(x[:1]), y[:1])
+            losses.append(float(step(x, y)))
+        return losses
+
+    model, opt, step = begin()
+    go_on(model, step, 0)
+    kept = copy.deepcopy(model.state_dict()), opt.state_dict()
+    other, other_opt, other_step = begin()
+    other.load_state_dict(kept[0])
+    other_opt.load_state_dict(kept[1])
+    assert go_on(other, other_step, 5) == pytest.approx(go_on(model, step, 5), rel=1e-5)
+    assert other.engine.state() == model.engine.state()
+
+
+@gpu.real
 def test_a_graph_is_refused_what_it_cannot_run() -> None:
     model = sparsebp.convert(tiny_mobilenet().cuda(), 16 * 1024, input_size=SIZE).train()
     other: Any = torch.optim.SGD(model.parameters(), lr=0.01)

@@ -70,7 +70,7 @@ def test_the_smallest_budget_is_that_of_what_was_asked_for(gradients: str) -> No
     least = sparsebp.min_budget(net, **settings)
     plan = sparsebp.plan(net, least, **settings)
     assert plan.peak_bytes == least
-    assert plan.gradients == gradients
+    assert plan.gradients == json.loads(plan.to_json())["gradients"] == gradients
     assert plan.gradient_sums is (gradients == "sum")
     words = "plan with gradient sums" if gradients == "sum" else "plan for batch 1"
     for refuse in (sparsebp.plan, sparsebp.convert, sparsebp.explain):

@@ -266,6 +266,27 @@ def test_a_copy_is_independent_and_trains(
     assert torch.equal(model(x), expected)
 
 
+@pytest.mark.parametrize("sampler", ["random", "cyclic", "importance"])
+@pytest.mark.parametrize("make", [OPTIMIZERS["SGD"], OPTIMIZERS["sparsebp"]], ids=["torch's", "ours"])
+def test_a_copy_goes_on_with_the_draws_of_its_source(make: Callable[..., torch.optim.Optimizer], sampler: str) -> None:
+    layer = SparseConv2d(convolution(), 0.25, sampler=sampler)
+    opt = make(layer.parameters())
+    for i in range(3):
+        layer(images(1, 8, 5, 5, seed=i)).square().sum().backward()
+        opt.step()
+        opt.zero_grad()
+    twin = copy.deepcopy(layer)
+    other = make(twin.parameters())
+    other.load_state_dict(copy.deepcopy(opt.state_dict()))
+    for i in range(6):
+        for module, optimizer in ((layer, opt), (twin, other)):
+            module(images(1, 8, 5, 5, seed=10 + i)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert torch.equal(twin.channels, layer.channels)
+    assert torch.equal(twin.weight, layer.weight)
+
+
 def test_its_state_dict_is_the_convolutions() -> None:
     layer, conv = SparseConv2d(convolution(), 0.5), convolution(seed=1)
     layer.load_state_dict(conv.state_dict())

@@ -151,6 +151,7 @@ class Plan:
         out = asdict(self)
         for key in ("buffers", "choice"):
             del out[key]
+        out["gradients"] = self.gradients
         out["update_ratio"] = self.update_ratio
         out["peak_by_category"] = self.peak_by_category()
         return out
