@@ -59,6 +59,7 @@ def cases(draw: st.DrawFn) -> Case:
         "batch_size": draw(st.integers(1, 3)),
         "sampler": draw(st.sampled_from(list(sparsebp.samplers.NAMES))),
         "momentum": draw(st.booleans()),
+        "gradients": draw(st.sampled_from(["in_place", "in_place", "sum"])),
         "train_bias": draw(st.booleans()),
         "max_update_ratio": draw(st.sampled_from([None, None, 0.5, 0.2, 0.05])),
         "ratios": {n: rng.choice([0, 0.1, 0.3, 0.5, 1]) for n in explicit},

@@ -95,7 +95,7 @@ def test_the_peak_and_its_price_for_sums_are_the_plans() -> None:
     assert numbers(text, r"lays these out in ([\d,]+) of ([\d,]+) bytes") == [plan.peak_bytes, 256 * 1024]
     (sums,) = numbers(text, r"would take the peak to ([\d,]+) bytes")
     assert sums > 256 * 1024
-    assert "Gradients are summed in the arena" in explain("64MB")
+    assert "Gradients are summed in the arena" in explain(sums, max_update_ratio=0.02, gradients="sum")
 
 
 def test_feature_bytes_are_selected_elements_and_mask_bits() -> None:

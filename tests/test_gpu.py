@@ -24,9 +24,13 @@ pytestmark = gpu.required
 SETTINGS: dict[str, tuple[int, dict[str, Any], dict[str, float]]] = {
     "in place": (16 * 1024, {}, {}),
     "weight decay, several images": (48 * 1024, {"batch_size": 3}, {"weight_decay": 0.1}),
-    "sums and momentum": (1 << 20, {"momentum": True, "resample_every": 2}, {"momentum": 0.9}),
+    "sums and momentum": (
+        1 << 20,
+        {"gradients": "sum", "momentum": True, "resample_every": 2},
+        {"momentum": 0.9},
+    ),
     "normalised": (24 * 1024, {"normalise": True}, {"normalise": True}),
-    "normalised sums": (1 << 20, {"normalise": True, "batch_size": 2}, {"normalise": True}),
+    "normalised sums": (1 << 20, {"gradients": "sum", "normalise": True, "batch_size": 2}, {"normalise": True}),
     "importance": (24 * 1024, {"sampler": "importance"}, {}),
     "top-k": (24 * 1024, {"sampler": "top-k"}, {}),
     "cyclic": (24 * 1024, {"sampler": "cyclic"}, {}),
@@ -274,7 +278,10 @@ def test_what_is_on_the_wrong_device_is_named(spoil: Callable[[SparseModel], Any
 @gpu.real
 @pytest.mark.parametrize("budget", [16 * 1024, 1 << 20], ids=["in place", "sums"])
 def test_a_step_allocates_nothing(budget: int) -> None:
-    model = sparsebp.convert(tiny_mobilenet().cuda(), budget, input_size=SIZE, batch_size=2).train()
+    gradients = "sum" if budget == 1 << 20 else "in_place"
+    model = sparsebp.convert(
+        tiny_mobilenet().cuda(), budget, input_size=SIZE, batch_size=2, gradients=gradients
+    ).train()
     opt = trained(model, 5)
     torch.cuda.synchronize()
     stats = ("reserved_bytes.all.current", "allocated_bytes.all.current", "segment.all.allocated")
@@ -319,6 +326,33 @@ def test_a_graph_trains_as_without_one(case: tuple[int, dict[str, Any], dict[str
         outcomes.append((losses, everything(model)))
     assert outcomes[0][0] == pytest.approx(outcomes[1][0], rel=1e-5)
     assert_same(outcomes[0][1], outcomes[1][1])
+
+
+@gpu.real
+def test_a_graph_goes_on_from_state_dicts_and_after_a_pass_that_was_skipped() -> None:
+    settings = {"input_size": SIZE, "momentum": True, "resample_every": 3}
+
+    def begin() -> tuple[SparseModel, SGD, sparsebp.GraphedStep]:
+        model = sparsebp.convert(tiny_mobilenet(dropout=0.5, calm=True).cuda(), 32 * 1024, **settings).train()
+        opt = SGD(model, lr=0.01, momentum=0.5)
+        return model, opt, sparsebp.GraphedStep(model, opt, cross_entropy, warm_up=1)
+
+    def go_on(model: SparseModel, step: sparsebp.GraphedStep, first: int) -> list[float]:
+        losses = []
+        for i in range(first, first + 5):
+            x, y = (t.cuda() for t in batch(SIZE, 2, seed=i))
+            cross_entropy(model(x[:1]), y[:1])
+            losses.append(float(step(x, y)))
+        return losses
+
+    model, opt, step = begin()
+    go_on(model, step, 0)
+    kept = copy.deepcopy(model.state_dict()), opt.state_dict()
+    other, other_opt, other_step = begin()
+    other.load_state_dict(kept[0])
+    other_opt.load_state_dict(kept[1])
+    assert go_on(other, other_step, 5) == pytest.approx(go_on(model, step, 5), rel=1e-5)
+    assert other.engine.state() == model.engine.state()
 
 
 @gpu.real

@@ -124,12 +124,16 @@ def test_the_next_forward_pass_ends_what_was_kept() -> None:
     new.backward()
 
 
-def test_two_forward_passes_in_flight_are_refused() -> None:
+def test_of_two_forward_passes_the_newer_one_goes_back() -> None:
     layer = SparseConv2d(conv(), ratio=0.5)
-    first = layer(images(6)).sum()
-    with pytest.raises(RuntimeError, match="waits for its backward"):
-        layer(images(6))
-    first.backward()
+    first, second = layer(images(6)).sum(), layer(images(6)).sum()
+    with pytest.raises(RuntimeError, match="took this one's place"):
+        first.backward()
+    assert layer.weight.grad is None
+    second.backward()
+    assert layer.weight.grad is not None
+    with pytest.raises(RuntimeError, match="needs two training forward passes"):
+        (layer(images(6)).sum() + layer(images(6)).sum()).backward()
 
 
 def test_a_weight_that_changed_since_the_forward_pass_is_noticed() -> None:

@@ -30,10 +30,11 @@ networks = pytest.mark.parametrize("kind", NETWORKS)
 
 
 def convert(model: nn.Module, size: Size, sums: bool, **settings: Any) -> SparseModel:
-    """Converted in the smallest budget that holds the gradient sums, or one byte below it."""
-    settings = {"input_size": size, "batch_size": 2, "ratios": {"*": 1.0}, **settings}
+    """Converted in the smallest budget that holds all of it."""
+    gradients = "sum" if sums else "in_place"
+    settings = {"input_size": size, "batch_size": 2, "ratios": {"*": 1.0}, "gradients": gradients, **settings}
     need = sparsebp.plan(model, "1GB", **settings).peak_bytes
-    converted = sparsebp.convert(model, need if sums else need - 1, **settings).train()
+    converted = sparsebp.convert(model, need, **settings).train()
     assert converted.plan.gradient_sums is sums
     return converted
 

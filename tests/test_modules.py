@@ -110,7 +110,7 @@ def test_the_gradient_is_that_of_the_convolution_on_the_drawn_channels_and_zero_
     torch.testing.assert_close(layer.bias.grad, dense.bias.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_every_training_forward_draws_and_evaluation_does_not() -> None:
+def test_every_trained_forward_draws_and_evaluation_does_not() -> None:
     layer = SparseConv2d(convolution(), 0.25)
     x = images(1, 8, 5, 5)
     with pytest.raises(RuntimeError, match="no training forward pass yet"):
@@ -178,16 +178,19 @@ def test_the_shape_may_change_between_calls() -> None:
             torch.testing.assert_close(layer(x.double().float()), dense(x), rtol=1e-4, atol=1e-5)
 
 
-def test_in_place_two_shapes_cannot_wait_for_their_backward_passes_at_once() -> None:
+def test_in_place_a_pass_of_another_shape_takes_the_place_of_one_that_waits() -> None:
     """The first to go back would change the weights of the other."""
     layer = SparseConv2d(convolution(), 0.5)
     opt = sparsebp.optim.SGD(layer.parameters(), lr=0.1)
-    x = images(1, 8, 6, 6).requires_grad_()
-    first = layer(x)
-    with pytest.raises(RuntimeError, match="an earlier training forward pass still waits"):
-        layer(images(1, 8, 9, 9).requires_grad_())
-    first.sum().backward()
+    first = layer(images(1, 8, 6, 6).requires_grad_())
+    second = layer(images(1, 8, 9, 9).requires_grad_())
+    before = everything(layer)
+    with pytest.raises(RuntimeError, match="took this one's place"):
+        first.sum().backward()
+    assert_same(everything(layer), before)
+    second.sum().backward()
     opt.step()
+    assert not torch.equal(layer.weight, before["value of weight"])
     layer(images(1, 8, 9, 9)).sum().backward()
 
 
@@ -261,6 +264,27 @@ def test_a_copy_is_independent_and_trains(
     opt.step()
     assert not torch.equal(twin.eval()(x), expected)
     assert torch.equal(model(x), expected)
+
+
+@pytest.mark.parametrize("sampler", ["random", "cyclic", "importance"])
+@pytest.mark.parametrize("make", [OPTIMIZERS["SGD"], OPTIMIZERS["sparsebp"]], ids=["torch's", "ours"])
+def test_a_copy_goes_on_with_the_draws_of_its_source(make: Callable[..., torch.optim.Optimizer], sampler: str) -> None:
+    layer = SparseConv2d(convolution(), 0.25, sampler=sampler)
+    opt = make(layer.parameters())
+    for i in range(3):
+        layer(images(1, 8, 5, 5, seed=i)).square().sum().backward()
+        opt.step()
+        opt.zero_grad()
+    twin = copy.deepcopy(layer)
+    other = make(twin.parameters())
+    other.load_state_dict(copy.deepcopy(opt.state_dict()))
+    for i in range(6):
+        for module, optimizer in ((layer, opt), (twin, other)):
+            module(images(1, 8, 5, 5, seed=10 + i)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert torch.equal(twin.channels, layer.channels)
+    assert torch.equal(twin.weight, layer.weight)
 
 
 def test_its_state_dict_is_the_convolutions() -> None:

@@ -30,6 +30,7 @@ def converted(budget: str = SUMS, batch_size: int = 1, **settings: Any) -> Spars
         batch_size=batch_size,
         normalise=True,
         ratios={"*": 1.0},
+        gradients="sum" if budget == SUMS else "in_place",
         **settings,
     )
     assert model.plan.gradient_sums == (budget == SUMS)
@@ -110,7 +111,13 @@ def test_with_gradient_sums_the_first_step_of_every_parameter_has_the_rates_size
 
 def test_scores_leave_the_size_of_a_step_from_gradient_sums_alone() -> None:
     """Importance measures every micro-batch; a step is divided by the size of their sum."""
-    settings = {"input_size": SIZE, "normalise": True, "sampler": "importance", "ratios": {"*": 0.5}}
+    settings = {
+        "input_size": SIZE,
+        "normalise": True,
+        "sampler": "importance",
+        "ratios": {"*": 0.5},
+        "gradients": "sum",
+    }
     model = sparsebp.convert(tiny_mobilenet(calm=True).double(), SUMS, **settings).train()
     assert model.plan.gradient_sums
     before = values(model)
@@ -174,7 +181,7 @@ def test_the_size_of_the_loss_does_not_matter(budget: str) -> None:
 
 def test_selected_channels_alone_move_and_their_squares_alone_count() -> None:
     model = sparsebp.convert(
-        tiny_mobilenet(calm=True).double(), SUMS, input_size=SIZE, normalise=True, ratios={"*": 0.25}
+        tiny_mobilenet(calm=True).double(), SUMS, input_size=SIZE, normalise=True, ratios={"*": 0.25}, gradients="sum"
     ).train()
     before = values(model)
     train(model, SGD(model, lr=RATE, normalise=True), *images(1, 0))

@@ -294,7 +294,7 @@ def test_a_forward_pass_alone_covers_nothing() -> None:
 
 RUNS = {
     "in place": {"budget": BUDGET},
-    "gradient sums": {"budget": LARGE, "batch_size": 2},
+    "gradient sums": {"budget": LARGE, "batch_size": 2, "gradients": "sum"},
     "importance": {"budget": BUDGET * 2, "sampler": "importance", "momentum": True, "resample_every": 3},
     "top-k": {"budget": BUDGET * 2, "sampler": "top-k"},
     "cyclic": {"budget": BUDGET, "sampler": "cyclic"},
@@ -349,6 +349,19 @@ def test_dropout_draws_anew_every_step_and_for_every_image() -> None:
     x = batch(SIZE, 1)[0].expand(2, -1, -1, -1)
     first, second = model(x)
     assert not torch.equal(first, second)
+
+
+def test_the_seed_of_convert_reaches_dropout_whatever_the_sampler_has() -> None:
+    losses, sets = [], []
+    for seed in (0, 0, 1):
+        settings = {"budget": BUDGET, "sampler": sparsebp.samplers.Random(5), "ratios": {"classifier.1": 0.5}}
+        model = with_dropout(settings, seed)()
+        opt = sparsebp.optim.SGD(model, lr=0.0)
+        losses.append([step(model, opt, seed=7) for _ in range(3)])
+        sets.append(model.update_set("classifier.1").tolist())
+    assert sets[0] == sets[1] == sets[2]
+    assert losses[0] == losses[1]
+    assert all(a != b for a, b in zip(losses[0], losses[2], strict=True))
 
 
 def test_dropout_of_the_frozen_prefix_and_without_gradients_draws_anew_too() -> None:

@@ -35,7 +35,7 @@ def with_dropout(seed: int = 0) -> nn.Module:
     return tiny_mobilenet(seed, dropout=0.3)
 
 
-#: Network, image size, budget: one in place behind a frozen prefix, one with sums of everything.
+#: Network, image size, budget: one behind a frozen prefix, one of which everything trains.
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], Size, int]] = {
     "inverted residuals": (with_dropout, (3, 16, 16), 16 * 1024),
     "residual network": (residual_network, (3, 20, 16), 1024 * 1024),
@@ -210,7 +210,7 @@ def test_a_copy_and_its_source_are_independent(kind: str, duplicate: Callable[[S
 
 @copies
 def test_a_copy_takes_pending_gradient_sums_along(duplicate: Callable[[SparseModel], SparseModel]) -> None:
-    model = trained("residual network")
+    model = trained("residual network", gradients="sum")
     assert model.plan.gradient_sums
     opt = sparsebp.optim.SGD(model, lr=0.01)
     x, y = batch((3, 20, 16), 1)

@@ -62,7 +62,7 @@ def test_what_is_behind_a_foreign_op_trains_and_what_is_before_it_is_frozen(
 def test_a_batch_larger_than_planned_goes_through_a_prefix_that_torch_runs() -> None:
     torch.manual_seed(0)
     net = network(Branching(nn.MaxPool2d(2)))
-    model = sparsebp.convert(net, "64KB", input_size=SIZE, batch_size=2).train()
+    model = sparsebp.convert(net, "64KB", input_size=SIZE, batch_size=2, gradients="sum").train()
     opt = sparsebp.optim.SGD(model, lr=0.05)
     x, y = batch(SIZE, 5)
     assert model.plan.gradient_sums

@@ -17,7 +17,7 @@ SIZE = (3, 16, 16)
 
 #: Trains :func:`networks.tiny_mobilenet` at SIZE from its third block on, some channels of each layer.
 BUDGET = 12 * 1024
-#: Holds gradient sums of everything as well.
+#: Trains every channel of everything, and :func:`converted` sums its gradients.
 LARGE = 1024 * 1024
 
 budgets = pytest.mark.parametrize("budget", [BUDGET, LARGE], ids=["in-place", "sums"])
@@ -26,6 +26,7 @@ budgets = pytest.mark.parametrize("budget", [BUDGET, LARGE], ids=["in-place", "s
 def converted(budget: int | str = BUDGET, net_seed: int = 0, **settings: Any) -> SparseModel:
     """A small MobileNetV2 in training mode, converted for images of SIZE."""
     settings.setdefault("input_size", SIZE)
+    settings.setdefault("gradients", "sum" if budget == LARGE else "in_place")
     return sparsebp.convert(tiny_mobilenet(net_seed), budget, **settings).train()
 
 

@@ -150,7 +150,11 @@ def _dense_step(model: nn.Module, x: torch.Tensor, y: Any, loss_fn: LossFunction
 
 def _sparse_step(model: SparseModel, x: torch.Tensor, y: Any, loss_fn: LossFunction, counter: LiveBytes) -> None:
     engine = model.engine
-    engine.check_landed()  # another pass in flight would be lost
+    if engine.flight is not None and engine.flight.open:
+        raise RuntimeError(
+            "audit: a training forward pass still waits for its backward and would be lost; call loss.backward() "
+            "first, or drop its output"
+        )
     state = engine.state()
     weights = [(p, p.detach().clone(memory_format=torch.preserve_format)) for p in engine.trained()]
     grads = [(p, p.grad) for p in engine.trained()]

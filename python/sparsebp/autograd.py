@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ class SpanFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, anchor: torch.Tensor, passes: Passes, x: torch.Tensor, first: int) -> torch.Tensor:
         y, ctx.flight = passes.forward(x, first)
+        ctx.flight.node = weakref.ref(ctx)
         ctx.passes = passes
         return y
 
@@ -43,6 +45,7 @@ class ConvFunction(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, runner: Any
     ) -> torch.Tensor:
         y, ctx.flight = runner.forward(x)
+        ctx.flight.node = weakref.ref(ctx)
         ctx.runner = runner
         ctx.save_for_backward(weight)
         return y  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,12 +13,15 @@ from torch import nn
 from . import devices, tied
 from . import graph as graphs
 from .behaviour import has_global_hooks
+from .choice import Choice, by_names
 from .converted import SparseModel
 from .engine import Engine
 from .errors import UnsupportedModel
 from .explain import explain as explanation
+from .layouts import Layouts
 from .plan import Plan
-from .planner import Planner, Request
+from .planner import Planner
+from .request import Request, checked
 from .samplers import Sampler, resolve
 from .torch_prefix import torch_prefix
 from .units import parse_bytes
@@ -36,6 +40,7 @@ def convert(
     resample_every: int = 1,
     momentum: bool = False,
     normalise: bool = False,
+    gradients: str = "in_place",
     seed: int = 0,
     train_bias: bool = True,
 ) -> SparseModel:
@@ -57,7 +62,10 @@ def convert(
         resample_every: optimizer steps from one draw of the channels to the next.
         momentum: reserve momentum state for what is selected.
         normalise: reserve what ``sparsebp.optim.SGD(..., normalise=True)`` needs, some hundred bytes.
-        seed: of sampler and dropout.
+        gradients: ``"in_place"`` updates each weight row as soon as its gradient is known; ``"sum"`` reserves the
+            bytes to sum gradients until the optimizer's step, so that several micro-batches are one exact batch and
+            gradients can be clipped.
+        seed: of dropout, and of a sampler that has no seed of its own.
         train_bias: train batch-norm shifts and convolution biases of the span.
 
     Raises:
@@ -76,30 +84,31 @@ def convert(
         "resample_every": resample_every,
         "momentum": momentum,
         "normalise": normalise,
+        "gradients": gradients,
         "seed": seed,
         "train_bias": train_bias,
     }
     planner, bytes_ = _planner(model, budget, settings)
-    drawn = resolve(sampler, seed)
-    choice = planner.best(bytes_)
-    made = planner.plan(choice, bytes_)
-    spec = planner.factory.make(choice)
-    graph = planner.graph
-    layers = []
-    for layer in planner.factory.layer_ids:
-        item = graph.layers[layer]
-        layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
-    dtype = next(model.parameters()).dtype
-    with _readable(model):
-        before = torch_prefix(graph, model)
-    engine = Engine(spec, layers, bytes_, drawn, resample_every, dtype)
-    converted = SparseModel(model, graph, before, made, engine, settings)
-    try:
-        verify(converted)
-    except UnsupportedModel:
-        converted._release()
-        raise
-    return converted
+    return _converted(model, planner, planner.best(bytes_), bytes_, settings)
+
+
+def convert_as(model: nn.Module, choice: Choice | Mapping[str, Any], settings: Mapping[str, Any]) -> SparseModel:
+    """Converts by a choice that was made before: nothing is planned.
+
+    Args:
+        model: as for :func:`convert`.
+        choice: made for such a model, or what :meth:`Choice.named` returned.
+        settings: the budget, and the other keywords of :func:`convert`.
+
+    Raises:
+        ValueError: the choice was made for another network.
+        BudgetExceeded, UnsupportedModel, TypeError, ValueError: as :func:`convert`.
+    """
+    rest = {k: v for k, v in settings.items() if k != "budget"}
+    complete = {"budget": settings["budget"], **_complete(rest)}
+    bytes_, request, graph = _read(model, complete["budget"], complete)
+    known = choice if isinstance(choice, Choice) else by_names(choice, graph)
+    return _converted(model, Layouts(graph, model, request.input_size), known, bytes_, complete)
 
 
 def plan(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> Plan:
@@ -151,18 +160,7 @@ def restore(model: SparseModel) -> nn.Module:
     return original
 
 
-_DEFAULTS: dict[str, Any] = {
-    "input_size": (3, 224, 224),
-    "batch_size": 1,
-    "max_update_ratio": None,
-    "ratios": None,
-    "sampler": "random",
-    "resample_every": 1,
-    "momentum": False,
-    "normalise": False,
-    "seed": 0,
-    "train_bias": True,
-}
+_DEFAULTS = {p.name: p.default for p in signature(convert).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
 def _complete(settings: dict[str, Any]) -> dict[str, Any]:
@@ -170,55 +168,6 @@ def _complete(settings: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise TypeError(f"unexpected keyword {sorted(unknown)[0]!r}; expected {', '.join(_DEFAULTS)}")
     return {**_DEFAULTS, **settings}
-
-
-def _check_int(name: str, value: Any, least: int, most: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")
-    if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if most is not None and value > most:
-        raise ValueError(f"{name}: expected at most {most}, got {value}")
-    return value
-
-
-def _check_bool(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: expected True or False, got {type(value).__name__} {value!r}")
-    return value
-
-
-def _check_ratio(name: str, value: Any, zero: bool) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}")
-    if not (0 < value <= 1 or (zero and value == 0)):
-        raise ValueError(f"{name}: expected a share {'from 0' if zero else 'above 0'} to 1, got {value}")
-    return float(value)
-
-
-def _request(settings: dict[str, Any]) -> Request:
-    _check_int("resample_every", settings["resample_every"], 1)
-    size = settings["input_size"]
-    if not isinstance(size, (tuple, list)) or len(size) != 3:
-        raise ValueError(f"input_size: expected (channels, height, width), got {size!r}")
-    checked = [_check_int("input_size", s, 1) for s in size]
-    cap = settings["max_update_ratio"]
-    ratios = settings["ratios"]
-    if ratios is not None and not isinstance(ratios, Mapping):
-        raise TypeError(f"ratios: expected a mapping of layer names to shares, got {type(ratios).__name__}")
-    for name in ratios or {}:
-        if not isinstance(name, str):
-            raise TypeError(f"ratios: expected layer names as keys, got {name!r}")
-    return Request(
-        (checked[0], checked[1], checked[2]),
-        _check_int("batch_size", settings["batch_size"], 1, 2**24),
-        None if cap is None else _check_ratio("max_update_ratio", cap, False),
-        {k: _check_ratio(f"ratios[{k!r}]", v, True) for k, v in (ratios or {}).items()},
-        _check_bool("momentum", settings["momentum"]),
-        _check_bool("normalise", settings["normalise"]),
-        _check_bool("train_bias", settings["train_bias"]),
-        resolve(settings["sampler"], settings["seed"]).needs_scores,
-    )
 
 
 def _check_model(model: nn.Module) -> None:
@@ -251,16 +200,6 @@ def _check_model(model: nn.Module) -> None:
         raise UnsupportedModel("model: it has no parameters")
 
 
-def _planner(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[Planner, int]:
-    bytes_ = parse_bytes(budget)
-    request = _request(settings)
-    _check_model(model)
-    with _readable(model):
-        graph = graphs.build(model, request.input_size)
-        tied.check_uses(graph, model)
-        return Planner(graph, model, request), bytes_
-
-
 @contextmanager
 def _readable(model: nn.Module) -> Iterator[None]:
     """Errors of the model's own code, and what nobody has thought of, become UnsupportedModel."""
@@ -272,9 +211,58 @@ def _readable(model: nn.Module) -> Iterator[None]:
         raise UnsupportedModel(f"{type(model).__name__} cannot be read: {type(error).__name__}: {error}") from error
 
 
+def _read(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[int, Request, graphs.Graph]:
+    """Budget, request and the model's graph, all of them checked."""
+    bytes_, request = parse_bytes(budget), checked(settings)
+    _check_model(model)
+    with _readable(model):
+        graph = graphs.build(model, request.input_size)
+        tied.check_uses(graph, model)
+    return bytes_, request, graph
+
+
+def _planner(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[Planner, int]:
+    bytes_, request, graph = _read(model, budget, settings)
+    with _readable(model):
+        return Planner(graph, model, request), bytes_
+
+
+def _converted(
+    model: nn.Module, layouts: Layouts, choice: Choice, budget: int, settings: dict[str, Any]
+) -> SparseModel:
+    graph, factory = layouts.graph, layouts.factory
+    layers = []
+    for layer in factory.layer_ids:
+        item = graph.layers[layer]
+        layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
+    with _readable(model):
+        before = torch_prefix(graph, model)
+    engine = Engine(
+        factory.make(choice),
+        layers,
+        budget,
+        resolve(settings["sampler"], settings["seed"]),
+        settings["resample_every"],
+        next(model.parameters()).dtype,
+        seed=settings["seed"],
+    )
+    converted = SparseModel(model, graph, before, layouts.plan(choice, budget), engine, settings)
+    try:
+        verify(converted)
+    except UnsupportedModel:
+        converted._release()
+        raise
+    return converted
+
+
 def _rebuild(original: nn.Module, settings: dict[str, Any], state: dict[str, Any]) -> SparseModel:
     """A converted model from its pickled or copied parts."""
-    model = convert(original, **settings)
+    if "choice" not in state:
+        raise ValueError(
+            "this converted model was pickled by an older sparsebp, without its plan; convert the original model again "
+            "and load the state_dict"
+        )
+    model = convert_as(original, state["choice"], settings)
     model.engine.load_state(state["engine"])
     model._requires_grad = state["requires_grad"]
     return model.train(state["training"])

@@ -91,6 +91,11 @@ class SparseModel(nn.Module):
         """The module that was converted; it shares every parameter."""
         return cast(nn.Module, self._original)
 
+    @property
+    def choice(self) -> dict[str, Any]:
+        """What was planned, by the names of layers: plain data, from which the plan is made again without planning."""
+        return self.plan.choice.named(self._graph)
+
     def update_set(self, name: str) -> torch.Tensor:
         """Channels of layer ``name`` that this iteration trains, int64 [selected].
 
@@ -130,8 +135,7 @@ class SparseModel(nn.Module):
         for parameter in self.engine.trained():
             parameter.grad = None  # of native parameters it holds no numbers (refusal.py)
         super().zero_grad(set_to_none)
-        for region in self.engine.sum_views():
-            region.zero_()
+        self.engine.forget_sums(set_to_none)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, H, W] -> what the original returns, [N, classes] or [N, C', H', W']."""
@@ -251,6 +255,7 @@ class SparseModel(nn.Module):
         from .convert import _rebuild
 
         state = {
+            "choice": self.choice,
             "engine": self.engine.state(),
             "requires_grad": self._requires_grad,
             "training": self.training,

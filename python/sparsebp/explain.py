@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .choice import Choice
 from .moments import moments
 from .plan import CATEGORIES, CATEGORY_NAMES, Plan
 from .planner import RESOLUTION, SMALLEST_BLOCK, USUAL_BLOCK, Planner
 from .policy import LAYERS_OVER_WEIGHTS, NARROW_PAYS, worth
-from .spec import Choice
 from .units import format_bytes
 
 
@@ -121,7 +121,7 @@ def _block(plan: Plan) -> int:
 
 
 def _with(plan: Plan, selected: dict[int, int], block: int) -> Choice:
-    return replace(plan.choice, selected=selected, blocks=dict.fromkeys(plan.choice.blocks, block), sums=False)
+    return replace(plan.choice, selected=selected, blocks=dict.fromkeys(plan.choice.blocks, block))
 
 
 def _division(planner: Planner, plan: Plan) -> str:
@@ -161,13 +161,13 @@ def _peak(plan: Plan) -> str:
 def _updates(planner: Planner, plan: Plan) -> str:
     if plan.gradient_sums:
         return (
-            "Gradients are summed in the arena and applied by the optimizer's step: several micro-batches make one "
-            "exact batch."
+            "Gradients are summed in the arena, as was asked for, and applied by the optimizer's step: several "
+            "micro-batches make one exact batch."
         )
     needed = planner.peak(replace(plan.choice, sums=True))
     return (
-        "Each weight row is updated in place as soon as its gradient is known. Gradient sums over micro-batches would "
-        f"take the peak to {needed:,} bytes."
+        "Each weight row is updated in place as soon as its gradient is known. To sum gradients over micro-batches "
+        f'(gradients="sum") would take the peak to {needed:,} bytes.'
     )
 
 

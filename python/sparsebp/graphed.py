@@ -107,7 +107,7 @@ class GraphedStep:
         engine.rebind_if_moved()
         self._x, self._y = x.detach().clone(memory_format=torch.channels_last), y.clone()
         self._share = torch.ones((), device=engine.device)
-        before = engine.forwards
+        before = engine.forwards, engine.pending
         engine.prepare_replay()  # a draw that is due must not become part of the graph
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(engine.device)
         gc.collect()  # whatever owns memory on the GPU should not be freed while the graph is captured
@@ -124,7 +124,7 @@ class GraphedStep:
             engine.abandon()
             raise
         finally:
-            engine.forwards = before  # capturing runs nothing
+            engine.forwards, engine.pending = before  # capturing runs nothing
         self._loss, self._graph, self._program = loss.detach(), graph, engine.program
         tables = [table for m in self._model.modules() for table in (m._parameters, m._buffers)]
         self._watch = Watch([(t, k) for t in tables for k, v in t.items() if v is not None])

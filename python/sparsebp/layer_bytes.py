@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from torch import nn
 
+from .choice import Choice
 from .graph import Graph, Layer, Op
 from .plan import CATEGORIES, Buffer, LayerPlan
-from .spec import Choice, SpecFactory, trains_bias
+from .spec import SpecFactory, trains_bias
 
 
 class LayerWeights(NamedTuple):

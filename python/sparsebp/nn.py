@@ -25,10 +25,13 @@ __all__ = ["SparseConv2d", "SparseModel", "replace"]
 class SparseConv2d(nn.Module):
     """Stands in for one ``nn.Conv2d`` inside any autograd graph and trains a share of its input channels.
 
-    Every training forward draws ``round(ratio * in_channels)`` channels; only their features are kept,
-    in an arena of this module's own. ``weight.grad`` is dense with zeros outside the update set, so every
-    optimizer works; under a :class:`sparsebp.optim.SGD` the update is applied in place and there is no
-    ``grad``. The gradient of the input is exact.
+    A training forward draws ``round(ratio * in_channels)`` channels, anew once those of the last draw have trained;
+    only their features are kept, in an arena of this module's own. ``weight.grad`` is dense with zeros outside the
+    update set, so every optimizer works; under a :class:`sparsebp.optim.SGD` the update is applied in place and there
+    is no ``grad``. The gradient of the input is exact.
+
+    A copy or pickle goes on with the same draws, and so does a :class:`sparsebp.optim.SGD`'s ``state_dict``; those of
+    torch's optimizers know nothing of draws.
 
     Args:
         conv: its parameters are taken over (same keys, reordered memory); zero padding only.
@@ -87,7 +90,7 @@ class SparseConv2d(nn.Module):
         return self._conv  # type: ignore[return-value]
 
     def runner(self) -> SingleConv:
-        """The native side; it is not copied or pickled with the module but made again."""
+        """The native side; a copy of the module makes its own, which goes on with the same draws."""
         if "weight" not in self._parameters:
             raise RuntimeError(f"{self.name}: its weight is no parameter any more; undo the parametrisation")
         if self._runner is None:
@@ -125,13 +128,14 @@ class SparseConv2d(nn.Module):
         return ConvFunction.apply(x, self.weight, self.bias, runner)  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        state["_runner"] = None
-        return state
+        return {**self.__dict__, "_runner": None, "_draws": self.runner().state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        draws = state.pop("_draws", None)  # older pickles have none
         super().__setstate__(state)
         self.runner().own_parameters()
+        if draws is not None:
+            self.runner().load_state_dict(draws)
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from .bound import OWNERS
 from .converted import SparseModel
-from .engine import OWNERS, Engine
+from .engine import Engine
+from .loss_scaling import MESSAGE as SCALED
+from .plain_sgd import update
 from .refusal import NoGradient
-from .rules import SQUARE_DECAY
 from .single import SingleConv
 
 
@@ -21,8 +23,16 @@ class SGD(torch.optim.Optimizer):
 
     ``loss.backward(); opt.step(); opt.zero_grad()`` is the whole protocol. Without gradient sums the
     weights change during ``backward``, with the learning rate that the parameter's group holds then;
-    ``step`` makes the next update set due. Parameters that no native program owns are trained from their
-    ``.grad`` as torch's SGD would. A native parameter that is in no group is left alone.
+    ``step`` makes the next update set due; without a backward pass since the last one it changes nothing. Parameters
+    that no native program owns are trained from their ``.grad`` as torch's SGD would. A native parameter that is in no
+    group is left alone.
+
+    ``state_dict`` also carries what native programs keep from step to step (update sets, counters, momentum, mean
+    squares, sums), so that with the model's it is a checkpoint: loaded into a model that was converted in the same way,
+    and its optimizer, training goes on to the bit.
+
+    Losses must not be scaled for mixed precision: the update would be as many times too large. With a
+    ``torch.amp.GradScaler`` the first backward pass raises; a factor of one's own cannot be told from a steep loss.
 
     With ``normalise`` a parameter's learning rate is divided by the root of the running mean square of its
     gradient, one number for the whole tensor (layer-wise second moments, as in NovoGrad, arXiv 1905.11286,
@@ -114,6 +124,48 @@ class SGD(torch.optim.Optimizer):
         self._engines, self._slots = list(found), list(found.values())
         self._others = None
 
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """As in torch; what a native program keeps stands with the first of its parameters, under ``"program"``."""
+        saved = super().state_dict()
+        for place, engine in self._places().items():
+            saved["state"][place] = {**saved["state"].get(place, {}), "program": engine.state_dict()}
+        return saved
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in torch. A state that holds nothing of a native program, such as torch's SGD has, leaves that as it is.
+
+        Raises:
+            ValueError: it belongs to another plan, or other parameters; nothing has changed.
+        """
+        places, programs, state = self._places(), {}, {}
+        for place, entry in state_dict["state"].items():
+            rest = dict(entry)
+            if "program" in rest:
+                programs[place] = rest.pop("program")
+            if rest:
+                state[place] = rest
+        for place, program in programs.items():
+            if place not in places:
+                raise ValueError(f"state: parameter {place} was a native program's, and here it is none's")
+            places[place].check_state_dict(program)
+        for engine, slots in zip(self._engines, self._slots, strict=True):
+            for index in set(slots.values()) & set(range(len(state_dict["param_groups"]))):
+                _check_group(state_dict["param_groups"][index], engine)
+        super().load_state_dict({**state_dict, "state": state})
+        for place, program in programs.items():
+            places[place].load_state_dict(program)
+
+    def _places(self) -> dict[int, Engine | SingleConv]:
+        """The programs by the number of their first parameter, as ``state_dict`` counts these."""
+        places: dict[Engine | SingleConv, int] = {}
+        for place, parameter in enumerate(p for group in self.param_groups for p in group["params"]):
+            owner = _owner(parameter)
+            if owner is not None and owner[0] in self._engines:
+                places.setdefault(owner[0], place)
+        return {place: engine for engine, place in places.items()}
+
     def forget(self, engine: Engine | SingleConv) -> None:
         """The program is no longer this optimizer's: another took it over, or its model was restored."""
         if engine in self._engines:
@@ -121,21 +173,17 @@ class SGD(torch.optim.Optimizer):
             del self._engines[at], self._slots[at]
             self._others = None
 
-    def check(self, engine: Engine) -> None:
-        """Raises if a group's numbers cannot be used with this program."""
+    def check(self, engine: Engine | SingleConv) -> None:
+        """Raises ValueError if a group's numbers cannot be used with this program."""
         for index in engine.groups:
-            group = self.param_groups[index]
-            if group["momentum"] and not engine.momentum:
-                raise ValueError(_no_momentum(group["momentum"]))
-            if group["normalise"] and not engine.normalise:
-                raise ValueError(_NO_SQUARES)
-            for key in ("lr", "momentum", "weight_decay"):
-                if not math.isfinite(group[key]) or group[key] < 0:
-                    raise ValueError(f"{key}: expected a finite number of at least 0, got {group[key]}")
+            _check_group(self.param_groups[index], engine)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Ends the iteration: gradient sums are applied, samplers and counters advance."""
+        if self.__dict__.pop("found_inf", None) is not None:  # so a GradScaler says that it is the caller
+            self.__dict__.pop("grad_scale", None)
+            raise RuntimeError(f"step: {SCALED}")
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -143,7 +191,7 @@ class SGD(torch.optim.Optimizer):
         for engine in self._engines:
             engine.finish_step()
         for parameter, group in self._ordinary():
-            self._step_ordinary(parameter, group)
+            update(parameter, self.state[parameter], group)
         return loss
 
     def _not_mine(self) -> list[tuple[torch.Tensor, dict[str, Any]]]:
@@ -163,24 +211,10 @@ class SGD(torch.optim.Optimizer):
             if grad is not None and type(grad) is not NoGradient and _owner(parameter) is None:
                 yield parameter, group
 
-    def _step_ordinary(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
-        grad, state, rate = parameter.grad, self.state[parameter], group["lr"]
-        assert grad is not None
-        decay = group["weight_decay"]
-        if group["normalise"]:
-            root = _learned_root(state, grad)
-            if root == 0:
-                return
-            scale = root + _LEAST
-            rate, decay = rate / scale, decay * scale
-        if decay:
-            grad = grad.add(parameter, alpha=decay)
-        if group["momentum"]:
-            buffer = state.get("momentum_buffer")
-            if buffer is None:
-                buffer = state["momentum_buffer"] = torch.zeros_like(parameter)
-            grad = buffer.mul_(group["momentum"]).add_(grad)
-        parameter.add_(grad, alpha=-rate)
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """By this a GradScaler asks whether it may leave gradients as they are; :meth:`step` then refuses it."""
+        return bool(self._engines)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets gradients, also those summed in the arena.
@@ -196,8 +230,7 @@ class SGD(torch.optim.Optimizer):
             else:
                 grad.detach_().zero_()
         for engine in self._engines:
-            for region in engine.sum_views():
-                region.zero_()
+            engine.forget_sums(set_to_none)
 
     @torch.no_grad()
     def clip_grad_norm_(self, max_norm: float) -> float:
@@ -205,7 +238,7 @@ class SGD(torch.optim.Optimizer):
 
         Raises:
             ValueError: ``max_norm`` is not above 0.
-        RuntimeError: the plan applies updates in place, so that there is no gradient to scale.
+            RuntimeError: the plan applies updates in place, so that there is no gradient to scale.
         """
         if not max_norm > 0:
             raise ValueError(f"max_norm: expected a number above 0, got {max_norm}")
@@ -213,7 +246,7 @@ class SGD(torch.optim.Optimizer):
             if not engine.sums:
                 raise RuntimeError(
                     "clip_grad_norm_: this plan applies the update during the backward pass and holds no gradients; "
-                    "convert with a budget that holds gradient sums (plan.gradient_sums), or lower the learning rate"
+                    'convert with gradients="sum" (plan.gradient_sums), or lower the learning rate'
                 )
         tensors = [view for engine in self._engines for view in engine.sum_views()]
         tensors += [p.grad for p, _ in self._ordinary() if p.grad is not None]
@@ -226,26 +259,22 @@ class SGD(torch.optim.Optimizer):
         return norm
 
 
+def _check_group(group: Mapping[str, Any], engine: Engine | SingleConv) -> None:
+    if group["momentum"] and not engine.momentum:
+        raise ValueError(_no_momentum(group["momentum"]))
+    if group.get("normalise") and not engine.normalise:
+        raise ValueError(_NO_SQUARES)
+    for key in ("lr", "momentum", "weight_decay"):
+        if not math.isfinite(group[key]) or group[key] < 0:
+            raise ValueError(f"{key}: expected a finite number of at least 0, got {group[key]}")
+
+
 def _owner(parameter: torch.Tensor) -> tuple[Engine | SingleConv, tuple[int, int]] | None:
     """The live program that trains a parameter, and its slot there."""
     reference, slot = OWNERS.get(parameter, (None, None))
     engine = reference() if reference is not None else None
     return None if engine is None else (engine, slot)
 
-
-def _learned_root(state: dict[str, Any], grad: torch.Tensor) -> float:
-    """The root of the running mean square, which has heard of ``grad``."""
-    square, weight = state.get("square", (0.0, 0.0))
-    now = float(grad.square().mean())
-    if math.isfinite(now):
-        square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * now
-        weight = SQUARE_DECAY * weight + (1 - SQUARE_DECAY)
-        state["square"] = (square, weight)
-    return math.sqrt(square / weight) if weight else 0.0
-
-
-#: A gradient that vanishes must not become a step.
-_LEAST = 1e-8
 
 _NO_SQUARES = (
     "normalise: the plan reserved no mean squares; convert with normalise=True (a SparseConv2d of its own has none)"

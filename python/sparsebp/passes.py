@@ -149,6 +149,7 @@ class Passes:
     def backward(self, flight: Flight, dy: torch.Tensor) -> None:
         """The backward pass, which is also the update."""
         dy = _native(dy)  # alive while its address is in use
+        self.engine.check_incoming(flight, dy)
         self.engine.backward(flight, dy.data_ptr(), 0)
 
     def _to_output(self, first: int, x: torch.Tensor, training: bool) -> torch.Tensor:

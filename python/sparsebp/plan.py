@@ -12,8 +12,8 @@ from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from .choice import Choice
 from .foreign import Reach
-from .spec import Choice
 from .units import format_bytes
 
 #: The kinds of training memory, in the order of the design's list.
@@ -84,7 +84,8 @@ class Plan:
         itemsize: bytes of an element, 4 or 8.
         momentum: whether momentum state is reserved.
         normalise: whether a mean square is kept of every parameter's gradient.
-        gradient_sums: whether gradients are summed in the arena and applied by ``optimizer.step()``.
+        gradient_sums: whether gradients are summed in the arena and applied by ``optimizer.step()``; else each weight
+            row is updated in the backward pass, as soon as its gradient is known.
         buffers: every piece of the arena with offset and lifetime.
         reach: how many layers of the network can train, and what stands behind the others.
     """
@@ -109,6 +110,11 @@ class Plan:
     def update_ratio(self) -> float:
         """Share of all convolution weights that one step touches."""
         return self.weights_per_step / self.conv_weights
+
+    @property
+    def gradients(self) -> str:
+        """``"sum"`` or ``"in_place"``, as it was asked for."""
+        return "sum" if self.gradient_sums else "in_place"
 
     def __getitem__(self, name: str) -> LayerPlan:
         for layer in self.layers:
@@ -148,6 +154,7 @@ class Plan:
         out = asdict(self)
         for key in ("buffers", "choice"):
             del out[key]
+        out["gradients"] = self.gradients
         out["update_ratio"] = self.update_ratio
         out["peak_by_category"] = self.peak_by_category()
         return out
@@ -187,8 +194,9 @@ class Plan:
             if count:
                 yield f"  {f'at most {kind}':<28}{count:,}"
         yield f"inference workspace           {self.inference_bytes:,} bytes ({format_bytes(self.inference_bytes)})"
-        how = "summed, applied by step()" if self.gradient_sums else "applied in place, row by row"
-        yield f"batch {self.batch_size}, input {'x'.join(map(str, self.input_size))}, gradients {how}"
+        how = "summed in the arena, applied by step()" if self.gradient_sums else "applied row by row in backward()"
+        yield f"batch {self.batch_size}, input {'x'.join(map(str, self.input_size))}"
+        yield f"gradients {self.gradients}: {how}"
 
     def __str__(self) -> str:
         out = io.StringIO()

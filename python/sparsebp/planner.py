@@ -2,28 +2,26 @@
 
 The policy: every span gets as many channels as fit (:mod:`.policy` says how they are divided), and the span is chosen
 whose weights are worth most (:func:`.policy.worth`), with the smallest channel blocks only where these pay. What is
-left buys wider blocks, which are faster, then gradient sums. Every candidate is laid out for real, so that what is
+left buys wider blocks, which are faster. Every candidate is laid out for real (:mod:`.layouts`), so that what is
 promised fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 
-import torch
 from torch import nn
 
-from . import _C
+from .choice import Choice
 from .errors import BudgetExceeded, UnsupportedModel
-from .foreign import listed, reach, remedies
+from .foreign import listed, remedies
 from .graph import Graph
-from .layer_bytes import itemise, layer_weights
-from .plan import Buffer, Plan
+from .layouts import Layouts
 from .policy import NARROW_PAYS, divide, widening, worth
-from .spec import Choice, SpecFactory
+from .request import Request
 from .units import format_bytes
 
 #: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
@@ -35,37 +33,15 @@ RESOLUTION = 1e-6
 Fits = Callable[[int, int, float], bool]  # of the op a span begins with, a channel block, an amount
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the caller of ``plan`` or ``convert`` asked for, validated."""
-
-    input_size: tuple[int, int, int]
-    batch_size: int
-    max_update_ratio: float | None
-    ratios: dict[str, float]
-    momentum: bool
-    normalise: bool
-    train_bias: bool
-    scores: bool
-
-
-class Planner:
-    """Answers for one model and one request; every candidate plan is cached by its choice."""
+class Planner(Layouts):
+    """Answers for one model and one request."""
 
     def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
-        self.graph = graph
+        super().__init__(graph, model, request.input_size)
         self.request = request
-        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-        weights = [getattr(m, "weight", None) for m in convolutions]  # some compute theirs, some have none
-        self.conv_weights = sum(w.numel() for w in weights if isinstance(w, torch.Tensor))
-        self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
-        self.reach = reach(graph, model)
         self.begins, self.late_begins = self._begins()
-        self.factory = SpecFactory(graph, model)
-        self.float64 = self.factory.itemsize == 8
-        self._peaks: dict[tuple[object, ...], int] = {}
 
     # -- candidates ------------------------------------------------------------------------------
 
@@ -134,11 +110,6 @@ class Planner:
             out[i] = divided[i] if i in free else max(1, round(share * channels[i])) if share > 0 else 0
         return out
 
-    def touched(self, selected: dict[int, int]) -> int:
-        """Convolution weights that one step touches."""
-        layers = self.graph.layers
-        return sum(k * self.weights[i].per_channel for i, k in selected.items() if layers[i].kind != "linear")
-
     def within_cap(self, selected: dict[int, int]) -> bool:
         """Whether ``max_update_ratio`` holds."""
         cap = self.request.max_update_ratio
@@ -159,29 +130,10 @@ class Planner:
             r.batch_size,
             r.momentum,
             r.normalise,
-            False,
+            r.sums,
             r.scores,
             r.train_bias,
         )
-
-    def program(self, choice: Choice) -> _C.Program:
-        """The laid-out, unallocated program of a choice."""
-        try:
-            return _C.Program(self.factory.make(choice), self.float64)
-        except ValueError as error:
-            raise UnsupportedModel(f"the network does not make a native program: {error}") from error
-
-    def peak(self, choice: Choice) -> int:
-        """Bytes that a choice needs."""
-        key = (
-            choice.begin,
-            tuple(choice.selected.items()),
-            tuple(choice.blocks.items()),
-            choice.sums,
-        )
-        if key not in self._peaks:
-            self._peaks[key] = self.program(choice).training_peak
-        return self._peaks[key]
 
     # -- search ----------------------------------------------------------------------------------
 
@@ -210,8 +162,9 @@ class Planner:
         """
         required, _ = self.smallest()
         if required > budget:
+            what = "plan with gradient sums" if self.request.sums else "plan"
             raise BudgetExceeded(
-                f"budget: {budget:,} bytes hold no plan for batch {self.request.batch_size} at "
+                f"budget: {budget:,} bytes hold no {what} for batch {self.request.batch_size} at "
                 f"{'x'.join(map(str, self.request.input_size))}; the smallest budget that works is {required:,} "
                 f"bytes ({format_bytes(required)})",
                 required,
@@ -222,9 +175,7 @@ class Planner:
             choice = self.choice(begin, amount, block)
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
-        choice = self._widen(self._worthiest(fits), budget)
-        summed = replace(choice, sums=True)
-        return summed if self.peak(summed) <= budget else choice
+        return self._widen(self._worthiest(fits), budget)
 
     def _worthiest(self, fits: Fits) -> Choice:
         """What is worth most of all that fits, each span with as many channels as fit."""
@@ -283,28 +234,3 @@ class Planner:
                     break
                 blocks = wider
         return replace(choice, blocks=blocks)
-
-    # -- report ----------------------------------------------------------------------------------
-
-    def plan(self, choice: Choice, budget: int) -> Plan:
-        """The plan that a choice is."""
-        program = self.program(choice)
-        buffers = tuple(Buffer(**b) for b in program.training_buffers())
-        r = self.request
-        return Plan(
-            itemise(self.graph, self.factory, self.weights, choice, buffers),
-            budget,
-            program.training_peak,
-            program.workspace_peak,
-            self.touched(choice.selected),
-            self.conv_weights,
-            r.input_size,
-            r.batch_size,
-            self.factory.itemsize,
-            r.momentum,
-            r.normalise,
-            choice.sums,
-            buffers,
-            choice,
-            self.reach,
-        )

@@ -7,7 +7,7 @@ that answers every operation with an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ import torch
 _MESSAGE = (
     "the gradient of this parameter does not exist as a tensor: its native program updates the weight during "
     "the backward pass, or sums gradients inside the arena. Train it with sparsebp.optim.SGD, and clip with its "
-    "clip_grad_norm_ under a plan that holds gradient sums (plan.gradient_sums)"
+    'clip_grad_norm_ under a plan that holds gradient sums: convert(..., gradients="sum")'
 )
 
 
@@ -48,3 +48,12 @@ class NoGradient(torch.Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"NoGradient(shape={list(self.shape)})"
+
+
+def refuse(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Makes torch's own clipping and optimizers fail on native parameters instead of skipping them."""
+    if parameters and parameters[0].grad is not None and parameters[-1].grad is not None:
+        return  # whoever clears gradients clears all of them
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = NoGradient(parameter)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from . import _C
-from .engine import OWNERS, Engine
+from .bound import OWNERS
+from .engine import Engine
+from .engine_state import check_plan, draws
 from .errors import BudgetExceeded
 from .flight import Flight
-from .fx_ops import conv_kind
-from .graph import Layer, Value
+from .graph import Value
 from .samplers import Sampler
-from .spec import conv_shape
+from .spec import conv_program
 
 if TYPE_CHECKING:
     from .optim import SGD
@@ -60,7 +61,11 @@ class SingleConv:
         self._inference: dict[tuple[object, ...], _Program] = {}  # likewise; it holds no training memory
         self.last: Engine | None = None
         self.turn = 0
-        self._due = False  # is a new draw due at the next training forward
+        self.due = False  # is a new draw due at the next training forward
+        self.pending = False  # has a backward pass trained since the last step
+        self._untried = False  # has the attached optimizer never ended a step
+        self._last_use: dict[str, Any] | None = None
+        self._resumed: Mapping[str, Any] | None = None  # what the next program continues, if it has the same use
         self._optimizer: weakref.ref[SGD] | None = None
         self._slots: dict[tuple[int, int], int] = {}
 
@@ -97,15 +102,20 @@ class SingleConv:
         """Makes ``optimizer`` the source of the training rules."""
         self._optimizer = weakref.ref(optimizer)
         self._slots = dict(slots)
+        self._untried = True
         for made in self._programs.values():
             made.engine.attach(optimizer, slots)
 
     def finish_step(self) -> None:
-        """The optimizer's step: the next training forward draws."""
-        self._due = True
+        """The optimizer's step: the next training forward draws, if a backward pass has used the last draw."""
+        if self.pending:
+            self.due, self.pending, self._untried = True, False, False
+
+    def forget_sums(self, set_to_none: bool = True) -> None:
+        """Nothing: gradients are applied at once or belong to autograd."""
 
     def sum_views(self) -> list[torch.Tensor]:
-        """Nothing: gradients are applied at once or belong to autograd."""
+        """None, for the same reason."""
         return []
 
     # -- programs --------------------------------------------------------------------------------
@@ -116,33 +126,30 @@ class SingleConv:
         Raises:
             BudgetExceeded: the budget does not hold this shape.
         """
-        key = (x.dtype, x.device, x.shape[0], x.shape[2], x.shape[3], self.in_place, input_grad)
+        key = (x.device, *self._use(x, input_grad).values())
         if key not in self._programs:
-            self._programs = {key: self._build(x, input_grad)}
+            made = self._build(x, input_grad)
+            resumed, self._resumed = self._resumed, None
+            if resumed is not None and resumed["use"] == self._use(x, input_grad):
+                made.engine.load_state_dict(resumed["program"])
+            self._programs = {key: made}
         return self._programs[key]
+
+    def _use(self, x: torch.Tensor, input_grad: bool) -> dict[str, Any]:
+        """What a program is made for, besides the device."""
+        images, _, height, width = x.shape
+        return {
+            "dtype": str(x.dtype),
+            "images": images,
+            "height": height,
+            "width": width,
+            "in_place": self.in_place,
+            "input_grad": input_grad,
+        }
 
     def _build(self, x: torch.Tensor, input_grad: bool, trains: bool = True) -> _Program:
         conv = self.conv
-        with torch.no_grad():
-            meta = torch.empty(1, *x.shape[1:], device="meta", dtype=x.dtype)
-            weight = torch.empty(conv.weight.shape, device="meta", dtype=x.dtype)
-            out = nn.functional.conv2d(meta, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
-        source = Value(x.shape[2], x.shape[3], x.shape[1])
-        output = Value(out.shape[2], out.shape[3], out.shape[1])
-        kind = conv_kind(conv)
-        layer = _C.LayerSpec()
-        layer.name = self.name
-        layer.shape = conv_shape(conv, Layer(self.name, kind, None, "identity", source, output))
-        layer.has_bias = conv.bias is not None
-        layer.selected = self.selected if trains else 0
-        layer.train_bias = trains
-        op = _C.OpSpec()
-        op.kind = _C.OpKind.depthwise if kind == "depthwise" else _C.OpKind.conv
-        op.inputs, op.output, op.layers = [0], 1, [0]
-        spec = _C.ProgramSpec()
-        spec.values = [_C.ValueSpec(v.height, v.width, v.channels) for v in (source, output)]
-        spec.layers, spec.ops = [layer], [op]
-        spec.input, spec.output, spec.batch = 0, 1, max(1, x.shape[0])
+        spec, output = conv_program(conv, self.name, x, self.selected, trains)
         spec.input_grad = input_grad
         spec.sums = trains and not self.in_place
         spec.scores = trains and self.sampler.needs_scores
@@ -175,18 +182,23 @@ class SingleConv:
         return y
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, Flight]:
-        """A training forward pass. It draws a new update set; under a sparsebp optimizer, once a step."""
+        """A training forward pass. It draws new channels once those of the last draw have trained.
+
+        Under a sparsebp optimizer it takes the place of an earlier one that still waits for its backward pass, also of
+        one of another shape, whose backward pass would change the weights of this one.
+        """
         if self.in_place and self.last is not None:
-            self.last.check_landed()  # also of another shape: its backward pass would change the weights of this one
+            self.last.supersede()
         made = self.program(x, x.requires_grad)
         engine = made.engine
         engine.rebind_if_moved()
         self.last = engine
-        engine._due, engine.turn = self._due, self.turn
+        engine.due, engine.turn, engine.untried = self.due, self.turn, self._untried
         x = x.detach().contiguous(memory_format=torch.channels_last)
         y = self._empty(x, made.output)
         flight = engine.forward(0, 1, x.data_ptr(), y.data_ptr(), x.shape[0])
-        self.turn, self._due = engine.turn, not self.in_place
+        self.turn, self.due = engine.turn, False
+        self._last_use = self._use(x, engine.input_grad)
         flight.shape = tuple(x.shape)
         flight.engine = engine
         return y, flight
@@ -203,12 +215,15 @@ class SingleConv:
             dx = torch.empty(flight.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
         address = dx.data_ptr() if dx is not None else 0
         if not engine.sums:
+            engine.check_incoming(flight, dy)
             engine.backward(flight, dy.data_ptr(), address)
+            self.pending = True
             return dx, None, None
         sums = engine.layer_sums(0)
         for view in sums.values():
             view.zero_()
         engine.backward(flight, dy.data_ptr(), address, keep=True)
+        self.due = True  # when torch's optimizer takes its step is not seen
         return (
             dx,
             self._dense(engine, sums["weight"]),
@@ -230,3 +245,37 @@ class SingleConv:
     def _empty(x: torch.Tensor, value: Value) -> torch.Tensor:
         shape = (x.shape[0], value.channels, value.height, value.width)
         return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+    # -- persistence -----------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What draws and the program of the last shape need to go on elsewhere, as tensors and plain data."""
+        last, program = self._last_use, None if self.last is None else self.last.state_dict()
+        if self._resumed is not None:
+            last, program = self._resumed["use"], self._resumed["program"]
+        counters = {"turn": self.turn, "due": self.due, "pending": self.pending}
+        return {"plan": self._plan(), **counters, "use": last, "program": program}
+
+    def check_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError unless :meth:`load_state_dict` can take it."""
+        check_plan(state.get("plan"), self._plan())
+        kinds = {"turn": int, "due": bool, "pending": bool, "use": dict | None, "program": dict | None}
+        for name, kind in kinds.items():
+            if name not in state or not isinstance(state[name], kind):
+                raise ValueError(f"state: {name}: expected what was saved, got {state.get(name)!r}")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned; a forward pass in flight is lost.
+
+        Raises:
+            ValueError: it belongs to another convolution.
+        """
+        self.check_state_dict(state)
+        if self.last is not None:
+            self.last.abandon()
+        self._programs, self.last, self._last_use = {}, None, None
+        self.turn, self.due, self.pending = state["turn"], state["due"], state["pending"]
+        self._resumed = state if state["program"] is not None else None
+
+    def _plan(self) -> dict[str, Any]:
+        return {"channels": {self.name: self.selected}, "shape": list(self.conv.weight.shape), **draws(self.sampler, 1)}

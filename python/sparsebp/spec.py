@@ -1,28 +1,14 @@
-"""Writing a planner's choice as the specification of a native program."""
+"""Writing a planner's choice, or one convolution, as the specification of a native program."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+import torch
 from torch import nn
 
 from . import _C
-from .graph import Graph, Layer
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a planner decides; with graph and shapes it determines every byte."""
-
-    begin: int  # first op of the span, an index into Graph.ops
-    selected: dict[int, int]  # layer -> channels trained at once
-    blocks: dict[int, int] = field(default_factory=dict)  # op -> backward channel block
-    batch: int = 1
-    momentum: bool = False
-    normalise: bool = False
-    sums: bool = False
-    scores: bool = False
-    train_bias: bool = True
+from .choice import Choice
+from .fx_ops import conv_kind
+from .graph import Graph, Layer, Value
 
 
 def trains_bias(graph: Graph, layer: int, choice: Choice) -> bool:
@@ -69,6 +55,33 @@ def _pair(sides: int | tuple[int, ...]) -> tuple[int, int]:
     """Two sides, as somebody may have set one for both."""
     both = (sides, sides) if isinstance(sides, int) else tuple(sides) * (2 if len(sides) == 1 else 1)
     return both[0], both[1]
+
+
+def conv_program(
+    conv: nn.Conv2d, name: str, x: torch.Tensor, selected: int, trains: bool
+) -> tuple[_C.ProgramSpec, Value]:
+    """A program of one convolution for images like ``x``, and its output."""
+    with torch.no_grad():
+        meta = torch.empty(1, *x.shape[1:], device="meta", dtype=x.dtype)
+        weight = torch.empty(conv.weight.shape, device="meta", dtype=x.dtype)
+        out = nn.functional.conv2d(meta, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    source = Value(x.shape[2], x.shape[3], x.shape[1])
+    output = Value(out.shape[2], out.shape[3], out.shape[1])
+    kind = conv_kind(conv)
+    layer = _C.LayerSpec()
+    layer.name = name
+    layer.shape = conv_shape(conv, Layer(name, kind, None, "identity", source, output))
+    layer.has_bias = conv.bias is not None
+    layer.selected = selected if trains else 0
+    layer.train_bias = trains
+    op = _C.OpSpec()
+    op.kind = _C.OpKind.depthwise if kind == "depthwise" else _C.OpKind.conv
+    op.inputs, op.output, op.layers = [0], 1, [0]
+    spec = _C.ProgramSpec()
+    spec.values = [_C.ValueSpec(v.height, v.width, v.channels) for v in (source, output)]
+    spec.layers, spec.ops = [layer], [op]
+    spec.input, spec.output, spec.batch = 0, 1, max(1, x.shape[0])
+    return spec, output
 
 
 class SpecFactory:

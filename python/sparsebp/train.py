@@ -24,10 +24,10 @@ def fit_step(
 ) -> float:
     """Forward, backward and update on a batch of any size; returns the mean loss.
 
-    The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``. Where
-    the plan holds gradient sums they are applied once; otherwise every micro-batch is applied at once
-    with its share of the learning rate, or the root of it where steps are normalised. The update set stays
-    the same until the batch ends.
+    The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``. With
+    ``gradients="sum"`` these are summed and applied once; in place every micro-batch is applied at once with its
+    share of the learning rate, or the root of it where steps are normalised, and momentum decays with each. The
+    update set stays the same until the batch ends.
 
     Args:
         model: converted, in training mode.

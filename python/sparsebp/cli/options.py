@@ -13,6 +13,8 @@ import torch
 import typer
 
 from .. import devices
+from ..choice import GRADIENTS
+from ..request import check_gradients
 from ..samplers import NAMES, check_seed
 from ..units import parse_bytes
 
@@ -239,6 +241,16 @@ ResampleEvery = Annotated[
 Momentum = Annotated[
     bool,
     typer.Option("--momentum", metavar="", help="Reserve momentum for what is selected.", rich_help_panel=MEMORY),
+]
+Gradients = Annotated[
+    str,
+    typer.Option(
+        "--gradients",
+        metavar="|".join(GRADIENTS),
+        help="Use gradients up as they arise, or reserve memory to sum them until the end of a step.",
+        callback=checked(check_gradients),
+        rich_help_panel=MEMORY,
+    ),
 ]
 NoNormalise = Annotated[
     bool,

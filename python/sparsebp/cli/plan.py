@@ -20,6 +20,7 @@ from .options import (
     OUTPUT,
     Budget,
     Classes,
+    Gradients,
     InputSize,
     Json,
     MaxUpdateRatio,
@@ -48,6 +49,7 @@ def plan(
     resample_every: ResampleEvery = 1,
     momentum: Momentum = False,
     no_normalise: NoNormalise = False,
+    gradients: Gradients = "in_place",
     no_train_bias: Annotated[
         bool,
         typer.Option(
@@ -89,6 +91,7 @@ def plan(
         "resample_every": resample_every,
         "momentum": momentum,
         "normalise": not no_normalise,
+        "gradients": gradients,
         "train_bias": not no_train_bias,
     }
     network = build_model(model, classes)

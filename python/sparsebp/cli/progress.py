@@ -90,7 +90,7 @@ class RunProgress(Observer):
         rows = [
             ("plan", f"{len(plan.layers)} layers from {plan.layers[0].name} train, {plan.update_ratio:.2%} of the "
                      f"convolution weights a step"),
-            ("memory", f"{plan.peak_bytes:,} of {plan.budget:,} bytes"),
+            ("memory", f"{plan.peak_bytes:,} of {plan.budget:,} bytes, gradients {plan.gradients}"),
             ("length", f"{start.epochs} epoch{'s' * (start.epochs > 1)} of {start.steps_per_epoch:,} steps"),
         ]  # fmt: skip
         if plan.reach.trainable < plan.reach.layers:

@@ -2,8 +2,8 @@
 
 ``checkpoint-000007/`` holds ``weights.safetensors`` (the model's, under the original keys),
 ``training.safetensors`` (what the arena keeps from step to step, and the state of torch's generator) and
-``state.json`` (position, settings, history, and the size and SHA-256 of the other two). Nothing in them is
-executed when they are read.
+``state.json`` (position, settings, the choice of layers and channels, history, and the size and SHA-256 of the other
+two). Nothing in them is executed when they are read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import torch
 from ..files import remove_folder, write_folder_atomically
 
 FORMAT = "sparsebp checkpoint"
-VERSION = 2
+VERSION = 3
+_READABLE = (2, VERSION)
 _PREFIX = "checkpoint-"
 _TENSOR_FILES = ("weights.safetensors", "training.safetensors")
 
@@ -111,9 +112,10 @@ def _read_state(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: damaged, not valid JSON ({error})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{file}: not a checkpoint of sparsebp")
-    if state.get("version") != VERSION:
+    if state.get("version") not in _READABLE:
         raise CheckpointError(
-            f"{file}: written in version {state.get('version')} of the format, this sparsebp reads version {VERSION}"
+            f"{file}: written in version {state.get('version')} of the format, this sparsebp reads "
+            f"{' and '.join(map(str, _READABLE))}"
         )
     if state.pop("sha256", None) != _digest(state) or not isinstance(state.get("files"), dict):
         raise CheckpointError(f"{file}: damaged, its SHA-256 is not the one inside")

@@ -26,6 +26,8 @@ from .settings import Settings
 
 _KEPT = ("model", "test_share", "seed")
 """What of a run's origin stands beside its weights: enough to test them on the same pictures."""
+_YOUNGER = {"gradients": Settings.gradients}
+"""Settings that older checkpoints do not have; how these runs sum gradients is part of their plan."""
 WEIGHTS = "model.safetensors"
 REPORT = "report.json"
 
@@ -143,6 +145,8 @@ class RunFolder:
             saved = facts.get(part)
             if not isinstance(saved, dict):
                 raise CheckpointError(f"{path}: damaged, it has no {part}")
+            if part == "settings":
+                saved = {**_YOUNGER, **saved}
             for key, value in values.items():
                 if saved.get(key) != value:
                     raise CheckpointError(_difference(path, part, key, saved.get(key), value))

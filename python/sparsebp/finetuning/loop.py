@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..convert import convert, restore
+from ..convert import restore
 from ..data import DEFAULT_TEST_SHARE, Dataset, open_dataset
 from ..devices import own_randomness
 from ..model_weights import WeightFile, usual_preprocess
 from ..plan import Plan
 from .cache import FORMS, PLACES
+from .conversion import converted
 from .feed import Feed
 from .folder import RunFolder
 from .history import History
@@ -129,7 +130,7 @@ def finetune(
         torch.manual_seed(wanted.seed)
         dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit else None
         stop.check()
-        sparse = convert(model, wanted.budget, **wanted.conversion())
+        sparse = converted(model, wanted, earlier)
         try:
             feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
             run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop)

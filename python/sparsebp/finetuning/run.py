@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -16,9 +14,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..converted import SparseModel
+from ..engine_state import as_tensor
 from ..model_weights import last_layer
 from ..optim import SGD
-from ..plan import Plan
 from ..train import fit_step
 from .checkpoint import Checkpoint, CheckpointError
 from .evaluation import check_output, score
@@ -169,11 +167,11 @@ class Run:
             return None
         state = self.model.engine.state()
         regions = state.pop("regions")
-        training = {_ARENA + name: _to_tensor(data) for name, data in regions.items()}
+        training = {_ARENA + name: as_tensor(data) for name, data in regions.items()}
         training[_GENERATOR] = torch.get_rng_state()
         self.peak = max(self.peak, self.model.arena.peak)
         facts = {
-            "plan": fingerprint(self.model.plan),
+            "choice": self.model.choice,
             "position": asdict(self.position),
             "peak": self.peak,
             "counters": state,
@@ -188,23 +186,19 @@ class Run:
         """Goes on where :meth:`save` was called.
 
         Raises:
-            CheckpointError: it was written under another plan, or lacks something.
+            CheckpointError: it is of another model, or lacks something; nothing has changed.
         """
         facts = checkpoint.facts
-        if facts.get("plan") != fingerprint(self.model.plan):
-            raise CheckpointError(
-                "resume: the checkpoint was made under another plan than this sparsebp makes for these settings "
-                f"(it was written by version {facts.get('sparsebp')})"
-            )
         try:
             position, history = Position(**facts["position"]), History.from_dict(facts["history"])
             peak, groups = int(facts["peak"]), list(facts["optimizer"])
             regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
-            state = {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **facts["counters"]}
+            state = {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **_counters(facts["counters"])}
             generator = checkpoint.training[_GENERATOR]
             rates = [{k: float(group[k]) for k in _GROUP_KEYS} for group in groups]
-            self.model.load_state_dict(checkpoint.weights)
+            _check_weights(checkpoint.weights, self.model.state_dict())
             self.model.engine.load_state(state)
+            self.model.load_state_dict(checkpoint.weights)
             torch.set_rng_state(generator)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"resume: the checkpoint does not fit this model: {error!r}") from error
@@ -216,10 +210,21 @@ class Run:
 _GROUP_KEYS = ("lr", "momentum", "weight_decay")
 
 
-def fingerprint(plan: Plan) -> str:
-    """A digest of everything a plan says, down to the offset of each buffer."""
-    text = json.dumps([plan.to_dict(), [asdict(b) for b in plan.buffers]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _counters(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """As an engine has them now; version 2 of the format called one otherwise, and lacked one."""
+    counters = {"pending": False, **saved}
+    if "_due" in counters:
+        counters["due"] = counters.pop("_due")
+    return counters
+
+
+def _check_weights(saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
+    """Raises ValueError unless they have the same names and shapes: loading would stop half-way."""
+    shapes = [{name: list(t.shape) for name, t in weights.items()} for weights in (saved, own)]
+    for name in shapes[0] | shapes[1]:
+        was, here = (known.get(name) for known in shapes)
+        if was != here:
+            raise ValueError(f"weights: {name} was {was}, in this model it is {here}")
 
 
 def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
@@ -256,7 +261,3 @@ def _layer_factors(layers: Sequence[str], rates: Mapping[str, float]) -> dict[st
             raise ValueError(f"layer_rates: {glob!r} matches no convolution that trains; they are {', '.join(factors)}")
         factors |= dict.fromkeys(fitting, factor)
     return factors
-
-
-def _to_tensor(data: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)

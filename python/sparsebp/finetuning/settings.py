@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..data import Preprocess, parse_augment
+from ..request import check_gradients
 from ..samplers import NAMES, Sampler, check_seed
 from ..units import parse_bytes
 from .schedule import SCHEDULES
@@ -40,7 +41,10 @@ class Settings:
         ratios: explicit shares of the channels by layer name (globs).
         sampler: as in :func:`sparsebp.convert`.
         resample_every: batches from one draw of the channels to the next.
-        momentum: of SGD; its state is planned inside the budget.
+        momentum: of SGD; its state is planned inside the budget. It decays with every update: per micro-batch in place,
+            per batch with sums.
+        gradients: ``"in_place"`` or ``"sum"``, as in :func:`sparsebp.convert`: whether each micro-batch is applied at
+            once with its share of the rate, or a batch as a whole.
         weight_decay: L2 penalty on the weights that a step trains.
         label_smoothing: share of the target spread over all classes.
         dropout: probability of the model's dropout layers during the run; None leaves them as they are.
@@ -69,6 +73,7 @@ class Settings:
     sampler: str | Sampler = "random"
     resample_every: int = 1
     momentum: float = 0.0
+    gradients: str = "in_place"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     dropout: float | None = None
@@ -89,6 +94,7 @@ class Settings:
             _check_number(f"layer_rates[{name!r}]", factor, 0.0, math.inf)
         if not isinstance(self.augment, (str, tuple, list)):
             raise TypeError(f"augment: expected names, got {type(self.augment).__name__} {self.augment!r}")
+        check_gradients(self.gradients)
         check_seed(self.seed)
         for name in ("epochs", "batch_size", "micro_batch", "resample_every"):
             _check_count(name, getattr(self, name))
@@ -159,6 +165,7 @@ class Settings:
             "resample_every": self.resample_every,
             "momentum": self.momentum > 0,
             "normalise": self.normalise,
+            "gradients": self.gradients,
             "seed": self.seed,
             "train_bias": self.train_bias,
         }
