@@ -11,6 +11,7 @@
 #include "isa/dispatch.h"
 #include "isa/peak.h"
 #include "program/program.h"
+#include "program/rules.h"
 
 namespace py = pybind11;
 using namespace sparsebp;

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "core/checked.h"
-#include "core/error.h"
 #include "core/random.h"
 #include "program/validate.h"
 
@@ -190,7 +189,6 @@ void TrainingState<T>::draw(Context<T>& context, int index, Draw method, std::ui
       break;
     case Draw::weighted:
     case Draw::largest: {
-      if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
       const auto scored = method == Draw::weighted ? draw_weighted : draw_largest;
       const Scored memory = begin_draw(context, index);
       scored(key, memory.scores, channels, k, layer.state.indices, memory.keys);
