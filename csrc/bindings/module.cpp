@@ -5,12 +5,14 @@
 
 #include <optional>
 
+#include "bindings/classes.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cuda/device.h"
 #include "isa/dispatch.h"
 #include "isa/peak.h"
 #include "program/program.h"
+#include "program/rules.h"
 
 namespace py = pybind11;
 using namespace sparsebp;
@@ -74,63 +76,8 @@ Arena& require_arena(Arena* arena) {
   return *arena;
 }
 
-void bind_specs(py::module_& m) {
-  py::class_<ConvShape>(m, "ConvShape")
-      .def(py::init<>())
-#define FIELD(name) .def_readwrite(#name, &ConvShape::name)
-          FIELD(in) FIELD(out) FIELD(groups) FIELD(height) FIELD(width) FIELD(out_height) FIELD(out_width)
-              FIELD(kernel_h) FIELD(kernel_w) FIELD(stride_h) FIELD(stride_w) FIELD(pad_h) FIELD(pad_w)
-                  FIELD(dilation_h) FIELD(dilation_w)
-#undef FIELD
-      ;
-  py::enum_<Activation>(m, "Activation")
-      .value("identity", Activation::identity)
-      .value("relu", Activation::relu)
-      .value("relu6", Activation::relu6);
-  py::enum_<OpKind>(m, "OpKind")
-      .value("conv", OpKind::conv)
-      .value("depthwise", OpKind::depthwise)
-      .value("block", OpKind::block)
-      .value("head", OpKind::head)
-      .value("add", OpKind::add)
-      .value("activation", OpKind::activation)
-      .value("pool", OpKind::pool)
-      .value("dropout", OpKind::dropout);
-  py::enum_<Draw>(m, "Draw")
-      .value("uniform", Draw::uniform)
-      .value("cyclic", Draw::cyclic)
-      .value("weighted", Draw::weighted)
-      .value("largest", Draw::largest);
-  py::class_<ValueSpec>(m, "ValueSpec")
-      .def(py::init<Index, Index, Index>(), py::arg("height"), py::arg("width"), py::arg("channels"))
-      .def_readonly("height", &ValueSpec::height)
-      .def_readonly("width", &ValueSpec::width)
-      .def_readonly("channels", &ValueSpec::channels);
-  py::class_<LayerSpec>(m, "LayerSpec")
-      .def(py::init<>())
-#define FIELD(name) .def_readwrite(#name, &LayerSpec::name)
-          FIELD(name) FIELD(shape) FIELD(activation) FIELD(has_bias) FIELD(has_norm) FIELD(eps) FIELD(selected)
-              FIELD(train_bias)
-#undef FIELD
-      ;
-  py::class_<OpSpec>(m, "OpSpec")
-      .def(py::init<>())
-#define FIELD(name) .def_readwrite(#name, &OpSpec::name)
-          FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
-              FIELD(window) FIELD(count_padding) FIELD(drop)
-#undef FIELD
-      ;
-  py::class_<ProgramSpec>(m, "ProgramSpec")
-      .def(py::init<>())
-#define FIELD(name) .def_readwrite(#name, &ProgramSpec::name)
-          FIELD(values) FIELD(layers) FIELD(ops) FIELD(input) FIELD(output) FIELD(span_begin) FIELD(batch)
-              FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores) FIELD(normalise)
-#undef FIELD
-      ;
-}
-
 void bind_arena(py::module_& m) {
-  py::class_<Arena>(m, "Arena")
+  py::class_<Arena>(m, "Arena", py::is_final())
       .def_property_readonly("capacity", &Arena::capacity)
       .def_property_readonly("used", &Arena::used)
       .def_property_readonly("peak", &Arena::peak)
@@ -155,7 +102,7 @@ AnyProgram::Region region_at(const AnyProgram& program, std::size_t offset) {
 }
 
 void bind_program(py::module_& m) {
-  py::class_<AnyProgram>(m, "Program")
+  py::class_<AnyProgram>(m, "Program", py::is_final())
       .def(py::init(&program_on), py::arg("spec"), py::arg("float64") = false, py::arg("isa") = "",
            py::arg("gpu") = py::none())
       .def_property_readonly("isa", &AnyProgram::isa)
@@ -263,6 +210,7 @@ PYBIND11_MODULE(_C, m) {
   bind_specs(m);
   bind_arena(m);
   bind_program(m);
+  forbid_bare_new(m);
   m.attr("PANEL") = kPanel;
   m.attr("RULE_NUMBERS") = kRuleNumbers;
   m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");

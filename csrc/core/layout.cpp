@@ -4,8 +4,13 @@
 #include <numeric>
 #include <utility>
 
+#include "core/checked.h"
+#include "core/error.h"
+
 namespace sparsebp {
 namespace {
+
+constexpr std::size_t kNoPlace = static_cast<std::size_t>(-1);
 
 bool alive_together(const Buffer& a, const Buffer& b) { return a.begin <= b.end && b.begin <= a.end; }
 
@@ -32,9 +37,10 @@ std::size_t Layout::place(const std::vector<int>& order, std::vector<std::size_t
     std::sort(taken.begin(), taken.end());
     std::size_t offset = 0;
     for (const auto& [begin, end] : taken) {
-      if (offset + buffer.bytes <= begin) break;
+      if (offset <= begin && buffer.bytes <= begin - offset) break;
       offset = std::max(offset, align_up(end));
     }
+    if (buffer.bytes > kMostBytes - kAlignment || offset > kMostBytes - kAlignment - buffer.bytes) return kNoPlace;
     offsets[index] = offset;
     placed.push_back(index);
     peak = std::max(peak, offset + buffer.bytes);
@@ -47,7 +53,7 @@ void Layout::assign() {
   const auto life = [&](int i) { return buffers_[i].end - buffers_[i].begin; };
   std::vector<int> order(buffers_.size());
   std::vector<std::size_t> offsets(buffers_.size()), best(buffers_.size());
-  peak_ = static_cast<std::size_t>(-1);
+  peak_ = kNoPlace;
   const auto attempt = [&](auto before) {
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), before);
@@ -63,6 +69,7 @@ void Layout::assign() {
   attempt([&](int a, int b) { return size(a) > size(b); });
   attempt([&](int a, int b) { return buffers_[a].begin < buffers_[b].begin; });
   if (buffers_.empty()) peak_ = 0;
+  if (peak_ == kNoPlace) throw InvalidArgument("the buffers of one step need more bytes than a process can have");
   for (std::size_t i = 0; i < buffers_.size(); ++i) buffers_[i].offset = best[i];
 }
 

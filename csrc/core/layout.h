@@ -27,7 +27,8 @@ class Layout {
   // Returns the buffer's index. An empty buffer is allowed; it takes no bytes.
   int add(std::string name, Category category, std::size_t bytes, int begin, int end);
 
-  // Chooses every offset. Tries a few orders of first-fit placement and keeps the one with the lowest peak.
+  // Chooses every offset. Tries a few orders of first-fit placement and keeps the one with the lowest peak. Throws
+  // InvalidArgument if none ends where memory can.
   void assign();
 
   std::size_t peak() const { return peak_; }

@@ -61,12 +61,13 @@ class PlainPool {
   ~PlainPool() { stop(); }
 
   void resize(int threads) {
+    const std::lock_guard<std::mutex> region(region_);
     stop();
     stopping_ = false;
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    for (threads_ = 1; threads_ < threads; ++threads_) workers_.emplace_back([this, i = threads_.load()] { work(i); });
   }
 
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int threads() const { return threads_; }
 
   void run(std::int64_t count, RangeFunction function, void* context) {
     std::unique_lock<std::mutex> region(region_, std::try_to_lock);
@@ -123,9 +124,11 @@ class PlainPool {
     wake_.notify_all();
     for (std::thread& worker : workers_) worker.join();
     workers_.clear();
+    threads_ = 1;
   }
 
   std::vector<std::thread> workers_;
+  std::atomic<int> threads_{1};  // with the calling one
   std::mutex region_, mutex_;
   std::condition_variable wake_, done_;
   std::int64_t count_ = 0;
@@ -218,7 +221,10 @@ void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction fun
 }
 
 void set_plain_threads(int threads) {
-  if (threads < 1) throw InvalidArgument("threads: expected at least 1, got " + std::to_string(threads));
+  if (threads < 1 || threads > kMostThreads) {
+    throw InvalidArgument("threads: expected at least 1, at most " + std::to_string(kMostThreads) + ", got " +
+                          std::to_string(threads));
+  }
   plain_pool().resize(threads);
 }
 

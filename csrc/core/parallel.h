@@ -35,7 +35,8 @@ void parallel_for(std::int64_t count, std::int64_t unit_work, const Body& body) 
       const_cast<Body*>(&body));
 }
 
-// Threads of the plain pool (ignored while torch's pool is in use). Throws InvalidArgument below 1.
+// Threads of the plain pool (ignored while torch's pool is in use), 1 to 64; waits for a region that runs. Throws
+// InvalidArgument for another number.
 void set_plain_threads(int threads);
 
 int thread_count();

@@ -1,4 +1,5 @@
 #include "cuda/layer.h"
+#include "cuda/limits.h"
 #include "cuda/ops.h"
 #include "program/ops/block_buffers.h"
 #include "program/ops/conv_buffers.h"
@@ -221,6 +222,7 @@ class Head final : public HeadBuffers<float> {
 
 std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
                                    const Driver& driver) {
+  for (int layer : op.layers) check_limits(program.layers[static_cast<std::size_t>(layer)], program.batch);
   switch (op.kind) {
     case OpKind::conv:
     case OpKind::depthwise:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/arena.h"
+#include "core/checked.h"
 #include "core/layout.h"
 #include "kernels/table.h"
 #include "program/spec.h"
@@ -79,23 +80,23 @@ struct Declare {
   std::string name;
 
   int saved(const std::string& what, Index count) const {
-    return training.layout.add(name + "." + what, Category::saved, bytes<T>(count), forward_time, backward_time);
+    return add<T>(training, what, Category::saved, count, forward_time, backward_time);
   }
   int masks(const std::string& what, Index count) const {
-    return training.layout.add(name + "." + what, Category::masks, bytes<std::uint8_t>(count), forward_time,
-                               backward_time);
+    return add<std::uint8_t>(training, what, Category::masks, count, forward_time, backward_time);
   }
   int backward_scratch(const std::string& what, Index count) const {
-    return training.layout.add(name + "." + what, Category::scratch, bytes<T>(count), backward_time, backward_time);
+    return add<T>(training, what, Category::scratch, count, backward_time, backward_time);
   }
   int forward_scratch(const std::string& what, Index count) const {
-    return workspace.layout.add(name + "." + what, Category::activations, bytes<T>(count), forward_time, forward_time);
+    return add<T>(workspace, what, Category::activations, count, forward_time, forward_time);
   }
 
  private:
   template <class U>
-  static std::size_t bytes(Index count) {
-    return static_cast<std::size_t>(count) * sizeof(U);
+  int add(PlannedArena& arena, const std::string& what, Category category, Index count, int begin, int end) const {
+    const std::string full = name + "." + what;
+    return arena.layout.add(full, category, byte_count(full, count, sizeof(U)), begin, end);
   }
 };
 

@@ -15,8 +15,8 @@ void Lifetimes<T>::declare(Context<T>& context, const ProgramSpec& spec) {
   for (std::size_t v = 0; v < spec.values.size(); ++v) {
     const int id = static_cast<int>(v);
     if (id == spec.input || id == spec.output) continue;
-    const std::size_t bytes = static_cast<std::size_t>(spec.batch * counts_[v]) * sizeof(T);
     const std::string name = "value" + std::to_string(id);
+    const std::size_t bytes = byte_count(name, spec.batch * counts_[v], sizeof(T));
     const int made = live_.producer[v], read = live_.consumer[v];
     value_buffer_[v] = context.workspace.layout.add(name, Category::activations, bytes, made, read);
     if (!needs_grad(id)) continue;

@@ -3,14 +3,17 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "program/boundary.h"
 #include "program/host.h"
 #include "program/lifetimes.h"
+#include "program/rules.h"
 #include "program/state.h"
 #include "program/validate.h"
 
 namespace sparsebp {
 namespace {
 
+// Believes what it is told: boundary.h stands between it and its callers.
 template <class T>
 class Program final : public AnyProgram {
  public:
@@ -46,11 +49,17 @@ class Program final : public AnyProgram {
     }
     const Visit<T> visit(*device_, stream_);
     device_->about("allocating the arena");
-    context_.training.allocate(budget, device_->memory());
-    device_->about("allocating the workspace");
-    context_.workspace.allocate(context_.workspace.layout.peak(), device_->memory());
-    state_.acquire(context_);
-    device_->allocate(context_.layers);
+    try {
+      context_.training.allocate(budget, device_->memory());
+      device_->about("allocating the workspace");
+      context_.workspace.allocate(context_.workspace.layout.peak(), device_->memory());
+      state_.acquire(context_);
+      device_->allocate(context_.layers);
+    } catch (...) {
+      context_.training.arena.reset();
+      context_.workspace.arena.reset();
+      throw;
+    }
   }
 
   void bind(int layer, const RawParams& p) override {
@@ -62,14 +71,6 @@ class Program final : public AnyProgram {
 
   void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
                std::uint64_t dropout_key) override {
-    require_ready();
-    const int n = static_cast<int>(ops_.size());
-    if (first < 0 || last > n || first >= last) throw InvalidArgument("forward: expected 0 <= first < last <= ops");
-    if (images < 0 || images > spec_.batch) {
-      throw InvalidArgument("forward: at most " + std::to_string(spec_.batch) + " images fit, got " +
-                            std::to_string(images));
-    }
-    if (save && in_flight_) throw WrongState("forward: an earlier training forward pass still waits for its backward");
     const Visit<T> visit(*device_, stream_);
     context_.images = images, context_.save = false, context_.drop = drop, context_.dropout_key = dropout_key;
     device_->about("preparing the forward pass");
@@ -77,17 +78,23 @@ class Program final : public AnyProgram {
     const int in_value = spec_.ops[static_cast<std::size_t>(first)].inputs[0];
     const int out_value = spec_.ops[static_cast<std::size_t>(last - 1)].output;
     set_value(in_value, const_cast<T*>(static_cast<const T*>(in)));
-    for (int i = first; i < last; ++i) {
-      const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-      if (op.output == out_value) {
-        set_value(out_value, static_cast<T*>(out));
-      } else {
-        lifetimes_.acquire_value(context_, op.output);
+    try {
+      for (int i = first; i < last; ++i) {
+        const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
+        if (op.output == out_value) {
+          set_value(out_value, static_cast<T*>(out));
+        } else {
+          lifetimes_.acquire_value(context_, op.output);
+        }
+        context_.save = save && i >= spec_.span_begin;
+        device_->about(names_[static_cast<std::size_t>(i)].c_str());
+        if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
+        lifetimes_.release_values_at(context_, i);
       }
-      context_.save = save && i >= spec_.span_begin;
-      device_->about(names_[static_cast<std::size_t>(i)].c_str());
-      if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
-      lifetimes_.release_values_at(context_, i);
+    } catch (...) {  // a device that gave up
+      lifetimes_.release_values(context_);
+      if (save) lifetimes_.release_training(context_);
+      throw;
     }
     lifetimes_.release_values(context_);
     if (save) {
@@ -97,11 +104,6 @@ class Program final : public AnyProgram {
   }
 
   void backward(const void* dy, void* dx, const double* rules, bool keep) override {
-    require_ready();
-    if (!in_flight_) throw WrongState("backward: there is no training forward pass to go back through");
-    if (keep && (ops_.size() != 1 || !spec_.sums)) {
-      throw WrongState("backward: only a program of one op with gradient sums can keep its forward pass");
-    }
     // An inference pass may have run in between, on another number of images.
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
@@ -130,8 +132,6 @@ class Program final : public AnyProgram {
   }
 
   void apply(const double* rules) override {
-    require_ready();
-    if (!spec_.sums) throw WrongState("apply: this plan holds no gradient sums");
     const Visit<T> visit(*device_, stream_);
     device_->about("applying the gradient sums");
     set_rules(rules);
@@ -140,32 +140,24 @@ class Program final : public AnyProgram {
   }
 
   void prepare_replay(const double* rules, std::uint64_t dropout_key) override {
-    require_ready();
-    if (in_flight_) throw WrongState("replay: a training forward pass still waits for its backward");
     const Visit<T> visit(*device_, stream_);
     device_->about("preparing a replay");
     set_rules(rules);
     if (drops_) device_->set_dropout_key(dropout_key);
   }
-  void replayed() override {
-    require_ready();
-    state_.mark_visited(context_);
-  }
+  void replayed() override { state_.mark_visited(context_); }
   bool spoilt() override {
-    require_ready();
     const Visit<T> visit(*device_, stream_);
     device_->about("asking for the last gradient");
     return device_->spoilt();
   }
 
   void discard() override {
-    require_ready();
     lifetimes_.release_training(context_);
     in_flight_ = false;
   }
 
   void draw(int index, Draw method, std::uint64_t seed, std::uint64_t turn) override {
-    require_ready();
     if (layer_at(index).state.indices == nullptr) return;
     const Visit<T> visit(*device_, stream_);
     state_.draw(context_, index, method, seed, turn);
@@ -173,7 +165,6 @@ class Program final : public AnyProgram {
   }
 
   void draw_all(Draw method, std::uint64_t seed, std::uint64_t turn) override {
-    require_ready();
     const Visit<T> visit(*device_, stream_);
     for (int i = 0; i < static_cast<int>(context_.layers.size()); ++i) {
       if (layer_at(i).state.indices != nullptr) state_.draw(context_, i, method, seed, turn);
@@ -182,9 +173,7 @@ class Program final : public AnyProgram {
   }
 
   void set_indices(int index, const std::vector<std::int32_t>& channels) override {
-    require_ready();
     Layer<T>& layer = layer_at(index);
-    check_channels(layer.spec, channels);
     if (layer.state.indices == nullptr) return;
     const Visit<T> visit(*device_, stream_);
     std::copy(channels.begin(), channels.end(), layer.state.indices);
@@ -193,7 +182,7 @@ class Program final : public AnyProgram {
   }
 
   std::vector<std::int32_t> indices(int index) const override {
-    const Layer<T>& layer = context_.layers.at(static_cast<std::size_t>(index));
+    const Layer<T>& layer = layer_at(index);
     std::vector<std::int32_t> out(static_cast<std::size_t>(layer.spec.selected));
     for (std::size_t j = 0; j < out.size(); ++j) {
       out[j] = static_cast<std::int32_t>(layer.channel(static_cast<Index>(j)));
@@ -201,9 +190,7 @@ class Program final : public AnyProgram {
     return out;
   }
 
-  Index visited(int index) const override {
-    return state_.visited(context_.layers.at(static_cast<std::size_t>(index)));
-  }
+  Index visited(int index) const override { return state_.visited(layer_at(index)); }
 
   std::vector<Region> persistent() const override {
     std::vector<Region> regions;
@@ -215,19 +202,17 @@ class Program final : public AnyProgram {
   }
 
   void read(const Region& region, void* out) override {
-    require_ready();
     const Visit<T> visit(*device_, stream_);
     state_.read(context_, region.offset, region.bytes, out);
   }
 
   void write(const Region& region, const void* in) override {
-    require_ready();
     const Visit<T> visit(*device_, stream_);
     state_.write(context_, region.offset, region.bytes, in);
   }
 
   Region sum_region(int index, const std::string& parameter) const override {
-    const Layer<T>& layer = context_.layers.at(static_cast<std::size_t>(index));
+    const Layer<T>& layer = layer_at(index);
     const LayerState<T>& state = layer.state;
     const T* data = parameter == "weight" ? state.sum : parameter == "bias" ? state.bias_sum : state.beta_sum;
     if (data == nullptr) return {parameter, 0, 0};
@@ -241,17 +226,9 @@ class Program final : public AnyProgram {
     validate(spec);
     return spec;
   }
-  Layer<T>& layer_at(int index) {
-    if (index < 0 || index >= static_cast<int>(context_.layers.size())) {
-      throw InvalidArgument("layer: expected 0 to " + std::to_string(context_.layers.size()) + ", got " +
-                            std::to_string(index));
-    }
-    return context_.layers[static_cast<std::size_t>(index)];
-  }
+  Layer<T>& layer_at(int index) { return context_.layers[static_cast<std::size_t>(index)]; }
+  const Layer<T>& layer_at(int index) const { return context_.layers[static_cast<std::size_t>(index)]; }
   void set_value(int id, T* data) { context_.values[static_cast<std::size_t>(id)] = data; }
-  void require_ready() const {
-    if (context_.training.arena == nullptr) throw WrongState("program: allocate was not called");
-  }
 
   void lay_out() {
     const int n = static_cast<int>(spec_.ops.size());
@@ -275,16 +252,7 @@ class Program final : public AnyProgram {
   }
 
   void set_rules(const double* rules) {
-    const auto next = [&rules] {
-      const Rule rule{{rules[0], rules[1], rules[2]}, rules[3], rules[0] >= 0, {}};
-      rules += kRuleNumbers / 3;
-      return rule;
-    };
-    for (Layer<T>& layer : context_.layers) {
-      layer.rules.weight = next();
-      layer.rules.bias = next();
-      layer.rules.beta = next();
-    }
+    read_rules(rules, context_.layers);
     device_->set_rules(context_.layers);
   }
 
@@ -306,12 +274,14 @@ class Program final : public AnyProgram {
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa) {
   const Isa& chosen = choose_isa(isa);
-  if (float64) return std::make_unique<Program<double>>(std::move(spec), make_host<double>(chosen));
+  if (float64) {
+    return guarded(std::make_unique<Program<double>>(std::move(spec), make_host<double>(chosen)), sizeof(double));
+  }
   return make_program(std::move(spec), make_host<float>(chosen));
 }
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, std::unique_ptr<Device<float>> device) {
-  return std::make_unique<Program<float>>(std::move(spec), std::move(device));
+  return guarded(std::make_unique<Program<float>>(std::move(spec), std::move(device)), sizeof(float));
 }
 
 }  // namespace sparsebp

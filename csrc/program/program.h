@@ -18,12 +18,8 @@ struct RawParams {
   void *weight = nullptr, *bias = nullptr, *gamma = nullptr, *beta = nullptr, *mean = nullptr, *var = nullptr;
 };
 
-// The rules of a layer's weight, bias and batch-norm shift, in this order: learning rate, weight decay, momentum, decay
-// of the mean square that divides the rate (0: none does). A negative learning rate means that no optimizer owns the
-// parameter.
-constexpr int kRuleNumbers = 12;
-
-// What the bindings see: a program whatever its element type.
+// What callers see: a program whatever its element type. Every call throws InvalidArgument or WrongState for what it
+// cannot do, and then has changed nothing.
 class AnyProgram {
  public:
   virtual ~AnyProgram() = default;
@@ -35,17 +31,19 @@ class AnyProgram {
   // Where the calls below start their work, on a device that has streams.
   virtual void set_stream(std::uintptr_t stream) = 0;
 
-  // Takes `budget` bytes for the arena and what the workspace needs. Throws BudgetExceeded.
+  // Takes `budget` bytes for the arena and what the workspace needs, once. Throws BudgetExceeded.
   virtual void allocate(std::size_t budget) = 0;
   virtual Arena* arena() = 0;
   virtual Arena* workspace() = 0;
   virtual void bind(int layer, const RawParams& params) = 0;
 
-  // Runs ops [first, last) on `images` images; `in` and `out` are NHWC and belong to the caller.
+  // Runs ops [first, last) on `images` images, at most the planned batch; `in` and `out` are NHWC and belong to the
+  // caller. No other value may come into these ops from outside. With `save` a backward pass may follow: they are the
+  // whole span then.
   virtual void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
                        std::uint64_t dropout_key) = 0;
   // Runs the span backwards from the output's gradient. `dx` may be null unless the spec wants it; `rules` are
-  // kRuleNumbers for every layer. With `keep`, what the forward pass saved stays until `discard`, and another
+  // kRuleNumbers for every layer (rules.h). With `keep`, what the forward pass saved stays until `discard`, and another
   // backward pass may follow: only for one op (of several, the earlier ones' memory is used again on the way) with
   // gradient sums (in place, the weights of the forward pass are gone).
   virtual void backward(const void* dy, void* dx, const double* rules, bool keep) = 0;
@@ -61,6 +59,7 @@ class AnyProgram {
   virtual void discard() = 0;
   virtual bool in_flight() const = 0;
 
+  // Update sets change between steps, never between a forward pass and its backward pass.
   virtual void draw(int layer, Draw method, std::uint64_t seed, std::uint64_t turn) = 0;
   virtual void draw_all(Draw method, std::uint64_t seed, std::uint64_t turn) = 0;
   virtual void set_indices(int layer, const std::vector<std::int32_t>& channels) = 0;

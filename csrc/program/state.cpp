@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/error.h"
+#include "core/checked.h"
 #include "core/random.h"
+#include "program/validate.h"
 
 namespace sparsebp {
 namespace {
@@ -38,9 +39,9 @@ EnergyCount energy_count(const LayerSpec& layer, const ProgramSpec& spec) {
 }
 
 template <class F>
-Index total(const ProgramSpec& spec, F count) {
-  Index sum = 0;
-  for (const LayerSpec& layer : spec.layers) sum += count(layer);
+Checked total(const ProgramSpec& spec, F count) {
+  Checked sum(0);
+  for (const LayerSpec& layer : spec.layers) sum = sum + count(layer);
   return sum;
 }
 
@@ -49,8 +50,9 @@ Index total(const ProgramSpec& spec, F count) {
 template <class T>
 void TrainingState<T>::declare(Layout& layout, const ProgramSpec& spec, int end_time) {
   energy_.assign(spec.ops.size(), {});
-  const auto add = [&](const char* name, Category category, Index count, std::size_t size, int end) {
-    return count == 0 ? -1 : layout.add(name, category, static_cast<std::size_t>(count) * size, -1, end);
+  const auto add = [&](const char* name, Category category, Checked count, std::size_t size, int end) {
+    const std::size_t bytes = byte_count(name, count, size);
+    return bytes == 0 ? -1 : layout.add(name, category, bytes, -1, end);
   };
   const auto per_sampled = [&](auto count) {
     return total(spec, [&](const LayerSpec& layer) { return sampled(layer) ? count(layer) : 0; });
@@ -83,8 +85,8 @@ void TrainingState<T>::declare_energy(Layout& layout, const ProgramSpec& spec, i
     energy.count += count.all();
   }
   if (energy.count == 0) return;
-  energy.buffer = layout.add("energy" + std::to_string(op), Category::scratch,
-                             static_cast<std::size_t>(energy.count) * sizeof(float), time, time);
+  const std::string name = "energy" + std::to_string(op);
+  energy.buffer = layout.add(name, Category::scratch, byte_count(name, energy.count, sizeof(float)), time, time);
 }
 
 template <class T>
@@ -187,7 +189,6 @@ void TrainingState<T>::draw(Context<T>& context, int index, Draw method, std::ui
       break;
     case Draw::weighted:
     case Draw::largest: {
-      if (layer.state.scores == nullptr) throw WrongState("draw: this plan keeps no scores");
       const auto scored = method == Draw::weighted ? draw_weighted : draw_largest;
       const Scored memory = begin_draw(context, index);
       scored(key, memory.scores, channels, k, layer.state.indices, memory.keys);
@@ -221,9 +222,23 @@ void TrainingState<T>::read(Context<T>& context, std::size_t offset, std::size_t
   context.training.arena->memory().read(out, context.training.arena->data() + offset, bytes);
 }
 
+// Numbers that are no channels would lead kernels elsewhere.
+template <class T>
+void TrainingState<T>::check_update_sets(const Context<T>& context, const void* in) const {
+  const auto* next = static_cast<const std::byte*>(in);
+  for (const Layer<T>& layer : context.layers) {
+    if (!sampled(layer.spec)) continue;
+    std::vector<std::int32_t> channels(static_cast<std::size_t>(layer.spec.selected));
+    std::memcpy(channels.data(), next, channels.size() * sizeof(std::int32_t));
+    next += channels.size() * sizeof(std::int32_t);
+    check_channels(layer.spec, channels);
+  }
+}
+
 template <class T>
 void TrainingState<T>::write(Context<T>& context, std::size_t offset, std::size_t bytes, const void* in) {
   const Layout& layout = context.training.layout;
+  if (indices_ >= 0 && offset == layout[indices_].offset) check_update_sets(context, in);
   context.training.arena->memory().write(context.training.arena->data() + offset, in, bytes);
   if (!remote_ || indices_ < 0) return;
   if (offset == layout[indices_].offset) std::memcpy(local_indices_.data(), in, bytes);

@@ -28,7 +28,7 @@ class TrainingState {
   void publish(Context<T>& context, int layer) const;
   void publish_all(Context<T>& context) const;
 
-  // The bytes of a persistent region.
+  // The bytes of a persistent region. Throws InvalidArgument for what is no update set.
   void read(Context<T>& context, std::size_t offset, std::size_t bytes, void* out) const;
   void write(Context<T>& context, std::size_t offset, std::size_t bytes, const void* in);
 
@@ -43,6 +43,7 @@ class TrainingState {
     float* keys;          // [selected], scratch
   };
   Scored begin_draw(Context<T>& context, int layer);
+  void check_update_sets(const Context<T>& context, const void* in) const;
 
   struct Energy {
     struct Part {

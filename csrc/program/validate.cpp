@@ -1,146 +1,132 @@
 #include "program/validate.h"
 
-#include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "core/error.h"
+#include "core/geometry.h"
 
 namespace sparsebp {
 namespace {
 
-void require(bool condition, const std::string& message) {
-  if (!condition) throw InvalidArgument(message);
+// Ids and moments of a step are ints.
+constexpr std::size_t kMostOps = std::size_t{1} << 20;
+
+std::string counted(const char* what, std::size_t index) { return std::string(what) + " " + std::to_string(index); }
+
+void check_id(const char* name, int id, std::size_t count) {
+  if (id >= 0 && static_cast<std::size_t>(id) < count) return;
+  throw InvalidArgument(std::string(name) + ": expected 0 to " + std::to_string(count - 1) + ", got " +
+                        std::to_string(id));
 }
 
-void check_shape(const std::string& name, const ConvShape& s) {
-  require(s.in > 0 && s.out > 0 && s.height > 0 && s.width > 0 && s.out_height > 0 && s.out_width > 0,
-          name + ": every size must be positive");
-  require(s.kernel_h > 0 && s.kernel_w > 0 && s.stride_h > 0 && s.stride_w > 0 && s.dilation_h > 0 &&
-              s.dilation_w > 0 && s.pad_h >= 0 && s.pad_w >= 0,
-          name + ": kernel, stride and dilation must be positive, padding not negative");
-  require(s.groups > 0 && s.in % s.groups == 0 && s.out % s.groups == 0,
-          name + ": groups must divide the input and the output channels");
-}
-
-void check_layer(const LayerSpec& layer) {
-  check_shape(layer.name, layer.shape);
-  require(layer.selected >= 0 && layer.selected <= layer.shape.in,
-          layer.name + ": selected channels must lie between 0 and " + std::to_string(layer.shape.in) + ", got " +
-              std::to_string(layer.selected));
-}
-
-bool same(const ValueSpec& value, Index height, Index width, Index channels) {
-  return value.height == height && value.width == width && value.channels == channels;
-}
-
-void check_op(const ProgramSpec& spec, std::size_t index) {
-  const OpSpec& op = spec.ops[index];
-  const std::string name = "op " + std::to_string(index);
-  const auto value = [&](int id) -> const ValueSpec& {
-    require(id >= 0 && id < static_cast<int>(spec.values.size()), name + ": no such value");
-    return spec.values[static_cast<std::size_t>(id)];
-  };
-  const auto shape = [&](std::size_t i) -> const ConvShape& {
-    require(i < op.layers.size() && op.layers[i] >= 0 && op.layers[i] < static_cast<int>(spec.layers.size()),
-            name + ": no such layer");
-    return spec.layers[static_cast<std::size_t>(op.layers[i])].shape;
-  };
-  const auto maps = [&](const ConvShape& in, const ConvShape& out) {
-    require(same(value(op.inputs[0]), in.height, in.width, in.in) &&
-                same(value(op.output), out.out_height, out.out_width, out.out),
-            name + ": the layer's shape does not fit its values");
-  };
-  const std::size_t inputs = op.kind == OpKind::add ? 2 : 1;
-  require(op.inputs.size() == inputs, name + ": expected " + std::to_string(inputs) + " inputs");
-  for (int input : op.inputs) value(input);
-  require(op.block > 0 && op.block % kPanel == 0,
-          name + ": channel blocks must be positive multiples of " + std::to_string(kPanel));
-  switch (op.kind) {
-    case OpKind::conv:
-      maps(shape(0), shape(0));
-      break;
-    case OpKind::depthwise:
-      maps(shape(0), shape(0));
-      require(shape(0).groups == shape(0).in && shape(0).in == shape(0).out, name + ": not a depthwise layer");
-      break;
-    case OpKind::block: {
-      require(op.layers.size() == 2 || op.layers.size() == 3, name + ": a block has two or three layers");
-      const ConvShape &first = shape(0), &last = shape(op.layers.size() - 1), &dw = shape(op.layers.size() - 2);
-      maps(first, last);
-      require(dw.groups == dw.in && dw.in == dw.out && last.pointwise() && last.groups == 1 && last.in == dw.out,
-              name + ": expected depthwise, then pointwise");
-      if (op.layers.size() == 3) {
-        require(first.pointwise() && first.groups == 1 && first.out == dw.in,
-                name + ": expected a pointwise expansion");
-      }
-      require(spec.layers[static_cast<std::size_t>(op.layers.back())].activation == Activation::identity,
-              name + ": a block's projection has no activation");
-      const ValueSpec& out = value(op.output);
-      require(!op.residual || same(value(op.inputs[0]), out.height, out.width, out.channels),
-              name + ": a residual needs equal shapes");
-      break;
+void check_counts(const ProgramSpec& spec) {
+  if (spec.ops.empty()) throw InvalidArgument("ops: a program needs at least one");
+  const auto few = [](const char* name, std::size_t count) {
+    if (count > kMostOps) {
+      throw InvalidArgument(std::string(name) + ": expected at most " + std::to_string(kMostOps) + ", got " +
+                            std::to_string(count));
     }
-    case OpKind::head:
-      require(shape(0).pointwise() && shape(0).groups == 1, name + ": a head is a pointwise convolution");
-      require(same(value(op.output), 1, 1, shape(0).out), name + ": a head pools to one pixel");
-      break;
-    case OpKind::pool:
-      check_shape(name, op.window);
-      require(op.window.in == op.window.out, name + ": pooling keeps the channels");
-      maps(op.window, op.window);
-      break;
-    case OpKind::add:
-    case OpKind::activation:
-    case OpKind::dropout: {
-      const ValueSpec& out = value(op.output);
-      for (int input : op.inputs) {
-        require(same(value(input), out.height, out.width, out.channels), name + ": shapes must be equal");
+  };
+  few("ops", spec.ops.size());
+  few("layers", spec.layers.size());
+  few("values", spec.values.size());
+  check_size("program", "batch", spec.batch, 1);
+  check_id("span_begin", spec.span_begin, spec.ops.size());
+  if (spec.values.empty()) throw InvalidArgument("values: a program needs an input and an output");
+  check_id("input", spec.input, spec.values.size());
+  check_id("output", spec.output, spec.values.size());
+}
+
+void check_layer(const LayerSpec& layer, std::size_t index, Index batch) {
+  const std::string name = counted("layer", index) + " (" + layer.name + ")";
+  check_convolution(name, layer.shape, batch);
+  check_size(name, "selected", layer.selected, 0, layer.shape.in);
+  check_activation(name, layer.activation);
+  if (!std::isfinite(layer.eps) || layer.eps < 0) {
+    throw InvalidArgument(name + ": eps: expected a finite number of at least 0, got " + std::to_string(layer.eps));
+  }
+}
+
+// Every value is made before it is read, once, and read; every layer belongs to one op.
+void check_order(const ProgramSpec& spec) {
+  constexpr int kNobody = -1;
+  std::vector<char> ready(spec.values.size(), 0), read(spec.values.size(), 0);
+  std::vector<int> owner(spec.layers.size(), kNobody);
+  ready[static_cast<std::size_t>(spec.input)] = 1;
+  for (std::size_t i = 0; i < spec.ops.size(); ++i) {
+    validate_op(spec, i);
+    const OpSpec& op = spec.ops[i];
+    for (int input : op.inputs) {
+      if (ready[static_cast<std::size_t>(input)] == 0) {
+        throw InvalidArgument(counted("op", i) + ": reads a value before it exists, value " + std::to_string(input));
       }
-      require(op.drop >= 0 && op.drop <= 1, name + ": a dropout probability lies between 0 and 1");
-      break;
+      read[static_cast<std::size_t>(input)] = 1;
     }
+    char& made = ready[static_cast<std::size_t>(op.output)];
+    if (made != 0) {
+      throw InvalidArgument(counted("op", i) + ": writes a value twice, value " + std::to_string(op.output));
+    }
+    made = 1;
+    for (int layer : op.layers) {
+      int& first = owner[static_cast<std::size_t>(layer)];
+      if (first != kNobody) {
+        throw InvalidArgument(counted("op", i) + ": layers: layer " + std::to_string(layer) + " belongs to op " +
+                              std::to_string(first) + " already; a layer runs once");
+      }
+      first = static_cast<int>(i);
+    }
+  }
+  if (spec.ops.back().output != spec.output) {
+    throw InvalidArgument("output: expected the last op's value, " + std::to_string(spec.ops.back().output) + ", got " +
+                          std::to_string(spec.output));
+  }
+  for (std::size_t i = 0; i + 1 < spec.ops.size(); ++i) {
+    // A value without a reader has no lifetime that a layout could plan for.
+    if (read[static_cast<std::size_t>(spec.ops[i].output)] == 0) {
+      throw InvalidArgument(counted("op", i) + ": nothing reads its value");
+    }
+  }
+  for (std::size_t v = 0; v < ready.size(); ++v) {
+    if (ready[v] == 0) throw InvalidArgument(counted("value", v) + ": no op makes it");
+  }
+  for (std::size_t l = 0; l < owner.size(); ++l) {
+    if (owner[l] == kNobody) throw InvalidArgument(counted("layer", l) + ": no op runs it");
   }
 }
 
 }  // namespace
 
+void check_activation(const std::string& of, Activation activation) {
+  if (activation <= Activation::relu6) return;
+  throw InvalidArgument(of + ": activation: expected 0 to " + std::to_string(static_cast<int>(Activation::relu6)) +
+                        ", got " + std::to_string(static_cast<int>(activation)));
+}
+
 void validate(const ProgramSpec& spec) {
-  require(!spec.ops.empty(), "ops: a program needs at least one");
-  require(spec.batch > 0, "batch: expected at least 1, got " + std::to_string(spec.batch));
-  require(spec.span_begin >= 0 && spec.span_begin < static_cast<int>(spec.ops.size()), "span_begin: no such op");
-  for (const LayerSpec& layer : spec.layers) check_layer(layer);
-  std::vector<char> ready(spec.values.size(), 0);
-  require(spec.input >= 0 && spec.input < static_cast<int>(ready.size()), "input: no such value");
-  ready[static_cast<std::size_t>(spec.input)] = 1;
-  std::vector<char> read(spec.values.size(), 0);
-  for (std::size_t i = 0; i < spec.ops.size(); ++i) {
-    check_op(spec, i);
-    for (int input : spec.ops[i].inputs) {
-      require(ready[static_cast<std::size_t>(input)] != 0,
-              "op " + std::to_string(i) + ": reads a value before it exists");
-      read[static_cast<std::size_t>(input)] = 1;
-    }
-    char& out = ready[static_cast<std::size_t>(spec.ops[i].output)];
-    require(out == 0, "op " + std::to_string(i) + ": writes a value twice");
-    out = 1;
+  check_counts(spec);
+  for (std::size_t v = 0; v < spec.values.size(); ++v) {
+    const ValueSpec& value = spec.values[v];
+    check_tensor(counted("value", v), value.height, value.width, value.channels, spec.batch);
   }
-  require(spec.ops.back().output == spec.output, "output: expected the last op's value");
-  for (std::size_t i = 0; i + 1 < spec.ops.size(); ++i) {
-    // A value without a reader has no lifetime that a layout could plan for.
-    require(read[static_cast<std::size_t>(spec.ops[i].output)] != 0,
-            "op " + std::to_string(i) + ": nothing reads its value");
-  }
+  for (std::size_t l = 0; l < spec.layers.size(); ++l) check_layer(spec.layers[l], l, spec.batch);
+  check_order(spec);
 }
 
 void check_channels(const LayerSpec& layer, const std::vector<std::int32_t>& channels) {
-  require(static_cast<Index>(channels.size()) == layer.selected,
-          layer.name + ": expected " + std::to_string(layer.selected) + " channels, got " +
-              std::to_string(channels.size()));
+  if (static_cast<Index>(channels.size()) != layer.selected) {
+    throw InvalidArgument(layer.name + ": expected " + std::to_string(layer.selected) + " channels, got " +
+                          std::to_string(channels.size()));
+  }
   std::vector<char> seen(static_cast<std::size_t>(layer.shape.in), 0);
   for (std::int32_t c : channels) {
-    require(c >= 0 && c < layer.shape.in, layer.name + ": channel " + std::to_string(c) + " is out of range, 0 to " +
-                                              std::to_string(layer.shape.in - 1));
-    require(seen[static_cast<std::size_t>(c)]++ == 0, layer.name + ": channel " + std::to_string(c) + " appears twice");
+    if (c < 0 || c >= layer.shape.in) {
+      throw InvalidArgument(layer.name + ": channel " + std::to_string(c) + " is out of range, 0 to " +
+                            std::to_string(layer.shape.in - 1));
+    }
+    if (seen[static_cast<std::size_t>(c)]++ != 0) {
+      throw InvalidArgument(layer.name + ": channel " + std::to_string(c) + " appears twice");
+    }
   }
 }
 

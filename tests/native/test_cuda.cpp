@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "check.h"
+#include "core/error.h"
 #include "cuda/device.h"
 #include "program_cases.h"
 
@@ -103,6 +104,27 @@ TEST(every_program_trains_as_on_this_processor) {
 
 TEST(every_op_trains_as_on_this_processor) {
   if (there_is_a_gpu()) every_op(check_same_training);
+}
+
+TEST(sizes_that_kernels_cannot_count_are_refused) {
+  if (!there_is_a_gpu()) return;
+  const auto refused = [](Index batch, auto change, const std::string& words) {
+    Builder b(Options(), {9, 9, 4});
+    b.spec.span_begin = 0, b.spec.batch = batch;
+    b.conv(0, b.layer(4, 6, 9, 3, 1, 1, Activation::relu, 2));
+    change(b.spec.layers[0].shape);
+    CHECK(make_program(b.spec, false, "") != nullptr);
+    CHECK_THROWS(InvalidArgument, make_program(b.spec, cuda::make_device(0)), words);
+  };
+  const auto nothing = [](ConvShape&) {};
+  refused(Index{1} << 24, nothing, "layer0 on a GPU: pixels of a batch: expected 0 to 1073741824, got 1358954496");
+  refused(
+      1,
+      [](ConvShape& s) {
+        s.kernel_h = s.kernel_w = 1, s.pad_h = s.pad_w = 0;
+        s.dilation_h = Index{1} << 30;
+      },
+      "layer0 on a GPU: padded height: expected 0 to 1073741824");
 }
 
 #ifdef SPARSEBP_EMULATED_CUDA

@@ -93,7 +93,7 @@ TEST(a_region_inside_a_region_runs_on_its_own_thread) {
 
 TEST(fewer_than_one_thread_is_refused) {
   set_plain_threads(2);
-  CHECK_THROWS(InvalidArgument, set_plain_threads(0), "expected at least 1, got 0");
+  CHECK_THROWS(InvalidArgument, set_plain_threads(0), "expected at least 1, at most 64, got 0");
   CHECK_THROWS(InvalidArgument, set_plain_threads(-3), "got -3");
   CHECK_EQUAL(thread_count(), 2);
 }

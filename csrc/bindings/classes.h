@@ -1,0 +1,14 @@
+// The parts of the Python module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace sparsebp {
+
+void bind_specs(pybind11::module_& m);
+
+// An object is made by calling its class. `__new__` alone would leave one without a value, of which pybind11 then reads
+// memory that nobody wrote.
+void forbid_bare_new(pybind11::module_& m);
+
+}  // namespace sparsebp

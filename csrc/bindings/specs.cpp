@@ -1,0 +1,68 @@
+// The plain data that a planner fills, see program/spec.h, and the names of kinds.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "bindings/classes.h"
+#include "core/draw.h"
+#include "program/spec.h"
+
+namespace sparsebp {
+
+namespace py = pybind11;
+
+void bind_specs(py::module_& m) {
+  py::class_<ConvShape>(m, "ConvShape", py::is_final())
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &ConvShape::name)
+          FIELD(in) FIELD(out) FIELD(groups) FIELD(height) FIELD(width) FIELD(out_height) FIELD(out_width)
+              FIELD(kernel_h) FIELD(kernel_w) FIELD(stride_h) FIELD(stride_w) FIELD(pad_h) FIELD(pad_w)
+                  FIELD(dilation_h) FIELD(dilation_w)
+#undef FIELD
+      ;
+  py::enum_<Activation>(m, "Activation")
+      .value("identity", Activation::identity)
+      .value("relu", Activation::relu)
+      .value("relu6", Activation::relu6);
+  py::enum_<OpKind>(m, "OpKind")
+      .value("conv", OpKind::conv)
+      .value("depthwise", OpKind::depthwise)
+      .value("block", OpKind::block)
+      .value("head", OpKind::head)
+      .value("add", OpKind::add)
+      .value("activation", OpKind::activation)
+      .value("pool", OpKind::pool)
+      .value("dropout", OpKind::dropout);
+  py::enum_<Draw>(m, "Draw")
+      .value("uniform", Draw::uniform)
+      .value("cyclic", Draw::cyclic)
+      .value("weighted", Draw::weighted)
+      .value("largest", Draw::largest);
+  py::class_<ValueSpec>(m, "ValueSpec", py::is_final())
+      .def(py::init<Index, Index, Index>(), py::arg("height"), py::arg("width"), py::arg("channels"))
+      .def_readonly("height", &ValueSpec::height)
+      .def_readonly("width", &ValueSpec::width)
+      .def_readonly("channels", &ValueSpec::channels);
+  py::class_<LayerSpec>(m, "LayerSpec", py::is_final())
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &LayerSpec::name)
+          FIELD(name) FIELD(shape) FIELD(activation) FIELD(has_bias) FIELD(has_norm) FIELD(eps) FIELD(selected)
+              FIELD(train_bias)
+#undef FIELD
+      ;
+  py::class_<OpSpec>(m, "OpSpec", py::is_final())
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &OpSpec::name)
+          FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
+              FIELD(window) FIELD(count_padding) FIELD(drop)
+#undef FIELD
+      ;
+  py::class_<ProgramSpec>(m, "ProgramSpec", py::is_final())
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &ProgramSpec::name)
+          FIELD(values) FIELD(layers) FIELD(ops) FIELD(input) FIELD(output) FIELD(span_begin) FIELD(batch)
+              FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores) FIELD(normalise)
+#undef FIELD
+      ;
+}
+
+}  // namespace sparsebp

@@ -1,0 +1,283 @@
+#include "program/boundary.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "core/address.h"
+#include "core/error.h"
+#include "program/liveness.h"
+#include "program/rules.h"
+#include "program/validate.h"
+
+namespace sparsebp {
+namespace {
+
+class Boundary final : public AnyProgram {
+ public:
+  Boundary(std::unique_ptr<AnyProgram> program, std::size_t element)
+      : program_(std::move(program)),
+        element_(element),
+        producer_(find_liveness(spec()).producer),
+        bound_(spec().layers.size(), 0) {}
+
+  const ProgramSpec& spec() const override { return program_->spec(); }
+  const Layout& training_layout() const override { return program_->training_layout(); }
+  const Layout& workspace_layout() const override { return program_->workspace_layout(); }
+  const char* isa() const override { return program_->isa(); }
+  Arena* arena() override { return program_->arena(); }
+  Arena* workspace() override { return program_->workspace(); }
+  bool in_flight() const override {
+    const Lock lock(mutex_);
+    return program_->in_flight();
+  }
+  void set_stream(std::uintptr_t stream) override {
+    const Lock lock(mutex_);
+    program_->set_stream(stream);
+  }
+
+  void allocate(std::size_t budget) override {
+    const Lock lock(mutex_);
+    if (arena() != nullptr) throw WrongState("allocate: the program has its memory already; make another program");
+    program_->allocate(budget);
+  }
+
+  void bind(int layer, const RawParams& p) override {
+    const Lock lock(mutex_);
+    require_layer("bind", layer);
+    const LayerSpec& l = spec().layers[static_cast<std::size_t>(layer)];
+    const Index out = l.shape.out;
+    enum Need { unknown, optional, required };  // to this kind of layer
+    const auto check = [&](const char* name, const void* address, Index count, Need need) {
+      const std::string what = "bind: " + l.name + ": " + name;
+      if (address == nullptr && need != required) return;
+      if (need == unknown) throw InvalidArgument(what + ": the layer has none, got an address");
+      check_address(what, address, count, element_);
+    };
+    check("weight", p.weight, l.shape.weights(), required);
+    check("bias", p.bias, out, l.has_bias ? required : unknown);
+    check("gamma", p.gamma, out, l.has_norm ? optional : unknown);
+    check("beta", p.beta, out, l.has_norm ? optional : unknown);
+    check("mean", p.mean, out, l.has_norm ? required : unknown);
+    check("var", p.var, out, l.has_norm ? required : unknown);
+    program_->bind(layer, p);
+    bound_[static_cast<std::size_t>(layer)] = 1;
+  }
+
+  void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
+               std::uint64_t dropout_key) override {
+    const Lock lock(mutex_);
+    require_memory_taken("forward");
+    const int n = static_cast<int>(spec().ops.size());
+    if (first < 0 || last > n || first >= last) {
+      throw InvalidArgument("forward: expected 0 <= first < last <= " + std::to_string(n) + " ops, got " +
+                            std::to_string(first) + " and " + std::to_string(last));
+    }
+    if (images < 0 || images > spec().batch) {
+      throw InvalidArgument("forward: images: at most " + std::to_string(spec().batch) + " images fit, got " +
+                            std::to_string(images));
+    }
+    if (save) require_training_pass(first, last);
+    require_one_way_in(first, last);
+    for (int i = first; i < last; ++i) {
+      for (int layer : op(i).layers) require_bound("forward", layer);
+    }
+    require_value("forward: input", in, op(first).inputs[0], images);
+    require_value("forward: output", out, op(last - 1).output, images);
+    program_->forward(first, last, in, out, images, save, drop, dropout_key);
+    if (save) flight_images_ = images;
+  }
+
+  void backward(const void* dy, void* dx, const double* rules, bool keep) override {
+    const Lock lock(mutex_);
+    require_memory_taken("backward");
+    if (!program_->in_flight()) {
+      throw WrongState("backward: there is no training forward pass to go back through");
+    }
+    if (keep && (spec().ops.size() != 1 || !spec().sums)) {
+      throw WrongState("backward: only a program of one op with gradient sums can keep its forward pass");
+    }
+    require_value("backward: output_grad", dy, spec().output, flight_images_);
+    if (spec().input_grad && spec().span_begin == 0) {
+      require_value("backward: input_grad", dx, spec().input, flight_images_);
+    }
+    check_rules(spec(), rules);
+    program_->backward(dy, dx, rules, keep);
+  }
+
+  void apply(const double* rules) override {
+    const Lock lock(mutex_);
+    require_memory_taken("apply");
+    if (!spec().sums) throw WrongState("apply: this plan holds no gradient sums");
+    for (std::size_t l = 0; l < bound_.size(); ++l) require_bound("apply", static_cast<int>(l));
+    check_rules(spec(), rules);
+    program_->apply(rules);
+  }
+
+  void prepare_replay(const double* rules, std::uint64_t dropout_key) override {
+    const Lock lock(mutex_);
+    require_memory_taken("replay");
+    require_landed("replay");
+    check_rules(spec(), rules);
+    program_->prepare_replay(rules, dropout_key);
+  }
+  void replayed() override {
+    const Lock lock(mutex_);
+    require_memory_taken("replayed");
+    program_->replayed();
+  }
+  bool spoilt() override {
+    const Lock lock(mutex_);
+    require_memory_taken("spoilt");
+    return program_->spoilt();
+  }
+  void discard() override {
+    const Lock lock(mutex_);
+    require_memory_taken("discard");
+    program_->discard();
+  }
+
+  void draw(int layer, Draw method, std::uint64_t seed, std::uint64_t turn) override {
+    const Lock lock(mutex_);
+    require_draw(method);
+    require_layer("draw", layer);
+    program_->draw(layer, method, seed, turn);
+  }
+  void draw_all(Draw method, std::uint64_t seed, std::uint64_t turn) override {
+    const Lock lock(mutex_);
+    require_draw(method);
+    program_->draw_all(method, seed, turn);
+  }
+  void set_indices(int layer, const std::vector<std::int32_t>& channels) override {
+    const Lock lock(mutex_);
+    require_memory_taken("set_indices");
+    require_landed("set_indices");
+    require_layer("set_indices", layer);
+    check_channels(spec().layers[static_cast<std::size_t>(layer)], channels);
+    program_->set_indices(layer, channels);
+  }
+  std::vector<std::int32_t> indices(int layer) const override {
+    const Lock lock(mutex_);
+    require_memory_taken("indices");
+    require_layer("indices", layer);
+    return program_->indices(layer);
+  }
+  Index visited(int layer) const override {
+    const Lock lock(mutex_);
+    require_memory_taken("visited");
+    require_layer("visited", layer);
+    return program_->visited(layer);
+  }
+
+  std::vector<Region> persistent() const override { return program_->persistent(); }
+  void read(const Region& region, void* out) override {
+    const Lock lock(mutex_);
+    require_memory_taken("read");
+    require_persistent("read", region, out);
+    program_->read(region, out);
+  }
+  void write(const Region& region, const void* in) override {
+    const Lock lock(mutex_);
+    require_memory_taken("write");
+    require_landed("write");
+    require_persistent("write", region, in);
+    program_->write(region, in);
+  }
+  Region sum_region(int layer, const std::string& parameter) const override {
+    const Lock lock(mutex_);
+    require_memory_taken("sum_region");
+    require_layer("sum_region", layer);
+    if (parameter != "weight" && parameter != "bias" && parameter != "beta") {
+      throw InvalidArgument("sum_region: parameter: expected weight, bias or beta, got '" + parameter + "'");
+    }
+    return program_->sum_region(layer, parameter);
+  }
+
+ private:
+  using Lock = std::lock_guard<std::mutex>;
+
+  const OpSpec& op(int i) const { return spec().ops[static_cast<std::size_t>(i)]; }
+
+  void require_memory_taken(const char* call) const {
+    if (program_->arena() == nullptr) throw WrongState(std::string(call) + ": allocate was not called");
+  }
+  void require_landed(const char* call) const {
+    if (!program_->in_flight()) return;
+    throw WrongState(std::string(call) + ": a training forward pass still waits for its backward");
+  }
+  void require_layer(const char* call, int layer) const {
+    if (layer >= 0 && static_cast<std::size_t>(layer) < bound_.size()) return;
+    throw InvalidArgument(std::string(call) + ": layer: expected " +
+                          (bound_.empty() ? "none" : "0 to " + std::to_string(bound_.size() - 1)) + ", got " +
+                          std::to_string(layer));
+  }
+  void require_bound(const char* call, int layer) const {
+    if (bound_[static_cast<std::size_t>(layer)] != 0) return;
+    throw WrongState(std::string(call) + ": layer " + std::to_string(layer) + " (" +
+                     spec().layers[static_cast<std::size_t>(layer)].name + ") has no weights; call bind first");
+  }
+
+  void require_value(const char* what, const void* address, int value, Index images) const {
+    check_address(what, address, images * spec().values[static_cast<std::size_t>(value)].count(), element_);
+  }
+
+  // A pass that is followed by a backward pass goes through the whole span.
+  void require_training_pass(int first, int last) const {
+    require_landed("forward");
+    const int n = static_cast<int>(spec().ops.size()), begin = spec().span_begin;
+    if (first <= begin && last == n) return;
+    throw InvalidArgument(
+        "forward: save: a training pass takes the whole span, expected first <= " + std::to_string(begin) +
+        " and last = " + std::to_string(n) + ", got " + std::to_string(first) + " and " + std::to_string(last));
+  }
+  // Ops [first, last) get one value from outside, the first input of the first of them.
+  void require_one_way_in(int first, int last) const {
+    const int in = op(first).inputs[0];
+    for (int i = first; i < last; ++i) {
+      for (int value : op(i).inputs) {
+        if (value == in || producer_[static_cast<std::size_t>(value)] >= first) continue;
+        throw InvalidArgument("forward: op " + std::to_string(i) + " reads value " + std::to_string(value) +
+                              ", which exists before op " + std::to_string(first) +
+                              "; a pass from there on gets value " + std::to_string(in) +
+                              " alone. Begin where one value alone goes on");
+      }
+    }
+  }
+
+  void require_draw(Draw method) const {
+    require_memory_taken("draw");
+    require_landed("draw");
+    if (method < Draw::uniform || method > Draw::largest) {
+      throw InvalidArgument("draw: method: expected 0 to " + std::to_string(static_cast<int>(Draw::largest)) +
+                            ", got " + std::to_string(static_cast<int>(method)));
+    }
+    if (!spec().scores && (method == Draw::weighted || method == Draw::largest)) {
+      throw WrongState("draw: this plan keeps no scores");
+    }
+  }
+  void require_persistent(const char* call, const Region& region, const void* data) const {
+    const std::vector<Region> all = program_->persistent();
+    const bool known = std::any_of(all.begin(), all.end(), [&](const Region& own) {
+      return own.offset == region.offset && own.bytes == region.bytes;
+    });
+    if (!known || data == nullptr) {
+      throw InvalidArgument(std::string(call) + ": expected a persistent region and an address, got offset " +
+                            std::to_string(region.offset) + ", " + std::to_string(region.bytes) + " bytes" +
+                            (data == nullptr ? ", null" : ""));
+    }
+  }
+
+  const std::unique_ptr<AnyProgram> program_;
+  const std::size_t element_;
+  const std::vector<int> producer_;  // of values; -1: the caller
+  std::vector<char> bound_;          // layers
+  Index flight_images_ = 0;
+  mutable std::mutex mutex_;
+};
+
+}  // namespace
+
+std::unique_ptr<AnyProgram> guarded(std::unique_ptr<AnyProgram> program, std::size_t element) {
+  return std::make_unique<Boundary>(std::move(program), element);
+}
+
+}  // namespace sparsebp
