@@ -191,7 +191,8 @@ def _network(job: Job, pictures: Dataset) -> nn.Module:
         model = sparsebp.models.mobilenet_v2(classes)
         load_pretrained(model, weights)
         return model
-    model = sparsebp.models.mobilenet_v2(len(weights.tensors["classifier.1.weight"]))
+    classifier = next(t for name, t in weights.tensors.items() if name.endswith("classifier.1.weight"))
+    model = sparsebp.models.mobilenet_v2(len(classifier))
     load_pretrained(model, weights)
     side = job.experiment.settings["input_size"]
     judges = [pictures.train.picture(i) for i in range(job.experiment.prune_by)]

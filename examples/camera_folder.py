@@ -1,7 +1,8 @@
 """Keep learning from the pictures that a camera drops into a folder: python examples/camera_folder.py FOLDER WEIGHTS.
 
 FOLDER holds a folder per class, as in FOLDER/cat/0001.jpg. Every picture trains one step as soon as it is there, inside
-the budget. Ctrl-C, or `--stop-after` pictures, saves the weights, which the plain network loads on any machine.
+the budget. Ctrl-C, or `--stop-after` pictures, saves the weights, which the plain network loads on any machine. Given
+as WEIGHTS they go on, by the names of the classes. Exit code 1: the loss diverged, and what was saved before is there.
 """
 
 import random
@@ -15,7 +16,7 @@ import sparsebp
 import torch
 import typer
 from PIL import Image, UnidentifiedImageError
-from safetensors.torch import save_file
+from sparsebp.model_weights import write_weights
 from torch.nn.functional import cross_entropy
 
 THERMOMETER = Path("/sys/class/thermal/thermal_zone0/temp")  # thousandths of a degree, on most boards
@@ -35,7 +36,8 @@ def health(seconds: float) -> str:
 
 
 def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, out: Path = Path("camera.safetensors"),
-         threads: int = 0, stop_after: int = 0, every: int = 20, patience: float = 2.0) -> None:  # fmt: skip
+         threads: int = 0, lr: float = 0.0001, stop_after: int = 0, every: int = 20, save_every: int = 500,
+         patience: float = 2.0) -> None:  # fmt: skip
     random.seed(0)
     torch.manual_seed(0)  # the new classifier's
     if threads:
@@ -43,16 +45,16 @@ def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, ou
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         raise typer.BadParameter(f"{folder} holds {len(classes)} folders with a class each; two are the least")
-    model = sparsebp.models.mobilenet_v2(1000)
-    model.load_state_dict(torch.load(weights, weights_only=True))
-    model.classifier[1] = torch.nn.Linear(1280, len(classes))
+    model = sparsebp.models.mobilenet_v2(len(classes))
+    loaded = sparsebp.load_weights(model, weights, classes)
     model = sparsebp.convert(model, budget, input_size=(3, size, size), max_update_ratio=0.02, normalise=True).train()
     groups = [{"params": [p for p in model.trained_parameters() if p.dim() > 1]}]
-    groups.append({"params": [p for p in model.trained_parameters() if p.dim() == 1], "lr": 0.0004})
-    opt = sparsebp.optim.SGD(groups, lr=0.0001, normalise=True)
-    print(f"{len(classes)} classes; {len(model.plan.layers)} layers train in {model.plan.peak_bytes:,} bytes")
+    groups.append({"params": [p for p in model.trained_parameters() if p.dim() == 1], "lr": 4 * lr})
+    opt = sparsebp.optim.SGD(groups, lr=lr, normalise=True)
+    print(f"{len(classes)} classes ({loaded.classifier}); {len(model.plan.layers)} layers train in "
+          f"{model.plan.peak_bytes:,} bytes")  # fmt: skip
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a service manager stops a program
-    seen, steps, spent, right = set(), 0, 0.0, 0
+    seen, steps, spent, right, average, good = set(), 0, 0.0, 0, 1.0, True
     try:
         while not stop_after or steps < stop_after:
             new, before = sorted(set(folder.glob("[!.]*/*")) - seen), steps
@@ -72,7 +74,13 @@ def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, ou
                 seen.add(file)
                 begin, label = time.perf_counter(), torch.tensor([classes.index(file.parent.name)])
                 scores = model(image)
-                cross_entropy(scores, label).backward()
+                loss = cross_entropy(scores, label)
+                average = 0.98 * average + 0.02 * loss.item()
+                if not average < 30:
+                    raise FloatingPointError(f"the running loss is {average:.3g}")
+                if steps and steps % save_every == 0:  # these weights were good for this picture
+                    write_weights(out, model, {"classes": classes})
+                loss.backward()
                 opt.step()
                 opt.zero_grad()
                 steps, spent = steps + 1, spent + time.perf_counter() - begin
@@ -84,10 +92,14 @@ def main(folder: Path, weights: Path, budget: str = "256KB", size: int = 129, ou
                 time.sleep(0.2)
     except KeyboardInterrupt:
         pass
-    finally:  # whatever happened, what was learnt is saved
-        plain = sparsebp.restore(model)
-        save_file({name: value.contiguous() for name, value in plain.state_dict().items()}, out)
-        print(f"{out}: weights after {steps} pictures")
+    except FloatingPointError as error:
+        good = False
+        print(f"picture {steps + 1}: training diverged, {error}; take a smaller --lr, a third of {lr:g}")
+        raise typer.Exit(1) from error
+    finally:  # whatever else happened, what was learnt is saved
+        if good:
+            write_weights(out, model, {"classes": classes})
+            print(f"{out}: weights after {steps} pictures")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ SIDE = 32
 TINY = Experiment(
     "headline/default",
     "a test",
-    {"budget": "32KB", "max_update_ratio": 0.02, "input_size": SIDE, "epochs": 2, "batch_size": 4},
+    # The network is untrained: the usual learning rate makes it diverge, and runs end then.
+    {"budget": "32KB", "max_update_ratio": 0.02, "input_size": SIDE, "epochs": 2, "batch_size": 4, "lr": 1e-6},
     sweep=False,
 )
 

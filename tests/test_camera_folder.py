@@ -72,3 +72,20 @@ def test_a_service_manager_stops_it_and_the_weights_are_kept(data_root: Path, tm
     assert run.returncode == 0, rest
     assert "weights after 20 pictures" in rest
     assert all(torch.isfinite(value).all() for value in load_file(out).values())
+
+
+def test_it_goes_on_from_its_own_weights_and_stops_where_the_loss_diverges(data_root: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "trained.safetensors"
+    take_pictures(folder, 0, 20)
+
+    def run(weights: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(EXAMPLE), str(folder), str(weights), "--size", "65", "--out", str(out), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    assert run(data_root / "mobilenet_v2_imagenet.pt", "--stop-after", "20").returncode == 0
+    (folder / "red").rename(folder / "crimson")
+    found = run(out, "--stop-after", "40", "--lr", "1000", "--save-every", "5")
+    assert "2 classes (classifier.1 goes on by name: 1 kept (blue), 1 new (crimson), 1 dropped (red)); " in found.stdout
+    assert found.returncode == 1, found.stdout
+    assert re.search(r"picture \d+: training diverged, .*; take a smaller --lr", found.stdout)
+    assert all(torch.isfinite(value).all() for value in load_file(out).values())

@@ -61,8 +61,9 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
 
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_a_torch_file_is_read_however_its_weights_are_wrapped(kind: str, tmp_path: Path) -> None:
-    found = read_weights(saved(tmp_path, WRAPPED[kind](state())))
-    assert_equal(found.tensors, state())
+    found, model = read_weights(saved(tmp_path, WRAPPED[kind](state(1)))), tiny_mobilenet(0)
+    load_pretrained(model, found)
+    assert_equal(dict(model.state_dict()), state(1))
     assert found.metadata == {}
 
 
@@ -183,7 +184,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 
 def test_weights_that_fit_are_loaded_whole() -> None:
     model = tiny_mobilenet(0)
-    assert load_pretrained(model, WeightFile(state(1), {})) is None
+    assert load_pretrained(model, WeightFile(state(1), {})).fresh is None
     assert_equal(dict(model.state_dict()), state(1))
 
 
@@ -191,7 +192,7 @@ def test_a_classifier_for_other_classes_starts_afresh() -> None:
     """It keeps the model's own values; everything else is the file's."""
     model = tiny_mobilenet(0, classes=4)
     own = {name: t.clone() for name, t in model.state_dict().items()}
-    assert load_pretrained(model, WeightFile(state(1, classes=10), {})) == "classifier.1"
+    assert load_pretrained(model, WeightFile(state(1, classes=10), {})).fresh == "classifier.1"
     for name, value in model.state_dict().items():
         assert torch.equal(value, own[name] if name.startswith("classifier") else state(1)[name]), name
 
@@ -200,7 +201,7 @@ def test_counters_of_batches_may_be_missing() -> None:
     """As in files from before torch 0.4.1."""
     given = {name: t for name, t in state(1).items() if not name.endswith("num_batches_tracked")}
     model = tiny_mobilenet(0)
-    assert load_pretrained(model, WeightFile(given, {})) is None
+    assert load_pretrained(model, WeightFile(given, {})).fresh is None
     assert torch.equal(model.features[0][0].weight, given["features.0.0.weight"])
 
 

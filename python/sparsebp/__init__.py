@@ -4,9 +4,10 @@ from . import data, functional, models, nn, optim, samplers
 from .audit import Audit, audit
 from .convert import convert, explain, min_budget, plan, restore
 from .converted import SparseModel
-from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, UnsupportedModel
+from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, TrainingDiverged, UnsupportedModel
 from .finetuning import FineTuned, Interrupted, Observer, finetune
 from .graphed import GraphedStep
+from .model_weights import LoadedWeights, load_weights
 from .plan import Plan
 from .pruning import prune
 from .resizing import resize_like
@@ -21,9 +22,11 @@ __all__ = [
     "FineTuned",
     "GraphedStep",
     "Interrupted",
+    "LoadedWeights",
     "Observer",
     "Plan",
     "SparseModel",
+    "TrainingDiverged",
     "UnsupportedModel",
     "__version__",
     "audit",
@@ -33,6 +36,7 @@ __all__ = [
     "finetune",
     "fit_step",
     "functional",
+    "load_weights",
     "min_budget",
     "models",
     "nn",

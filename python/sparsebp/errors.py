@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class BudgetExceeded(MemoryError):  # noqa: N818 - the public name
     """A plan or a request needs more bytes than the budget holds.
@@ -18,6 +20,26 @@ class BudgetExceeded(MemoryError):  # noqa: N818 - the public name
 
     def __reduce__(self) -> tuple[type[BudgetExceeded], tuple[str, int, int]]:
         return type(self), (str(self), self.required, self.budget)
+
+
+class TrainingDiverged(FloatingPointError):  # noqa: N818 - reads like the sentence it is
+    """The loss of a run grew beyond bounds or stopped being a number; the message says when, and what to do.
+
+    Attributes:
+        epoch, step: where, counted from 1.
+        loss: what it had become.
+        checkpoint: the last one from before, None without one.
+    """
+
+    def __init__(self, message: str, epoch: int, step: int, loss: float, checkpoint: Path | None = None) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+        self.loss = loss
+        self.checkpoint = checkpoint
+
+    def __reduce__(self) -> tuple[type[TrainingDiverged], tuple[str, int, int, float, Path | None]]:
+        return type(self), (str(self), self.epoch, self.step, self.loss, self.checkpoint)
 
 
 class DeviceError(RuntimeError):

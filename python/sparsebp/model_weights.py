@@ -1,118 +1,121 @@
-"""Pretrained weights from a file into a model whose last layer may have another number of classes."""
+"""Pretrained weights from a file into a model whose last layer may stand for other classes."""
 
 from __future__ import annotations
 
-import json
-import pickle
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
+from .class_rows import match_classes
 from .data import Preprocess
-from .files import write_atomically
+from .weight_files import WeightFile, not_finite, read_weights, write_weights
+from .weight_names import Location, State, locate, shortened
 
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-"""Keys under which training scripts usually put the weights of a checkpoint."""
-_METADATA = "sparsebp"
+__all__ = [
+    "LoadedWeights",
+    "WeightFile",
+    "last_layer",
+    "load_pretrained",
+    "load_weights",
+    "read_weights",
+    "replace_classifier",
+    "usual_preprocess",
+    "write_weights",
+]
 
 
 @dataclass(frozen=True)
-class WeightFile:
-    """What a file of weights holds.
+class LoadedWeights:
+    """What loading did, for people.
 
     Attributes:
-        tensors: by parameter name.
-        metadata: what sparsebp wrote beside them: ``classes``, ``preprocess``, ``model``; empty for other files.
+        fresh: the last layer, if none of it came from the file.
+        classifier: what became of the last layer; empty if its classes were not told.
+        source: which of the file's tensors were taken, and as what; empty if there is nothing to say.
     """
 
-    tensors: dict[str, torch.Tensor]
-    metadata: dict[str, Any]
+    fresh: str | None
+    classifier: str
+    source: str
 
 
-def read_weights(file: str | Path) -> WeightFile:
-    """Reads ``.safetensors``, or whatever ``torch.load(weights_only=True)`` reads; executes nothing.
+def load_weights(
+    model: nn.Module, file: str | Path | WeightFile, classes: Sequence[str] | None = None, *, seed: int = 0
+) -> LoadedWeights:
+    """Loads a file of weights into a model, and makes its last layer one for ``classes``.
+
+    Rows of classes that the weights know by name go where these classes are; new classes get fresh rows, and rows of
+    other classes are dropped. Weights that name no classes go on as they are if they have as many, or else start
+    afresh in the last layer. The prefixes that trainers put before names are recognised.
+
+    Args:
+        model: changed in place; its last layer is replaced if it has another number of outputs.
+        file: ``.safetensors`` or ``.pt``, or what :func:`read_weights` made of it.
+        classes: names of the classes in the order of the outputs; None takes the outputs as they are.
+        seed: of fresh rows. Torch's global random generator is left as it was.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged or holds something else than a ``state_dict``.
+        ValueError: it cannot be read, or does not fit; the model is unchanged.
     """
-    path = Path(file)
-    if not path.exists():
-        raise FileNotFoundError(f"weights: no such file: {path}")
-    if path.is_dir():
-        raise ValueError(f"weights: {path} is a folder; expected a .safetensors or .pt file")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old formats that torch reads all the same
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ValueError(f"weights: {path} cannot be read: {error.strerror or error}") from error
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"weights: {path} is no file of plain tensors, or damaged; only those are read, since loading anything "
-            "else could execute code. Save model.state_dict() instead of the model"
-        ) from error
-    except Exception as error:  # torch.load fails on damaged files in every way that Python knows
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"weights: {path} is damaged or no PyTorch file ({why})") from error
-    return WeightFile(_unwrap(found, path), {})
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes or ()):
+        raise TypeError("classes: expected the names of the classes, a sequence of str, or None")
+    weights = file if isinstance(file, WeightFile) else read_weights(file)
+    source = "weights" if isinstance(file, WeightFile) else f"weights {file}"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if classes is None:
+            return load_pretrained(model, weights, source)
+        name = last_layer(model)
+        before = None if name is None else model.get_submodule(name)
+        try:
+            replace_classifier(model, len(classes))
+            return load_pretrained(model, weights, source, classes)
+        except BaseException:
+            if name is not None and before is not None:
+                model.set_submodule(name, before)
+            raise
 
 
-def write_weights(file: Path, model: nn.Module, metadata: Mapping[str, Any]) -> None:
-    """Writes a model's ``state_dict`` as safetensors, atomically.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written.
-    """
-    tensors = {k: t.detach().contiguous() for k, t in model.state_dict().items()}
-    # One key only: safetensors writes several in an order of its own, and equal runs make equal files.
-    text = {_METADATA: json.dumps(metadata, sort_keys=True)}
-    write_atomically(file, safetensors.torch.save(tensors, text))
-
-
-def load_pretrained(model: nn.Module, weights: WeightFile, source: str = "weights") -> str | None:
-    """Loads weights into a model; a last layer with another number of classes keeps its fresh values.
+def load_pretrained(
+    model: nn.Module, weights: WeightFile, source: str = "weights", classes: Sequence[str] | None = None
+) -> LoadedWeights:
+    """As :func:`load_weights`, for a model that has the wanted number of outputs already.
 
     Args:
-        model: with the wanted number of classes.
+        model: changed in place.
         weights: from :func:`read_weights`.
         source: what messages call the file.
-
-    Returns:
-        The name of the layer that starts afresh, or None.
+        classes: names of the classes; fresh rows for new ones are drawn from torch's generator.
 
     Raises:
-        ValueError: names or shapes do not fit for another reason; the model is unchanged.
+        ValueError: names, shapes or kinds of numbers do not fit; the model is unchanged.
     """
-    own = model.state_dict()
-    _check_names(own.keys(), weights.tensors.keys(), source)
-    given = {k: t for k, t in weights.tensors.items() if k in own}
+    state = model.state_dict()
+    own = {k: t for k, t in state.items() if isinstance(t, torch.Tensor)}
+    where = locate(own, weights.tensors)
+    _check_names(where, own, weights.tensors, source)
+    given = {k: weights.tensors[name] for k, name in where.names.items()}
+    _check_numbers(own, given, source)
+    said = _describe(where, own, given)
+    last, classifier, afresh = last_layer(model), "", False
+    if last is not None and classes is not None:
+        known = weights.metadata.get("classes")
+        given, classifier, afresh = _for_classes(model, last, given, known, classes, source)
     different = [k for k, t in given.items() if t.shape != own[k].shape]
-    fresh: str | None = None
-    if different:
-        last = last_layer(model)
-        if last is not None and _only_classes_differ(different, last, own, given):
-            fresh = last
-        else:
-            k = different[0]
-            raise ValueError(
-                f"{source}: {k} has shape {list(weights.tensors[k].shape)}, the model expects {list(own[k].shape)}; "
-                f"{len(different)} of {len(own)} shapes differ. Is it another width or another model?"
-            )
-    bad = next((k for k, t in weights.tensors.items() if t.is_floating_point() and not t.isfinite().all()), None)
-    if bad is not None:
-        raise ValueError(f"{source}: {bad} holds numbers that are not finite")
-    model.load_state_dict({k: own[k] if k in different else given.get(k, own[k]) for k in own})
-    return fresh
+    if different and (last is None or not _only_classes_differ(different, last, own, given)):
+        k = different[0]
+        raise ValueError(
+            f"{source}: {k} has shape {list(given[k].shape)}, the model expects {list(own[k].shape)}; "
+            f"{len(different)} of {len(own)} shapes differ. Is it another width or another model?"
+        )
+    model.load_state_dict({**state, **{k: t for k, t in given.items() if k not in different}})
+    return LoadedWeights(last if different or afresh else None, classifier, said)
 
 
 def last_layer(model: nn.Module) -> str | None:
@@ -137,27 +140,8 @@ def replace_classifier(model: nn.Module, classes: int) -> None:
     if name is None:
         raise ValueError(f"model: it has no linear layer or convolution that could tell {classes} classes apart")
     old = model.get_submodule(name)
-    new: nn.Module
-    if isinstance(old, nn.Linear):
-        if old.out_features == classes:
-            return
-        new = nn.Linear(old.in_features, classes, bias=old.bias is not None)
-    else:
-        assert isinstance(old, nn.Conv2d)
-        if old.out_channels == classes:
-            return
-        new = nn.Conv2d(
-            old.in_channels,
-            classes,
-            old.kernel_size,  # type: ignore[arg-type]
-            old.stride,  # type: ignore[arg-type]
-            old.padding,  # type: ignore[arg-type]
-            old.dilation,  # type: ignore[arg-type]
-            old.groups,
-            old.bias is not None,
-            old.padding_mode,
-        )
-    model.set_submodule(name, new.to(old.weight.dtype))
+    if len(old.weight) != classes:  # type: ignore[arg-type]
+        model.set_submodule(name, _fresh_layer(old, classes))
 
 
 def usual_preprocess(weights: WeightFile, size: tuple[int, int]) -> Preprocess:
@@ -186,57 +170,107 @@ def _norms_are_folded(tensors: Mapping[str, torch.Tensor]) -> bool:
     return bool(means) and all(not t.any() for t in means) and all(((t - 1).abs() < 0.01).all() for t in variances)
 
 
-def _read_safetensors(path: Path) -> WeightFile:
-    try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118 - it is no dict
-    except OSError as error:
-        raise ValueError(f"weights: {path} cannot be read: {error.strerror or error}") from error
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"weights: {path} is damaged or no safetensors file ({error})") from error
-    try:
-        known = json.loads(metadata.get(_METADATA, "{}"))
-        if not isinstance(known, dict):
-            raise ValueError(f"expected an object, got {type(known).__name__}")
-        if "preprocess" in known:
-            Preprocess.from_dict(known["preprocess"])
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"weights: {path}: what sparsebp wrote into its header is damaged ({error})") from error
-    return WeightFile(tensors, known)
+def _fresh_layer(old: nn.Module, outputs: int) -> nn.Linear | nn.Conv2d:
+    """A layer like ``old``, which is linear or a convolution, with ``outputs`` rows of fresh values."""
+    new: nn.Linear | nn.Conv2d
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, outputs, bias=old.bias is not None)
+    else:
+        assert isinstance(old, nn.Conv2d)
+        new = nn.Conv2d(
+            old.in_channels,
+            outputs,
+            old.kernel_size,  # type: ignore[arg-type]
+            old.stride,  # type: ignore[arg-type]
+            old.padding,  # type: ignore[arg-type]
+            old.dilation,  # type: ignore[arg-type]
+            old.groups,
+            old.bias is not None,
+            old.padding_mode,
+        )
+    return new.to(old.weight.device, old.weight.dtype).train(old.training)
 
 
-def _unwrap(found: Any, path: Path) -> dict[str, torch.Tensor]:
-    for key in _WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(
-        isinstance(k, str) and isinstance(t, torch.Tensor) for k, t in found.items()
-    ):
-        raise ValueError(f"weights: {path} holds no state_dict (names with tensors); got {type(found).__name__}")
-    if not found:
-        raise ValueError(f"weights: {path} holds no tensors")
-    shared = "module."  # what DataParallel puts before every name
-    strip = all(k.startswith(shared) for k in found)
-    return {k.removeprefix(shared) if strip else k: t for k, t in found.items()}
+def _for_classes(
+    model: nn.Module,
+    last: str,
+    given: dict[str, torch.Tensor],
+    known: Sequence[str] | None,
+    classes: Sequence[str],
+    source: str,
+) -> tuple[dict[str, torch.Tensor], str, bool]:
+    """The weights with the last layer's rows where ``classes`` wants them, what became of them, and whether all are
+    fresh. Without names that tell, they are left as they are."""
+    layer, names = model.get_submodule(last), [k for k in (f"{last}.weight", f"{last}.bias") if k in given]
+    if not names:
+        raise ValueError(f"model: {last} has no weight of its own that could be loaded, as if it were parametrised")
+    rows, outputs = given[names[0]].shape[:1].numel(), len(layer.weight)  # type: ignore[arg-type]
+    if outputs != len(classes):
+        raise ValueError(f"classes: {last} of the model has {outputs} outputs, got {len(classes)} names")
+    matched = match_classes(known, classes) if known is not None else None
+    if known is None or matched is None:
+        unnamed = "name no classes" if known is None else "call several classes the same"
+        if rows != outputs:
+            return given, f"{last} starts afresh: the weights {unnamed}, and were made for {rows}", False
+        taken = f"its {rows} outputs are taken for {shortened(classes)}, in this order"
+        return given, f"{last} goes on: the weights {unnamed}; {taken}", False
+    own = {name: getattr(layer, name.rpartition(".")[2]) for name in names}
+    if any(given[k].shape[:1].numel() != rows or not _alike_but_for_rows(given[k], own[k]) for k in names):
+        return given, "", False  # their shapes do not fit, which is said elsewhere
+    if rows != len(known):
+        raise ValueError(f"{source}: they name {len(known)} classes, but {last} has {rows} outputs")
+    if None not in matched.rows:
+        fresh = given
+    else:
+        layer_state = _fresh_layer(layer, outputs).state_dict()
+        fresh = {name: layer_state[name.removeprefix(f"{last}.")] for name in names}
+    afresh = all(row is None for row in matched.rows)
+    how = "starts afresh" if afresh else "goes on by name"
+    moved = {name: _rows(given[name], fresh[name], matched.rows) for name in names}
+    return {**given, **moved}, f"{last} {how}: {matched.text}", afresh
 
 
-def _check_names(own: Any, given: Any, source: str) -> None:
-    # Files from before torch 0.4.1 lack the counters, which nothing reads here.
-    missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in given if k not in own]
-    if missing or unexpected:
-        what = [*_counted("they lack", missing), *_counted("the model does not know", unexpected)]
-        raise ValueError(f"{source}: they belong to another model: {', '.join(what)}")
+def _rows(given: torch.Tensor, fresh: torch.Tensor, rows: Sequence[int | None]) -> torch.Tensor:
+    """For each of ``rows``, that row of ``given``; for None, the one of ``fresh`` in its place."""
+    given = given.to(fresh)
+    return torch.stack([fresh[i] if row is None else given[row] for i, row in enumerate(rows)])
 
 
-def _counted(what: str, names: list[str]) -> list[str]:
-    more = f" and {len(names) - 1} more" if names[1:] else ""
-    return [f"{what} {names[0]}{more}"] if names else []
+def _check_names(where: Location, own: State, given: State, source: str) -> None:
+    said = []
+    if where.missing:
+        said.append(f"they lack {shortened(where.missing, 1)}")
+    if where.unexpected:
+        said.append(f"the model does not know {shortened(where.unexpected, 1)}")
+    if said:
+        raise ValueError(
+            f"{source}: found {shortened(given)}; expected {shortened(own)}, perhaps behind one prefix; they belong to "
+            f"another model: {', '.join(said)}"
+        )
 
 
-def _only_classes_differ(
-    different: list[str], last: str, own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]
-) -> bool:
+def _check_numbers(own: State, given: State, source: str) -> None:
+    for name, tensor in given.items():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+            raise ValueError(f"{source}: {name} is a meta, sparse or quantised tensor ({kind}); expected plain numbers")
+        if own[name].is_floating_point() and not tensor.is_floating_point():
+            raise ValueError(f"{source}: {name} holds {kind}; expected floating-point numbers")
+    bad = not_finite(given)
+    if bad is not None:
+        raise ValueError(f"{source}: {bad} holds numbers that are not finite")
+
+
+def _describe(where: Location, own: State, given: State) -> str:
+    pairs = [(given[name].dtype, own[name].dtype) for name in given if own[name].is_floating_point()]
+    changes = dict.fromkeys(f"{a} becomes {b}".replace("torch.", "") for a, b in pairs if a != b)
+    return ", ".join(part for part in (where.describe(), *changes) if part)
+
+
+def _only_classes_differ(different: list[str], last: str, own: State, given: State) -> bool:
     names = {f"{last}.weight", f"{last}.bias"}
-    return set(different) <= names and all(own[k].shape[1:] == given[k].shape[1:] for k in different)
+    return set(different) <= names and all(_alike_but_for_rows(own[k], given[k]) for k in different)
+
+
+def _alike_but_for_rows(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dim() == b.dim() > 0 and a.shape[1:] == b.shape[1:]

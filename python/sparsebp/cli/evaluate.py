@@ -117,6 +117,7 @@ def evaluate(
     )
     if not json:
         _header(name, weights, data, dataset, preprocess)
+        print_pairs(pretrained.said)
     start = time.monotonic()
     with endings():
         network = pretrained.model.to(parse_device(device))

@@ -174,9 +174,7 @@ def _header(task: Task) -> None:
     data = task.dataset
     pictures = f"{len(data.train):,} training and {len(data.test):,} test pictures, {len(data.classes)} classes"
     rows = [("model", task.title), ("data", f"{task.pictures}: {data.kind}, {pictures}")]
-    if task.fresh is not None:
-        rows.append(("classifier", f"{task.fresh} starts afresh: the weights were made for other classes"))
-    rows.append(("input", describe(task.settings["preprocess"])))
+    rows += [*task.said, ("input", describe(task.settings["preprocess"]))]
     print_pairs(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from ..data import Preprocess
 from ..model_names import KNOWN, build_model
 from ..model_weights import (
+    LoadedWeights,
     WeightFile,
     load_pretrained,
     read_weights,
@@ -28,16 +30,27 @@ class Pretrained:
     Attributes:
         model: with its weights.
         weights: the file that they came from; its own ``state_dict`` without one.
-        fresh: the layer that starts afresh because the weights have other classes.
+        loaded: what loading that file did.
     """
 
     model: nn.Module
     weights: WeightFile
-    fresh: str | None
+    loaded: LoadedWeights
+
+    @property
+    def fresh(self) -> str | None:
+        """The layer that starts afresh because the weights have other classes."""
+        return self.loaded.fresh
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """What there is to say of the weights, as rows of a heading."""
+        rows = [("weights", self.loaded.source), ("classifier", self.loaded.classifier)]
+        return [(name, text) for name, text in rows if text]
 
 
-def load(name: str, file: Path | None, classes: int, seed: int = 0) -> Pretrained:
-    """Builds the model called ``name`` for so many classes and loads ``file`` into it.
+def load(name: str, file: Path | None, classes: Sequence[str] | int, seed: int = 0) -> Pretrained:
+    """Builds the model called ``name`` for these classes, or so many, and loads ``file`` into it.
 
     Raises:
         ValueError, TypeError, FileNotFoundError: a name or a file cannot be used.
@@ -45,12 +58,15 @@ def load(name: str, file: Path | None, classes: int, seed: int = 0) -> Pretraine
     if file is None and name in KNOWN:
         raise ValueError(f"--weights is missing: {name} comes without; give a .pt or .safetensors file")
     weights = read_weights(file) if file is not None else None
+    names, count = (None, classes) if isinstance(classes, int) else (classes, len(classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(name, classes)
-        replace_classifier(model, classes)
-    fresh = load_pretrained(model, weights, f"--weights {file}") if weights is not None else None
-    return Pretrained(model.eval(), weights or WeightFile(dict(model.state_dict()), {}), fresh)
+        model = build_model(name, count)
+        replace_classifier(model, count)
+        if weights is None:
+            return Pretrained(model.eval(), WeightFile(dict(model.state_dict()), {}), LoadedWeights(None, "", ""))
+        loaded = load_pretrained(model, weights, f"--weights {file}", names)
+    return Pretrained(model.eval(), weights, loaded)
 
 
 def preprocess_for(

@@ -129,6 +129,8 @@ class RunProgress(Observer):
             f"epoch {epoch.number}: test accuracy {epoch.accuracy:.2%}, test loss {epoch.test_loss:.4f}, "
             f"training loss {epoch.loss:.4f}, coverage {epoch.coverage:.1%}, {_learned_from(epoch)}{took}"
         )
+        if epoch.collapsed:
+            out.print("all test pictures look the same to the network; if that stays so, take a third of --lr")
         self._speed = Throughput()
 
     def skipped(self, picture: BrokenPicture) -> None:

@@ -30,7 +30,7 @@ class Task:
         title: model and weights, for people.
         pictures: where they come from, likewise.
         model: with pretrained weights.
-        fresh: its layer that starts afresh, if any.
+        said: what loading the weights did, as rows of a heading.
         dataset: the pictures.
         settings: keywords of :class:`sparsebp.finetuning.Settings`, with a ``preprocess``.
         origin: where all this came from, for checkpoints.
@@ -41,7 +41,7 @@ class Task:
     title: str
     pictures: str
     model: nn.Module
-    fresh: str | None
+    said: list[tuple[str, str]]
     dataset: Dataset
     settings: dict[str, Any]
     origin: dict[str, str]
@@ -139,7 +139,7 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
     share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
     dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"])
     file = Path(origin["weights"]) if "weights" in origin else None
-    loaded = pretrained.load(origin["model"], file, len(dataset.classes), settings["seed"])
+    loaded = pretrained.load(origin["model"], file, dataset.classes, settings["seed"])
     known = pretrained.preprocess_for(loaded.weights, settings["input_size"], settings.get("preprocess"), **pixels)
     title = f"{origin['model']}, {file}" if file else f"{origin['model']}, as the function makes it (no --weights)"
     settings = _with_preprocess(settings, known)
@@ -148,7 +148,7 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
     origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in ("data", "weights") if k in origin}
     if file is not None:
         origin[_DIGEST] = _digest(file)
-    return Task(title, pictures, loaded.model, loaded.fresh, dataset, settings, origin, out)
+    return Task(title, pictures, loaded.model, loaded.said, dataset, settings, origin, out)
 
 
 def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, Any]) -> Task:
@@ -159,7 +159,7 @@ def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, 
     settings = _with_preprocess(settings, settings["preprocess"])
     origin = {"model": DEMO_MODEL, "data": DEMO}
     # Layers this small take longer to share than to compute.
-    return Task(title, DEMO, demo.pretrained(), None, dataset, settings, origin, out, threads=1)
+    return Task(title, DEMO, demo.pretrained(), [], dataset, settings, origin, out, threads=1)
 
 
 def _with_preprocess(settings: dict[str, Any], preprocess: Preprocess) -> dict[str, Any]:

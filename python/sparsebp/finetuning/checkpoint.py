@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 
 from ..files import remove_folder, write_folder_atomically
+from ..weight_files import as_safetensors
 
 FORMAT = "sparsebp checkpoint"
 VERSION = 3
@@ -41,11 +42,13 @@ class Checkpoint:
         weights: the model's ``state_dict``.
         training: tensors besides: the arena's persistent regions, torch's generator.
         facts: plain data: position, settings, fingerprints, history.
+        about: what stands beside the weights, so that they can be used by themselves.
     """
 
     weights: Mapping[str, torch.Tensor]
     training: Mapping[str, torch.Tensor]
     facts: Mapping[str, Any]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def latest(folder: Path) -> Path | None:
@@ -63,11 +66,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     earlier = _all(folder)
     number = int(earlier[-1].name.removeprefix(_PREFIX)) + 1 if earlier else 1
     target = folder / f"{_PREFIX}{number:06d}"
-    parts = (checkpoint.weights, checkpoint.training)
-    files = {
-        name: safetensors.torch.save({k: t.detach().contiguous() for k, t in tensors.items()})
-        for name, tensors in zip(_TENSOR_FILES, parts, strict=True)
-    }
+    parts = as_safetensors(checkpoint.weights, checkpoint.about), as_safetensors(checkpoint.training, {})
+    files = dict(zip(_TENSOR_FILES, parts, strict=True))
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     state = {"format": FORMAT, "version": VERSION, "files": sums, **checkpoint.facts}
     state["sha256"] = _digest(state)

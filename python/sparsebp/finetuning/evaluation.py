@@ -33,6 +33,12 @@ class Evaluation:
         return int(self.pictures.sum())
 
     @property
+    def collapsed(self) -> bool:
+        """Whether one class got all of its pictures right and every other none: as if all were taken for that one."""
+        tested = self.pictures > 0
+        return int(tested.sum()) > 1 and sorted((self.correct / self.pictures)[tested].tolist())[-2:] == [0.0, 1.0]
+
+    @property
     def accuracy(self) -> float:
         """Share of the pictures that got their label."""
         return int(self.correct.sum()) / self.total

@@ -115,18 +115,12 @@ class RunFolder:
     def save(self, weights: Mapping[str, Any], training: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
         """Writes a checkpoint; raises OSError if it cannot be written."""
         facts = {"sparsebp": __version__, **self._identity, "origin": self._origin, **facts}
-        return checkpoints.write(self.path, Checkpoint(weights, training, facts))
+        return checkpoints.write(self.path, Checkpoint(weights, training, facts, self._about()))
 
     def finish(self, model: nn.Module, history: History, memory: MemoryReport) -> Path:
         """Writes the trained weights, for the original model class, and the report; returns the weights' file."""
         accuracy = history.epochs[-1].accuracy
-        about = {
-            "classes": self._classes,
-            "preprocess": self._preprocess.to_dict(),
-            "accuracy": accuracy,
-            **{k: self._origin[k] for k in _KEPT if k in self._origin},
-        }
-        write_weights(self.path / WEIGHTS, model, about)
+        write_weights(self.path / WEIGHTS, model, {**self._about(), "accuracy": accuracy})
         report = {
             "sparsebp": __version__,
             "torch": torch.__version__,
@@ -138,6 +132,11 @@ class RunFolder:
         }
         write_atomically(self.path / REPORT, (json.dumps(report, indent=2) + "\n").encode())
         return self.path / WEIGHTS
+
+    def _about(self) -> dict[str, Any]:
+        """What stands beside weights."""
+        kept = {k: self._origin[k] for k in _KEPT if k in self._origin}
+        return {"classes": self._classes, "preprocess": self._preprocess.to_dict(), **kept}
 
     def _compare(self, facts: Mapping[str, Any], path: Path) -> None:
         own = json.loads(json.dumps(self._identity))

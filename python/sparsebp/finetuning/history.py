@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .evaluation import Evaluation
+
 _SMOOTHING = 0.98
 """Weight of the past in the running loss: an average over about the last fifty batches."""
 _POINTS = 500
@@ -50,6 +52,7 @@ class Epoch:
         test_loss: mean cross entropy on the test pictures.
         coverage: share of the planned layers' convolution weights that were trained at least once, so far.
         learned_from: share of its pictures whose backward pass ran.
+        collapsed: whether the test pictures looked all the same to the network (:attr:`Evaluation.collapsed`).
     """
 
     number: int
@@ -58,6 +61,7 @@ class Epoch:
     test_loss: float
     coverage: float
     learned_from: float
+    collapsed: bool = False
 
 
 @dataclass
@@ -68,6 +72,7 @@ class History:
         epochs: the epochs so far.
         losses: (epochs done, smoothed training loss), some hundred of them over a run.
         loss: the smoothed training loss now; None before the first batch.
+        first: the loss of the first batch, before any update.
         skipped: names of pictures that could not be read.
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
     """
@@ -75,6 +80,7 @@ class History:
     epochs: list[Epoch] = field(default_factory=list)
     losses: list[tuple[float, float]] = field(default_factory=list)
     loss: float | None = None
+    first: float | None = None
     skipped: list[str] = field(default_factory=list)
     seen: int = 0
     learned_from: int = 0
@@ -87,10 +93,11 @@ class History:
             self.losses.append((after.epoch + after.step / after.steps_per_epoch, self.loss))
         return self.loss
 
-    def end_epoch(self, number: int, accuracy: float, test_loss: float, coverage: float) -> Epoch:
+    def end_epoch(self, number: int, test: Evaluation, coverage: float) -> Epoch:
         """Adds what an epoch came to; only after a batch."""
         assert self.loss is not None
-        epoch = Epoch(number, self.loss, accuracy, test_loss, coverage, self.learned_from / max(1, self.seen))
+        learned_from = self.learned_from / max(1, self.seen)
+        epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, test.collapsed)
         self.epochs.append(epoch)
         self.seen = self.learned_from = 0
         return epoch
@@ -106,6 +113,7 @@ class History:
             [Epoch(**e) for e in data["epochs"]],
             [(float(at), float(loss)) for at, loss in data["losses"]],
             data["loss"],
+            data.get("first"),
             list(data["skipped"]),
             int(data["seen"]),
             int(data["learned_from"]),

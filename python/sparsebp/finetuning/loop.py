@@ -14,8 +14,9 @@ from torch import nn
 from ..convert import restore
 from ..data import DEFAULT_TEST_SHARE, Dataset, open_dataset
 from ..devices import own_randomness
-from ..model_weights import WeightFile, usual_preprocess
+from ..model_weights import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
 from ..plan import Plan
+from ..weight_files import not_finite
 from .cache import FORMS, PLACES
 from .conversion import converted
 from .feed import Feed
@@ -38,6 +39,7 @@ class FineTuned:
         history: losses and accuracies.
         memory: bytes predicted, measured and audited.
         weights: the file of the trained weights, if the run had a folder.
+        loaded: what became of the weights that it began with, if they were given as a file.
     """
 
     model: nn.Module
@@ -45,6 +47,7 @@ class FineTuned:
     history: History
     memory: MemoryReport
     weights: Path | None
+    loaded: LoadedWeights | None = None
 
     @property
     def accuracy(self) -> float:
@@ -56,6 +59,7 @@ def finetune(
     model: nn.Module,
     data: Dataset | str | Path,
     *,
+    weights: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int = 500,
@@ -77,6 +81,8 @@ def finetune(
         model: float32 module on the CPU or a CUDA device, [N, 3, H, W] to [N, classes]; it is trained there, in
             place, and afterwards, also after an error, a plain module again.
         data: pictures, or a path for :func:`sparsebp.data.open_dataset`.
+        weights: a file to begin with, loaded into ``model`` by :func:`sparsebp.load_weights`: rows of its classifier go
+            to the data's classes by name. Without one the model's outputs are the data's classes, in their order.
         out: folder for checkpoints, the trained weights (``model.safetensors``) and a report (``report.json``).
         resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning.
         checkpoint_every: steps between two checkpoints; each epoch ends with one too.
@@ -95,7 +101,8 @@ def finetune(
         UnsupportedModel, TypeError, ValueError: the model, the data or a setting cannot be used.
         CheckpointError: the checkpoint is damaged or of another run.
         BrokenPicture: with ``strict``.
-        FloatingPointError: the loss is no longer finite; a smaller learning rate helps.
+        TrainingDiverged: the loss grew beyond bounds or is not finite; a smaller learning rate helps. It is a
+            FloatingPointError, and the last checkpoint is from before. The model holds what training made of it.
         Interrupted: a signal asked to stop.
         FileExistsError: ``out`` holds a run and ``resume`` is off, or another run is at work there.
         MemoryError: the budget, or with ``cache="memory"`` the features, are more than the machine has.
@@ -117,7 +124,8 @@ def finetune(
     observer = observer or Observer()
     if dataset is not data:  # beside the weights, so that they are tested on the same pictures
         origin = {"test_share": str(DEFAULT_TEST_SHARE), "seed": str(wanted.seed), **(origin or {})}
-    preprocess = wanted.preprocess or usual_preprocess(WeightFile(model.state_dict(), {}), wanted.size)
+    file = read_weights(weights) if weights is not None else None
+    preprocess = wanted.preprocess or usual_preprocess(file or WeightFile(model.state_dict(), {}), wanted.size)
     folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
     training = model.training
     with (
@@ -127,6 +135,9 @@ def finetune(
         dropout(model, wanted.dropout),
     ):
         earlier = folder.open(resume) if folder else None
+        loaded = load_weights(model, file, dataset.classes, seed=wanted.seed) if file is not None else None
+        if loaded is not None:
+            observer.loaded(loaded)
         torch.manual_seed(wanted.seed)
         dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit else None
         stop.check()
@@ -149,8 +160,8 @@ def finetune(
             restore(sparse)
             model.train(training)
         model.eval()
-        weights = folder.finish(model, run.history, memory) if folder else None
-    return FineTuned(model, sparse.plan, run.history, memory, weights)
+        made = folder.finish(model, run.history, memory) if folder else None
+    return FineTuned(model, sparse.plan, run.history, memory, made, loaded)
 
 
 @contextmanager
@@ -187,6 +198,9 @@ def _check_model(model: nn.Module) -> None:
     other = next((n for n, p in model.named_parameters() if p.dtype != torch.float32), None)
     if other is not None:
         raise TypeError(f"model: pictures become float32, but {other} is {model.get_parameter(other).dtype}")
+    bad = not_finite({name: p.detach() for name, p in model.named_parameters()})
+    if bad is not None:
+        raise ValueError(f"model: {bad} holds numbers that are not finite")
 
 
 def _check_data(dataset: Dataset) -> None:

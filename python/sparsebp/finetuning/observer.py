@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data import BrokenPicture
+from ..model_weights import LoadedWeights
 from ..plan import Plan
 from .history import Epoch, Position
 
 
 class Observer:
     """Told what happens in a run; override what is of interest. Every method does nothing by default."""
+
+    def loaded(self, weights: LoadedWeights) -> None:
+        """A file of weights was loaded into the model; ``weights`` says what became of its classes."""
 
     def planned(self, plan: Plan, start: Position) -> None:
         """The model is converted; ``start`` is where training begins, which is later when a run is resumed."""

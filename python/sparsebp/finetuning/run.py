@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -15,10 +16,12 @@ from torch.nn.functional import cross_entropy
 
 from ..converted import SparseModel
 from ..engine_state import as_tensor
+from ..errors import TrainingDiverged
 from ..model_weights import last_layer
 from ..optim import SGD
 from ..train import fit_step
 from .checkpoint import Checkpoint, CheckpointError
+from .divergence import Watch
 from .evaluation import check_output, score
 from .feed import Feed
 from .folder import RunFolder
@@ -69,6 +72,8 @@ class Run:
         self._opt = SGD(_groups(model, settings), lr=settings.rate, weight_decay=settings.weight_decay)
         self._rates = [group["lr"] for group in self._opt.param_groups]
         self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
+        self._watch = Watch(model, settings)
+        self._due = False  # a checkpoint
         check_output(torch.empty(1, *model.output_shape), feed.classes)
 
     def train(self) -> None:
@@ -76,7 +81,7 @@ class Run:
 
         Raises:
             Interrupted: a stop was asked for; a checkpoint was written if there is a folder.
-            FloatingPointError: a gradient is not finite.
+            TrainingDiverged: the loss grew beyond bounds or is not finite; the last checkpoint is from before.
         """
         if self.position.done == 0:
             self.save()  # from here on a kill leaves something to go on from
@@ -84,7 +89,7 @@ class Run:
             with closing(self._feed.train(self.position.epoch, self.position.step)) as batches:
                 for x, labels in batches:
                     self._step(x, labels)
-                    self._save_or_stop()
+                    self._save_or_stop(x, labels)
             self._end_epoch()
 
     def _step(self, x: torch.Tensor, labels: torch.Tensor) -> None:
@@ -92,6 +97,8 @@ class Run:
         self.position = replace(before, step=before.step + 1)
         if len(labels) == 0:
             return
+        if self.history.first is None:
+            self._begin(x, labels)
         self._left_out = 0
         middle = (before.done + self.position.done) / 2
         share = len(labels) / settings.batch_size
@@ -109,14 +116,19 @@ class Run:
                 skip=self._learned if settings.skip_above < 1 else None,
             )
         except FloatingPointError as error:
-            raise FloatingPointError(
-                f"training diverged in epoch {before.epoch + 1}, step {before.step + 1}: {error}. Choose a smaller "
-                "learning rate, and another folder"
-            ) from error
+            raise self._diverged(f"{error}, so the loss no longer is", math.nan) from error
         self.history.seen += len(labels)
         self.history.learned_from += len(labels) - self._left_out
         smoothed = self.history.add_loss(loss, self.position)
+        if not self._watch.bounded(smoothed):
+            raise self._diverged(f"the running loss is {smoothed:.4g}", smoothed)
         self._observer.stepped(self.position, smoothed, len(labels))
+
+    def _begin(self, x: torch.Tensor, labels: torch.Tensor) -> None:
+        first = self._watch.loss(x, labels, self._feed.from_prefix)
+        if not math.isfinite(first):
+            raise self._diverged(f"the loss is {first}", first)
+        self.history.first = self._watch.first = first
 
     def _learned(self, output: torch.Tensor, labels: torch.Tensor) -> bool:
         """Whether every picture of a micro-batch is surely recognised."""
@@ -135,10 +147,16 @@ class Run:
             with closing(self._feed.test()) as batches:
                 found = score(batches, logits, self._feed.classes, self._evaluated)
         except Interrupted as request:
-            raise Interrupted(request.signal, self.save()) from None
+            raise Interrupted(request.signal, None if self._watch.spoilt else self.save()) from None
         finally:
             self.model.train()
-        epoch = self.history.end_epoch(done, found.accuracy, found.loss, self.model.coverage().total)
+        if self._watch.lost(found.loss):
+            raise self._diverged(f"the loss of the test pictures is {found.loss:.4g}", found.loss)
+        loss = self.history.loss
+        if done == self.position.epochs and found.collapsed and self._watch.learned_nothing(loss, self._feed.classes):
+            what = f"all test pictures look the same to the network, and the running loss is {loss:.4g}"
+            raise self._watch.error(what, loss, self.position, None)  # no checkpoint is any better
+        epoch = self.history.end_epoch(done, found, self.model.coverage().total)
         self.position = replace(self.position, epoch=done, step=0)
         self._observer.epoch_ended(epoch)
         saved = self.save()
@@ -149,19 +167,29 @@ class Run:
         self._observer.evaluating(done, self._feed.tests)
         self._stop.check()
 
-    def _save_or_stop(self) -> None:
+    def _save_or_stop(self, x: torch.Tensor, labels: torch.Tensor) -> None:
+        """Writes the checkpoint that is due, as soon as the update before it is seen to have spoilt nothing."""
         request = self._stop.signal  # read once: it may arrive at any moment
         total = self.position.epoch * self.position.steps_per_epoch + self.position.step
-        if request is None and total % self._every:
+        self._due = self._due or request is not None or total % self._every == 0
+        if not self._due and self.position.step < self.position.steps_per_epoch:
             return
-        saved = self.save()
+        broken = self._watch.broken_weight()
+        if broken is not None:
+            raise self._diverged(broken, self.history.loss or math.nan)
+        self._watch.look_again(x, labels, self._feed.from_prefix)
+        saved = self.save() if self._due and not self._watch.spoilt else None
         if request is not None:
             self._stop.check(saved)
+
+    def _diverged(self, what: str, loss: float) -> TrainingDiverged:
+        return self._watch.error(what, loss, self.position, self._folder.newest() if self._folder else None)
 
     # -- persistence -----------------------------------------------------------------------------
 
     def save(self) -> Path | None:
         """Writes a checkpoint; returns where, or None without a folder."""
+        self._due = False
         self.history.skipped = list(dict.fromkeys([*self.history.skipped, *self._feed.skipped]))
         if self._folder is None:
             return None
@@ -203,6 +231,7 @@ class Run:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"resume: the checkpoint does not fit this model: {error!r}") from error
         self.position, self.history, self.peak = position, history, peak
+        self._watch.first = history.first
         for own, saved in zip(self._opt.param_groups, rates, strict=True):
             own.update(saved)
 
