@@ -69,7 +69,7 @@ class Engine(BoundProgram):
         self._runway = Runway(self)
         self._lock = threading.RLock()  # native code lets other threads of Python run
         self._optimizer: weakref.ref[SGD] | None = None
-        self.untried = False  # has the attached optimizer never ended a step
+        self.untried = False  # may the attached optimizer, which has not ended a step yet, be a GradScaler's
         self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
         self.bind(layers)
 
@@ -215,7 +215,7 @@ class Engine(BoundProgram):
         """Raises RuntimeError, and ends the flight, if a GradScaler multiplied the loss (:mod:`.loss_scaling`)."""
         if self.untried and flight.open:
             try:
-                check_unscaled(dy)
+                self.untried = not check_unscaled(dy)
             except RuntimeError:
                 self.abandon()
                 raise
