@@ -126,3 +126,36 @@ def test_a_single_convolution_computes_in_its_own_type_under_autocast(dtype: tor
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
     assert net[2].weight.grad.dtype == torch.float32
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_dropout_drops_as_its_own_module_is_set() -> None:
+    net = network()
+    net.add_module("drop", nn.Dropout(0.5))
+    net.append(nn.Linear(10, 10))
+    model = sparsebp.convert(net, "64KB", input_size=SIZE).train()
+    x, _ = batch(SIZE, 1)
+    assert not torch.equal(model(x), model(x))
+    model.drop.eval()
+    assert torch.equal(model(x), model(x))
+    model.eval()
+    model.drop.train()
+    assert not torch.equal(model(x), model(x))
+
+
+def test_dropouts_that_disagree_are_refused() -> None:
+    net = network()
+    net.add_module("drop", nn.Dropout(0.5))
+    net.add_module("again", nn.Dropout(0.5))
+    net.append(nn.Linear(10, 10))
+    model = sparsebp.convert(net, "64KB", input_size=SIZE).train()
+    model.drop.eval()
+    with pytest.raises(RuntimeError, match="some dropout layers are in training mode and some are not"):
+        model(batch(SIZE, 1)[0])
+
+
+@pytest.mark.parametrize(("layer", "setting", "value"), [("second.1", "eps", 0.1), ("second.0", "stride", (2, 2))])
+def test_a_setting_changed_after_convert_is_refused(layer: str, setting: str, value: object) -> None:
+    model = sparsebp.convert(network(), "64KB", input_size=SIZE)
+    setattr(model.get_submodule(layer), setting, value)
+    with pytest.raises(RuntimeError, match=rf"{layer}\.{setting} was changed"):
+        model(batch(SIZE, 1)[0])

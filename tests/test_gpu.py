@@ -145,7 +145,9 @@ def move(model: SparseModel) -> None:
         model.engine._move(gpu.DEVICE)
 
 
-@pytest.mark.parametrize("settings", [{}, {"momentum": True, "resample_every": 3, "normalise": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"momentum": True, "resample_every": 3, "normalise": True, "gradients": "sum"}], ids=str
+)
 def test_training_goes_on_where_the_model_is_moved(settings: dict[str, Any]) -> None:
     options = {k: 0.9 if k == "momentum" else True for k in settings if k in ("momentum", "normalise")}
     models = [sparsebp.convert(tiny_mobilenet(calm=True), 1 << 20, input_size=SIZE, **settings).train() for _ in "ab"]

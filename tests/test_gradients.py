@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sparsebp
 import torch
 from networks import batch, tiny_mobilenet
+from runs import RUN, Run, here, run
 from sparsebp import BudgetExceeded
-from sparsebp.cli import main
 from sparsebp.cli.errors import Exit
 from torch import nn
 from torch.nn.functional import cross_entropy
 from training import SIZE, one_thread  # noqa: F401
+
+__all__ = ["here", "run"]  # fixtures
 
 X, Y = batch(SIZE, 8)
 ALL = {"input_size": SIZE, "batch_size": 1, "ratios": {"*": 1.0}}
@@ -120,21 +123,27 @@ def test_clipping_needs_sums_however_large_the_budget() -> None:
     assert opt.clip_grad_norm_(1e-3) > 1e-3
 
 
-def test_the_command_line_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["plan", "--classes", "10", "--input-size", "64", *arguments])
-        shown = capsys.readouterr()
-        return int(end.value.code or 0), shown.out, " ".join(shown.err.split())
-
+def test_the_command_line_takes_it(run: Run) -> None:
+    plan = ["plan", "--classes", "10", "--input-size", "64"]
     for gradients in ("in_place", "sum"):
-        code, out, _ = run("--budget", "16MB", "--gradients", gradients)
+        code, out, _ = run(*plan, "--budget", "16MB", "--gradients", gradients)
         assert (code, f"gradients {gradients}: " in out) == (Exit.OK, True)
-    code, out, _ = run("--gradients", "sum", "--min-budget", "--json")
-    assert json.loads(out)["min_budget"] > json.loads(run("--min-budget", "--json")[1])["min_budget"]
-    code, _, err = run("--gradients", "twice")
-    assert code == Exit.USAGE
-    assert "expected in_place or sum, got 'twice'" in err
+    least = [json.loads(run(*plan, "--min-budget", "--json", "--gradients", g)[1]) for g in ("in_place", "sum")]
+    assert least[0]["min_budget"] < least[1]["min_budget"]
+    code, _, err = run(*plan, "--gradients", "twice")
+    assert (code, "expected in_place or sum, got 'twice'" in " ".join(err.split())) == (Exit.USAGE, True)
+
+
+def test_a_run_sums_if_it_is_told_to_and_says_so(here: Path, run: Run) -> None:
+    for gradients in ("in_place", "sum"):
+        rest = ["--budget", "32KB", "--gradients", gradients, "--epochs", "1", "--out", gradients]
+        code, out, _ = run(*RUN, *rest)
+        assert (code, f"bytes, gradients {gradients}\n" in out) == (Exit.OK, True)
+        code, _, err = run(
+            *RUN, *rest[:2], "--gradients", "sum" if gradients == "in_place" else "in_place", *rest[4:], "--resume"
+        )
+        assert code == Exit.USAGE
+        assert f"made with gradients={gradients}" in " ".join(err.split())
 
 
 def test_every_keyword_of_convert_is_one_of_plan_and_min_budget() -> None:

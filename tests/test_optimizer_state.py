@@ -224,8 +224,17 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a turn that is none": lambda p: p.update(turn="many"),
     "a negative turn": lambda p: p.update(turn=-1),
     "no plan": lambda p: p.pop("plan"),
+    "another type": lambda p: p["regions"].update(indices=p["regions"]["indices"].to(torch.bfloat16)),
     "bytes as text": lambda p: p["regions"].update(indices="0123"),
 }
+
+
+def test_a_program_that_is_none_is_refused() -> None:
+    opt = SGD(converted(), lr=0.05)
+    state = opt.state_dict()
+    for wrong in (None, [], torch.zeros(3)):
+        with pytest.raises(ValueError, match="state: parameter 0: expected what was saved"):
+            opt.load_state_dict({**state, "state": {0: {"program": wrong}}})
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -241,6 +250,15 @@ def test_a_damaged_state_is_refused_and_changes_nothing(kind: str) -> None:
     assert_same(everything(model), before)
     assert opt.param_groups[0]["lr"] == 0.05
     step(model, opt)
+
+
+def test_the_groups_of_another_optimizer_keep_what_they_lack() -> None:
+    model = converted()
+    opt = SGD(model, lr=0.05, weight_decay=0.01)
+    adam = torch.optim.Adam(list(model.trained_parameters()), lr=0.5)
+    opt.load_state_dict(adam.state_dict())
+    group = opt.param_groups[0]
+    assert (group["lr"], group["momentum"], group["normalise"]) == (0.5, 0.0, False)
 
 
 def test_groups_that_the_plan_cannot_follow_are_refused_before_anything_changes() -> None:

@@ -69,7 +69,7 @@ class Engine(BoundProgram):
         self._runway = Runway(self)
         self._lock = threading.RLock()  # native code lets other threads of Python run
         self._optimizer: weakref.ref[SGD] | None = None
-        self.untried = False  # has the attached optimizer never ended a step
+        self.untried = False  # may the attached optimizer, which has not ended a step yet, be a GradScaler's
         self.draw()  # a sampler of the user's own may refuse; the weights are as they were then
         self.bind(layers)
 
@@ -161,7 +161,7 @@ class Engine(BoundProgram):
             self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
             self.forwards += drop
 
-    def forward(self, first: int, last: int, x: int, y: int, images: int) -> Flight:
+    def forward(self, first: int, last: int, x: int, y: int, images: int, drop: bool = True) -> Flight:
         """A training forward pass; the returned flight is what the backward pass needs.
 
         One that still waits for its backward pass loses its place. The update set is the same until its update is
@@ -170,7 +170,7 @@ class Engine(BoundProgram):
         with self._lock:
             self._clear_for_take_off()
             with self._on_device():
-                self.program.forward(first, last, x, y, images, True, True, self._dropout_key())
+                self.program.forward(first, last, x, y, images, True, drop, self._dropout_key())
             self.forwards += 1
             return self._runway.take_off()
 
@@ -215,7 +215,7 @@ class Engine(BoundProgram):
         """Raises RuntimeError, and ends the flight, if a GradScaler multiplied the loss (:mod:`.loss_scaling`)."""
         if self.untried and flight.open:
             try:
-                check_unscaled(dy)
+                self.untried = not check_unscaled(dy)
             except RuntimeError:
                 self.abandon()
                 raise

@@ -63,7 +63,7 @@ def imported(engine: Engine, exported: Mapping[str, Any]) -> dict[str, Any]:
     check_plan(exported.get("plan"), plan_of(engine))
     try:
         regions = {str(n): t.detach().cpu().numpy().tobytes() for n, t in exported["regions"].items()}
-    except (KeyError, AttributeError) as error:
+    except (KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise ValueError(f"state: incomplete or damaged ({error!r})") from error
     state = {**exported, "regions": regions}
     check(engine, state)

@@ -24,16 +24,24 @@ MESSAGE = (
 )
 
 
-def check_unscaled(dy: torch.Tensor) -> None:
-    """Raises RuntimeError if a GradScaler is in use and the gradient of the output looks scaled."""
+def check_unscaled(dy: torch.Tensor) -> bool:
+    """Raises RuntimeError if a GradScaler is in use and the gradient of the output looks scaled.
+
+    Returns:
+        Whether it was large and there was no scaler: then no further pass needs to be looked at.
+    """
     if dy.numel() == 0 or (dy.is_cuda and torch.cuda.is_current_stream_capturing()):
-        return
+        return False
     largest = float(dy.abs().max())
-    if largest > _USUAL and any(1 < scale <= largest / _SHARE for scale in _scales_in_use()):
+    if not largest > _USUAL:
+        return False
+    scales = _scales_in_use()
+    if any(1 < scale <= largest / _SHARE for scale in scales):
         raise RuntimeError(
             f"backward: {MESSAGE}. Nothing was updated. (The gradient of the output is as large as {largest:,.0f}. If "
             "the scaler is another model's and this loss is so steep by itself, delete the scaler first)"
         )
+    return not scales
 
 
 def _scales_in_use() -> list[float]:

@@ -32,7 +32,8 @@ class SGD(torch.optim.Optimizer):
     and its optimizer, training goes on to the bit.
 
     Losses must not be scaled for mixed precision: the update would be as many times too large. With a
-    ``torch.amp.GradScaler`` the first backward pass raises; a factor of one's own cannot be told from a steep loss.
+    ``torch.amp.GradScaler`` the first backward pass raises (where no gradient of the output is above a 1024th of its
+    factor, the step after it); a factor of one's own cannot be told from a steep loss.
 
     With ``normalise`` a parameter's learning rate is divided by the root of the running mean square of its
     gradient, one number for the whole tensor (layer-wise second moments, as in NovoGrad, arXiv 1905.11286,
@@ -147,12 +148,16 @@ class SGD(torch.optim.Optimizer):
             if rest:
                 state[place] = rest
         for place, program in programs.items():
+            if not isinstance(program, Mapping):
+                raise ValueError(f"state: parameter {place}: expected what was saved, got {program!r}")
             if place not in places:
                 raise ValueError(f"state: parameter {place} was a native program's, and here it is none's")
             places[place].check_state_dict(program)
-        for engine, slots in zip(self._engines, self._slots, strict=True):
-            for index in set(slots.values()) & set(range(len(state_dict["param_groups"]))):
-                _check_group(state_dict["param_groups"][index], engine)
+        groups = [{**self.defaults, **group} for group in state_dict["param_groups"]]
+        for engine in self._engines:
+            for index in engine.groups:
+                if index < len(groups):  # otherwise torch says what is wrong
+                    _check_group(groups[index], engine)
         super().load_state_dict({**state_dict, "state": state})
         for place, program in programs.items():
             places[place].load_state_dict(program)
@@ -262,7 +267,7 @@ class SGD(torch.optim.Optimizer):
 def _check_group(group: Mapping[str, Any], engine: Engine | SingleConv) -> None:
     if group["momentum"] and not engine.momentum:
         raise ValueError(_no_momentum(group["momentum"]))
-    if group.get("normalise") and not engine.normalise:
+    if group["normalise"] and not engine.normalise:
         raise ValueError(_NO_SQUARES)
     for key in ("lr", "momentum", "weight_decay"):
         if not math.isfinite(group[key]) or group[key] < 0:

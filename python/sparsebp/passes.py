@@ -37,6 +37,7 @@ class Passes:
         self._torch_prefix = torch_prefix
         self._intact = Intact(model, graph, self._torch_prefix.nodes if self._torch_prefix else frozenset())
         self._ops = len(graph.ops) - graph.native_begin
+        self._dropouts = _dropouts(model, graph)
         self.span_begin = plan.choice.begin - graph.native_begin
         self.prefix_shape = self._boundary()
 
@@ -144,7 +145,8 @@ class Passes:
         """A training pass from op ``first`` on."""
         x = _native(x)
         y = self._empty((x.shape[0], *self.output_shape))
-        return y, self.engine.forward(first, self._ops, x.data_ptr(), y.data_ptr(), x.shape[0])
+        drop = self._drops(training=True)
+        return y, self.engine.forward(first, self._ops, x.data_ptr(), y.data_ptr(), x.shape[0], drop)
 
     def backward(self, flight: Flight, dy: torch.Tensor) -> None:
         """The backward pass, which is also the update."""
@@ -157,9 +159,16 @@ class Passes:
         self._infer(first, self._ops, x, y, training)
         return y
 
+    def _drops(self, training: bool) -> bool:
+        """Whether native dropouts drop: as their modules are set, which parts of a model may be apart."""
+        modes = {m.training for m in self._dropouts} or {training}
+        if len(modes) > 1:
+            raise RuntimeError("some dropout layers are in training mode and some are not; native ones drop together")
+        return modes.pop()
+
     def _infer(self, first: int, last: int, x: torch.Tensor, y: torch.Tensor, training: bool) -> None:
         step, begin = self._plan.batch_size, self._graph.native_begin
-        drop = training and any(op.drop > 0 for op in self._graph.ops[begin + first : begin + last])
+        drop = self._drops(training) and any(op.drop > 0 for op in self._graph.ops[begin + first : begin + last])
         for i in range(0, x.shape[0], step):
             part = x[i : i + step]
             self.engine.infer(first, last, part.data_ptr(), y[i].data_ptr(), part.shape[0], drop)
@@ -167,6 +176,12 @@ class Passes:
     def _empty(self, shape: tuple[int, ...]) -> torch.Tensor:
         layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
         return torch.empty(shape, dtype=self.engine.dtype, device=self.engine.device, memory_format=layout)
+
+
+def _dropouts(model: nn.Module, graph: Graph) -> list[nn.Module]:
+    names = [op.where for op in graph.ops[graph.native_begin :] if op.kind == "dropout" and op.drop > 0]
+    modules = (model.get_submodule(name) for name in names)
+    return [m for m in modules if isinstance(m, nn.Dropout)]  # a function goes with the whole model
 
 
 def _native(x: torch.Tensor) -> torch.Tensor:

@@ -63,7 +63,7 @@ class SingleConv:
         self.turn = 0
         self.due = False  # is a new draw due at the next training forward
         self.pending = False  # has a backward pass trained since the last step
-        self._untried = False  # has the attached optimizer never ended a step
+        self.untried = False  # as of an engine
         self._last_use: dict[str, Any] | None = None
         self._resumed: Mapping[str, Any] | None = None  # what the next program continues, if it has the same use
         self._optimizer: weakref.ref[SGD] | None = None
@@ -102,14 +102,14 @@ class SingleConv:
         """Makes ``optimizer`` the source of the training rules."""
         self._optimizer = weakref.ref(optimizer)
         self._slots = dict(slots)
-        self._untried = True
+        self.untried = True
         for made in self._programs.values():
             made.engine.attach(optimizer, slots)
 
     def finish_step(self) -> None:
         """The optimizer's step: the next training forward draws, if a backward pass has used the last draw."""
         if self.pending:
-            self.due, self.pending, self._untried = True, False, False
+            self.due, self.pending, self.untried = True, False, False
 
     def forget_sums(self, set_to_none: bool = True) -> None:
         """Nothing: gradients are applied at once or belong to autograd."""
@@ -193,7 +193,7 @@ class SingleConv:
         engine = made.engine
         engine.rebind_if_moved()
         self.last = engine
-        engine.due, engine.turn, engine.untried = self.due, self.turn, self._untried
+        engine.due, engine.turn, engine.untried = self.due, self.turn, self.untried
         x = x.detach().contiguous(memory_format=torch.channels_last)
         y = self._empty(x, made.output)
         flight = engine.forward(0, 1, x.data_ptr(), y.data_ptr(), x.shape[0])
@@ -216,6 +216,7 @@ class SingleConv:
         address = dx.data_ptr() if dx is not None else 0
         if not engine.sums:
             engine.check_incoming(flight, dy)
+            self.untried = engine.untried
             engine.backward(flight, dy.data_ptr(), address)
             self.pending = True
             return dx, None, None

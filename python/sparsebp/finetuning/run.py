@@ -214,7 +214,7 @@ class Run:
         """Goes on where :meth:`save` was called.
 
         Raises:
-            CheckpointError: it is of another model, or lacks something; nothing has changed.
+            CheckpointError: it is of another model, or lacks something; the model has not changed.
         """
         facts = checkpoint.facts
         try:
@@ -222,17 +222,17 @@ class Run:
             peak, groups = int(facts["peak"]), list(facts["optimizer"])
             regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
             state = {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **_counters(facts["counters"])}
-            generator = checkpoint.training[_GENERATOR]
             rates = [{k: float(group[k]) for k in _GROUP_KEYS} for group in groups]
+            pairs = list(zip(self._opt.param_groups, rates, strict=True))
             _check_weights(checkpoint.weights, self.model.state_dict())
+            torch.set_rng_state(checkpoint.training[_GENERATOR])  # the caller's comes back when the run is over
             self.model.engine.load_state(state)
             self.model.load_state_dict(checkpoint.weights)
-            torch.set_rng_state(generator)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"resume: the checkpoint does not fit this model: {error!r}") from error
         self.position, self.history, self.peak = position, history, peak
         self._watch.first = history.first
-        for own, saved in zip(self._opt.param_groups, rates, strict=True):
+        for own, saved in pairs:
             own.update(saved)
 
 
