@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fifty_steps
@@ -29,6 +31,14 @@ def test_the_kernels_are_those_of_the_architecture() -> None:
     expected = FASTEST[platform.machine()]
     assert _C.usable_isas()[-1] == "scalar"
     assert expected is None or _C.usable_isas()[0] == expected
+
+
+def test_the_kernels_run_on_torchs_threads(threads: Callable[[int], None]) -> None:
+    for count in (3, 1, 2):
+        threads(count)
+        assert (_C.thread_pool_name(), _C.thread_count()) == ("torch", count)
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(_C.thread_count).result() == count
 
 
 def test_fifty_steps_inside_256_kb_train_what_the_plan_says() -> None:
@@ -54,8 +64,9 @@ def test_the_plain_network_computes_with_the_weights_that_the_board_saved(tmp_pa
         assert relative_error(plain(images), expected) < 1e-4
 
 
-def test_another_processor_makes_the_same_plan_and_the_same_weights() -> None:
-    """Kernels with fused multiply-add sum in one order on every processor: not close, but equal."""
+def test_another_processor_makes_the_same_plan_and_the_same_weights(threads: Callable[[int], None]) -> None:
+    """Kernels with fused multiply-add sum in one order on every processor, on any threads: not close, but equal."""
+    threads(2)
     reference = os.environ.get("SPARSEBP_REFERENCE")
     if reference is None:
         pytest.skip("SPARSEBP_REFERENCE names no weights that another processor trained")

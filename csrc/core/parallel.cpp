@@ -1,8 +1,5 @@
 #include "core/parallel.h"
 
-#include <dlfcn.h>
-#include <link.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -12,48 +9,10 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/torch_pool.h"
 
 namespace sparsebp {
 namespace {
-
-// The C ABI that libtorch_cpu exports since torch 2.10. It is looked up among the libraries that are already
-// loaded, so nothing here links or loads torch.
-struct TorchPool {
-  int (*parallel_for)(std::int64_t, std::int64_t, std::int64_t, RangeFunction, void*) = nullptr;
-  int (*thread_count)(std::uint32_t*) = nullptr;
-};
-
-// How many libraries this process has loaded so far.
-unsigned long long libraries_loaded() {
-  unsigned long long loaded = 0;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, std::size_t, void* out) {
-        *static_cast<unsigned long long*>(out) = info->dlpi_adds;
-        return 1;
-      },
-      &loaded);
-  return loaded;
-}
-
-const TorchPool* torch_pool() {
-  static TorchPool pool;
-  static std::atomic<bool> found{false};
-  if (found.load(std::memory_order_acquire)) return &pool;
-  // A search in vain walks the library path and allocates, so it is repeated only after another library was loaded.
-  static std::atomic<unsigned long long> searched{0};
-  const unsigned long long loaded = libraries_loaded();
-  if (searched.load(std::memory_order_relaxed) == loaded) return nullptr;
-  void* library = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
-  searched.store(loaded, std::memory_order_relaxed);
-  if (library == nullptr) return nullptr;
-  TorchPool candidate;
-  candidate.parallel_for = reinterpret_cast<decltype(candidate.parallel_for)>(dlsym(library, "torch_parallel_for"));
-  candidate.thread_count = reinterpret_cast<decltype(candidate.thread_count)>(dlsym(library, "torch_get_num_threads"));
-  if (candidate.parallel_for == nullptr || candidate.thread_count == nullptr) return nullptr;
-  pool = candidate;
-  found.store(true, std::memory_order_release);
-  return &pool;
-}
 
 // Workers that wait for a range. One parallel region at a time; a nested or concurrent one runs serially.
 class PlainPool {
@@ -205,8 +164,8 @@ void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction fun
     return;
   }
   Shares shares(count, threads, function, context);
-  if (const TorchPool* torch = torch_pool()) {
-    torch->parallel_for(0, threads, 1, &Shares::run, &shares);
+  if (const TorchPool* torch = TorchPool::find()) {
+    torch->run(threads, &Shares::run, &shares);
   } else {
     plain_pool().run(threads, &Shares::run, &shares);
   }
@@ -229,14 +188,10 @@ void set_plain_threads(int threads) {
 }
 
 int thread_count() {
-  if (const TorchPool* torch = torch_pool()) {
-    std::uint32_t threads = 1;
-    torch->thread_count(&threads);
-    return static_cast<int>(threads);
-  }
+  if (const TorchPool* torch = TorchPool::find()) return torch->threads();
   return plain_pool().threads();
 }
 
-const char* thread_pool_name() { return torch_pool() != nullptr ? "torch" : "plain"; }
+const char* thread_pool_name() { return TorchPool::find() != nullptr ? "torch" : "plain"; }
 
 }  // namespace sparsebp

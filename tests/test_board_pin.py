@@ -1,0 +1,28 @@
+"""The torch that boards get is one everywhere: in the page that installs it, in the emulated check, in the package."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs/on-a-board.md").read_text()
+
+
+def pinned(text: str) -> set[str]:
+    return set(re.findall(r"\btorch==([\d.]+)", text))
+
+
+def test_the_page_installs_what_the_check_ran() -> None:
+    assert pinned(PAGE) == pinned((ROOT / "cross/board-requirements.txt").read_text())
+    assert len(pinned(PAGE)) == 1
+
+
+def test_the_package_accepts_every_torch_that_is_pinned() -> None:
+    (accepted,) = re.findall(r'"torch([<>=!~][^"]*)"', (ROOT / "pyproject.toml").read_text())
+    ours = pinned((ROOT / "constraints.txt").read_text())
+    for version in pinned(PAGE) | ours:
+        assert Version(version) in SpecifierSet(accepted)
