@@ -22,7 +22,7 @@ from .info import info
 from .plan import plan
 
 EPILOG = (
-    "Exit codes: 0 done; 1 failed while running (disk full, loss not finite); 2 wrong request (an option, a file, "
+    "Exit codes: 0 done; 1 failed while running (disk full, loss diverged); 2 wrong request (an option, a file, "
     "the weights, the model); 3 no plan fits the budget; 130 interrupted; 143 terminated."
 )
 

@@ -53,7 +53,7 @@ class Exit(IntEnum):
 
     OK = 0
     FAILED = 1
-    """It went wrong while it ran: a full disk, a loss that is not finite, a broken picture under ``--strict``."""
+    """It went wrong while it ran: a full disk, a loss that diverged, a broken picture under ``--strict``."""
     USAGE = 2
     """The request is wrong: an option, a folder, a file, the weights, the model."""
     BUDGET = 3

@@ -75,7 +75,12 @@ def _positive(value: float) -> None:
 
 Weights = Annotated[
     Path | None,
-    _option("--weights", "FILE", "Pretrained weights: a torchvision-style .pt, or .safetensors.", MODEL),
+    _option(
+        "--weights",
+        "FILE",
+        "Pretrained weights: a .safetensors, or a checkpoint that torch.save wrote. Classes keep their rows by name.",
+        MODEL,
+    ),
 ]
 Data = Annotated[
     Path | None,
