@@ -53,7 +53,7 @@ def by_names(data: Mapping[str, Any], graph: Graph) -> Choice:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"choice: incomplete or damaged ({error!r})") from error
     ops = {graph.layers[op.layers[0]].name: i for i, op in enumerate(graph.ops) if op.layers}
-    if begin not in ops or ops[begin] < graph.native_begin:
+    if begin not in ops or ops[begin] < graph.trains_from:
         raise ValueError(f"choice: made for another network; in this one no span begins with {begin!r}")
     span = {graph.layers[i].name: i for i in graph.layers_from(ops[begin])}
     strangers = sorted({*selected.keys() ^ span.keys(), *blocks.keys() - ops.keys()})
