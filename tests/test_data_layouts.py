@@ -109,10 +109,12 @@ def test_what_counts_as_a_picture(tmp_path: Path) -> None:
         picture(tmp_path / name)
     (tmp_path / "a" / "gone.png").symlink_to("nowhere")
     os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "to-a-pipe.png").symlink_to("pipe.png")  # reading it would wait for ever
     data = open_dataset(tmp_path)
     found = [name for source in (data.train, data.test) for name in names(source) if f"{tmp_path}/a/" in name]
-    expected = ["00.png", "01.png", "UPPER.JPG", "deep/er/x.png", "gone.png", "odd.xyz", "without"]
+    expected = ["00.png", "01.png", "UPPER.JPG", "deep/er/x.png", "gone.png", "odd.xyz", "to-a-pipe.png", "without"]
     assert sorted(found) == sorted(str(tmp_path / "a" / name) for name in expected)
+    assert len(set(data.everything.keys())) == len(data.everything)  # type: ignore[attr-defined]
 
 
 def test_links_are_followed_but_not_for_ever(tmp_path: Path) -> None:

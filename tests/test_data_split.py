@@ -142,14 +142,22 @@ def test_a_folder_that_grows_tests_nothing_that_was_learned(tmp_path: Path) -> N
 
 
 def test_keys_follow_a_picture_through_copies_but_not_through_changes(tmp_path: Path) -> None:
-    here = Files(write(tmp_path / "here", {"café": ["1.png", "2.png"]}), ["café/1.png", "café/2.png"], [0, 0])
     apart = unicodedata.normalize("NFD", "café")
-    there = Files(write(tmp_path / "there", {apart: ["1.png", "2.png"]}), [f"{apart}/1.png", f"{apart}/2.png"], [0, 0])
-    assert here.keys().tolist() == there.keys().tolist()
-    (tmp_path / "there" / apart / "2.png").write_bytes(b"other")
-    assert (here.keys() == there.keys()).tolist() == [True, False]
-    (tmp_path / "there" / apart / "1.png").unlink()
-    assert here.keys()[0] != there.keys()[0]
+    for place, label in (("here", "café"), ("there", apart)):
+        write(tmp_path / place, {label: ["1.png", "2.png", "3.png"]})
+    changed = tmp_path / "there" / apart
+    data = bytearray((changed / "2.png").read_bytes())
+    data[-20] ^= 1
+
+    def keys(place: str, label: str) -> np.ndarray:
+        return Files(tmp_path / place, [f"{label}/{i}.png" for i in (1, 2, 3)], [0, 0, 0]).keys()
+
+    assert keys("there", apart).tolist() == keys("here", "café").tolist()
+    (changed / "1.png").write_bytes(b"another size")
+    (changed / "2.png").write_bytes(data)
+    (changed / "3.png").unlink()
+    assert not (keys("there", apart) == keys("here", "café")).any()
+    assert len(set(keys("here", "café"))) == 3
 
 
 def test_keeping_what_was_learned_moves_it_to_the_training_set(tmp_path: Path) -> None:

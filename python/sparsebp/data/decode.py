@@ -77,6 +77,8 @@ def extremes(file: Path | bytes, name: str) -> tuple[float, float] | None:
 
 def is_deep(file: Path | bytes) -> bool:
     """Whether a picture has more than 8 bits a sample, as far as that can be told without decoding it."""
+    if isinstance(file, Path) and not file.is_file():  # reading a pipe would wait for ever
+        return False
     try:
         beginning = _beginning(file)
         if beginning.startswith(_OF_8_BITS) or (beginning.startswith(b"\x89PNG") and beginning[24] != 16):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 #: So many pictures of more than 8 bits are looked at, spread evenly over those of the folder.
-SURVEYED = 1000
+SURVEYED = 200
 
 _NEARLY = 1 / 16
 """Of the range: what lies closer to an end is hardly told apart."""
@@ -38,6 +38,8 @@ class Levels:
             raise ValueError(f"levels: expected two finite numbers, got {self.low!r} and {self.high!r}")
         if not self.low < self.high:
             raise ValueError(f"levels: expected low < high, got {self.low:g} and {self.high:g}")
+        object.__setattr__(self, "low", float(self.low))  # as JSON gives them back
+        object.__setattr__(self, "high", float(self.high))
 
     def grey(self, values: np.ndarray) -> np.ndarray:
         """``values`` as uint8: ``low`` and below become 0, ``high`` and above 255."""

@@ -118,8 +118,10 @@ class Files(PictureFiles):
 
     def _digest(self, path: str, size: int) -> bytes:
         row = os.fsencode(unicodedata.normalize("NFC", path)) + f"\0{size}\0".encode()
-        with suppress(OSError), (self.root / path).open("rb") as stream:
-            row += stream.read(_BEGINNING)
+        file = self.root / path
+        if file.is_file():  # reading a pipe would wait for ever
+            with suppress(OSError), file.open("rb") as stream:
+                row += stream.read(_BEGINNING)
         return hashlib.blake2b(row, digest_size=8).digest()
 
     def _sizes(self) -> list[int]:

@@ -24,6 +24,8 @@ from ..files import remove_folder, write_folder_atomically
 
 FORMAT = "sparsebp checkpoint"
 VERSION = 2
+ORDER = "order"
+"""Among the tensors: the keys of the current epoch's pictures in their order, where pictures have names."""
 _PREFIX = "checkpoint-"
 _TENSOR_FILES = ("weights.safetensors", "training.safetensors")
 
@@ -51,6 +53,16 @@ def latest(folder: Path) -> Path | None:
     """The newest checkpoint of a run's folder."""
     found = _all(folder)
     return found[-1] if found else None
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run's folder, read and checked.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = latest(folder)
+    return None if path is None else read(path)
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from .evaluation import Evaluation
 
 _SMOOTHING = 0.98
 """Weight of the past in the running loss: an average over about the last fifty batches."""
@@ -50,6 +52,7 @@ class Epoch:
         test_loss: mean cross entropy on the test pictures.
         coverage: share of the planned layers' convolution weights that were trained at least once, so far.
         learned_from: share of its pictures whose backward pass ran.
+        untested: names of the classes that had no test picture.
     """
 
     number: int
@@ -58,6 +61,7 @@ class Epoch:
     test_loss: float
     coverage: float
     learned_from: float
+    untested: tuple[str, ...] = ()
 
 
 @dataclass
@@ -70,6 +74,8 @@ class History:
         loss: the smoothed training loss now; None before the first batch.
         skipped: names of pictures that could not be read.
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
+        classes: of each class by name, how many test pictures there were at the end of the last epoch (``"pictures"``)
+            and how many of them got their label (``"correct"``).
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -78,6 +84,7 @@ class History:
     skipped: list[str] = field(default_factory=list)
     seen: int = 0
     learned_from: int = 0
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add_loss(self, loss: float, after: Position) -> float:
         """Takes in the loss of a batch; returns the smoothed one."""
@@ -87,11 +94,13 @@ class History:
             self.losses.append((after.epoch + after.step / after.steps_per_epoch, self.loss))
         return self.loss
 
-    def end_epoch(self, number: int, accuracy: float, test_loss: float, coverage: float) -> Epoch:
+    def end_epoch(self, number: int, test: Evaluation, classes: Sequence[str], coverage: float) -> Epoch:
         """Adds what an epoch came to; only after a batch."""
         assert self.loss is not None
-        epoch = Epoch(number, self.loss, accuracy, test_loss, coverage, self.learned_from / max(1, self.seen))
+        untested, learned_from = tuple(test.untested(classes)), self.learned_from / max(1, self.seen)
+        epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, untested)
         self.epochs.append(epoch)
+        self.classes = test.by_class(classes)
         self.seen = self.learned_from = 0
         return epoch
 
@@ -103,10 +112,11 @@ class History:
     def from_dict(cls, data: Mapping[str, Any]) -> History:
         """The inverse of :meth:`to_dict`."""
         return cls(
-            [Epoch(**e) for e in data["epochs"]],
+            [Epoch(**{**e, "untested": tuple(e.get("untested", ()))}) for e in data["epochs"]],
             [(float(at), float(loss)) for at, loss in data["losses"]],
             data["loss"],
             list(data["skipped"]),
             int(data["seen"]),
             int(data["learned_from"]),
+            {name: dict(counts) for name, counts in data.get("classes", {}).items()},
         )
