@@ -76,7 +76,7 @@ def test_a_path_is_opened_and_the_report_says_what_was_done(tmp_path: Path) -> N
     assert result.weights == tmp_path / "run" / "model.safetensors"
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["accuracy"] == result.accuracy
-    assert report["origin"] == {"model": "tiny", "data": "here", "test_share": "0.2", "seed": "0"}
+    assert report["origin"] == {"model": "tiny", "data": "here", "test_share": "0.2", "seed": "0", "split": "name"}
     assert report["data"]["classes"] == list(CLASSES)
     assert report["settings"]["lr"] == SETTINGS["lr"]
     assert report["memory"] == result.memory.to_dict()

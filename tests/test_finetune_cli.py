@@ -260,4 +260,4 @@ def test_evaluate_refuses_classes_of_other_names(run: Run, here: Path) -> None:
     (here / "pictures" / "red").rename(here / "pictures" / "scarlet")
     code, _, err = run("evaluate", "--weights", "run/model.safetensors", "--data", "pictures", "--workers", "0")
     assert code == Exit.USAGE
-    assert "class 3 is 'scarlet' here and 'red' there" in err
+    assert "the weights were not trained on scarlet, which pictures has; they tell blue, green, grey, red apart" in err

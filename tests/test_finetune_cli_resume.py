@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -139,12 +140,30 @@ def test_of_the_options_for_pictures_only_some_need_be_given_again(run: Run, her
     assert run(*again, "--resize", "pad")[0] == Exit.OK
 
 
-def test_other_pictures_are_refused(run: Run, here: Path) -> None:
+def test_a_folder_that_changed_is_gone_on_with_and_told_in_a_line(run: Run, here: Path) -> None:
     stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run")
-    next((here / "pictures" / "red").iterdir()).unlink()
+    for folder in (here / "pictures").iterdir():
+        for file in sorted(folder.iterdir())[:4]:
+            file.with_name(f"new-{file.name}").write_bytes(file.read_bytes())
+    (here / "pictures" / "red" / "01.png").unlink()
+    stopped(run, 1, signal.SIGINT, "finetune", "--resume", "--out", "run", "--workers", "0")
+    code, out, err = run("finetune", "--resume", "--out", "run", "--workers", "0")
+    assert (code, err) == (Exit.OK, "")
+    assert "resumed: epoch 1, step 3 of 7" in out
+    assert "\npictures: " not in out, "that was told before"
+    add = here / "pictures" / "red" / "late.png"
+    add.write_bytes((here / "pictures" / "red" / "02.png").read_bytes())
+    code, out, _ = run("finetune", "--resume", "--out", "run", "--workers", "0")
+    assert code == Exit.OK
+    assert re.search(r"^pictures: (1 new, too late for this run; )?\d+ to test with$", out, re.MULTILINE), out
+
+
+def test_other_classes_are_refused(run: Run, here: Path) -> None:
+    stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run")
+    (here / "pictures" / "red").rename(here / "pictures" / "scarlet")
     code, _, err = run("finetune", "--resume", "--out", "run")
     assert code == Exit.USAGE
-    assert "other data" in err
+    assert "other data: classes differs (new: scarlet; gone: red)" in err
 
 
 @pytest.mark.parametrize("name", ["state.json", "weights.safetensors", "training.safetensors"])
@@ -179,12 +198,12 @@ def test_a_run_that_a_program_began_is_no_crash(run: Run, here: Path) -> None:
 
 def test_evaluate_takes_weights_that_a_program_made(run: Run, here: Path) -> None:
     finetune(here / "run", data=here / "pictures", seed=3, epochs=1)
-    about = json.loads((here / "run" / "report.json").read_text())["origin"]
-    assert about == {"test_share": "0.2", "seed": "3"}
+    report = json.loads((here / "run" / "report.json").read_text())
+    assert report["origin"] == {"test_share": "0.2", "seed": "3", "split": "name"}
     command = ["evaluate", "--weights", "run/model.safetensors", "--data", "pictures", "--workers", "0", "--json"]
     code, out, err = run(*command, "--model", "tiny:tiny")
     assert code == Exit.OK, err
-    assert json.loads(out)["pictures"] == 8
+    assert json.loads(out)["classes"] == report["history"]["classes"]
 
 
 # -- a full disk -----------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,8 @@ import typer
 from rich.progress import Progress
 from torch import nn
 
-from ..data import DEFAULT_TEST_SHARE, Dataset, Loader, Preprocess, open_dataset
+from ..data import Levels, Loader, Preprocess
+from ..data.readable import broken_picture, check_classes
 from ..finetuning.evaluation import TOP, Evaluation, score
 from ..model_weights import read_weights
 from ..samplers import check_seed
@@ -35,7 +38,8 @@ from .options import (
 )
 from .pretrained import describe, load, preprocess_for
 from .progress import format_seconds
-from .report import class_table
+from .report import class_table, levels_row, warn_of_lost, without
+from .tested import Tested, choose_pictures
 
 Name = Annotated[
     str | None,
@@ -67,6 +71,17 @@ SplitSeed = Annotated[
         rich_help_panel=t.DATA,
     ),
 ]
+Every = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        metavar="",
+        help="Test every picture, also those to train on. [default: those held out; all of another folder than the "
+        "weights were trained on]",
+        rich_help_panel=t.DATA,
+        show_default=False,
+    ),
+]
 Together = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.", rich_help_panel=OUTPUT)
 ]
@@ -84,6 +99,8 @@ def evaluate(
     std: t.Std = None,
     resize: t.Resize = None,
     filter_: t.Filter = None,
+    levels: t.LevelsOf = None,
+    every: Every = False,
     workers: t.Workers = None,
     strict: t.Strict = False,
     batch_size: Together = 64,
@@ -93,71 +110,74 @@ def evaluate(
 ) -> None:
     """Tests weights on pictures, in plain torch: no conversion, no budget.
 
-    Weights that sparsebp finetune wrote know their model, input size and classes; others need --model and
-    --input-size.
+    Weights that sparsebp finetune wrote know their model, input size, classes and the pictures that they were trained
+    on; others need --model and --input-size. Classes are known by name, so a folder need not have them all.
     """
     if weights is None or data is None:
         raise typer.BadParameter(f"{'--weights' if weights is None else '--data'} is missing")
     set_threads(threads)
     known = read_weights(weights).metadata
-    share = float(known.get("test_share", DEFAULT_TEST_SHARE)) if test_share is None else test_share
-    dataset = open_dataset(data, test_share=share, seed=int(known.get("seed", 0)) if seed is None else seed)
+    usual = known.get("preprocess", {})
+    tested = choose_pictures(
+        data,
+        known,
+        f"--weights: {weights}",
+        every=every,
+        test_share=test_share,
+        seed=seed,
+        levels=Levels.parse(usual.get("levels")) if levels is None else t.parse_levels(levels),
+    )
     name = model or known.get("model") or DEFAULT_MODEL
-    pretrained = load(name, weights, len(dataset.classes))
+    pretrained = load(name, weights, len(tested.classes))
     if pretrained.fresh is not None:
         raise ValueError(
-            f"--weights: {weights} tells other classes apart than the {len(dataset.classes)} in {data} "
+            f"--weights: {weights} tells other classes apart than the {len(tested.classes)} in {data} "
             f"({pretrained.fresh} has another shape); fine-tune first"
         )
-    _check_classes(known.get("classes"), dataset)
-    usual = known.get("preprocess", {}).get("size", (224, 224))
-    size = parse_input_size(input_size) if input_size else (int(usual[0]), int(usual[1]))
+    height, width = parse_input_size(input_size) if input_size else usual.get("size", (224, 224))
     preprocess = preprocess_for(
-        pretrained.weights, size, range_=range_, mean=mean, std=std, resize=resize, filter_=filter_
+        pretrained.weights, (int(height), int(width)), range_=range_, mean=mean, std=std, resize=resize, filter_=filter_
     )
+    preprocess = replace(preprocess, levels=tested.dataset.levels)
     if not json:
-        _header(name, weights, data, dataset, preprocess)
+        _header(name, weights, data, tested, preprocess)
         print_pairs(pretrained.said)
+    warn_of_lost(tested.dataset)
     start = time.monotonic()
     with endings():
         network = pretrained.model.to(parse_device(device))
-        found, broken = _evaluate(network, dataset, preprocess, batch_size, workers, strict)
+        found, broken = _evaluate(network, tested, preprocess, batch_size, workers, strict)
     seconds = time.monotonic() - start
     if json:
-        print_json(_as_json(found, dataset, broken))
+        print_json(_as_json(found, tested, broken))
         return
     top = f"top-{TOP} {found.top5 / found.total:.2%}, " if found.top5 is not None else ""
-    out.print(f"accuracy {found.accuracy:.2%}, {top}loss {found.loss:.4f}, {found.total:,} pictures, "
-              f"{format_seconds(seconds)}")  # fmt: skip
-    out.print(class_table(found, dataset.classes))
+    out.print(f"accuracy {found.accuracy:.2%}{without(found.untested(tested.classes))}, {top}loss {found.loss:.4f}, "
+              f"{found.total:,} pictures, {format_seconds(seconds)}")  # fmt: skip
+    if tested.learned:
+        out.print(f"the weights were trained on {tested.learned:,} of these pictures")
+    out.print(class_table(found.by_class(tested.classes)))
 
 
-def _check_classes(known: Any, dataset: Dataset) -> None:
-    if known is not None and list(known) != list(dataset.classes):
-        here, there = list(dataset.classes), list(known)
-        i = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
-        raise ValueError(
-            f"--data: its classes are not those that the weights were trained on; class {i} is "
-            f"{(here[i : i + 1] or ['missing'])[0]!r} here and {(there[i : i + 1] or ['missing'])[0]!r} there"
-        )
-
-
-def _header(name: str, weights: Path, data: Path, dataset: Dataset, preprocess: Preprocess) -> None:
+def _header(name: str, weights: Path, data: Path, tested: Tested, preprocess: Preprocess) -> None:
+    dataset = tested.dataset
     print_pairs(
         [
             ("model", f"{name}, {weights}"),
-            ("data", f"{data}: {dataset.kind}, {len(dataset.test):,} test pictures, {len(dataset.classes)} classes"),
+            ("data", f"{data}: {dataset.kind}, {len(dataset.classes)} class{'es' * (len(dataset.classes) != 1)}"),
+            ("tested", tested.what),
             ("input", describe(preprocess)),
+            *levels_row(dataset),
         ]
     )
 
 
 def _evaluate(
-    model: nn.Module, dataset: Dataset, preprocess: Preprocess, batch: int, workers: int | None, strict: bool
+    model: nn.Module, tested: Tested, preprocess: Preprocess, batch: int, workers: int | None, strict: bool
 ) -> tuple[Evaluation, list[str]]:
     broken: list[str] = []
     where = next(model.parameters()).device
-    count = len(dataset.test)
+    count, everything = len(tested.source), tested.dataset.everything
     rows = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
 
     def inputs(loader: Loader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -168,24 +188,25 @@ def _evaluate(
                         raise picture
                     err.print(f"skipped: {picture}")
                     broken.append(picture.name)
-                yield preprocess.normalise(found.images.to(where)), found.labels
+                yield preprocess.normalise(found.images.to(where)), tested.labels[found.labels]
 
+    check_classes(everything, tested.dataset.classes, partial(broken_picture, everything))
     progress = Progress(console=err, transient=True, disable=not is_terminal(sys.stderr))
-    with progress, Loader(dataset.test, preprocess, workers=t.worker_count(workers)) as loader:
+    with progress, Loader(tested.source, preprocess, workers=t.worker_count(workers)) as loader:
         task = progress.add_task("test", total=count)
-        found = score(inputs(loader), model, len(dataset.classes), lambda done: progress.update(task, completed=done))
+        found = score(inputs(loader), model, len(tested.classes), lambda done: progress.update(task, completed=done))
     return found, broken
 
 
-def _as_json(found: Evaluation, dataset: Dataset, broken: list[str]) -> dict[str, Any]:
+def _as_json(found: Evaluation, tested: Tested, broken: list[str]) -> dict[str, Any]:
     return {
         "accuracy": found.accuracy,
         "top5": None if found.top5 is None else found.top5 / found.total,
         "loss": found.loss,
         "pictures": found.total,
-        "classes": {
-            name: {"pictures": n, "correct": c}
-            for name, c, n in zip(dataset.classes, found.correct.tolist(), found.pictures.tolist(), strict=True)
-        },
+        "tested": tested.what,
+        "learned": tested.learned,
+        "classes": found.by_class(tested.classes),
+        "untested": found.untested(tested.classes),
         "skipped": broken,
     }

@@ -6,6 +6,7 @@ import typer
 
 from .. import plots
 from ..data import DEFAULT_TEST_SHARE
+from ..data.dataset import listed
 from ..files import named_errors
 from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
@@ -35,7 +36,7 @@ from .options import (
 )
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
-from .report import accuracy_table, memory_table
+from .report import accuracy_table, class_table, levels_row, memory_table, warn_of_lost, without
 from .task import Task, make_task
 
 
@@ -51,6 +52,7 @@ def finetune(
     std: t.Std = None,
     resize: t.Resize = None,
     filter_: t.Filter = None,
+    levels: t.LevelsOf = None,
     augment: t.Augment = "none",
     workers: t.Workers = None,
     strict: t.Strict = False,
@@ -128,7 +130,7 @@ def finetune(
         test_share=DEFAULT_TEST_SHARE if test_share is None else test_share,
         out=out_folder,
         resume=resume,
-        pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_},
+        pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_, "levels": levels},
     )
     set_threads(threads if threads is not None else task.threads)
     _header(task)
@@ -175,7 +177,12 @@ def _header(task: Task) -> None:
     pictures = f"{len(data.train):,} training and {len(data.test):,} test pictures, {len(data.classes)} classes"
     rows = [("model", task.title), ("data", f"{task.pictures}: {data.kind}, {pictures}")]
     rows += [*task.said, ("input", describe(task.settings["preprocess"]))]
+    rows += levels_row(data)
+    untested = sorted(set(range(len(data.classes))) - set(data.test.labels.tolist()))
+    if untested:
+        rows.append(("untested", f"{listed([data.classes[label] for label in untested])}: no picture to test with"))
     print_pairs(rows)
+    warn_of_lost(data)
 
 
 def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]], seconds: float) -> None:
@@ -183,9 +190,12 @@ def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]],
     if baselines:
         out.print(accuracy_table("What it was good for", [*baselines, ("sparsebp", result.accuracy)]))
     out.print(memory_table(result.memory, result.plan.batch_size))
+    if result.history.classes:  # not where an earlier sparsebp finished the run
+        out.print(class_table(result.history.classes))
     best = max(result.history.epochs, key=lambda e: e.accuracy)
     note = "" if best.accuracy == result.accuracy else f" (best {best.accuracy:.2%}, epoch {best.number})"
-    out.print(f"test accuracy {result.accuracy:.2%}{note}, {format_seconds(seconds)} of training")
+    text = f"{result.accuracy:.2%}{without(result.history.epochs[-1].untested)}{note}"
+    out.print(f"test accuracy {text}, {format_seconds(seconds)} of training")
     if result.history.skipped:
         out.print(f"{len(result.history.skipped)} pictures could not be read and were left out")
     if result.weights is not None:

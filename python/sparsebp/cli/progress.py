@@ -9,10 +9,11 @@ from collections import deque
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from ..data import BrokenPicture
-from ..finetuning import Epoch, Observer, Position
+from ..finetuning import Change, Epoch, Observer, Position
 from ..plan import Plan
 from ..units import format_bytes
 from .console import err, is_terminal, out, print_pairs
+from .report import without
 
 WINDOW = 30.0
 """Seconds over which throughput is averaged."""
@@ -102,6 +103,12 @@ class RunProgress(Observer):
             out.print(f"resumed: epoch {start.epoch + 1}, step {start.step} of {start.steps_per_epoch}")
         self._started = self._epoch_started = time.monotonic()
 
+    def changed(self, change: Change) -> None:
+        when = "too late for this run" if change.epoch is None else f"learned from in epoch {change.epoch}"
+        new = f"{change.new:,} new, {when}; " if change.new else ""
+        gone = f"{change.gone:,} gone; " if change.gone else ""
+        out.print(f"pictures: {new}{gone}{change.tests:,} to test with")
+
     def caching(self, done: int, total: int, size: int, where: str) -> None:
         if done == 0:
             place = "on disk" if where == "disk" else "in memory"
@@ -126,7 +133,8 @@ class RunProgress(Observer):
         now = time.monotonic()
         took, self._epoch_started = format_seconds(now - self._epoch_started), now
         out.print(
-            f"epoch {epoch.number}: test accuracy {epoch.accuracy:.2%}, test loss {epoch.test_loss:.4f}, "
+            f"epoch {epoch.number}: test accuracy {epoch.accuracy:.2%}{without(epoch.untested)}, "
+            f"test loss {epoch.test_loss:.4f}, "
             f"training loss {epoch.loss:.4f}, coverage {epoch.coverage:.1%}, {_learned_from(epoch)}{took}"
         )
         if epoch.collapsed:

@@ -12,9 +12,13 @@ from torch import nn
 
 from .. import demo
 from ..data import DEFAULT_TEST_SHARE, Dataset, Preprocess, open_dataset
+from ..data.split import BY_DRAW, BY_NAME
 from ..finetuning import checkpoint as checkpoints
+from ..finetuning.trained_on import TrainedOn, split_rule
+from ..model_weights import read_weights
 from . import pretrained
 from .console import err
+from .training_options import parse_levels
 
 DEMO, DEMO_MODEL = "demo", "sparsebp.demo:architecture"
 """What checkpoints call the demo's pictures and its model."""
@@ -75,7 +79,7 @@ def make_task(
         given: names of the options that stand on the command line: these win over what a checkpoint or the
             demo says.
         model, weights, data, test_share, out, resume: as on the command line.
-        pixels: ``range_``, ``mean``, ``std``, ``resize`` and ``filter_``, None where not given.
+        pixels: ``range_``, ``mean``, ``std``, ``resize``, ``filter_`` and ``levels``, None where not given.
 
     Raises:
         ValueError, TypeError, FileNotFoundError, ImportError: something cannot be used.
@@ -89,6 +93,7 @@ def make_task(
     saved = _saved(out or USUAL_FOLDER) if resume else None
     if saved is not None:
         base, origin = _of_checkpoint(saved)
+        origin.setdefault("split", BY_DRAW)  # a run without a rule is from before there were two
         _check_agrees(asked, origin)
         out = out or USUAL_FOLDER
     elif not {"model", "weights", "data"} & given:
@@ -137,10 +142,24 @@ def _of_checkpoint(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:
     share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
-    dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"])
     file = Path(origin["weights"]) if "weights" in origin else None
+    origin.setdefault("split", BY_NAME if file is None else split_rule(read_weights(file).metadata))
+    dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"], split=origin["split"])
     loaded = pretrained.load(origin["model"], file, dataset.classes, settings["seed"])
+    trained_on = TrainedOn.read(loaded.weights.metadata, f"--weights: {file}")
+    if trained_on is not None:
+        dataset = dataset.keeping(trained_on.learned)
+        if len(dataset.test) == 0:
+            raise ValueError(
+                f"--data: the weights were trained on every picture in {origin['data']}, so that none is left to test "
+                "with; give the folder in which their test pictures are, too"
+            )
+    levels = pixels["levels"]
+    pixels = {name: value for name, value in pixels.items() if name != "levels"}
     known = pretrained.preprocess_for(loaded.weights, settings["input_size"], settings.get("preprocess"), **pixels)
+    given = parse_levels(levels) if levels is not None else None
+    dataset = dataset.at_levels(given or known.levels)
+    known = replace(known, levels=dataset.levels)
     title = f"{origin['model']}, {file}" if file else f"{origin['model']}, as the function makes it (no --weights)"
     settings = _with_preprocess(settings, known)
     pictures = origin["data"]
@@ -153,7 +172,8 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
 
 def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, Any]) -> Task:
     if any(v is not None for v in pixels.values()):
-        raise ValueError("--range, --mean, --std, --resize and --filter need --data: the demo's pictures are its own")
+        options = "--range, --mean, --std, --resize, --filter and --levels"
+        raise ValueError(f"{options} need --data: the demo's pictures are its own")
     title = "the demo's MobileNetV2 of 84 000 weights, which knows printed digits"
     dataset = demo.digits(settings["seed"])
     settings = _with_preprocess(settings, settings["preprocess"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..data import DEFAULT_TEST_SHARE
+from ..data import DEFAULT_TEST_SHARE, Levels
 from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
 from ..finetuning.cache import PLACES
@@ -16,6 +17,9 @@ from ..finetuning.schedule import SCHEDULES
 from .options import MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 
 DATA = "Pictures"
+
+_LARGEST_INPUT_VALUE = 512
+"""No network is known that wants more than 255; larger ones are those of cameras, which are another option."""
 
 
 def parse_numbers(text: str, count: int) -> tuple[float, ...]:
@@ -43,7 +47,24 @@ def parse_range(text: str) -> tuple[float, float]:
     low, high = parse_numbers(text, 2)
     if not low < high:
         raise ValueError(f"expected two ascending numbers such as 0,1 or -1,1, got {text!r}")
+    if max(abs(low), abs(high)) > _LARGEST_INPUT_VALUE:
+        raise ValueError(
+            f"expected what the network is to get for 0 and 255, such as 0,1 or -1,1, got {text!r}; black and white of "
+            f"pictures with more than 8 bits are --levels={text}"
+        )
     return low, high
+
+
+def parse_levels(text: str) -> Levels:
+    """``"0,4095"`` as black and white of pictures with more than 8 bits.
+
+    Raises:
+        ValueError: not two ascending numbers.
+    """
+    low, high = parse_numbers(text, 2)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"expected two ascending numbers such as 0,4095, got {text!r}")
+    return Levels(low, high, chosen=True)
 
 
 def parse_triple(text: str) -> tuple[float, float, float]:
@@ -87,7 +108,7 @@ Data = Annotated[
     _option(
         "--data",
         "PATH",
-        "A folder with a folder per class (train/ and test/ inside, or split by seed), an official distribution of "
+        "A folder with a folder per class (train/ and test/ inside, or split by name), an official distribution of "
         "CIFAR-10, a folder with *train.npz and *test.npz, or one with the four files of MNIST.",
         DATA,
     ),
@@ -97,8 +118,8 @@ TestShare = Annotated[
     _option(
         "--test-share",
         "SHARE",
-        "Part of each class that tests, where the data has no test set. "
-        f"[default: {DEFAULT_TEST_SHARE}; evaluate: as in training]",
+        "Part of each class that tests, about, where the data has no test set; evaluate takes 1 for all. "
+        f"[default: {DEFAULT_TEST_SHARE}; evaluate: as in training, all of another folder]",
         DATA,
     ),
 ]
@@ -110,6 +131,17 @@ Range = Annotated[
         "What pixel values 0 and 255 become, before mean and std. [default: what the weights want]",
         DATA,
         callback=checked(parse_range),
+    ),
+]
+LevelsOf = Annotated[
+    str | None,
+    _option(
+        "--levels",
+        "LOW,HIGH",
+        "Which values are black and white in pictures with more than 8 bits a sample, such as 0,4095. "
+        "[default: what the file says, or suits the training pictures]",
+        DATA,
+        callback=checked(parse_levels),
     ),
 ]
 Mean = Annotated[

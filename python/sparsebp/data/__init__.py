@@ -5,11 +5,14 @@ processes.
 """
 
 from .augment import parse_augment
-from .dataset import DEFAULT_TEST_SHARE, Dataset, open_dataset
+from .combined import Subset
+from .dataset import DEFAULT_TEST_SHARE, Dataset
 from .decode import BrokenPicture
+from .levels import Levels
 from .loader import Batch, Loader
+from .opening import open_dataset, open_tests
 from .preprocess import Preprocess
-from .sources import Arrays, Encoded, Files, Source, Subset
+from .sources import Arrays, Encoded, Files, Source
 
 __all__ = [
     "DEFAULT_TEST_SHARE",
@@ -19,10 +22,12 @@ __all__ = [
     "Dataset",
     "Encoded",
     "Files",
+    "Levels",
     "Loader",
     "Preprocess",
     "Source",
     "Subset",
     "open_dataset",
+    "open_tests",
     "parse_augment",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .sources import Files
 
@@ -31,20 +33,50 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if _visible(name) and (folder / name).is_dir())
 
 
-def find_split(folder: Path) -> tuple[Path, Path] | None:
+class Halves(NamedTuple):
+    """The folders of a training and a test set, and those beside them that would also be one."""
+
+    train: Path
+    test: Path
+    unused: list[str]
+
+
+def class_folders(folder: Path) -> dict[str, list[str]]:
+    """The classes in ``folder``, sorted, each with the names of its folders.
+
+    These are several where only the spelling of accents differs: é is one character or two, which people do not see and
+    computers of one kind or the other write.
+    """
+    found: dict[str, list[str]] = {}
+    for name in subfolders(folder):
+        found.setdefault(spelt(name), []).append(name)
+    return dict(sorted(found.items()))
+
+
+def spelt(name: str) -> str:
+    """The spelling by which names of classes are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def find_split(folder: Path) -> Halves | None:
     """Folders of the training and the test set inside ``folder``, however they are spelt.
+
+    A folder of test pictures without labels, as competitions have it, is passed over for one that has some.
 
     Raises:
         ValueError: there is nothing but a training folder.
     """
     names = subfolders(folder)
-    spelt = {name.lower(): name for name in reversed(names)}
-    train = next((spelt[name] for name in TRAIN if name in spelt), None)
-    held = next((spelt[name] for name in HELD_OUT if name in spelt), None)
+    called = {name.lower(): name for name in reversed(names)}
+    train = next((called[name] for name in TRAIN if name in called), None)
+    held = [called[name] for name in HELD_OUT if name in called]
     if train is None or not subfolders(folder / train):
         return None
-    if held is not None:
-        return folder / train, folder / held
+    if held:
+        classes = class_folders(folder / train).keys()
+        labelled = [name for name in held if not classes.isdisjoint(class_folders(folder / name))]
+        test = (labelled or held)[0]
+        return Halves(folder / train, folder / test, [name for name in held if name != test])
     if len(names) == 1:
         raise ValueError(
             f"path: {folder} has {train}/ but none of {', '.join(f'{name}/' for name in HELD_OUT)}; "
@@ -53,14 +85,21 @@ def find_split(folder: Path) -> tuple[Path, Path] | None:
     return None  # "train" is a class, beside "bus" and "tram"
 
 
-def list_classes(folder: Path, classes: Sequence[str]) -> Files:
-    """The pictures of the named folders in ``folder``; labels count the classes in the given order."""
+def list_classes(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> Files:
+    """The pictures in ``folder``.
+
+    Args:
+        folder: the folder.
+        classes: those in it, with their folders.
+        names: of all classes; labels count in this order.
+    """
     paths: list[str] = []
     labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = _pictures(folder, name)
-        paths += found
-        labels += [label] * len(found)
+    for label, name in enumerate(names):
+        for inside in classes.get(name, ()):
+            found = _pictures(folder, inside)
+            paths += found
+            labels += [label] * len(found)
     return Files(folder, paths, labels)
 
 

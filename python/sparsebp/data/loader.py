@@ -14,6 +14,7 @@ import torch
 from ..samplers import check_seed
 from .augment import augment as augmented
 from .augment import parse_augment
+from .combined import at_levels
 from .decode import BrokenPicture
 from .preprocess import Preprocess
 from .sources import Source
@@ -62,7 +63,7 @@ class Loader:
             raise TypeError(f"workers: expected an int, got {type(workers).__name__} {workers!r}")
         if workers < 0:
             raise ValueError(f"workers: expected 0 or more, got {workers}")
-        self.source = source
+        self.source = at_levels(source, preprocess.levels)
         self.preprocess = preprocess
         self.augment = parse_augment(augment)
         self.seed = check_seed(seed)

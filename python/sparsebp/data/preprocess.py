@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .levels import Levels
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -39,6 +41,8 @@ class Preprocess:
             ``"stretch"`` takes both sides to size; ``"pad"`` keeps the aspect ratio, takes the longer side to
             size and centres the picture on the mean colour, which the network sees as zeros.
         filter: Pillow's name: nearest, bilinear, bicubic, lanczos, box or hamming.
+        levels: black and white of pictures with more than 8 bits a sample, as (low, high): they become pixel values 0
+            and 255. None takes them as their source gives them.
     """
 
     size: tuple[int, int]
@@ -47,10 +51,12 @@ class Preprocess:
     std: tuple[float, float, float] = IMAGENET_STD
     resize: str = "crop"
     filter: str = "bilinear"
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # frozen
         put(self, "size", _sizes(self.size))
+        put(self, "levels", Levels.parse(self.levels))
         for name, count in (("range", 2), ("mean", 3), ("std", 3)):
             put(self, name, _floats(name, getattr(self, name), count))
         if not self.range[0] < self.range[1]:
@@ -115,7 +121,9 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold; ``from_dict`` reads it."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        found = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        del found["levels"]  # most runs have none, and those from before levels were known say nothing of them
+        return found if self.levels is None else {**found, "levels": self.levels.to_list()}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Preprocess:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
+import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .decode import decode
+from .decode import decode, extremes, is_deep
+from .levels import Levels
+
+_BEGINNING = 1 << 14
+"""Bytes of a file that tell it from others of its name and size: as many as come from a disk at once anyway."""
 
 
 class Source(Protocol):
@@ -36,7 +43,34 @@ class Source(Protocol):
         ...
 
 
-class Files:
+class PictureFiles(ABC):
+    """What sources have in common whose pictures are to be decoded.
+
+    Attributes:
+        levels: black and white of pictures with more than 8 bits a sample.
+    """
+
+    levels: Levels | None = None
+
+    @abstractmethod
+    def name(self, index: int) -> str: ...
+
+    @abstractmethod
+    def _file(self, index: int) -> Path | bytes: ...
+
+    def picture(self, index: int) -> Image.Image:
+        return decode(self._file(index), self.name(index), self.levels)
+
+    def is_deep(self, index: int) -> bool:
+        """Whether a picture has more than 8 bits a sample."""
+        return is_deep(self._file(index))
+
+    def extremes(self, index: int) -> tuple[float, float] | None:
+        """About the least and the greatest value of a picture that has, if its file does not state them."""
+        return extremes(self._file(index), self.name(index))
+
+
+class Files(PictureFiles):
     """One picture a file.
 
     Args:
@@ -49,6 +83,7 @@ class Files:
         self.root = Path(root).absolute()  # wherever a worker process stands
         self.paths = tuple(os.fspath(path) for path in paths)
         self.labels = check_labels(labels, len(self.paths))
+        self._keys: npt.NDArray[np.int64] | None = None
         outside = next((path for path in self.paths if os.path.isabs(path)), None)
         if outside is not None:
             raise ValueError(f"paths: expected paths relative to root, got {outside}")
@@ -58,21 +93,46 @@ class Files:
 
     def name(self, index: int) -> str:
         # A name that is no valid text on this system must not make the message unprintable.
-        name = os.fsencode(self.root / self.paths[_at(self, index)]).decode("utf-8", "backslashreplace")
+        name = os.fsencode(self.root / self.paths[check_index(self, index)]).decode("utf-8", "backslashreplace")
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
-    def picture(self, index: int) -> Image.Image:
-        return decode(self.root / self.paths[_at(self, index)], self.name(index))
+    def _file(self, index: int) -> Path:
+        return self.root / self.paths[check_index(self, index)]
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(b"files")
-        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
-            try:
-                size = (self.root / path).stat().st_size
-            except OSError:
-                size = -1
+        for path, size, label in zip(self.paths, self._sizes(), self.labels.tolist(), strict=True):
             digest.update(os.fsencode(path) + f"\0{size}\0{label}\0".encode())
         return digest.hexdigest()
+
+    def keys(self) -> npt.NDArray[np.int64]:
+        """A number for each picture, by which it is known again when others came or went; looked up once.
+
+        It is made of path, size and beginning: cameras give the same names again, and pictures without compression are
+        all of one size.
+        """
+        if self._keys is None:
+            digests = b"".join(self._digest(path, size) for path, size in zip(self.paths, self._sizes(), strict=True))
+            self._keys = np.frombuffer(digests, "<i8").astype(np.int64)
+        return self._keys
+
+    def _digest(self, path: str, size: int) -> bytes:
+        row = os.fsencode(unicodedata.normalize("NFC", path)) + f"\0{size}\0".encode()
+        file = self.root / path
+        if file.is_file():  # reading a pipe would wait for ever
+            with suppress(OSError), file.open("rb") as stream:
+                row += stream.read(_BEGINNING)
+        return hashlib.blake2b(row, digest_size=8).digest()
+
+    def _sizes(self) -> list[int]:
+        """In bytes; -1 where there is no file any more."""
+        sizes = []
+        for path in self.paths:
+            try:
+                sizes.append((self.root / path).stat().st_size)
+            except OSError:
+                sizes.append(-1)
+        return sizes
 
 
 class Arrays:
@@ -100,10 +160,10 @@ class Arrays:
         return len(self.images)
 
     def name(self, index: int) -> str:
-        return f"{self.title}[{_at(self, index)}]"
+        return f"{self.title}[{check_index(self, index)}]"
 
     def picture(self, index: int) -> Image.Image:
-        return Image.fromarray(self.images[_at(self, index)]).convert("RGB")
+        return Image.fromarray(self.images[check_index(self, index)]).convert("RGB")
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"arrays {list(self.images.shape)}".encode())
@@ -112,7 +172,7 @@ class Arrays:
         return digest.hexdigest()
 
 
-class Encoded:
+class Encoded(PictureFiles):
     """Picture files (JPEG, PNG, ...) end to end in one buffer.
 
     Args:
@@ -140,41 +200,17 @@ class Encoded:
         return len(self.labels)
 
     def name(self, index: int) -> str:
-        return f"{self.title}[{_at(self, index)}]"
+        return f"{self.title}[{check_index(self, index)}]"
 
-    def picture(self, index: int) -> Image.Image:
-        first, last = self.offsets[_at(self, index) : index + 2]
-        return decode(self.jpeg[first:last].tobytes(), self.name(index))
+    def _file(self, index: int) -> bytes:
+        first, last = self.offsets[check_index(self, index) : index + 2]
+        return self.jpeg[first:last].tobytes()
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"encoded {len(self.jpeg)} {len(self)}".encode())
         for part in (self.offsets, self.labels, self.jpeg):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
-
-
-class Subset:
-    """Some pictures of a source, in a given order."""
-
-    def __init__(self, source: Source, indices: npt.ArrayLike) -> None:
-        chosen = check_integers("indices", indices)
-        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(source)):
-            raise ValueError(f"indices: expected 0 to {len(source) - 1}, got {chosen.min()} to {chosen.max()}")
-        self.source = source
-        self.indices = chosen
-        self.labels: npt.NDArray[np.int64] = source.labels[chosen]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def name(self, index: int) -> str:
-        return self.source.name(int(self.indices[_at(self, index)]))
-
-    def picture(self, index: int) -> Image.Image:
-        return self.source.picture(int(self.indices[_at(self, index)]))
-
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.source.fingerprint().encode() + self.indices.tobytes()).hexdigest()
 
 
 def check_integers(argument: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -197,7 +233,8 @@ def check_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
     return array
 
 
-def _at(source: Source, index: int) -> int:
+def check_index(source: Source, index: int) -> int:
+    """``index`` if the source has it; Python's negative ones it has not."""
     if not 0 <= operator.index(index) < len(source):
         raise IndexError(f"index: expected 0 to {len(source) - 1}, got {index}")
     return operator.index(index)

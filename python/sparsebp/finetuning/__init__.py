@@ -6,10 +6,12 @@ from .history import Epoch, History, Position
 from .loop import FineTuned, finetune
 from .memory import MemoryReport
 from .observer import Observer
+from .order import Change
 from .settings import Settings
 from .stop import Interrupted
 
 __all__ = [
+    "Change",
     "CheckpointError",
     "Epoch",
     "Evaluation",

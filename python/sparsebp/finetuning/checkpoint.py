@@ -26,6 +26,8 @@ from ..weight_files import as_safetensors
 FORMAT = "sparsebp checkpoint"
 VERSION = 3
 _READABLE = (2, VERSION)
+ORDER = "order"
+"""Among the tensors: the keys of the current epoch's pictures in their order, where pictures have names."""
 _PREFIX = "checkpoint-"
 _TENSOR_FILES = ("weights.safetensors", "training.safetensors")
 
@@ -55,6 +57,16 @@ def latest(folder: Path) -> Path | None:
     """The newest checkpoint of a run's folder."""
     found = _all(folder)
     return found[-1] if found else None
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run's folder, read and checked.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = latest(folder)
+    return None if path is None else read(path)
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,15 @@ class Evaluation:
     def accuracy(self) -> float:
         """Share of the pictures that got their label."""
         return int(self.correct.sum()) / self.total
+
+    def by_class(self, names: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Of each class how many pictures there were and how many of them got their label."""
+        rows = zip(names, self.pictures.tolist(), self.correct.tolist(), strict=True)
+        return {name: {"pictures": pictures, "correct": correct} for name, pictures, correct in rows}
+
+    def untested(self, names: Sequence[str]) -> list[str]:
+        """The classes of which there was no picture, so that the accuracy says nothing of them."""
+        return [name for name, pictures in zip(names, self.pictures.tolist(), strict=True) if pictures == 0]
 
 
 @torch.no_grad()

@@ -6,13 +6,16 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..converted import SparseModel
-from ..data import Batch, Dataset, Loader, Preprocess, parse_augment
+from ..data import Batch, BrokenPicture, Dataset, Loader, Preprocess, parse_augment
+from ..data.combined import keys_of
+from ..data.readable import broken_picture, check_classes
 from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix
+from .history import Position
 from .observer import Observer
+from .order import Change, Order
 from .settings import Settings
 from .slide import NAME as SLIDE
 from .slide import check_slides, slid
@@ -41,7 +44,8 @@ class Feed:
 
     Attributes:
         from_prefix: whether inputs are features of the frozen prefix instead of images.
-        skipped: names of the pictures that could not be read so far, in the order they were met.
+        order: of the current epoch's pictures.
+        skipped: names of the pictures that could not be read so far, in the order they were met, and why.
     """
 
     def __init__(
@@ -69,7 +73,8 @@ class Feed:
         self._train = Loader(dataset.train, preprocess, augment=augment, seed=seed, workers=workers)
         self._plain = Loader(dataset.train, preprocess, workers=workers)
         self._test = Loader(dataset.test, preprocess, workers=workers)
-        self.skipped: dict[str, None] = {}
+        self.order = Order(len(dataset.train), settings.batch_size, settings.seed, keys_of(dataset.train))
+        self.skipped: dict[str, str] = {}
 
     def __enter__(self) -> Feed:
         for loader in (self._train, self._plain, self._test):
@@ -84,25 +89,42 @@ class Feed:
         return self._caches is not None or self._slides
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self._dataset.classes)
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+        return self._dataset.classes
 
     @property
     def tests(self) -> int:
         """Number of test pictures."""
         return len(self._dataset.test)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch; the last may be smaller."""
-        return -(-len(self._dataset.train) // self._settings.batch_size)
+    def resume(self, keys: torch.Tensor | None, position: Position) -> Change | None:
+        """Goes on with the epoch whose order had these keys; says what is different now, if pictures have keys."""
+        epoch = position.epoch
+        if keys is None:
+            self.order.begin(epoch)
+            return None
+        new, gone = self.order.resume(keys.numpy(), epoch, position.step)
+        if position.finished:
+            self.order.end(keys.numpy())
+        waits = position.step == position.steps_per_epoch  # for the epoch's test, which is all that is left of it
+        first = epoch + 1 + waits
+        return Change(new, gone, first if first <= position.epochs else None, self.tests)
+
+    def check_classes(self) -> None:
+        """Looks whether each class has a training picture that can be read; one will do.
+
+        Raises:
+            ValueError: one has none.
+        """
+        check_classes(self._dataset.train, self.classes, self._broken)
 
     def train(self, epoch: int, first: int) -> Pairs:
-        """The batches of an epoch from number ``first`` on. One of unreadable pictures is empty."""
-        order = np.random.default_rng((self._settings.seed, epoch)).permutation(len(self._dataset.train))
-        size = self._settings.batch_size
-        rows = [order[i : i + size].tolist() for i in range(first * size, len(order), size)]
+        """The batches of an epoch, which is the one that ``order`` is of, from number ``first`` on.
+
+        One of unreadable pictures is empty.
+        """
+        rows = self.order.rows(first)
         if self._caches is not None:
             return self._caches[0].batches(rows, self._settings.seed, epoch, self._slides)
         return self._inputs(self._train(rows, epoch), epoch)
@@ -156,9 +178,17 @@ class Feed:
                 if self._strict:
                     raise picture
                 if picture.name not in self.skipped:
-                    self.skipped[picture.name] = None
+                    self.skipped[picture.name] = picture.reason
                     self._observer.skipped(picture)
             yield batch
+
+    def _broken(self, index: int) -> BrokenPicture | None:
+        """Why a training picture cannot be read, by reading it unless it was read for the cache."""
+        source = self._dataset.train
+        if self._caches is None:
+            return broken_picture(source, index)
+        name = source.name(index)
+        return BrokenPicture(name, self.skipped[name]) if name in self.skipped else None
 
 
 def _in_order(count: int) -> list[list[int]]:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -19,15 +21,14 @@ from ..files import partial_of, write_atomically
 from ..model_weights import write_weights
 from ..version import __version__
 from . import checkpoint as checkpoints
-from .checkpoint import Checkpoint, CheckpointError
+from .checkpoint import Checkpoint
 from .history import History
+from .identity import Identity
 from .memory import MemoryReport
 from .settings import Settings
+from .trained_on import KEY as TRAINED_ON
+from .trained_on import TrainedOn
 
-_KEPT = ("model", "test_share", "seed")
-"""What of a run's origin stands beside its weights: enough to test them on the same pictures."""
-_YOUNGER = {"gradients": Settings.gradients}
-"""Settings that older checkpoints do not have; how these runs sum gradients is part of their plan."""
 WEIGHTS = "model.safetensors"
 REPORT = "report.json"
 
@@ -37,10 +38,13 @@ class RunFolder:
 
     Args:
         path: made if it is not there, and removed again if nothing came of it.
-        dataset: the pictures, by which a checkpoint is recognised.
-        settings: likewise.
+        dataset: the pictures, by which with the settings a checkpoint is recognised.
+        settings: of the run.
         preprocess: how pictures become input.
         origin: where model, weights and pictures came from, in words; kept, and not compared.
+
+    Attributes:
+        changed: whether the opened checkpoint was made when there were other pictures.
     """
 
     def __init__(
@@ -53,16 +57,13 @@ class RunFolder:
     ) -> None:
         self.path = path
         self._origin = dict(origin)
+        self._dataset = dataset
         self._classes = list(dataset.classes)
         self._preprocess = preprocess
-        self._identity = {
-            "settings": {**settings.to_dict(), "preprocess": preprocess.to_dict()},
-            "data": {
-                "classes": self._classes,
-                "train": dataset.train.fingerprint(),
-                "test": dataset.test.fingerprint(),
-            },
-        }
+        self._identity = Identity(settings, preprocess, dataset)
+        # Of the origin what stands beside the weights: enough to test them on the same pictures.
+        self._kept = ["model"] + (["test_share", "seed", "split"] if dataset.split is not None else [])
+        self.changed = False
 
     def __enter__(self) -> RunFolder:
         """Makes the folder and locks it, for as long as this process lives at most.
@@ -109,22 +110,37 @@ class RunFolder:
         if newest is None:
             return None
         found = checkpoints.read(newest)
-        self._compare(found.facts, newest)
+        self.changed = not self._identity.compare(found, newest)
         return found
 
     def save(self, weights: Mapping[str, Any], training: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
         """Writes a checkpoint; raises OSError if it cannot be written."""
-        facts = {"sparsebp": __version__, **self._identity, "origin": self._origin, **facts}
+        facts = {"sparsebp": __version__, **self._identity.facts, "origin": self._origin, **facts}
         return checkpoints.write(self.path, Checkpoint(weights, training, facts, self._about()))
 
-    def finish(self, model: nn.Module, history: History, memory: MemoryReport) -> Path:
-        """Writes the trained weights, for the original model class, and the report; returns the weights' file."""
+    def finish(
+        self, model: nn.Module, history: History, memory: MemoryReport, learned: npt.NDArray[np.int64] | None
+    ) -> Path:
+        """Writes the trained weights, for the original model class, and the report; returns the weights' file.
+
+        Args:
+            model: trained.
+            history: of the run.
+            memory: of the run.
+            learned: keys of the pictures that were learned from.
+        """
         accuracy = history.epochs[-1].accuracy
-        write_weights(self.path / WEIGHTS, model, {**self._about(), "accuracy": accuracy})
+        trained_on = TrainedOn.of(self._dataset, learned)
+        about = {
+            **self._about(),
+            "accuracy": accuracy,
+            **({TRAINED_ON: trained_on.to_dict()} if trained_on is not None else {}),
+        }
+        write_weights(self.path / WEIGHTS, model, about)
         report = {
             "sparsebp": __version__,
             "torch": torch.__version__,
-            **self._identity,
+            **self._identity.facts,
             "origin": self._origin,
             "accuracy": accuracy,
             "history": history.to_dict(),
@@ -135,23 +151,5 @@ class RunFolder:
 
     def _about(self) -> dict[str, Any]:
         """What stands beside weights."""
-        kept = {k: self._origin[k] for k in _KEPT if k in self._origin}
+        kept = {k: self._origin[k] for k in self._kept if k in self._origin}
         return {"classes": self._classes, "preprocess": self._preprocess.to_dict(), **kept}
-
-    def _compare(self, facts: Mapping[str, Any], path: Path) -> None:
-        own = json.loads(json.dumps(self._identity))
-        for part, values in own.items():
-            saved = facts.get(part)
-            if not isinstance(saved, dict):
-                raise CheckpointError(f"{path}: damaged, it has no {part}")
-            if part == "settings":
-                saved = {**_YOUNGER, **saved}
-            for key, value in values.items():
-                if saved.get(key) != value:
-                    raise CheckpointError(_difference(path, part, key, saved.get(key), value))
-
-
-def _difference(path: Path, part: str, key: str, saved: Any, now: Any) -> str:
-    if part == "data":
-        return f"{path}: it was made with other data: {key} differs"
-    return f"{path}: it was made with {key}={saved}, now {key}={now}; give the same settings, or choose another folder"

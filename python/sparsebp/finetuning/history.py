@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ class Epoch:
         coverage: share of the planned layers' convolution weights that were trained at least once, so far.
         learned_from: share of its pictures whose backward pass ran.
         collapsed: whether the test pictures looked all the same to the network (:attr:`Evaluation.collapsed`).
+        untested: names of the classes that had no test picture.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Epoch:
     coverage: float
     learned_from: float
     collapsed: bool = False
+    untested: tuple[str, ...] = ()
 
 
 @dataclass
@@ -75,6 +77,8 @@ class History:
         first: the loss of the first batch, before any update.
         skipped: names of pictures that could not be read.
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
+        classes: of each class by name, how many test pictures there were at the end of the last epoch (``"pictures"``)
+            and how many of them got their label (``"correct"``).
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -84,6 +88,7 @@ class History:
     skipped: list[str] = field(default_factory=list)
     seen: int = 0
     learned_from: int = 0
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add_loss(self, loss: float, after: Position) -> float:
         """Takes in the loss of a batch; returns the smoothed one."""
@@ -93,12 +98,13 @@ class History:
             self.losses.append((after.epoch + after.step / after.steps_per_epoch, self.loss))
         return self.loss
 
-    def end_epoch(self, number: int, test: Evaluation, coverage: float) -> Epoch:
+    def end_epoch(self, number: int, test: Evaluation, classes: Sequence[str], coverage: float) -> Epoch:
         """Adds what an epoch came to; only after a batch."""
         assert self.loss is not None
-        learned_from = self.learned_from / max(1, self.seen)
-        epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, test.collapsed)
+        untested, learned_from = tuple(test.untested(classes)), self.learned_from / max(1, self.seen)
+        epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested)
         self.epochs.append(epoch)
+        self.classes = test.by_class(classes)
         self.seen = self.learned_from = 0
         return epoch
 
@@ -110,11 +116,12 @@ class History:
     def from_dict(cls, data: Mapping[str, Any]) -> History:
         """The inverse of :meth:`to_dict`."""
         return cls(
-            [Epoch(**e) for e in data["epochs"]],
+            [Epoch(**{**e, "untested": tuple(e.get("untested", ()))}) for e in data["epochs"]],
             [(float(at), float(loss)) for at, loss in data["losses"]],
             data["loss"],
             data.get("first"),
             list(data["skipped"]),
             int(data["seen"]),
             int(data["learned_from"]),
+            {name: dict(counts) for name, counts in data.get("classes", {}).items()},
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import torch
 from torch import nn
 
 from ..convert import restore
-from ..data import DEFAULT_TEST_SHARE, Dataset, open_dataset
+from ..data import Dataset, Levels, open_dataset
+from ..data.split import BY_DRAW, BY_NAME
 from ..devices import own_randomness
 from ..model_weights import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
 from ..plan import Plan
 from ..weight_files import not_finite
+from . import checkpoint as checkpoints
 from .cache import FORMS, PLACES
+from .checkpoint import ORDER, Checkpoint
 from .conversion import converted
 from .feed import Feed
 from .folder import RunFolder
@@ -84,7 +87,8 @@ def finetune(
         weights: a file to begin with, loaded into ``model`` by :func:`sparsebp.load_weights`: rows of its classifier go
             to the data's classes by name. Without one the model's outputs are the data's classes, in their order.
         out: folder for checkpoints, the trained weights (``model.safetensors``) and a report (``report.json``).
-        resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning.
+        resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning. Pictures of a
+            folder that came since join what is left of the epoch, those that went are left out.
         checkpoint_every: steps between two checkpoints; each epoch ends with one too.
         cache: ``"memory"`` or ``"disk"`` keeps what the frozen prefix makes of each picture (and of its mirror
             image); with no augmentation but ``flip`` and ``slide``.
@@ -92,7 +96,7 @@ def finetune(
         strict: a picture that cannot be read ends the run, instead of being left out.
         dense_audit: also measure what a dense step of the model holds.
         origin: where ``model``, ``weights`` and ``data`` came from, in words; kept in checkpoints and reports, the
-            model's also beside the weights. For a path, how a test set is drawn from it joins them.
+            model's also beside the weights. How a share was held out joins them.
         observer: is told what happens.
         **settings: the fields of :class:`Settings`.
 
@@ -119,13 +123,17 @@ def finetune(
     _check_model(model)
     if not isinstance(data, (Dataset, str, Path)):
         raise TypeError(f"data: expected a path or a sparsebp.data.Dataset, got {type(data).__name__}")
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, seed=wanted.seed)
+    begun = checkpoints.newest(Path(out).expanduser()) if resume and out is not None else None
+    dataset = _pictures(data, wanted, begun)
     _check_data(dataset)
     observer = observer or Observer()
-    if dataset is not data:  # beside the weights, so that they are tested on the same pictures
-        origin = {"test_share": str(DEFAULT_TEST_SHARE), "seed": str(wanted.seed), **(origin or {})}
+    if dataset.split is not None:  # beside the weights, so that they are tested on the same pictures
+        split = dataset.split
+        origin = {"test_share": str(split.share), "seed": str(split.seed), "split": split.rule, **(origin or {})}
     file = read_weights(weights) if weights is not None else None
     preprocess = wanted.preprocess or usual_preprocess(file or WeightFile(model.state_dict(), {}), wanted.size)
+    if preprocess.levels is None:
+        preprocess = replace(preprocess, levels=dataset.levels)
     folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
     training = model.training
     with (
@@ -146,12 +154,15 @@ def finetune(
             feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
             run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop)
             with feed:
-                if earlier is not None:
-                    run.load(earlier)
+                change = run.load(earlier) if earlier is not None else None
                 observer.planned(sparse.plan, run.position)
+                if change is not None and folder is not None and folder.changed:
+                    observer.changed(change)
                 stop.check()
-                if cache is not None and not run.position.finished:
-                    feed.cache(cache, folder.path if folder else None, stop)
+                if not run.position.finished:
+                    if cache is not None:
+                        feed.cache(cache, folder.path if folder else None, stop)
+                    feed.check_classes()
                 run.train()
             memory = measure(sparse, dense, run.peak)
         except Interrupted as request:
@@ -160,7 +171,7 @@ def finetune(
             restore(sparse)
             model.train(training)
         model.eval()
-        made = folder.finish(model, run.history, memory) if folder else None
+        made = folder.finish(model, run.history, memory, feed.order.keys) if folder else None
     return FineTuned(model, sparse.plan, run.history, memory, made, loaded)
 
 
@@ -177,6 +188,18 @@ def dropout(model: nn.Module, probability: float | None) -> Iterator[None]:
     finally:
         for layer, p in zip(layers, before, strict=True):
             layer.p = p
+
+
+def _pictures(data: Dataset | str | Path, wanted: Settings, begun: Checkpoint | None) -> Dataset:
+    """What to learn from; a run that goes on keeps what it learned from before, and its levels."""
+    rule = BY_NAME if begun is None else begun.facts.get("origin", {}).get("split", BY_DRAW)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, seed=wanted.seed, split=rule)
+    if begun is None:
+        return dataset
+    if ORDER in begun.training:
+        dataset = dataset.keeping(begun.training[ORDER].numpy())
+    preprocess = begun.facts.get("settings", {}).get("preprocess", {})
+    return dataset.at_levels(Levels.parse(preprocess.get("levels")))
 
 
 def _check_options(checkpoint_every: int, workers: int, cache: str | None, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from ..data import BrokenPicture
 from ..model_weights import LoadedWeights
 from ..plan import Plan
 from .history import Epoch, Position
+from .order import Change
 
 
 class Observer:
@@ -18,6 +19,9 @@ class Observer:
 
     def planned(self, plan: Plan, start: Position) -> None:
         """The model is converted; ``start`` is where training begins, which is later when a run is resumed."""
+
+    def changed(self, change: Change) -> None:
+        """A run goes on with other pictures than it was stopped with."""
 
     def caching(self, done: int, total: int, size: int, where: str) -> None:
         """``done`` of ``total`` pictures went through the frozen prefix; all take ``size`` bytes in ``where``."""

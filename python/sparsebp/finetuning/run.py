@@ -20,13 +20,14 @@ from ..errors import TrainingDiverged
 from ..model_weights import last_layer
 from ..optim import SGD
 from ..train import fit_step
-from .checkpoint import Checkpoint, CheckpointError
+from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
 from .evaluation import check_output, score
 from .feed import Feed
 from .folder import RunFolder
 from .history import History, Position
 from .observer import Observer
+from .order import Change
 from .schedule import rate_factor
 from .settings import Settings
 from .stop import Interrupted, StopRequest
@@ -66,7 +67,7 @@ class Run:
         self._observer = observer
         self._stop = stop
         self.history = History()
-        self.position = Position(0, 0, feed.steps_per_epoch, settings.epochs)
+        self.position = Position(0, 0, feed.order.steps, settings.epochs)
         self.peak = 0
         self._left_out = 0  # pictures of the last batch that were learned already
         self._opt = SGD(_groups(model, settings), lr=settings.rate, weight_decay=settings.weight_decay)
@@ -74,7 +75,7 @@ class Run:
         self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
         self._watch = Watch(model, settings)
         self._due = False  # a checkpoint
-        check_output(torch.empty(1, *model.output_shape), feed.classes)
+        check_output(torch.empty(1, *model.output_shape), len(feed.classes))
 
     def train(self) -> None:
         """Trains what is left.
@@ -145,7 +146,7 @@ class Run:
         logits = self.model.run_span if self._feed.from_prefix else self.model
         try:
             with closing(self._feed.test()) as batches:
-                found = score(batches, logits, self._feed.classes, self._evaluated)
+                found = score(batches, logits, len(self._feed.classes), self._evaluated)
         except Interrupted as request:
             raise Interrupted(request.signal, None if self._watch.spoilt else self.save()) from None
         finally:
@@ -153,11 +154,18 @@ class Run:
         if self._watch.lost(found.loss):
             raise self._diverged(f"the loss of the test pictures is {found.loss:.4g}", found.loss)
         loss = self.history.loss
-        if done == self.position.epochs and found.collapsed and self._watch.learned_nothing(loss, self._feed.classes):
+        if (
+            done == self.position.epochs
+            and found.collapsed
+            and self._watch.learned_nothing(loss, len(self._feed.classes))
+        ):
             what = f"all test pictures look the same to the network, and the running loss is {loss:.4g}"
             raise self._watch.error(what, loss, self.position, None)  # no checkpoint is any better
-        epoch = self.history.end_epoch(done, found, self.model.coverage().total)
+        epoch = self.history.end_epoch(done, found, self._feed.classes, self.model.coverage().total)
         self.position = replace(self.position, epoch=done, step=0)
+        if not self.position.finished:  # the order of the last one says what was learned from
+            self._feed.order.begin(done)
+            self.position = replace(self.position, steps_per_epoch=self._feed.order.steps)
         self._observer.epoch_ended(epoch)
         saved = self.save()
         if not self.position.finished:
@@ -197,6 +205,8 @@ class Run:
         regions = state.pop("regions")
         training = {_ARENA + name: as_tensor(data) for name, data in regions.items()}
         training[_GENERATOR] = torch.get_rng_state()
+        if self._feed.order.keys is not None:
+            training[ORDER] = torch.from_numpy(self._feed.order.keys)
         self.peak = max(self.peak, self.model.arena.peak)
         facts = {
             "choice": self.model.choice,
@@ -210,8 +220,8 @@ class Run:
         self._observer.saved(path)
         return path
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Goes on where :meth:`save` was called.
+    def load(self, checkpoint: Checkpoint) -> Change | None:
+        """Goes on where :meth:`save` was called; says what became of the pictures, if they have names.
 
         Raises:
             CheckpointError: it is of another model, or lacks something; the model has not changed.
@@ -228,12 +238,15 @@ class Run:
             torch.set_rng_state(checkpoint.training[_GENERATOR])  # the caller's comes back when the run is over
             self.model.engine.load_state(state)
             self.model.load_state_dict(checkpoint.weights)
+            change = self._feed.resume(checkpoint.training.get(ORDER), position)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"resume: the checkpoint does not fit this model: {error!r}") from error
-        self.position, self.history, self.peak = position, history, peak
+        self.position = replace(position, steps_per_epoch=self._feed.order.steps)
+        self.history, self.peak = history, peak
         self._watch.first = history.first
         for own, saved in pairs:
             own.update(saved)
+        return change
 
 
 _GROUP_KEYS = ("lr", "momentum", "weight_decay")
