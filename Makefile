@@ -5,6 +5,7 @@
 # make kernels       builds the benchmark of single kernels: build/bench/kernels --help
 # make instructions  counts the instructions of single kernels, under valgrind
 # make check-cuda    everything that needs a GPU: tests, compute-sanitizer, benchmark
+# make fuzz    looks for what breaks the native core, for SECONDS=600; see tests/fuzz/rules.mk
 # ARM boards: make wheel-aarch64, check-aarch64, check-armhf; see cross/rules.mk
 # Each target sets up .venv by itself; nothing else has to be installed but a C++ compiler and Python >= 3.10.
 
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc python -type f -not -name '*.pyc' -not -name '*.so')
-CXX_SOURCES := $(shell find csrc tests/native bench/native -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+CXX_SOURCES := $(shell find csrc tests/native tests/fuzz bench/native -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo test test-python test-native test-emulated check-cuda lint format bench kernels instructions clean
 
@@ -93,3 +94,4 @@ clean:
 	rm -rf $(VENV) build dist
 
 include cross/rules.mk
+include tests/fuzz/rules.mk

@@ -9,6 +9,7 @@
 #include "core/arena.h"
 #include "core/checked.h"
 #include "core/layout.h"
+#include "core/poison.h"
 #include "kernels/table.h"
 #include "program/spec.h"
 
@@ -21,6 +22,7 @@ class PlannedArena {
 
   void allocate(std::size_t capacity, Memory& memory) {
     arena = std::make_unique<Arena>(capacity, memory);
+    poison(arena->data(), capacity);
     held_.assign(layout.buffers().size(), 0);
   }
   template <class T>
@@ -28,6 +30,7 @@ class PlannedArena {
     const Buffer& planned = layout[buffer];
     const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
     void* data = arena->acquire(planned.offset, bytes, planned.category);
+    unpoison(data, bytes);
     held_[static_cast<std::size_t>(buffer)] = bytes;
     return static_cast<T*>(data);
   }
@@ -39,6 +42,7 @@ class PlannedArena {
   void release(int buffer) {
     std::size_t& bytes = held_[static_cast<std::size_t>(buffer)];
     arena->release(bytes, layout[buffer].category);
+    poison(arena->data() + layout[buffer].offset, bytes);
     bytes = 0;
   }
   bool holds(int buffer) const { return held_[static_cast<std::size_t>(buffer)] != 0; }
