@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "bindings/classes.h"
+#include "bindings/bindings.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cuda/device.h"
@@ -40,6 +41,8 @@ void translate(std::exception_ptr raised) {
     PyErr_SetString(error_type("DeviceMemoryError").ptr(), error.what());
   } catch (const DeviceError& error) {
     PyErr_SetString(error_type("DeviceError").ptr(), error.what());
+  } catch (const InvalidFile& error) {
+    PyErr_SetString(error_type("PlanFileError").ptr(), error.what());
   } catch (const WrongState& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   } catch (const InvalidArgument& error) {
@@ -210,6 +213,7 @@ PYBIND11_MODULE(_C, m) {
   bind_specs(m);
   bind_arena(m);
   bind_program(m);
+  bind_sessions(m);
   forbid_bare_new(m);
   m.attr("PANEL") = kPanel;
   m.attr("RULE_NUMBERS") = kRuleNumbers;

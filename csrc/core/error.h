@@ -22,6 +22,11 @@ struct NonFinite : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A file that is damaged, or that this version does not read (Python: sparsebp.PlanFileError).
+struct InvalidFile : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 // A call that a device refused or did not survive (Python: sparsebp.DeviceError).
 struct DeviceError : std::runtime_error {
   using std::runtime_error::runtime_error;

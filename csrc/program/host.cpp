@@ -12,11 +12,11 @@ namespace {
 template <class T>
 class Host final : public Device<T> {
  public:
-  explicit Host(const Isa& isa)
-      : name_(sizeof(T) == sizeof(float) ? isa.name : "scalar"), kernels_(kernels_of<T>(isa)) {}
+  Host(const Isa& isa, Memory& memory)
+      : memory_(memory), name_(sizeof(T) == sizeof(float) ? isa.name : "scalar"), kernels_(kernels_of<T>(isa)) {}
 
   const char* name() const override { return name_; }
-  Memory& memory() override { return host_memory(); }
+  Memory& memory() override { return memory_; }
   const Kernels<T>* kernels() const override { return &kernels_; }
 
   std::unique_ptr<Op<T>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) override {
@@ -63,6 +63,7 @@ class Host final : public Device<T> {
   void apply(Layer<T>& layer) override { layer.apply(kernels_); }
 
  private:
+  Memory& memory_;
   const char* name_;
   const Kernels<T>& kernels_;
 };
@@ -70,10 +71,10 @@ class Host final : public Device<T> {
 }  // namespace
 
 template <class T>
-std::unique_ptr<Device<T>> make_host(const Isa& isa) {
-  return std::make_unique<Host<T>>(isa);
+std::unique_ptr<Device<T>> make_host(const Isa& isa, Memory& memory) {
+  return std::make_unique<Host<T>>(isa, memory);
 }
-template std::unique_ptr<Device<float>> make_host<float>(const Isa&);
-template std::unique_ptr<Device<double>> make_host<double>(const Isa&);
+template std::unique_ptr<Device<float>> make_host<float>(const Isa&, Memory&);
+template std::unique_ptr<Device<double>> make_host<double>(const Isa&, Memory&);
 
 }  // namespace sparsebp

@@ -7,6 +7,6 @@
 namespace sparsebp {
 
 template <class T>
-std::unique_ptr<Device<T>> make_host(const Isa& isa);
+std::unique_ptr<Device<T>> make_host(const Isa& isa, Memory& memory = host_memory());
 
 }  // namespace sparsebp

@@ -131,6 +131,16 @@ class Program final : public AnyProgram {
     if (!keep) discard();
   }
 
+  void* loss_gradient() override {
+    require_ready();
+    if (!spec_.loss) throw WrongState("loss: this program leaves it to the caller");
+    if (!in_flight_) throw WrongState("loss: there is no training forward pass");
+    PlannedArena& arena = context_.training;
+    if (arena.holds(loss_gradient_)) return arena.at<T>(loss_gradient_);
+    const Index count = flight_images_ * spec_.values[static_cast<std::size_t>(spec_.output)].count();
+    return arena.acquire<T>(loss_gradient_, count);
+  }
+
   void apply(const double* rules) override {
     const Visit<T> visit(*device_, stream_);
     device_->about("applying the gradient sums");
@@ -246,6 +256,11 @@ class Program final : public AnyProgram {
                                        input_grad, device_->strip_factor(), name}));
       state_.declare_energy(context_.training.layout, spec_, i, 2 * n - 1 - i);
     }
+    if (spec_.loss) {
+      const Index count = spec_.batch * spec_.values[static_cast<std::size_t>(spec_.output)].count();
+      const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+      loss_gradient_ = context_.training.layout.add("loss.grad", Category::gradients, bytes, n, n);
+    }
     context_.training.layout.assign();
     context_.workspace.layout.assign();
     lifetimes_.order_releases(context_);
@@ -265,6 +280,7 @@ class Program final : public AnyProgram {
   std::vector<std::string> names_;  // of ops, for messages
   bool trains_ = false;             // otherwise nothing can be spoilt by a gradient that is not finite
   bool drops_ = false;              // is there a dropout
+  int loss_gradient_ = -1;
   bool in_flight_ = false;
   Index flight_images_ = 0;
   std::uintptr_t stream_ = 0;
@@ -278,6 +294,10 @@ std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const s
     return guarded(std::make_unique<Program<double>>(std::move(spec), make_host<double>(chosen)), sizeof(double));
   }
   return make_program(std::move(spec), make_host<float>(chosen));
+}
+
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, const std::string& isa, Memory& memory) {
+  return make_program(std::move(spec), make_host<float>(choose_isa(isa), memory));
 }
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, std::unique_ptr<Device<float>> device) {

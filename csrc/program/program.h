@@ -47,6 +47,9 @@ class AnyProgram {
   // backward pass may follow: only for one op (of several, the earlier ones' memory is used again on the way) with
   // gradient sums (in place, the weights of the forward pass are gone).
   virtual void backward(const void* dy, void* dx, const double* rules, bool keep) = 0;
+  // Where the output's gradient of the pass in flight goes, for `backward` to start from (a program with spec.loss
+  // only).
+  virtual void* loss_gradient() = 0;
   // Applies gradient sums (a program with spec.sums only).
   virtual void apply(const double* rules) = 0;
   // A GPU's graph of a training step reads rules, dropout key and update sets where they lie: they are written before
@@ -80,6 +83,8 @@ class AnyProgram {
 
 // On this processor.
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa);
+// On this processor, in memory that the caller has given.
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, const std::string& isa, Memory& memory);
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, std::unique_ptr<Device<float>> device);
 
 }  // namespace sparsebp

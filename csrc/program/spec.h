@@ -68,6 +68,7 @@ struct ProgramSpec {
   bool sums = false;       // gradients are summed in the arena and applied later
   bool scores = false;     // a running gradient norm is kept per channel
   bool normalise = false;  // a running mean square is kept per parameter
+  bool loss = false;       // the loss is computed here: the arena holds the gradient of the output
 };
 
 }  // namespace sparsebp

@@ -93,7 +93,7 @@ template <class T>
 void TrainingState<T>::acquire(Context<T>& context) {
   PlannedArena& arena = context.training;
   Memory& memory = arena.arena->memory();
-  remote_ = &memory != &host_memory();
+  remote_ = !memory.local();
   const auto take = [&](int buffer, auto* type) {
     using U = std::remove_pointer_t<decltype(type)>;
     if (buffer < 0) return static_cast<U*>(nullptr);

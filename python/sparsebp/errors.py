@@ -54,5 +54,9 @@ class UnsupportedModel(TypeError):  # noqa: N818 - reads like the sentence it is
     """The model holds something that cannot be trained natively; the message names layer and op."""
 
 
+class PlanFileError(ValueError):
+    """A plan file is damaged, foreign, of a newer version, or cannot be read or written."""
+
+
 class TiedWeights(UnsupportedModel, ValueError):  # noqa: N818
     """A weight that would train natively is used in more than one place."""

@@ -1,0 +1,189 @@
+// Plan files and sessions in Python. Pixels, labels and logits cross as addresses; sparsebp.runtime checks the arrays.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "api/plan_file.h"
+#include "bindings/bindings.h"
+
+namespace py = pybind11;
+
+namespace sparsebp {
+namespace {
+
+using Address = std::uintptr_t;
+
+// An opened plan file and the session that trains it.
+struct OpenPlan {
+  explicit OpenPlan(std::unique_ptr<FileImage> image) : file(std::move(image)), session(file.make_session()) {}
+  PlanFile file;
+  std::unique_ptr<Session> session;
+};
+
+Pixels pixels_of(Address address, bool bytes) {
+  Pixels pixels;
+  if (bytes) {
+    pixels.bytes = reinterpret_cast<const std::uint8_t*>(address);
+  } else {
+    pixels.numbers = reinterpret_cast<const float*>(address);
+  }
+  return pixels;
+}
+
+py::tuple as_tuple(const Step& step) { return py::make_tuple(step.loss, step.correct, step.trained); }
+
+py::dict sizes(const OpenPlan& plan) {
+  const Session& session = *plan.session;
+  const ValueSpec& input = session.spec().values[static_cast<std::size_t>(session.spec().input)];
+  py::dict out;
+  out["arena_bytes"] = session.arena_bytes();
+  out["budget_bytes"] = plan.file.plan().budget;
+  out["workspace_bytes"] = session.workspace_bytes();
+  out["file_bytes"] = plan.file.bytes();
+  out["height"] = input.height, out["width"] = input.width, out["channels"] = input.channels;
+  out["classes"] = session.classes();
+  out["micro_batch"] = session.spec().batch;
+  out["batch"] = session.recipe().batch;
+  return out;
+}
+
+void bind_recipe(py::module_& m) {
+  py::enum_<Sampling>(m, "Sampling")
+      .value("uniform", Sampling::uniform)
+      .value("cyclic", Sampling::cyclic)
+      .value("weighted", Sampling::weighted)
+      .value("largest", Sampling::largest)
+      .value("fixed", Sampling::fixed);
+  py::enum_<Schedule>(m, "Schedule")
+      .value("constant", Schedule::constant)
+      .value("linear", Schedule::linear)
+      .value("cosine", Schedule::cosine);
+  py::class_<ParameterRule>(m, "ParameterRule")
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &ParameterRule::name)
+          FIELD(trains) FIELD(rate) FIELD(weight_decay) FIELD(momentum) FIELD(normalise)
+#undef FIELD
+      ;
+  py::class_<LayerRule>(m, "LayerRule")
+      .def(py::init<>())
+      .def_readwrite("weight", &LayerRule::weight)
+      .def_readwrite("bias", &LayerRule::bias)
+      .def_readwrite("shift", &LayerRule::shift);
+  py::class_<Recipe>(m, "Recipe")
+      .def(py::init<>())
+#define FIELD(name) .def_readwrite(#name, &Recipe::name)
+          FIELD(rules) FIELD(sampling) FIELD(seed) FIELD(dropout_seed) FIELD(resample_every) FIELD(batch)
+              FIELD(schedule) FIELD(warmup) FIELD(steps) FIELD(label_smoothing) FIELD(skip_above)
+#undef FIELD
+      ;
+}
+
+py::bytes as_bytes(const std::vector<unsigned char>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// The record of a plan; `tensors` are the names of each layer's weight, bias, gamma, beta, mean and variance.
+py::bytes plan_record(ProgramSpec spec, Recipe recipe, const std::vector<std::vector<std::string>>& tensors,
+                      std::uint64_t budget) {
+  const Session session(spec, recipe, {});
+  if (session.arena_bytes() > budget) {
+    throw BudgetExceeded("budget: the plan needs " + std::to_string(session.arena_bytes()) +
+                             " bytes with the gradient of the loss, the budget is " + std::to_string(budget),
+                         session.arena_bytes(), budget);
+  }
+  PlanRecord plan{std::move(spec), {}, std::move(recipe), budget, session.arena_bytes(), session.workspace_bytes()};
+  if (tensors.size() != plan.spec.layers.size()) throw InvalidArgument("tensors: expected those of every layer");
+  for (const auto& names : tensors) {
+    if (names.size() != 6) throw InvalidArgument("tensors: expected six names for each layer");
+    plan.tensors.push_back({names[0], names[1], names[2], names[3], names[4], names[5]});
+  }
+  ByteWriter out;
+  write_plan(out, plan);
+  return as_bytes(out.bytes());
+}
+
+py::bytes state_record(std::uint64_t batches, std::uint64_t steps, std::uint64_t turn, std::uint64_t forwards, bool due,
+                       const std::vector<std::pair<std::string, py::bytes>>& regions) {
+  Regions contents;
+  for (const auto& [name, bytes] : regions) contents.emplace_back(name, static_cast<std::string>(bytes));
+  return as_bytes(write_state({batches, steps, turn, forwards, due}, 1.0, contents));
+}
+
+void bind_open_plan(py::module_& m) {
+  py::class_<OpenPlan>(m, "OpenPlan")
+      .def(py::init([](const std::string& path) { return std::make_unique<OpenPlan>(map_file(path)); }),
+           py::arg("path"))
+      .def_static(
+          "from_bytes",
+          [](const py::bytes& data) {
+            const auto view = static_cast<std::string_view>(data);
+            return std::make_unique<OpenPlan>(copy_bytes(view.data(), view.size()));
+          },
+          py::arg("data"))
+      .def_property_readonly("sizes", &sizes)
+      .def_property_readonly("metadata", [](const OpenPlan& p) { return p.file.header().metadata; })
+      .def_property_readonly("takes_bytes",
+                             [](const OpenPlan& p) { return p.file.header().tensors.count(kTableTensor) != 0; })
+      .def("attach",
+           [](OpenPlan& p) {
+             p.session->attach(p.file.plan().budget);
+             p.file.load(*p.session);
+           })
+      .def_property_readonly("arena_peak", [](OpenPlan& p) { return p.session->attached().arena()->peak(); })
+      .def(
+          "train",
+          [](OpenPlan& p, Address pixels, bool bytes, Address labels, Index n) {
+            Step step;
+            {
+              py::gil_scoped_release release;
+              step = p.session->train(pixels_of(pixels, bytes), reinterpret_cast<const std::int32_t*>(labels), n);
+            }
+            return as_tuple(step);
+          },
+          py::arg("pixels"), py::arg("bytes"), py::arg("labels"), py::arg("n"))
+      .def(
+          "evaluate",
+          [](OpenPlan& p, Address pixels, bool bytes, Address labels, Index n) {
+            Step step;
+            {
+              py::gil_scoped_release release;
+              step = p.session->evaluate(pixels_of(pixels, bytes), reinterpret_cast<const std::int32_t*>(labels), n);
+            }
+            return as_tuple(step);
+          },
+          py::arg("pixels"), py::arg("bytes"), py::arg("labels"), py::arg("n"))
+      .def(
+          "predict",
+          [](OpenPlan& p, Address pixels, bool bytes, Index n, Address logits) {
+            py::gil_scoped_release release;
+            p.session->predict(pixels_of(pixels, bytes), n, reinterpret_cast<float*>(logits));
+          },
+          py::arg("pixels"), py::arg("bytes"), py::arg("n"), py::arg("logits"))
+      .def(
+          "set_rate", [](OpenPlan& p, double factor) { p.session->set_rate(factor); }, py::arg("factor"))
+      .def_property_readonly("rate", [](const OpenPlan& p) { return p.session->rate(); })
+      .def_property_readonly("coverage", [](const OpenPlan& p) { return p.session->coverage(); })
+      .def_property_readonly("progress",
+                             [](const OpenPlan& p) {
+                               const Progress& at = p.session->progress();
+                               return py::make_tuple(at.batches, at.steps, at.turn, at.forwards, at.due);
+                             })
+      .def(
+          "save",
+          [](OpenPlan& p, const std::string& path) {
+            py::gil_scoped_release release;
+            p.file.save(*p.session, path);
+          },
+          py::arg("path"));
+}
+
+}  // namespace
+
+void bind_sessions(py::module_& m) {
+  bind_recipe(m);
+  bind_open_plan(m);
+  m.def("plan_record", &plan_record, py::arg("spec"), py::arg("recipe"), py::arg("tensors"), py::arg("budget"));
+  m.def("state_record", &state_record, py::arg("batches"), py::arg("steps"), py::arg("turn"), py::arg("forwards"),
+        py::arg("due"), py::arg("regions"));
+}
+
+}  // namespace sparsebp

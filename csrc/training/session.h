@@ -1,0 +1,101 @@
+// Learning from pictures without anybody's help: a program, its recipe, and how far training is.
+//
+// A session owns no weights and reads no files: who opens it binds the weights and keeps them. It runs what the
+// autograd front end runs, in the same order, so that both give the same bits.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "program/program.h"
+#include "training/loss.h"
+#include "training/recipe.h"
+
+namespace sparsebp {
+
+// Images [n][height][width][channels]: as numbers that the network reads, or as bytes that a table turns into them.
+struct Pixels {
+  const float* numbers = nullptr;
+  const std::uint8_t* bytes = nullptr;
+};
+
+// What one call of `train` came to.
+struct Step {
+  double loss = 0;    // mean
+  Index correct = 0;  // images recognised before the update
+  Index trained = 0;  // images that were not left out as learned already
+};
+
+// Where training is; together with the program's persistent regions all that a run needs to go on.
+struct Progress {
+  std::uint64_t batches = 0;   // seen; the schedule goes by them
+  std::uint64_t steps = 0;     // taken: batches of which something trained
+  std::uint64_t turn = 0;      // of the draws
+  std::uint64_t forwards = 0;  // passes that may drop values: the dropouts' key
+  bool due = false;            // is a draw due before the next step
+};
+
+class Session {
+ public:
+  // Lays the program out. `table` holds what each byte of each channel becomes, [channels][256], or is empty.
+  Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::string isa = "");
+
+  const ProgramSpec& spec() const { return program_->spec(); }
+  const Recipe& recipe() const { return recipe_; }
+  const AnyProgram& program() const { return *program_; }
+  Index classes() const { return output_; }
+  Index pixels() const { return input_; }  // numbers of one image
+
+  // Bytes of the arena, which is all of training, and of the workspace, which inference needs.
+  std::size_t arena_bytes() const;
+  std::size_t workspace_bytes() const;
+
+  // What `attach` wants of a block of the caller's, with an arena of `budget` bytes.
+  std::size_t attach_bytes(std::size_t budget) const { return align_up(budget) + workspace_bytes() + kAlignment; }
+
+  // Takes memory, the session's own or the caller's. The arena has exactly `budget` bytes. Then the first channels are
+  // drawn. Nothing is allocated from here on.
+  void attach(std::size_t budget, void* block = nullptr, std::size_t bytes = 0);
+  void bind(int layer, const RawParams& params) { program_->bind(layer, params); }
+
+  // One step on n images, which go through in micro-batches of spec().batch. `labels` lie below classes().
+  Step train(const Pixels& pixels, const std::int32_t* labels, Index n);
+  // Logits [n][classes], as in evaluation.
+  void predict(const Pixels& pixels, Index n, float* logits);
+  // Loss and images recognised, as in evaluation.
+  Step evaluate(const Pixels& pixels, const std::int32_t* labels, Index n);
+
+  // All rates are multiplied by this, beside the schedule.
+  void set_rate(double factor);
+  double rate() const { return rate_; }
+
+  const Progress& progress() const { return progress_; }
+  void set_progress(const Progress& progress) { progress_ = progress; }
+  // Share of the weights of trained convolutions that have been visited.
+  double coverage() const;
+  AnyProgram& attached();
+
+ private:
+  void require_attached() const;
+  void check(const Pixels& pixels, const std::int32_t* labels, Index n) const;
+  const float* images(const Pixels& pixels, Index first, Index count);
+  void draw();
+  void set_rules(Index images, Index of);
+  std::uint64_t dropout_key() const;
+
+  const Recipe recipe_;
+  const std::vector<float> table_;
+  const std::string isa_;
+  std::unique_ptr<GivenMemory> given_;
+  std::unique_ptr<AnyProgram> program_;
+  std::vector<float> own_input_, own_logits_;
+  float *numbers_ = nullptr, *logits_ = nullptr;
+  std::vector<double> rules_;
+  Progress progress_;
+  Index input_ = 0, output_ = 0;
+  double rate_ = 1;
+  bool attached_ = false;
+};
+
+}  // namespace sparsebp

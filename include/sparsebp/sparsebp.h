@@ -1,0 +1,133 @@
+/* sparsebp: fine-tuning a convolutional network inside a number of bytes, from a plan file that a PC has made.
+ *
+ * The order of calls: sbp_open_*, sbp_attach, then sbp_train, sbp_predict, sbp_evaluate and sbp_save as often as one
+ * likes, sbp_close. Nothing is allocated between sbp_attach and sbp_close but while saving. A session belongs to one
+ * thread at a time; two sessions may run in two threads.
+ *
+ * Every call that can fail returns a status. sbp_last_error says what went wrong, in a sentence. After an error weights
+ * and counters are as they were, unless a call says otherwise. Nothing here prints, exits or throws.
+ */
+#ifndef SPARSEBP_H
+#define SPARSEBP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SBP_API __attribute__((visibility("default")))
+#else
+#define SBP_API
+#endif
+
+typedef enum {
+  SBP_OK = 0,
+  SBP_INVALID_ARGUMENT = 1, /* an argument that the caller can correct */
+  SBP_INVALID_FILE = 2,     /* damaged, foreign, of a newer version, or it cannot be read or written */
+  SBP_WRONG_STATE = 3,      /* a call at the wrong moment */
+  SBP_BUDGET_EXCEEDED = 4,  /* the plan needs more bytes than there are */
+  SBP_NOT_FINITE = 5,       /* a loss with a NaN or an infinity: training diverged */
+  SBP_NO_MEMORY = 6,        /* the system gives no more */
+  SBP_FAILED = 7            /* anything else */
+} sbp_status;
+
+typedef struct sbp_session sbp_session;
+
+/* Sizes of an opened plan. */
+typedef struct {
+  size_t arena_bytes;     /* training: the most that one step needs of the plan's budget */
+  size_t budget_bytes;    /* what the plan was made for */
+  size_t workspace_bytes; /* inference: activations, one micro-batch of images and of logits */
+  size_t attach_bytes;    /* what sbp_attach wants of a block of the caller's */
+  size_t file_bytes;
+  int32_t height, width, channels; /* of an image */
+  int32_t classes;
+  int32_t micro_batch; /* images that go through at once */
+  int32_t batch;       /* images of a whole step; a step of fewer takes its share of the rates */
+} sbp_sizes;
+
+/* What a call to sbp_train or sbp_evaluate came to. */
+typedef struct {
+  double loss;     /* mean */
+  int64_t correct; /* images recognised, before the update */
+  int64_t trained; /* images that trained something; with a skip threshold fewer than there were */
+} sbp_result;
+
+/* Where training is. */
+typedef struct {
+  uint64_t batches; /* seen; the schedule goes by them */
+  uint64_t steps;   /* taken */
+  uint64_t turn;    /* draws of the channels so far, less one */
+  double rate;      /* factor of all rates, see sbp_set_rate */
+  double coverage;  /* share of the weights of trained convolutions that were visited so far */
+} sbp_progress;
+
+/* How an image's numbers are given. Images are [n][height][width][channels] in memory. */
+typedef enum {
+  SBP_FLOAT32 = 0, /* as the network reads them */
+  SBP_UINT8 = 1    /* 0..255, turned into numbers as the plan says */
+} sbp_pixels;
+
+/* The version of the library, "0.1.0". */
+SBP_API const char* sbp_version(void);
+
+/* Opens a plan file. On success *session is to be closed by sbp_close; otherwise it is null and `error`, a buffer of
+ * `error_bytes` bytes or null, holds the reason.
+ * From a path the file is mapped: pages that are not trained stay evictable. `data` is copied. A reader copies `size`
+ * bytes from `offset` of a file of `file_bytes` to `out` and returns 0, or another number if it cannot. */
+SBP_API sbp_status sbp_open_path(const char* path, sbp_session** session, char* error, size_t error_bytes);
+SBP_API sbp_status sbp_open_memory(const void* data, size_t bytes, sbp_session** session, char* error,
+                                   size_t error_bytes);
+typedef int (*sbp_reader)(void* context, uint64_t offset, void* out, size_t size);
+SBP_API sbp_status sbp_open_reader(sbp_reader reader, void* context, uint64_t file_bytes, sbp_session** session,
+                                   char* error, size_t error_bytes);
+
+/* Null is allowed. */
+SBP_API void sbp_close(sbp_session* session);
+
+/* Why the last call with this session failed; an empty string if it did not. Valid until the next call. */
+SBP_API const char* sbp_last_error(const sbp_session* session);
+
+SBP_API sbp_status sbp_get_sizes(sbp_session* session, sbp_sizes* sizes);
+
+/* A text of the file: "classes" (a JSON array of names), "preprocess", "format", ...; null if it has none of that name.
+ * Valid until sbp_close. */
+SBP_API const char* sbp_metadata(const sbp_session* session, const char* key);
+
+/* Takes memory, once: a block of at least sizes.attach_bytes that outlives the session, or null for the session's own.
+ * The arena in it has exactly the plan's budget. */
+SBP_API sbp_status sbp_attach(sbp_session* session, void* block, size_t block_bytes);
+
+/* One step on `n` images: forward, softmax cross-entropy, backward, update, and the next draw. `labels` lie in
+ * [0, classes). More than micro_batch images go through in micro-batches, each with its share of the rates. With
+ * SBP_NOT_FINITE, micro-batches before the one that diverged are applied, unless the plan sums gradients. */
+SBP_API sbp_status sbp_train(sbp_session* session, const void* images, sbp_pixels pixels, const int32_t* labels,
+                             size_t n, sbp_result* result);
+
+/* Logits [n][classes] as in evaluation: without dropout. */
+SBP_API sbp_status sbp_predict(sbp_session* session, const void* images, sbp_pixels pixels, size_t n, float* logits);
+
+/* Loss and images recognised, without training. */
+SBP_API sbp_status sbp_evaluate(sbp_session* session, const void* images, sbp_pixels pixels, const int32_t* labels,
+                                size_t n, sbp_result* result);
+
+/* Multiplies all learning rates, beside the plan's schedule; at first by 1. */
+SBP_API sbp_status sbp_set_rate(sbp_session* session, double factor);
+
+SBP_API sbp_status sbp_get_progress(sbp_session* session, sbp_progress* progress);
+
+/* Writes a plan file with the weights and the training state of now, whole or not at all. Opened again it goes on with
+ * the same bits. It may replace the file that was opened. */
+SBP_API sbp_status sbp_save(sbp_session* session, const char* path);
+
+/* Threads that kernels run on, where the process has no pool of its own that sparsebp uses. For all sessions. */
+SBP_API sbp_status sbp_set_threads(int threads);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
