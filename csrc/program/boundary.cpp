@@ -104,6 +104,14 @@ class Boundary final : public AnyProgram {
     program_->backward(dy, dx, rules, keep);
   }
 
+  void* loss_gradient() override {
+    const Lock lock(mutex_);
+    require_memory_taken("loss_gradient");
+    if (!spec().loss) throw WrongState("loss_gradient: this program leaves the loss to the caller");
+    if (!program_->in_flight()) throw WrongState("loss_gradient: there is no training forward pass");
+    return program_->loss_gradient();
+  }
+
   void apply(const double* rules) override {
     const Lock lock(mutex_);
     require_memory_taken("apply");

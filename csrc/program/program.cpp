@@ -132,9 +132,6 @@ class Program final : public AnyProgram {
   }
 
   void* loss_gradient() override {
-    require_ready();
-    if (!spec_.loss) throw WrongState("loss: this program leaves it to the caller");
-    if (!in_flight_) throw WrongState("loss: there is no training forward pass");
     PlannedArena& arena = context_.training;
     if (arena.holds(loss_gradient_)) return arena.at<T>(loss_gradient_);
     const Index count = flight_images_ * spec_.values[static_cast<std::size_t>(spec_.output)].count();
