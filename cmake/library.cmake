@@ -1,0 +1,32 @@
+# The C library: static and shared, with what CMake and pkg-config need to find it.
+
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+function(sparsebp_add_library)
+  # The shared library is the whole of the static one, and shows nothing but the C API.
+  add_library(sparsebp_shared SHARED csrc/api/shared.c)
+  enable_language(C)
+  set(exports ${CMAKE_CURRENT_SOURCE_DIR}/csrc/api/exports.map)
+  target_link_options(sparsebp_shared PRIVATE
+    -Wl,--whole-archive $<TARGET_FILE:sparsebp_core> -Wl,--no-whole-archive
+    -Wl,--version-script=${exports} $<$<CONFIG:Release>:-s>)
+  target_link_libraries(sparsebp_shared PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+  add_dependencies(sparsebp_shared sparsebp_core)
+  target_include_directories(sparsebp_shared INTERFACE
+    $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  set_target_properties(sparsebp_shared PROPERTIES
+    OUTPUT_NAME sparsebp EXPORT_NAME sparsebp LINKER_LANGUAGE CXX LINK_DEPENDS ${exports}
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+
+  install(TARGETS sparsebp_shared EXPORT sparsebpTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(FILES $<TARGET_FILE:sparsebp_core> DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libsparsebp.a)
+  install(FILES include/sparsebp/sparsebp.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sparsebp)
+  set(package ${CMAKE_INSTALL_LIBDIR}/cmake/sparsebp)
+  install(EXPORT sparsebpTargets NAMESPACE sparsebp:: FILE sparsebpConfig.cmake DESTINATION ${package})
+  write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/sparsebpConfigVersion.cmake
+    VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sparsebpConfigVersion.cmake DESTINATION ${package})
+  configure_file(cmake/sparsebp.pc.in ${CMAKE_CURRENT_BINARY_DIR}/sparsebp.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sparsebp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endfunction()
