@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "program/rules.h"
 
 namespace sparsebp {
 namespace {

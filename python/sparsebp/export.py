@@ -85,7 +85,7 @@ def export(
     recipe = _recipe(model, optimizer)
     recipe.batch, recipe.schedule = batch_size, getattr(_C.Schedule, schedule)
     recipe.warmup, recipe.steps, recipe.label_smoothing, recipe.skip_above = warmup, steps, label_smoothing, skip_above
-    spec = engine.program_spec
+    spec = engine.spec
     names = [_names(model, layer) for layer in graph.layers_from(0)]
     plan = _C.plan_record(spec, recipe, names, model.plan.budget)
     tensors = _weights(model, {n for layer in names for n in layer if n})
@@ -139,7 +139,7 @@ def _recipe(model: SparseModel, optimizer: SGD) -> _C.Recipe:
     if kind is None:
         raise ValueError(f"sampler: {type(sampler).__name__} is Python, which a board may not have; use {', '.join(NAMES)}")
     recipe.sampling, recipe.seed = _SAMPLINGS[kind], sampler.seed or 0
-    recipe.dropout_seed = sampler.seed or 0
+    recipe.dropout_seed = engine.seed
     recipe.resample_every = engine.resample_every
     return recipe
 
@@ -170,7 +170,7 @@ def _state(model: SparseModel) -> bytes:
     engine = model.engine
     state = engine.state()
     regions = list(state["regions"].items())
-    return _C.state_record(engine.steps, engine.steps, engine.turn, engine.forwards, engine._due, regions)
+    return _C.state_record(engine.steps, engine.steps, engine.turn, engine.forwards, engine.due, regions)
 
 
 def _bytes(data: bytes) -> torch.Tensor:
