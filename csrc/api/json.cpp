@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace sparsebp {
 namespace {
@@ -63,7 +64,10 @@ std::string JsonReader::text() {
   for (;;) {
     if (at_ == end_) fail("the end of a string");
     const char c = *at_++;
-    if (c == '"') return out;
+    if (c == '"') {
+      if (!is_utf8(out.data(), out.size())) fail("UTF-8");
+      return out;
+    }
     if (static_cast<unsigned char>(c) < 0x20) fail("no control character in a string");
     if (c != '\\') {
       out.push_back(c);

@@ -232,7 +232,7 @@ void read_state(Session& session, const unsigned char* data, std::size_t size) {
   std::vector<std::string> contents;
   for (const auto& region : regions) {
     if (in.text() != region.name) in.fail("it belongs to another plan");
-    contents.push_back(in.text());
+    contents.push_back(in.bytes());
     if (contents.back().size() != region.bytes) in.fail("it belongs to another plan");
   }
   in.finish();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace sparsebp {
 
@@ -76,10 +77,14 @@ class ByteReader {
     if (value >= kinds) fail("a kind that this version does not know, " + std::to_string(value));
     return static_cast<E>(value);
   }
-  std::string text() {
+  std::string bytes() {
     const std::size_t size = count(1);
-    const unsigned char* from = take(size);
-    return {reinterpret_cast<const char*>(from), size};
+    return {reinterpret_cast<const char*>(take(size)), size};
+  }
+  std::string text() {
+    std::string read = bytes();
+    if (!is_utf8(read.data(), read.size())) fail("a name that is no text");
+    return read;
   }
   void finish() const {
     if (left_ != 0) fail(std::to_string(left_) + " bytes behind its end");

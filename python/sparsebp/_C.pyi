@@ -171,3 +171,70 @@ def fma_peak() -> float: ...
 def thread_count() -> int: ...
 def thread_pool_name() -> str: ...
 def set_plain_threads(threads: int) -> None: ...
+
+class Sampling:
+    uniform: Sampling
+    cyclic: Sampling
+    weighted: Sampling
+    largest: Sampling
+    fixed: Sampling
+
+class Schedule:
+    constant: Schedule
+    linear: Schedule
+    cosine: Schedule
+
+class ParameterRule:
+    trains: bool
+    rate: float
+    weight_decay: float
+    momentum: float
+    normalise: bool
+
+class LayerRule:
+    weight: ParameterRule
+    bias: ParameterRule
+    shift: ParameterRule
+
+class Recipe:
+    rules: list[LayerRule]
+    sampling: Sampling
+    seed: int
+    dropout_seed: int
+    resample_every: int
+    batch: int
+    schedule: Schedule
+    warmup: float
+    steps: int
+    label_smoothing: float
+    skip_above: float
+
+class OpenPlan:
+    def __init__(self, path: str) -> None: ...
+    @staticmethod
+    def from_bytes(data: bytes) -> OpenPlan: ...
+    @property
+    def sizes(self) -> dict[str, int]: ...
+    @property
+    def metadata(self) -> dict[str, str]: ...
+    @property
+    def takes_bytes(self) -> bool: ...
+    def attach(self) -> None: ...
+    @property
+    def arena_peak(self) -> int: ...
+    def train(self, pixels: int, bytes: bool, labels: int, n: int) -> tuple[float, int, int]: ...
+    def evaluate(self, pixels: int, bytes: bool, labels: int, n: int) -> tuple[float, int, int]: ...
+    def predict(self, pixels: int, bytes: bool, n: int, logits: int) -> None: ...
+    def set_rate(self, factor: float) -> None: ...
+    @property
+    def rate(self) -> float: ...
+    @property
+    def coverage(self) -> float: ...
+    @property
+    def progress(self) -> tuple[int, int, int, int, bool]: ...
+    def save(self, path: str) -> None: ...
+
+def plan_record(spec: ProgramSpec, recipe: Recipe, tensors: Sequence[Sequence[str]], budget: int) -> bytes: ...
+def state_record(
+    batches: int, steps: int, turn: int, forwards: int, due: bool, regions: Sequence[tuple[str, bytes]]
+) -> bytes: ...

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -137,7 +136,9 @@ def _recipe(model: SparseModel, optimizer: SGD) -> _C.Recipe:
     sampler = engine.sampler
     kind = next((name for name, cls in NAMES.items() if type(sampler) is cls), None)
     if kind is None:
-        raise ValueError(f"sampler: {type(sampler).__name__} is Python, which a board may not have; use {', '.join(NAMES)}")
+        raise ValueError(
+            f"sampler: {type(sampler).__name__} is Python, which a board may not have; use {', '.join(NAMES)}"
+        )
     recipe.sampling, recipe.seed = _SAMPLINGS[kind], sampler.seed or 0
     recipe.dropout_seed = engine.seed
     recipe.resample_every = engine.resample_every
@@ -153,7 +154,10 @@ def _names(model: SparseModel, layer: int) -> list[str]:
         (item.name, module, "bias"),
         *((item.norm, norm, key) for key in ("weight", "bias", "running_mean", "running_var")),
     ]
-    return [f"{name}.{key}" if owner is not None and getattr(owner, key, None) is not None else "" for name, owner, key in wanted]
+    return [
+        f"{name}.{key}" if owner is not None and getattr(owner, key, None) is not None else ""
+        for name, owner, key in wanted
+    ]
 
 
 def _weights(model: SparseModel, native: set[str]) -> dict[str, torch.Tensor]:

@@ -1,0 +1,260 @@
+"""Plan files train without torch, and give the bits that the loop through autograd gives."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import sparsebp
+import torch
+from networks import batch, tiny_mobilenet
+from odd_networks import network
+from sparsebp import PlanFileError
+from sparsebp.data import Preprocess
+from sparsebp.runtime import Session
+from torch import nn
+from torch.nn.functional import cross_entropy
+from training import SIZE, everything, one_thread  # noqa: F401
+
+STEPS = 12
+PICTURES = Preprocess((16, 16), range=(-1.0, 1.0), mean=(0.1, 0.0, -0.1), std=(0.9, 1.0, 1.1))
+
+#: Of convert, of the optimizer, and the images of a step.
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
+    "plain": ({}, {}, 1),
+    "normalised": ({"normalise": True}, {"normalise": True}, 1),
+    "momentum and decay": ({"momentum": True, "resample_every": 4}, {"momentum": 0.9, "weight_decay": 0.01}, 1),
+    "importance": ({"sampler": "importance"}, {}, 1),
+    "cyclic": ({"sampler": "cyclic", "seed": 5}, {}, 1),
+    "static": ({"sampler": "static"}, {}, 1),
+    "micro-batches": ({"batch_size": 2}, {}, 5),
+    "sums": ({"batch_size": 2, "gradients": "sum", "momentum": True}, {"momentum": 0.5}, 5),
+}
+
+
+def trained(convert: dict[str, Any], rules: dict[str, Any]) -> tuple[sparsebp.SparseModel, sparsebp.optim.SGD]:
+    model = sparsebp.convert(tiny_mobilenet(dropout=0.3), "1MB", input_size=SIZE, **convert).train()
+    return model, sparsebp.optim.SGD(model, lr=0.02, **rules)
+
+
+def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, (count, 16, 16, 3), np.uint8), generator.integers(0, 10, count)
+
+
+def loss_of(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(output.double(), labels)
+
+
+def by_autograd(model: sparsebp.SparseModel, opt: sparsebp.optim.SGD, images: np.ndarray, labels: np.ndarray) -> float:
+    x, y = PICTURES.normalise(torch.from_numpy(images)), torch.from_numpy(labels)
+    return sparsebp.fit_step(model, opt, x, y, loss_of)
+
+
+def assert_same_weights(file: Path, model: sparsebp.SparseModel) -> None:
+    loaded, own = sparsebp.load_file(file), model.state_dict()
+    assert loaded.keys() == own.keys()
+    assert [n for n in own if not torch.equal(loaded[n], own[n])] == []
+
+
+@pytest.mark.parametrize(("convert", "rules", "images"), WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize("count", [1, 2], ids=["one thread", "two threads"])
+def test_a_session_trains_the_bits_of_the_loop(
+    tmp_path: Path, threads: Any, count: int, convert: dict[str, Any], rules: dict[str, Any], images: int
+) -> None:
+    threads(count)
+    model, opt = trained(convert, rules)
+    by_autograd(model, opt, *pictures(images, 99))  # what has been learned before goes along
+    file, after = tmp_path / "plan.safetensors", tmp_path / "after.safetensors"
+    sparsebp.export(model, file, preprocess=PICTURES, batch_size=images)
+    session = Session(file)
+    for step in range(STEPS):
+        x, y = pictures(images, step)
+        expected = by_autograd(model, opt, x, y)
+        assert session.train(x, y).loss == pytest.approx(expected, rel=1e-12), f"step {step}"
+    session.save(after)
+    assert_same_weights(after, model)
+    assert session.arena_peak == session.sizes.arena_bytes <= session.sizes.budget_bytes
+    assert session.coverage() == pytest.approx(model.coverage().total)
+    x, _ = pictures(7, 50)
+    with torch.no_grad():
+        logits = model.eval()(PICTURES.normalise(torch.from_numpy(x)))
+    assert np.array_equal(session.predict(x), logits.numpy())
+
+
+def test_a_saved_session_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    model, _ = trained({"momentum": True, "resample_every": 3}, {"momentum": 0.9})
+    file, half, whole, resumed = (tmp_path / f"{name}.safetensors" for name in ("plan", "half", "whole", "resumed"))
+    sparsebp.export(model, file, preprocess=PICTURES, schedule="cosine", warmup=0.2, steps=10)
+    session = Session(file)
+    for step in range(10):
+        session.train(*pictures(1, step))
+        if step == 4:
+            session.save(half)
+    session.save(whole)
+    session = Session(half.read_bytes())
+    assert session.progress.batches == 5
+    for step in range(5, 10):
+        session.train(*pictures(1, step))
+    session.save(resumed)
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_the_schedule_smoothing_and_what_is_learned_already(tmp_path: Path) -> None:
+    model, opt = trained({}, {})
+    file, after = tmp_path / "plan.safetensors", tmp_path / "after.safetensors"
+    sparsebp.export(
+        model, file, preprocess=PICTURES, schedule="linear", steps=8, label_smoothing=0.1, skip_above=0.15, batch_size=1
+    )
+    session = Session(file)
+    skipped = 0
+
+    def learned(output: torch.Tensor, labels: torch.Tensor) -> bool:
+        return bool((output.double().softmax(1).gather(1, labels[:, None]) > 0.15).all())
+
+    for step in range(8):
+        images, labels = pictures(1, step % 3)
+        for group in opt.param_groups:
+            group["lr"] = 0.02 * (1 - (step + 0.5) / 8)
+        x, y = PICTURES.normalise(torch.from_numpy(images)), torch.from_numpy(labels)
+        smooth = lambda o, t: cross_entropy(o.double(), t, label_smoothing=0.1)  # noqa: E731
+        expected = sparsebp.fit_step(model, opt, x, y, smooth, skip=learned)
+        got = session.train(images, labels)
+        skipped += got.trained == 0
+        assert got.loss == pytest.approx(expected, rel=1e-12)
+    assert skipped > 0
+    session.save(after)
+    assert_same_weights(after, model)
+
+
+def test_evaluation_counts_and_measures(tmp_path: Path) -> None:
+    model, _ = trained({"batch_size": 2}, {})
+    sparsebp.export(model, tmp_path / "plan", preprocess=PICTURES, classes=list("abcdefghij"))
+    session = Session(tmp_path / "plan")
+    x, y = pictures(9, 1)
+    logits = torch.from_numpy(session.predict(x)).double()
+    found = session.evaluate(x, y)
+    assert found.loss == pytest.approx(cross_entropy(logits, torch.from_numpy(y)).item(), rel=1e-12)
+    assert found.correct == int((logits.argmax(1) == torch.from_numpy(y)).sum())
+    assert session.classes == list("abcdefghij")
+    numbers = PICTURES.normalise(torch.from_numpy(x)).permute(0, 2, 3, 1).contiguous().numpy()
+    assert np.array_equal(session.predict(numbers), session.predict(x))
+
+
+def test_the_original_class_takes_the_weights(tmp_path: Path) -> None:
+    model, _ = trained({}, {})
+    sparsebp.export(model, tmp_path / "plan")
+    original = tiny_mobilenet(seed=3)
+    original.load_state_dict(sparsebp.load_file(tmp_path / "plan"))
+    x, _ = batch(SIZE, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(original.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+    with safetensors.safe_open(tmp_path / "plan", "np") as file:
+        assert set(model.state_dict()) <= set(file.keys())  # any reader finds them
+
+
+def test_no_torch_is_imported(tmp_path: Path) -> None:
+    model, _ = trained({}, {})
+    sparsebp.export(model, tmp_path / "plan", preprocess=PICTURES)
+    script = (
+        "import sys, numpy as np, sparsebp.runtime\n"
+        f"session = sparsebp.runtime.Session({str(tmp_path / 'plan')!r})\n"
+        "session.train(np.zeros((1, 16, 16, 3), np.uint8), [3])\n"
+        "assert 'torch' not in sys.modules and 'PIL' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+
+
+# -- refusals -----------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
+    mixed = sparsebp.convert(network(nn.MaxPool2d(2)), "64KB", input_size=SIZE)
+    opt = sparsebp.optim.SGD(mixed, lr=0.1)
+    with pytest.raises(sparsebp.UnsupportedModel, match=r"MaxPool2d \(1, first: middle0\)"):
+        sparsebp.export(mixed, tmp_path / "plan")
+    del opt
+    model = sparsebp.convert(tiny_mobilenet(), "64KB", input_size=SIZE)
+    with pytest.raises(ValueError, match="no optimizer is attached"):
+        sparsebp.export(model, tmp_path / "plan")
+    assert not (tmp_path / "plan").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda x, y: (x[:, :8], y), ValueError, r"pixels: expected \[N, 16, 16, 3\]"),
+        (lambda x, y: (x.astype(np.float64), y), TypeError, "uint8 or float32"),
+        (lambda x, y: (x, y[:1]), ValueError, "one for each of 2 images"),
+        (lambda x, y: (x, y + 10), ValueError, "labels: expected 0 to 9"),
+        (lambda x, y: (x, y.astype(float)), TypeError, "whole numbers"),
+        (lambda x, y: (x[:0], y[:0]), ValueError, "at least one image"),
+        (lambda x, y: (np.full(x.shape, math.nan, np.float32), y), FloatingPointError, "NaN"),
+    ],
+)
+def test_wrong_arrays_train_nothing(tmp_path: Path, spoil: Any, error: type[Exception], words: str) -> None:
+    model, _ = trained({}, {})
+    sparsebp.export(model, tmp_path / "plan", preprocess=PICTURES)
+    session = Session(tmp_path / "plan")
+    with pytest.raises(error, match=words):
+        session.train(*spoil(*pictures(2, 0)))
+    session.save(tmp_path / "after")
+    assert_same_weights(tmp_path / "after", model)
+    session.train(*pictures(2, 0))
+
+
+def test_a_file_that_was_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    model = sparsebp.convert(net, "64KB", input_size=(3, 2, 2))
+    opt = sparsebp.optim.SGD(model, lr=0.1)
+    sparsebp.export(model, tmp_path / "plan")
+    data = (tmp_path / "plan").read_bytes()
+    Session(data)
+    for end in range(len(data)):
+        with pytest.raises(PlanFileError):
+            Session(data[:end])
+    del opt
+
+
+def test_foreign_newer_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
+    model, _ = trained({}, {})
+    file = tmp_path / "plan"
+    sparsebp.export(model, file)
+    data = file.read_bytes()
+    safetensors.numpy.save_file({"x": np.zeros(3)}, tmp_path / "foreign")
+    with pytest.raises(PlanFileError, match="without a plan"):
+        Session(tmp_path / "foreign")
+    with pytest.raises(PlanFileError, match="cannot be opened"):
+        Session(tmp_path / "missing")
+    at = data.index(b"SBPP")
+    newer = bytearray(data)
+    newer[at + 4] = 2
+    with pytest.raises(PlanFileError, match="format 2, this version of sparsebp reads 1"):
+        Session(bytes(newer))
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for place in generator.integers(0, at + 4000, 3):
+            damaged[place] ^= int(generator.integers(1, 256))
+        try:
+            Session(bytes(damaged))
+        except (PlanFileError, MemoryError):
+            continue  # a name or a number that still makes sense is no damage that could be seen
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    model, _ = trained({}, {})
+    sparsebp.export(model, tmp_path / "plan", preprocess=PICTURES)
+    session = Session(tmp_path / "plan")
+    session.train(*pictures(1, 0))
+    with pytest.raises(PlanFileError, match="cannot be written"):
+        session.save(tmp_path / "no folder" / "after")
+    assert [p.name for p in tmp_path.iterdir()] == ["plan"]
+    before = everything(model)
+    assert before
