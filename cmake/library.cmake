@@ -6,14 +6,13 @@ include(GNUInstallDirs)
 function(sparsebp_add_library)
   # The shared library is the whole of the static one, and shows nothing but the C API.
   add_library(sparsebp_shared SHARED csrc/api/shared.c)
-  enable_language(C)
   set(exports ${CMAKE_CURRENT_SOURCE_DIR}/csrc/api/exports.map)
   target_link_options(sparsebp_shared PRIVATE
     -Wl,--whole-archive $<TARGET_FILE:sparsebp_core> -Wl,--no-whole-archive
     -Wl,--version-script=${exports} $<$<CONFIG:Release>:-s>)
   target_link_libraries(sparsebp_shared PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   add_dependencies(sparsebp_shared sparsebp_core)
-  target_include_directories(sparsebp_shared INTERFACE
+  target_include_directories(sparsebp_shared PRIVATE include INTERFACE
     $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   set_target_properties(sparsebp_shared PROPERTIES
     OUTPUT_NAME sparsebp EXPORT_NAME sparsebp LINKER_LANGUAGE CXX LINK_DEPENDS ${exports}

@@ -7,6 +7,7 @@ when it is first asked for.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,8 @@ class _Package(types.ModuleType):
         if name in _MODULES:
             return importlib.import_module(f".{name}", self.__name__)
         if name not in _NAMES:
+            if not name.startswith("_") and importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
+                return importlib.import_module(f".{name}", self.__name__)
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         found = getattr(importlib.import_module(f".{_NAMES[name]}", self.__name__), name)
         setattr(self, name, found)
