@@ -5,8 +5,8 @@
 
 #include <optional>
 
-#include "bindings/classes.h"
 #include "bindings/bindings.h"
+#include "bindings/classes.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cuda/device.h"
