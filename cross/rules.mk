@@ -71,7 +71,7 @@ check-aarch64: check-aarch64-native $(ARM_SITE)/stamp $(VENV)/test.stamp
 	for cpu in $(BOARDS); do \
 	  echo "the wheel on a $$cpu"; \
 	  QEMU_CPU=$$cpu PYTHONPATH=$(ARM_SITE) SPARSEBP_REFERENCE=$(CROSS)/reference.safetensors \
-	    $(ARM_PYTHON) -m pytest -q tests/test_board.py || exit 1; \
+	    $(ARM_PYTHON) -m pytest -q tests/test_board.py tests/test_board_torch.py || exit 1; \
 	done
 
 # What CMake gives neon.cpp, but to assembly.

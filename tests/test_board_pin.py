@@ -18,7 +18,14 @@ def pinned(text: str) -> set[str]:
 
 def test_the_page_installs_what_the_check_ran() -> None:
     assert pinned(PAGE) == pinned((ROOT / "cross/board-requirements.txt").read_text())
-    assert len(pinned(PAGE)) == 1
+    (version,) = pinned(PAGE)
+    assert f"**{version}**" in PAGE, "the table of processors marks another"
+
+
+def test_the_page_has_every_processor_that_the_check_emulates() -> None:
+    (boards,) = re.findall(r"^BOARDS := (.*)$", (ROOT / "cross/rules.mk").read_text(), re.MULTILINE)
+    for processor in boards.split():
+        assert re.search(rf"^\| {processor} ", PAGE, re.MULTILINE | re.IGNORECASE), processor
 
 
 def test_the_package_accepts_every_torch_that_is_pinned() -> None:
