@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -170,7 +170,7 @@ def carry_out(job: Job) -> dict[str, Any]:
         "settings": dict(settings),
         "pictures": [len(pictures.train), len(pictures.test)],
         "accuracy": found.accuracy,
-        "epochs": [asdict(epoch) for epoch in found.history.epochs],
+        "epochs": [epoch.to_dict() for epoch in found.history.epochs],
         "plan": {
             "layers": len(plan.layers),
             "first": plan.layers[0].name,

@@ -65,6 +65,10 @@ class Epoch:
     collapsed: bool = False
     untested: tuple[str, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON gives back exactly."""
+        return {**asdict(self), "untested": list(self.untested)}
+
 
 @dataclass
 class History:
@@ -110,7 +114,7 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
-        return asdict(self)
+        return {**asdict(self), "epochs": [epoch.to_dict() for epoch in self.epochs]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> History:
