@@ -1,6 +1,7 @@
 #include "core/arena.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "core/error.h"
@@ -17,8 +18,9 @@ Arena::Arena(std::size_t capacity, Memory& memory)
     : data_(memory.allocate(capacity), Free{memory}), capacity_(capacity) {}
 
 std::byte* Arena::acquire(std::size_t offset, std::size_t bytes, Category category) {
-  const std::size_t end = offset + bytes;
-  if (offset > capacity_ || bytes > capacity_ - offset) {  // `end` may have wrapped around
+  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
+  const std::size_t end = bytes > kMost - offset ? kMost : offset + bytes;
+  if (end > capacity_) {
     std::string message = "the arena has " + std::to_string(capacity_) + " bytes, a request for " +
                           std::to_string(bytes) + " bytes of " + category_name(category) + " needs " +
                           std::to_string(end) + "; held:";

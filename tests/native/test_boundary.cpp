@@ -127,8 +127,9 @@ TEST(weights_are_what_the_layer_has) {
 
 TEST(a_pass_runs_ops_and_images_that_there_are) {
   Subject s(residual());
-  for (const auto& [first, last] : {std::pair{-1, 3}, {0, 4}, {2, 2}, {2, 1}, {0, 1 << 30}, {-(1 << 30), 1}}) {
-    CHECK_THROWS(InvalidArgument, s.forward(first, last, 1, false), "forward: expected 0 <= first < last <= 3 ops");
+  for (const std::pair<int, int>& ops : {std::pair{-1, 3}, {0, 4}, {2, 2}, {2, 1}, {0, 1 << 30}, {-(1 << 30), 1}}) {
+    CHECK_THROWS(InvalidArgument, s.forward(ops.first, ops.second, 1, false),
+                 "forward: expected 0 <= first < last <= 3 ops");
   }
   for (Index images : {Index{-1}, Index{3}, std::numeric_limits<Index>::max(), std::numeric_limits<Index>::min()}) {
     CHECK_THROWS(InvalidArgument, s.forward(0, 3, images), "forward: images: at most 2 images fit, got");

@@ -159,7 +159,7 @@ TEST(products_of_sizes_do_not_wrap_around) {
 }
 
 TEST(what_all_layers_need_together_does_not_wrap_around) {
-  Builder b(Options{false, true}, {1, 1, 1 << 23});  // momentum of 2^46 weights a layer
+  Builder b(Options{false, true}, {1, 1, 1 << 23});  // sums of 2^46 gradients a layer
   b.spec.batch = 1;
   int v = 0;
   for (int i = 0; i < (1 << 15); ++i) {
