@@ -6,6 +6,8 @@
 namespace sparsebp {
 
 void bind_specs(pybind11::module_& m);
+// What a session is made of, and sessions from plan files.
+void bind_sessions(pybind11::module_& m);
 
 // An object is made by calling its class. `__new__` alone would leave one without a value, of which pybind11 then reads
 // memory that nobody wrote.

@@ -5,7 +5,6 @@
 
 #include <optional>
 
-#include "bindings/bindings.h"
 #include "bindings/classes.h"
 #include "core/error.h"
 #include "core/parallel.h"

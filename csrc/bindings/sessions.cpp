@@ -3,7 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "api/plan_file.h"
-#include "bindings/bindings.h"
+#include "bindings/classes.h"
 
 namespace py = pybind11;
 
