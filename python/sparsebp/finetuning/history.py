@@ -61,7 +61,7 @@ class Epoch:
     test_loss: float
     coverage: float
     learned_from: float
-    untested: tuple[str, ...] = ()
+    untested: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -97,7 +97,8 @@ class History:
     def end_epoch(self, number: int, test: Evaluation, classes: Sequence[str], coverage: float) -> Epoch:
         """Adds what an epoch came to; only after a batch."""
         assert self.loss is not None
-        untested, learned_from = tuple(test.untested(classes)), self.learned_from / max(1, self.seen)
+        learned_from = self.learned_from / max(1, self.seen)
+        untested = test.untested(classes)
         epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, untested)
         self.epochs.append(epoch)
         self.classes = test.by_class(classes)
@@ -112,7 +113,7 @@ class History:
     def from_dict(cls, data: Mapping[str, Any]) -> History:
         """The inverse of :meth:`to_dict`."""
         return cls(
-            [Epoch(**{**e, "untested": tuple(e.get("untested", ()))}) for e in data["epochs"]],
+            [Epoch(**e) for e in data["epochs"]],
             [(float(at), float(loss)) for at, loss in data["losses"]],
             data["loss"],
             list(data["skipped"]),
