@@ -85,7 +85,7 @@ def test_evaluate_does_not_pass_over_such_a_class_either(run: Run, here: Path) -
 
 def assert_green_is_untested(result: FineTuned) -> None:
     for epoch in result.history.epochs:
-        assert epoch.untested == ("green",)
+        assert epoch.untested == ["green"]
     assert result.history.classes["green"] == {"pictures": 0, "correct": 0}
     assert list(result.history.classes) == list(CLASSES)
     correct = sum(of["correct"] for of in result.history.classes.values())

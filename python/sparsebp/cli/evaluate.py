@@ -36,6 +36,7 @@ from .options import (
     parse_input_size,
     set_threads,
 )
+from .pixel_values import parse_levels
 from .pretrained import describe, load, preprocess_for
 from .progress import format_seconds
 from .report import class_table, levels_row, warn_of_lost, without
@@ -125,7 +126,7 @@ def evaluate(
         every=every,
         test_share=test_share,
         seed=seed,
-        levels=Levels.parse(usual.get("levels")) if levels is None else t.parse_levels(levels),
+        levels=Levels.parse(usual.get("levels")) if levels is None else parse_levels(levels),
     )
     name = model or known.get("model") or DEFAULT_MODEL
     pretrained = load(name, weights, len(tested.classes))

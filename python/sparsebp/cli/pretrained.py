@@ -20,7 +20,7 @@ from ..model_weights import (
     replace_classifier,
     usual_preprocess,
 )
-from .training_options import parse_range, parse_triple
+from .pixel_values import parse_range, parse_triple
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..finetuning.trained_on import TrainedOn, split_rule
 from ..model_weights import read_weights
 from . import pretrained
 from .console import err
-from .training_options import parse_levels
+from .pixel_values import parse_levels
 
 DEMO, DEMO_MODEL = "demo", "sparsebp.demo:architecture"
 """What checkpoints call the demo's pictures and its model."""

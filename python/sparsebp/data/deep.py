@@ -74,8 +74,8 @@ class Depth:
 
 def depth_of(image: Image.Image) -> Depth | None:
     """Of a picture that is opened but not loaded: loading forgets how it is stored. None with 8 bits or fewer."""
-    tiles: Any = getattr(image, "tile", None)
-    arguments: Any = (tiles[0].args if tiles else None) or ("",)
+    tile: Any = next(iter(getattr(image, "tile", None) or ()), ("", None, 0, None))
+    arguments: Any = tile[3] or ("",)
     layout = arguments if isinstance(arguments, str) else arguments[0]
     if not (image.mode == "F" or image.mode.startswith("I")):
         color = isinstance(layout, str) and ";16" in layout and image.mode in ("RGB", "RGBA")
@@ -83,7 +83,7 @@ def depth_of(image: Image.Image) -> Depth | None:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags: Any = image.tag_v2
         return Depth(False, _stated(tags), tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
-    if isinstance(image, PpmImagePlugin.PpmImageFile) and tiles and tiles[0].codec_name.startswith("ppm"):
+    if isinstance(image, PpmImagePlugin.PpmImageFile) and tile[0].startswith("ppm"):
         greatest = int(arguments[1])
         return Depth(False, Levels(0, greatest), unit=greatest / 65535)
     return Depth(False)

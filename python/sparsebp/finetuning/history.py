@@ -63,11 +63,11 @@ class Epoch:
     coverage: float
     learned_from: float
     collapsed: bool = False
-    untested: tuple[str, ...] = ()
+    untested: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
-        return {**asdict(self), "untested": list(self.untested)}
+        return asdict(self)
 
 
 @dataclass
@@ -105,7 +105,8 @@ class History:
     def end_epoch(self, number: int, test: Evaluation, classes: Sequence[str], coverage: float) -> Epoch:
         """Adds what an epoch came to; only after a batch."""
         assert self.loss is not None
-        untested, learned_from = tuple(test.untested(classes)), self.learned_from / max(1, self.seen)
+        learned_from = self.learned_from / max(1, self.seen)
+        untested = test.untested(classes)
         epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested)
         self.epochs.append(epoch)
         self.classes = test.by_class(classes)
@@ -114,13 +115,13 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
-        return {**asdict(self), "epochs": [epoch.to_dict() for epoch in self.epochs]}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> History:
         """The inverse of :meth:`to_dict`."""
         return cls(
-            [Epoch(**{**e, "untested": tuple(e.get("untested", ()))}) for e in data["epochs"]],
+            [Epoch(**e) for e in data["epochs"]],
             [(float(at), float(loss)) for at, loss in data["losses"]],
             data["loss"],
             data.get("first"),
