@@ -29,7 +29,16 @@ Pixels pixels_of(Address address, bool bytes) {
   return pixels;
 }
 
-py::tuple as_tuple(const Step& step) { return py::make_tuple(step.loss, step.correct, step.trained); }
+// `train` or `evaluate`: mean loss, images recognised, images that trained something.
+template <Step (Session::*call)(const Pixels&, const std::int32_t*, Index)>
+py::tuple on_labelled(OpenPlan& plan, Address pixels, bool bytes, Address labels, Index n) {
+  Step step;
+  {
+    py::gil_scoped_release release;
+    step = (plan.session.get()->*call)(pixels_of(pixels, bytes), reinterpret_cast<const std::int32_t*>(labels), n);
+  }
+  return py::make_tuple(step.loss, step.correct, step.trained);
+}
 
 py::dict sizes(const OpenPlan& plan) {
   const Session& session = *plan.session;
@@ -129,28 +138,9 @@ void bind_open_plan(py::module_& m) {
              p.file.load(*p.session);
            })
       .def_property_readonly("arena_peak", [](OpenPlan& p) { return p.session->attached().arena()->peak(); })
-      .def(
-          "train",
-          [](OpenPlan& p, Address pixels, bool bytes, Address labels, Index n) {
-            Step step;
-            {
-              py::gil_scoped_release release;
-              step = p.session->train(pixels_of(pixels, bytes), reinterpret_cast<const std::int32_t*>(labels), n);
-            }
-            return as_tuple(step);
-          },
-          py::arg("pixels"), py::arg("bytes"), py::arg("labels"), py::arg("n"))
-      .def(
-          "evaluate",
-          [](OpenPlan& p, Address pixels, bool bytes, Address labels, Index n) {
-            Step step;
-            {
-              py::gil_scoped_release release;
-              step = p.session->evaluate(pixels_of(pixels, bytes), reinterpret_cast<const std::int32_t*>(labels), n);
-            }
-            return as_tuple(step);
-          },
-          py::arg("pixels"), py::arg("bytes"), py::arg("labels"), py::arg("n"))
+      .def("train", &on_labelled<&Session::train>, py::arg("pixels"), py::arg("bytes"), py::arg("labels"), py::arg("n"))
+      .def("evaluate", &on_labelled<&Session::evaluate>, py::arg("pixels"), py::arg("bytes"), py::arg("labels"),
+           py::arg("n"))
       .def(
           "predict",
           [](OpenPlan& p, Address pixels, bool bytes, Index n, Address logits) {
