@@ -127,7 +127,7 @@ class Caller {
   }
 
   void any_call() {
-    switch (choices_.below(17)) {
+    switch (choices_.below(18)) {
       case 0:
         return allocate(odd_bytes());
       case 1:
@@ -164,6 +164,8 @@ class Caller {
         return program_.prepare_replay(rules(), choices_.word());
       case 15:
         return program_.replayed();
+      case 16:
+        return own_gradient();
       default:
         program_.set_stream(choices_.word());
         program_.spoilt();
@@ -240,8 +242,16 @@ class Caller {
       program_.forward(0, ops(), in.data(), out.data(), spec_.batch, true, true, drawn_);
       flight_ = spec_.batch;
     });
+    if (spec_.loss) attempt([&] { own_gradient(); });
     if (flight_ == spec_.batch) attempt([&] { program_.backward(out.data(), dx.data(), rules_.data(), false); });
     if (spec_.sums) attempt([&] { program_.apply(rules_.data()); });
+  }
+
+  // The program's own place for the output's gradient holds all of it, and is the same until the pass has landed.
+  void own_gradient() {
+    auto* const gradient = static_cast<T*>(program_.loss_gradient());
+    std::fill_n(gradient, flight_ * count(spec_.output), T(0.5));
+    require(gradient == program_.loss_gradient(), "the gradient of the output stays where it is");
   }
 
   const double* rules() {

@@ -59,6 +59,7 @@ class Maker {
     const std::uint8_t flags = choices_.byte();
     spec_.momentum = (flags & 1) != 0, spec_.sums = (flags & 2) != 0, spec_.scores = (flags & 4) != 0;
     spec_.normalise = (flags & 8) != 0, spec_.input_grad = (flags & 16) != 0;
+    spec_.loss = (flags & 32) != 0;
     return {spec_, huge_};
   }
 
