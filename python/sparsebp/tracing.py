@@ -164,13 +164,16 @@ def probe(images: int, input_size: tuple[int, int, int], like: torch.Tensor) -> 
 
 
 def _fill_zeros(model: nn.Module) -> None:
-    """Behind a weight of zeros, as fresh heads often have, nothing that was misread would show."""
+    """Behind a weight of zeros, as fresh heads often have, nothing that was misread would show.
+
+    The noise lies elsewhere: writing into the weights and back would tell autograd of a change.
+    """
     generator = torch.Generator("cpu").manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():
                 noise = torch.randn(parameter.shape, generator=generator, device="cpu")
-                parameter.copy_(noise.to(parameter) / 10)
+                parameter.data = torch.empty_like(parameter).copy_(noise).div_(10)
 
 
 @contextmanager
