@@ -11,6 +11,7 @@
 
 #include "api/records.h"
 #include "api/safetensors.h"
+#include "platform/file_image.h"
 
 namespace sparsebp {
 
@@ -18,29 +19,6 @@ namespace sparsebp {
 constexpr const char* kPlanTensor = "sparsebp.plan";
 constexpr const char* kStateTensor = "sparsebp.state";
 constexpr const char* kTableTensor = "sparsebp.table";  // optional: what each byte of each channel becomes
-
-// Bytes of a whole file, wherever they are.
-class FileImage {
- public:
-  virtual ~FileImage() = default;
-  unsigned char* data() const { return data_; }
-  std::size_t size() const { return size_; }
-
- protected:
-  unsigned char* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-// Copies `size` bytes from `offset` of a file to `out`; false if it cannot.
-using ReadFunction = bool (*)(void* context, std::uint64_t offset, void* out, std::size_t size);
-
-// Throw InvalidFile if the file cannot be read.
-std::unique_ptr<FileImage> map_file(const std::string& path);
-std::unique_ptr<FileImage> copy_bytes(const void* data, std::size_t size);
-std::unique_ptr<FileImage> read_all(ReadFunction read, void* context, std::uint64_t size);
-
-// Writes a file whole or not at all: under another name first. Throws InvalidFile.
-void write_atomically(const std::string& path, const void* data, std::size_t size);
 
 class PlanFile {
  public:

@@ -1,4 +1,5 @@
-// Files as this system has them.
+#include "platform/file_image.h"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-#include "api/plan_file.h"
+#include "core/error.h"
 
 namespace sparsebp {
 namespace {
