@@ -18,8 +18,8 @@ import numpy as np
 import sparsebp
 import torch
 from safetensors.torch import save_file
-from sparsebp.model_weights import load_pretrained, read_weights
-from sparsebp.models import mobilenet_v2
+from sparsebp.networks.mobilenet_v2 import mobilenet_v2
+from sparsebp.networks.pretrained import load_pretrained, read_weights
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 

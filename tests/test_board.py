@@ -20,7 +20,7 @@ from networks import relative_error
 from safetensors import safe_open
 from safetensors.torch import load_file
 from sparsebp import _C
-from sparsebp.models import mobilenet_v2
+from sparsebp.networks.mobilenet_v2 import mobilenet_v2
 from torch.nn.functional import cross_entropy
 
 FASTEST = {"aarch64": "neon", "x86_64": None}

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
 from networks import batch, random_network, residual_network, tiny_mobilenet
 from sparsebp import BudgetExceeded, SparseModel, devices
-from sparsebp.plan import CATEGORIES
-from sparsebp.spec import SpecFactory
+from sparsebp.planning.lowering import SpecFactory
+from sparsebp.planning.plan import CATEGORIES
 from torch import nn
 from torch.nn.functional import cross_entropy
 from training import (

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from sparsebp.models import mobilenet_v2
+from sparsebp.networks.mobilenet_v2 import mobilenet_v2
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "camera_folder.py"
 COLORS = {"blue": (40, 60, 200), "red": (200, 40, 40)}

@@ -18,11 +18,11 @@ import torch
 from networks import residual_network, tiny_mobilenet
 from runs import assert_plain, assert_same_run, finetune, interrupt, network
 from sparsebp import SparseModel
-from sparsebp.choice import by_names
-from sparsebp.convert import convert_as
 from sparsebp.finetuning import CheckpointError, checkpoint
 from sparsebp.finetuning.conversion import _fingerprint
-from sparsebp.planner import Planner
+from sparsebp.planning.choice import by_names
+from sparsebp.planning.planner import Planner
+from sparsebp.training.convert import convert_as
 from training import SIZE, assert_same, converted, everything, one_thread, sgd, step  # noqa: F401
 
 

@@ -30,7 +30,7 @@ from runs import (
 from sparsebp import LoadedWeights, load_weights
 from sparsebp.cli.errors import Exit
 from sparsebp.data import Arrays, Dataset
-from sparsebp.model_weights import WeightFile, read_weights, write_weights
+from sparsebp.networks.pretrained import WeightFile, read_weights, write_weights
 from torch import nn
 
 __all__ = ["here", "run"]  # fixtures

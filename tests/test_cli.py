@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import sparsebp
 import torch
-from sparsebp.benchmark import lineup
+from sparsebp.benchmark import candidates as candidates
 from sparsebp.cli import errors, main
 from sparsebp.cli.errors import Exit, reported
 from sparsebp.files import named_errors
@@ -374,14 +374,14 @@ def test_ctrl_c_is_one_line() -> None:
 def test_bench_hears_a_ctrl_c_that_arrives_where_a_library_catches_everything(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = lineup.line_up
+    build = candidates.prepare_candidates
 
-    def deaf(*arguments: object) -> lineup.LineUp:
+    def deaf(*arguments: object) -> candidates.Candidates:
         with contextlib.suppress(BaseException):
             signal.raise_signal(signal.SIGINT)
         return build(*arguments)
 
-    monkeypatch.setattr("sparsebp.cli.bench.line_up", deaf)
+    monkeypatch.setattr("sparsebp.cli.bench.prepare_candidates", deaf)
     code, _, err = run("bench", "--input-size", "32", "--repeats", "1", "--seconds", "0")
     assert code == Exit.INTERRUPTED
     assert err.endswith("sparsebp: stopped by SIGINT\n")

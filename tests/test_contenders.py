@@ -10,16 +10,16 @@ import pytest
 import sparsebp
 import torch
 from sparsebp import _C
-from sparsebp import graph as graphs
 from sparsebp.benchmark import contenders, rates, timing
+from sparsebp.benchmark.candidates import StepRequest, prepare_candidates
 from sparsebp.benchmark.contenders import TorchModel, first_op, partial
-from sparsebp.benchmark.floor import Floor
 from sparsebp.benchmark.inference import Inference, live_bytes
-from sparsebp.benchmark.lineup import StepRequest, line_up
+from sparsebp.benchmark.lower_bound import LowerBound
+from sparsebp.benchmark.operation_count import OperationCount, count_operations
 from sparsebp.benchmark.rates import Rates, Sample, Yardsticks
 from sparsebp.benchmark.steps import Steps
 from sparsebp.benchmark.timing import LEAST_ROUNDS, Contender, Effort, Quartiles, interleave
-from sparsebp.benchmark.work import Work, work
+from sparsebp.capture import graph as graphs
 from torch import nn
 
 SIZE = (3, 16, 16)
@@ -81,8 +81,8 @@ def test_a_cut_that_nothing_runs_in(network: Residual) -> None:
 
 def test_every_contender_is_measured(network: Residual) -> None:
     request = StepRequest(16, 16, batch=2, budget=1 << 20, max_update_ratio=0.3, cuts=("last",))
-    lineup = line_up(network, request)
-    case = Steps(lineup).measure(1, Effort(1))
+    candidates = prepare_candidates(network, request)
+    case = Steps(candidates).measure(1, Effort(1))
     names = [r.contender for r in case.results]
     assert names[:3] == ["sparsebp", "dense", "partial last"]
     ours, dense, last = case.results[:3]
@@ -90,21 +90,21 @@ def test_every_contender_is_measured(network: Residual) -> None:
     assert dense.outside > last.outside > 0
     assert case.ratio(ours) == 1
     assert case.floor is None, "no rates were asked for"
-    inference = Inference(lineup).measure(1, Effort(1))
+    inference = Inference(candidates).measure(1, Effort(1))
     assert [r.contender for r in inference.results] == ["sparsebp", "torch"]
-    assert inference.results[0].workspace == lineup.sparse.plan.inference_bytes
+    assert inference.results[0].workspace == candidates.sparse.plan.inference_bytes
 
 
 def test_contenders_that_compute_something_else_are_refused(network: Residual, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "fuse_conv_bn_eval", lambda convolution, norm: convolution)
     with pytest.raises(AssertionError, match="partial last: its output differs from the dense model's by "):
-        line_up(network, StepRequest(16, 16, budget=1 << 20, max_update_ratio=0.3, cuts=("last",)))
+        prepare_candidates(network, StepRequest(16, 16, budget=1 << 20, max_update_ratio=0.3, cuts=("last",)))
 
 
 def test_an_output_that_is_no_classification_is_refused() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
     with pytest.raises(ValueError, match=r"expected an output \[1, classes\] for a batch of 1, got \[1, 4, 12, 12\]"):
-        line_up(network, StepRequest(16, 16, budget=1 << 20, max_update_ratio=1))
+        prepare_candidates(network, StepRequest(16, 16, budget=1 << 20, max_update_ratio=1))
 
 
 def test_the_working_memory_of_inference_is_what_is_alive_at_once() -> None:
@@ -202,7 +202,7 @@ def test_work_is_what_torch_would_compute(which: str, network: Residual) -> None
     products = layer_products(model, x)
     trained = [layer.name for layer in plan.layers]
     needed = layers_with_an_input_grad(model, trained, x)
-    found = work(model, graphs.build(model, (3, side, side)), plan)
+    found = count_operations(model, graphs.build(model, (3, side, side)), plan)
     assert found.forward == sum(products.values())
     assert found.input_grad == sum(products[name] for name in needed)
     shares = {layer.name: layer.weights / layer.total_weights for layer in plan.layers}
@@ -220,7 +220,7 @@ def test_work_beside_the_design(side: int, first: int, gflop: float) -> None:
     frozen = {f"features.{i}.*": 0.0 for i in range(first)}
     plan = sparsebp.plan(model, "256KB", input_size=(3, side, side), max_update_ratio=0.02, ratios=frozen)
     assert plan.layers[0].name == f"features.{first}.conv.0.0"
-    found = work(model, graphs.build(model, (3, side, side)), plan)
+    found = count_operations(model, graphs.build(model, (3, side, side)), plan)
     assert 2 * (found.forward + found.input_grad) / 1e9 == pytest.approx(gflop, abs=5e-4)
     assert 0 < found.weight_grad < 0.03 * found.forward
 
@@ -242,8 +242,8 @@ def test_the_peak_of_registers_is_measured() -> None:
 
 def test_the_floor() -> None:
     half = Quartiles.of([50.0])
-    floor = Floor(
-        Work(300_000_000, 150_000_000, 50_000_000, 20_000_000), Rates(half, Quartiles.of([200.0]), half), 40.0
+    floor = LowerBound(
+        OperationCount(300_000_000, 150_000_000, 50_000_000, 20_000_000), Rates(half, Quartiles.of([200.0]), half), 40.0
     )
     assert (floor.gflop, floor.gflops) == (1.0, 25.0)
     assert (floor.sgemm_ms, floor.sgemm_share, floor.peak_share) == (20.0, 0.5, 0.125)

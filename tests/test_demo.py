@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sparsebp
 import torch
-from sparsebp import demo
+from sparsebp.finetuning import demo
 
 EPOCHS = 3
 
@@ -47,6 +47,6 @@ def test_the_input_is_what_the_network_was_pretrained_on() -> None:
 
 def test_the_packaged_network_is_small() -> None:
     """It travels with every wheel."""
-    asset = importlib.resources.files("sparsebp") / "assets" / "demo.safetensors"
+    asset = importlib.resources.files("sparsebp.finetuning") / "assets" / "demo.safetensors"
     assert len(asset.read_bytes()) <= 512 * 1024
     assert 80_000 < sum(p.numel() for p in demo.pretrained().parameters()) < 90_000

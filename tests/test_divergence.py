@@ -31,7 +31,7 @@ from runs import (
 from sparsebp import TrainingDiverged
 from sparsebp.cli.errors import Exit
 from sparsebp.finetuning import Evaluation, checkpoint
-from sparsebp.model_weights import read_weights, write_weights
+from sparsebp.networks.pretrained import read_weights, write_weights
 from torch import nn
 
 __all__ = ["here", "run"]  # fixtures

@@ -18,7 +18,7 @@ from runs import CLASSES, RUN, Run, here, pixels, run, write_pictures
 from sparsebp.cli.errors import Exit
 from sparsebp.data import open_dataset
 from sparsebp.finetuning.trained_on import TrainedOn
-from sparsebp.model_weights import read_weights
+from sparsebp.networks.pretrained import read_weights
 
 __all__ = ["here", "run"]  # fixtures
 

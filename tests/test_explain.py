@@ -9,7 +9,7 @@ import pytest
 import sparsebp
 from sparsebp.cli import main
 from sparsebp.cli.errors import Exit
-from sparsebp.models import mobilenet_v2
+from sparsebp.networks.mobilenet_v2 import mobilenet_v2
 
 SIDE = 129
 

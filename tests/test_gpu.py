@@ -38,7 +38,7 @@ SETTINGS: dict[str, tuple[int, dict[str, Any], dict[str, float]]] = {
 }
 
 
-#: Passes that only measure, of a normalised step in place.
+#: NetworkRunner that only measure, of a normalised step in place.
 STILL = 16
 
 

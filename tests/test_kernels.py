@@ -12,9 +12,9 @@ import sparsebp
 import torch
 from networks import assert_within_rounding
 from sparsebp import _C
-from sparsebp.autograd import ConvFunction
 from sparsebp.samplers import Sampler
-from sparsebp.single import SingleConv
+from sparsebp.training.autograd import ConvFunction
+from sparsebp.training.standalone_conv import StandaloneConv
 from torch import nn
 
 VARIANTS = [*((torch.float32, isa) for isa in _C.usable_isas()), (torch.float64, "scalar")]
@@ -130,7 +130,7 @@ def reference(case: Case, magnitudes: bool = False) -> Gradients:
 def native(case: Case, selected: Sequence[int], dtype: torch.dtype, isa: str) -> Gradients:
     """The same natively, with ``selected`` channels trained."""
     conv = gpu.place(case.conv(dtype))
-    runner = SingleConv(conv, len(selected), None, Chosen(selected), isa="" if gpu.NAME else isa)
+    runner = StandaloneConv(conv, len(selected), None, Chosen(selected), isa="" if gpu.NAME else isa)
     x, _, _, dy = tensors(case)
     x = gpu.place(x.to(dtype, copy=True)).requires_grad_()
     with gpu.active():
@@ -294,16 +294,16 @@ def test_any_number_of_images(case: Case, images: int, dtype: torch.dtype, isa: 
 def test_no_channel_selected(case: Case, dtype: torch.dtype, isa: str) -> None:
     """A frozen weight: nothing is saved, and the bias still trains."""
     conv = gpu.place(case.conv(dtype))
-    runner = SingleConv(conv, 0, None, Chosen([]), isa="" if gpu.NAME else isa)
+    runner = StandaloneConv(conv, 0, None, Chosen([]), isa="" if gpu.NAME else isa)
     x, _, _, dy = (None if t is None else gpu.place(t.to(dtype, copy=True)) for t in tensors(case))
     x.requires_grad_()
     with gpu.active():
-        y, flight = runner.forward(x)
+        y, forward_pass = runner.forward(x)
     engine = runner.last
     assert engine.program.arena.held["saved"] == 0
     dx = torch.empty_like(x.detach(), memory_format=torch.channels_last)
     dy = dy.contiguous(memory_format=torch.channels_last)
-    engine.backward(flight, dy.data_ptr(), dx.data_ptr(), keep=True)
+    engine.backward(forward_pass, dy.data_ptr(), dx.data_ptr(), keep=True)
     y_ref, dx_ref, _, dbias_ref = reference(case)
     y_size, dx_size, _, dbias_size = reference(case, True)
     assert_within_rounding(y.cpu(), y_ref, y_size, conv.weight[0].numel() + 1)
@@ -335,7 +335,7 @@ def test_the_number_of_threads_changes_no_bit(case: Case, dtype: torch.dtype, is
 @pytest.mark.parametrize("case", KINDS, ids=str)
 def test_inference_and_training_give_the_same_output(case: Case) -> None:
     conv = case.conv(torch.float32)
-    runner = SingleConv(conv, 1, None, Chosen([0]))
+    runner = StandaloneConv(conv, 1, None, Chosen([0]))
     x = tensors(case)[0].float()
     assert torch.equal(runner.infer(x), runner.forward(x)[0])
 
@@ -350,7 +350,7 @@ def test_any_memory_format_of_input_and_gradient(case: Case) -> None:
     for source in (x, x.contiguous(memory_format=torch.channels_last), wide):
         for make in (torch.Tensor.contiguous, torch.Tensor.clone, lambda t: t):
             conv = case.conv(torch.float32)
-            runner = SingleConv(conv, 2, None, Chosen([3, 1]))
+            runner = StandaloneConv(conv, 2, None, Chosen([3, 1]))
             leaf = source.detach().requires_grad_()
             y = ConvFunction.apply(leaf, conv.weight, conv.bias, runner)
             y.backward(make(dy.expand_as(y)))
@@ -362,4 +362,4 @@ def test_any_memory_format_of_input_and_gradient(case: Case) -> None:
 def test_an_unknown_instruction_set_is_refused() -> None:
     conv = Case(4, 4, 1, (2, 2)).conv(torch.float32)
     with pytest.raises(ValueError, match="sse9"):
-        SingleConv(conv, 1, None, Chosen([0]), isa="sse9").infer(torch.zeros(1, 4, 2, 2))
+        StandaloneConv(conv, 1, None, Chosen([0]), isa="sse9").infer(torch.zeros(1, 4, 2, 2))

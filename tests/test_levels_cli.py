@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from runs import RUN, Run, here, interrupt, run
 from sparsebp.cli.errors import Exit
-from sparsebp.model_weights import read_weights
+from sparsebp.networks.pretrained import read_weights
 
 __all__ = ["here", "run"]  # fixtures
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sparsebp
-from sparsebp.model_names import KNOWN, build_model, resolve_model
+from sparsebp.networks.names import KNOWN, build_model, resolve_model
 from torch import nn
 
 Write = Callable[[str, str], None]

@@ -18,7 +18,7 @@ import sparsebp
 import torch
 from networks import biased_network, tiny_mobilenet
 from sparsebp.data import Preprocess
-from sparsebp.model_weights import (
+from sparsebp.networks.pretrained import (
     WeightFile,
     last_layer,
     load_pretrained,

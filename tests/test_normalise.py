@@ -12,7 +12,7 @@ import torch
 from networks import batch, tiny_mobilenet
 from sparsebp import SparseModel
 from sparsebp.optim import SGD
-from sparsebp.rules import SQUARE_DECAY
+from sparsebp.training.rules import SQUARE_DECAY
 from torch import nn
 from torch.nn.functional import cross_entropy
 

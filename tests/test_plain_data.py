@@ -21,8 +21,8 @@ import pytest
 import torch
 from networks import tiny_mobilenet
 from sparsebp import load_weights
-from sparsebp.inert import Inert, plain_data
-from sparsebp.model_weights import read_weights
+from sparsebp.networks.inert_pickles import Inert, plain_data
+from sparsebp.networks.pretrained import read_weights
 from torch import nn
 
 PLAIN: dict[str, Callable[[], Any]] = {

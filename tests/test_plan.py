@@ -11,7 +11,7 @@ import sparsebp
 import torch
 from networks import random_network, residual_network, tiny_mobilenet
 from sparsebp import BudgetExceeded, Plan
-from sparsebp.planner import USUAL_BLOCK
+from sparsebp.planning.planner import USUAL_BLOCK
 from torch import nn
 from training import SIZE, assert_same, everything, one_thread  # noqa: F401
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sparsebp
 from PIL import Image
-from sparsebp import plots
-from sparsebp.moments import block_names, moments
-from sparsebp.plan import CATEGORIES, Plan
+from sparsebp.cli import plots
+from sparsebp.planning.plan import CATEGORIES, Plan
+from sparsebp.planning.timeline import block_names, moments
 from torch import nn
 
 

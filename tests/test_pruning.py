@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import sparsebp
 import torch
-from sparsebp.models import mobilenet_v2
+from sparsebp.networks.mobilenet_v2 import mobilenet_v2
 from torch import nn
 from torch.nn.functional import cross_entropy
 

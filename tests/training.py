@@ -9,7 +9,7 @@ import sparsebp
 import torch
 from networks import batch, tiny_mobilenet
 from sparsebp import SparseModel
-from sparsebp.refusal import NoGradient
+from sparsebp.training.no_gradient import NoGradient
 from torch import nn
 from torch.nn.functional import cross_entropy
 

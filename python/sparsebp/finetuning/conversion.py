@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from ..convert import convert, convert_as, restore
-from ..convert import plan as make_plan
-from ..converted import SparseModel
 from ..errors import BudgetExceeded
-from ..plan import Plan
+from ..planning.plan import Plan
+from ..training.convert import convert, convert_as, restore
+from ..training.convert import plan as make_plan
+from ..training.sparse_model import SparseModel
 from .checkpoint import Checkpoint, CheckpointError
 from .settings import Settings
 
