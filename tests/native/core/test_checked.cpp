@@ -69,7 +69,7 @@ TEST(buffers_that_end_behind_all_memory_have_no_layout) {
     CHECK_THROWS(InvalidArgument, layout.assign(), "more bytes than a process can have");
   }
   Layout turns;  // in the same bytes
-  for (int i = 0; i < 4; ++i) turns.add("turn", Category::saved, kMostBytes / 2 + 1, i, i);
+  for (int i = 0; i < 4; ++i) turns.add("turn", {}, Category::saved, kMostBytes / 2 + 1, i, i);
   turns.assign();
   CHECK_EQUAL(turns.peak(), kMostBytes / 2 + 1);
 }
