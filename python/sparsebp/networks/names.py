@@ -15,7 +15,7 @@ from torch import nn
 
 from .mobilenet_v2 import mobilenet_v2
 
-#: The functions of :mod:`sparsebp.models` that make a network.
+#: Networks that have a name of their own.
 KNOWN: dict[str, Callable[..., nn.Module]] = {"mobilenet_v2": mobilenet_v2}
 
 

@@ -17,7 +17,7 @@ from sparsebp import BudgetExceeded, SparseModel
 from torch import nn
 from training import one_thread, step  # noqa: F401
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 HEADING = "| input | smallest budget, bytes | span of 256 KB | layers | peak, bytes |"
 SIZES = (96, 128, 160, 192, 224)
 

@@ -16,7 +16,7 @@ from sparsebp.data import Preprocess
 from sparsebp.runtime import Session
 from training import SIZE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
 

@@ -273,7 +273,8 @@ def plans() -> str:
 
 def test_a_plan_does_not_depend_on_instruction_set_or_threads() -> None:
     """A process with the scalar kernels and three threads, against this one."""
-    paths = [Path(sparsebp.__file__).parent.parent, Path(__file__).parent, os.environ.get("PYTHONPATH", "")]
+    helpers = Path(__file__).parents[1] / "helpers"
+    paths = [Path(sparsebp.__file__).parent.parent, Path(__file__).parent, helpers, os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "SPARSEBP_ISA": "scalar"}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
     script = "import test_budget, torch; torch.set_num_threads(3); print(test_budget.plans())"

@@ -1,7 +1,7 @@
 """What has to work on the board itself: the parts of a training loop, and the same plan and weights as elsewhere.
 
 These tests run on every machine. ``make check-aarch64`` runs them on 64-bit ARM, from the installed wheel, with
-``SPARSEBP_REFERENCE`` naming what ``tests/fifty_steps.py`` wrote on the machine that the wheel was built on.
+``SPARSEBP_REFERENCE`` naming what ``tests/helpers/fifty_steps.py`` wrote on the machine that the wheel was built on.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import sparsebp
 import torch
 from sparsebp.cli.errors import Exit
 
-BENCH = Path(__file__).parent.parent / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
 import accuracy  # noqa: E402 - found in the line above

@@ -1,6 +1,6 @@
 """Fifty training steps of a MobileNetV2 inside 256 KB: what two processors are compared by.
 
-    python tests/fifty_steps.py OUT.safetensors [--weights mobilenet_v2_imagenet.pt]
+    python tests/helpers/fifty_steps.py OUT.safetensors [--weights mobilenet_v2_imagenet.pt]
 
 Nothing in it depends on the processor but sparsebp: pictures and weights come from numpy's generator, and the loss is
 taken in float64, whose last bits a float32 gradient does not see.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "cifar10.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10.py"
 
 
 def run(data: Path, *options: str) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from sparsebp.networks.mobilenet_v2 import mobilenet_v2
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "camera_folder.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "camera_folder.py"
 COLORS = {"blue": (40, 60, 200), "red": (200, 40, 40)}
 
 

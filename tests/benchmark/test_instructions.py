@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import sparsebp
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "bench" / "instructions.py"
 CASE, OTHER = ("gemm", "features.0.0"), ("mask", "features.1.conv.0.0")
 
