@@ -6,6 +6,8 @@
 namespace sparsebp {
 
 void bind_specs(pybind11::module_& m);
+// What trains a program.
+void bind_trainers(pybind11::module_& m);
 // What a session is made of, and sessions from plan files.
 void bind_sessions(pybind11::module_& m);
 

@@ -5,7 +5,6 @@
 #include "core/error.h"
 #include "program/boundary.h"
 #include "program/host.h"
-#include "program/rules.h"
 #include "program/squared_norms.h"
 #include "program/training_state.h"
 #include "program/value_buffers.h"
@@ -104,7 +103,7 @@ class Program final : public AnyProgram {
     }
   }
 
-  void backward(const void* dy, void* dx, const double* rules, bool keep) override {
+  void backward(const void* dy, void* dx, const std::vector<LayerRule>& rules, bool keep) override {
     // An inference pass may have run in between, on another number of images.
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
@@ -139,7 +138,7 @@ class Program final : public AnyProgram {
     return arena.acquire<T>(loss_gradient_, count);
   }
 
-  void apply(const double* rules) override {
+  void apply(const std::vector<LayerRule>& rules) override {
     const DeviceScope<T> scope(*device_, stream_);
     device_->begin_stage("applying the gradient sums");
     set_rules(rules);
@@ -147,7 +146,7 @@ class Program final : public AnyProgram {
     device_->applied();
   }
 
-  void prepare_replay(const double* rules, std::uint64_t dropout_key) override {
+  void prepare_replay(const std::vector<LayerRule>& rules, std::uint64_t dropout_key) override {
     const DeviceScope<T> scope(*device_, stream_);
     device_->begin_stage("preparing a replay");
     set_rules(rules);
@@ -252,8 +251,8 @@ class Program final : public AnyProgram {
     value_buffers_.order_releases(context_);
   }
 
-  void set_rules(const double* rules) {
-    read_rules(rules, context_.layers);
+  void set_rules(const std::vector<LayerRule>& rules) {
+    put_rules(rules, context_.layers);
     device_->set_rules(context_.layers);
   }
 
