@@ -90,6 +90,7 @@ class ProgramSpec:
     sums: bool
     scores: bool
     normalise: bool
+    loss: bool
     def __init__(self) -> None: ...
 
 class Arena:

@@ -133,6 +133,7 @@ class Planner(Layouts):
             r.sums,
             r.scores,
             r.train_bias,
+            self.graph.output_is_flat,
         )
 
     # -- search ----------------------------------------------------------------------------------
