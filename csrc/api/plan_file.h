@@ -9,8 +9,10 @@
 #include <memory>
 #include <string>
 
+#include "api/changes.h"
 #include "api/records.h"
 #include "api/safetensors.h"
+#include "platform/files.h"
 
 namespace sparsebp {
 
@@ -18,29 +20,6 @@ namespace sparsebp {
 constexpr const char* kPlanTensor = "sparsebp.plan";
 constexpr const char* kStateTensor = "sparsebp.state";
 constexpr const char* kTableTensor = "sparsebp.table";  // optional: what each byte of each channel becomes
-
-// Bytes of a whole file, wherever they are.
-class FileImage {
- public:
-  virtual ~FileImage() = default;
-  unsigned char* data() const { return data_; }
-  std::size_t size() const { return size_; }
-
- protected:
-  unsigned char* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-// Copies `size` bytes from `offset` of a file to `out`; false if it cannot.
-using ReadFunction = bool (*)(void* context, std::uint64_t offset, void* out, std::size_t size);
-
-// Throw InvalidFile if the file cannot be read.
-std::unique_ptr<FileImage> map_file(const std::string& path);
-std::unique_ptr<FileImage> copy_bytes(const void* data, std::size_t size);
-std::unique_ptr<FileImage> read_all(ReadFunction read, void* context, std::uint64_t size);
-
-// Writes a file whole or not at all: under another name first. Throws InvalidFile.
-void write_atomically(const std::string& path, const void* data, std::size_t size);
 
 class PlanFile {
  public:
@@ -54,17 +33,26 @@ class PlanFile {
   // A session with this file's program, recipe and table. It has no memory yet.
   std::unique_ptr<Session> make_session() const;
   // Gives an attached session this file's weights and state. The file must outlive it.
-  void load(Session& session) const;
+  void load(Session& session);
   // Writes the file as it is now, with the session's weights and state.
-  void save(Session& session, const std::string& path) const;
+  void save(Session& session, const std::string& path);
+  // Writes what has changed since the last of load, save and save_delta (delta.h).
+  void save_delta(Session& session, const std::string& path);
+
+  unsigned char* tensor(const StoredTensor& stored) const { return image_->data() + stored.begin; }
+  const FileImage& image() const { return *image_; }
 
  private:
-  unsigned char* tensor(const StoredTensor& stored) const { return image_->data() + stored.begin; }
   float* parameter(const std::string& name, std::uint64_t count) const;
+  // Brings the state in the image up to date.
+  void store_state(Session& session);
 
   std::unique_ptr<FileImage> image_;
   SafetensorsHeader header_;
   PlanRecord plan_;
+  // Of the last load, save or save_delta; the digest of a file that was opened is known when it is asked for.
+  Moment saved_;
+  std::string saved_digest_;
 };
 
 }  // namespace sparsebp
