@@ -2,7 +2,7 @@
 // and conv_forward.
 #include <algorithm>
 
-#include "program/dense.h"
+#include "program/convolution.h"
 #include "trained_layer.h"
 
 namespace sparsebp {

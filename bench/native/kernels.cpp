@@ -4,10 +4,10 @@
 
 #include "cases.h"
 #include "core/error.h"
-#include "core/parallel.h"
 #include "isa/dispatch.h"
 #include "measured.h"
 #include "options.h"
+#include "platform/parallel.h"
 #include "timing.h"
 
 namespace sparsebp {

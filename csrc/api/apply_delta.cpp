@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "api/delta.h"
+#include "platform/atomic_file.h"
 
 namespace sparsebp {
 namespace {

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "platform/atomic_file.h"
+
 namespace sparsebp {
 namespace {
 

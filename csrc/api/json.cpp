@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "core/error.h"
-#include "core/text.h"
+#include "core/utf8.h"
 
 namespace sparsebp {
 namespace {

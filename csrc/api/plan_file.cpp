@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "api/delta.h"
+#include "platform/atomic_file.h"
 
 namespace sparsebp {
 

@@ -12,7 +12,7 @@
 #include "api/changes.h"
 #include "api/records.h"
 #include "api/safetensors.h"
-#include "platform/files.h"
+#include "platform/file_image.h"
 
 namespace sparsebp {
 

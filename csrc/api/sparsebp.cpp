@@ -7,7 +7,7 @@
 #include <new>
 
 #include "api/delta.h"
-#include "core/parallel.h"
+#include "platform/parallel.h"
 
 using namespace sparsebp;
 

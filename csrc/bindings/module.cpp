@@ -7,10 +7,10 @@
 
 #include "bindings/classes.h"
 #include "core/error.h"
-#include "core/parallel.h"
 #include "cuda/device.h"
 #include "isa/dispatch.h"
 #include "isa/peak.h"
+#include "platform/parallel.h"
 #include "program/program.h"
 #include "program/rules.h"
 
@@ -96,7 +96,7 @@ std::unique_ptr<AnyProgram> program_on(ProgramSpec spec, bool float64, const std
 }
 
 // The persistent region that begins at `offset`.
-AnyProgram::Region region_at(const AnyProgram& program, std::size_t offset) {
+Region region_at(const AnyProgram& program, std::size_t offset) {
   for (const auto& region : program.persistent()) {
     if (region.offset == offset) return region;
   }

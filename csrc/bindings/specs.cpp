@@ -1,10 +1,10 @@
-// The plain data that a planner fills, see program/spec.h, and the names of kinds.
+// The plain data that a planner fills, see spec/program_spec.h, and the names of kinds.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include "bindings/classes.h"
 #include "core/draw.h"
-#include "program/spec.h"
+#include "spec/program_spec.h"
 
 namespace sparsebp {
 

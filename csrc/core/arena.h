@@ -30,7 +30,7 @@ const char* category_name(Category category);
 
 class Arena {
  public:
-  explicit Arena(std::size_t capacity, Memory& memory = host_memory());
+  Arena(std::size_t capacity, Memory& memory);
 
   std::byte* acquire(std::size_t offset, std::size_t bytes, Category category);
   void release(std::size_t bytes, Category category);

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/text.h"
+#include "core/utf8.h"
 
 namespace sparsebp {
 

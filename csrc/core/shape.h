@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/anywhere.h"
+#include "core/host_device.h"
 
 namespace sparsebp {
 
@@ -11,7 +11,7 @@ using Index = std::int64_t;
 
 // This header is compiled into files with ISA flags. A shared inline function that was not inlined there could end up,
 // in its AVX form, serving every caller; so these are always inlined and leave no symbol.
-#define SPARSEBP_INLINE [[gnu::always_inline]] inline SPARSEBP_ANYWHERE
+#define SPARSEBP_INLINE [[gnu::always_inline]] inline SPARSEBP_HOST_DEVICE
 
 // Weights are HWIO: [kernel_h][kernel_w][in / groups][out], output channels contiguous.
 // `pad_h` and `pad_w` are the zeros above and left; those below and right follow from the output size.

@@ -13,7 +13,7 @@ namespace sparsebp::cuda {
 
 // One of a layer's two vectors that train from a sum: weight null, none.
 struct Shift {
-  float *weight, *momentum, *sum, *energy;
+  float *weight, *momentum, *sum, *squared_norm;
   Training training;
 };
 
@@ -58,11 +58,11 @@ __device__ inline void finish_column(const ColumnArgs& args, Index first, int la
   __syncthreads();
   if (!works || lane % kPanel != 0) return;
   for (int which = 0; which < 2; ++which) {
-    float* energy = which == 0 ? args.bias.energy : args.beta.energy;
-    if (energy == nullptr) continue;
+    float* squared_norm = which == 0 ? args.bias.squared_norm : args.beta.squared_norm;
+    if (squared_norm == nullptr) continue;
     float total = 0;
     for (int i = 0; i < kPanel && col + i < args.cols; ++i) total += squares[which][lane + i];
-    energy[c / kPanel] += total;
+    squared_norm[c / kPanel] += total;
   }
 }
 

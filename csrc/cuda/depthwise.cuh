@@ -90,7 +90,7 @@ struct DepthwiseWeightArgs {
   Index dz_row, begin, count, selected;
   const std::int32_t* indices;  // null: channel j is selected j
   Norm norm;
-  float *weight, *momentum, *sum, *energy;  // weight: [taps][channels]; the others by selected channel, or null
+  float *weight, *momentum, *sum, *squared_norm;  // weight: [taps][channels]; the others by selected channel, or null
   Training training;
 };
 
@@ -104,7 +104,7 @@ constexpr int kDepthwiseThreads = 256, kTapsAtOnce = 9;
   if (c < 0 || c >= args.count) return;
   const Index pixels = args.images * s.out_pixels(), taps = s.taps();
   const float scale = args.norm.scale(channel);
-  float energy = 0;
+  float squared_norm = 0;
   for (Index first = 0; first < taps; first += kTapsAtOnce) {
     float parts[kTapsAtOnce] = {};
     for (Index pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) {
@@ -126,7 +126,7 @@ constexpr int kDepthwiseThreads = 256, kTapsAtOnce = 9;
       if (tap >= taps) break;
       const float gradient = scale * block_sum(parts[i], shared);
       if (threadIdx.x != 0 || *args.training.spoilt != 0) continue;
-      energy += gradient * gradient;
+      squared_norm += gradient * gradient;
       if (args.sum != nullptr) {
         args.sum[j * taps + tap] += gradient;
       } else if (args.training.rule->on) {
@@ -135,7 +135,7 @@ constexpr int kDepthwiseThreads = 256, kTapsAtOnce = 9;
       }
     }
   }
-  if (threadIdx.x == 0 && args.energy != nullptr) args.energy[j] += energy;
+  if (threadIdx.x == 0 && args.squared_norm != nullptr) args.squared_norm[j] += squared_norm;
 }
 
 }  // namespace sparsebp::cuda

@@ -3,8 +3,8 @@
 
 #include "cuda/device.h"
 #include "cuda/elementwise.cuh"
-#include "cuda/learn.cuh"
 #include "cuda/ops.h"
+#include "cuda/statistics.cuh"
 
 namespace sparsebp::cuda {
 namespace {
@@ -19,7 +19,7 @@ class DeviceMemory final : public Memory {
   std::byte* allocate(std::size_t bytes) override {
     void* block = nullptr;
     check(cudaMalloc(&block, bytes > 0 ? bytes : 1),
-          std::string(queue_.about) + ", " + std::to_string(bytes) + " bytes");
+          std::string(queue_.stage) + ", " + std::to_string(bytes) + " bytes");
     return static_cast<std::byte*>(block);
   }
   void free(std::byte* block) override {
@@ -35,16 +35,16 @@ class DeviceMemory final : public Memory {
   }
 
   void fill(void* to, unsigned char value, std::size_t bytes) override {
-    check(cudaMemsetAsync(to, value, bytes, queue_.stream), queue_.about);
+    check(cudaMemsetAsync(to, value, bytes, queue_.stream), queue_.stage);
   }
   // From memory that is not pinned the runtime copies before it returns, but where the device itself can read it.
   void write(void* to, const void* host, std::size_t bytes) override {
-    check(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, queue_.stream), queue_.about);
-    if (reads_host_memory_ != 0) check(cudaStreamSynchronize(queue_.stream), queue_.about);
+    check(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, queue_.stream), queue_.stage);
+    if (reads_host_memory_ != 0) check(cudaStreamSynchronize(queue_.stream), queue_.stage);
   }
   void read(void* host, const void* from, std::size_t bytes) override {
-    check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, queue_.stream), queue_.about);
-    check(cudaStreamSynchronize(queue_.stream), queue_.about);
+    check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, queue_.stream), queue_.stage);
+    check(cudaStreamSynchronize(queue_.stream), queue_.stage);
   }
 
  private:
@@ -97,7 +97,7 @@ class CudaDevice final : public Device<float> {
   void leave() override {
     if (before_ != index_) cudaSetDevice(before_);
   }
-  void about(const char* what) override { driver_.queue.about = what; }
+  void begin_stage(const char* stage) override { driver_.queue.stage = stage; }
 
   // While a graph is captured nobody can wait for the answer: a spoilt gradient then leaves everything as it is.
   void require_finite(const float* x, Index count, bool adds_up) override {
@@ -131,23 +131,23 @@ class CudaDevice final : public Device<float> {
     memory_.write(driver_.rules, rules_.data(), rules_.size() * sizeof(Rule));
   }
 
-  void learn(Layer<float>& layer) override {
+  void update_statistics(Layer<float>& layer) override {
     const LayerState<float>& state = layer.state;
-    const LayerEnergy& energy = layer.energy;
+    const SquaredNorms& norms = layer.squared_norms;
     const Index panels = div_up(layer.spec.shape.out, kPanel), out = layer.spec.shape.out;
     const Rule* rules = driver_.rules + 3 * (&layer - first_);
-    // With gradient sums the energies are there for the scores alone; `apply` learns from the sums.
+    // With gradient sums the squared norms are there for the scores alone; `apply` squares the sums.
     MeanSquare* square = state.sum == nullptr ? state.square : nullptr;
-    const LearnArgs args{state.scores,
-                         energy.rows,
-                         state.arena_indices,
-                         layer.spec.selected,
-                         {{square, energy.rows, layer.spec.selected, layer.sum_count(), rules},
-                          {state.bias_square, energy.bias, panels, out, rules + 1},
-                          {state.beta_square, energy.beta, panels, out, rules + 2}},
-                         driver_.spoilt};
-    launch(driver_.queue, &cuda::learn, dim3(1), kLearnThreads, args);
-    layer.energy = {};
+    const StatisticsArgs args{state.scores,
+                              norms.rows,
+                              state.arena_indices,
+                              layer.spec.selected,
+                              {{square, norms.rows, layer.spec.selected, layer.sum_count(), rules},
+                               {state.bias_square, norms.bias, panels, out, rules + 1},
+                               {state.beta_square, norms.beta, panels, out, rules + 2}},
+                              driver_.spoilt};
+    launch(driver_.queue, &cuda::update_statistics, dim3(1), kStatisticsThreads, args);
+    layer.squared_norms = {};
   }
 
   void apply(Layer<float>& layer) override {
@@ -159,8 +159,8 @@ class CudaDevice final : public Device<float> {
       if (sum == nullptr) return;
       const ApplyArgs args{
           weight, sum, momentum, count, square, rules + which, which == 0, s, state.arena_indices, driver_.spoilt};
-      const dim3 grid(square != nullptr ? 1 : std::min(blocks(count, kLearnThreads), 1024u));
-      launch(driver_.queue, &cuda::apply, grid, kLearnThreads, args);
+      const dim3 grid(square != nullptr ? 1 : std::min(blocks(count, kStatisticsThreads), 1024u));
+      launch(driver_.queue, &cuda::apply, grid, kStatisticsThreads, args);
     };
     run(params.weight, state.sum, state.momentum, layer.sum_count(), state.square, 0);
     run(params.bias, state.bias_sum, state.bias_momentum, s.out, state.bias_square, 1);

@@ -77,9 +77,9 @@ void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index 
   args.mask = mask, args.rows = static_cast<int>(rows), args.cols = static_cast<int>(count);
   args.norm = norm_of(layer), args.scale = scale;
   if (layer.spec.trains_bias()) {
-    args.bias = {p.bias, state.bias_momentum, state.bias_sum, layer.energy.bias,
+    args.bias = {p.bias, state.bias_momentum, state.bias_sum, layer.squared_norms.bias,
                  driver.training(index, 1, state.bias_square)};
-    args.beta = {p.beta, state.beta_momentum, state.beta_sum, layer.energy.beta,
+    args.beta = {p.beta, state.beta_momentum, state.beta_sum, layer.squared_norms.beta,
                  driver.training(index, 2, state.beta_square)};
   }
   if (mask.data == nullptr && scale == nullptr && !layer.spec.trains_bias()) return;
@@ -124,7 +124,7 @@ void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index be
   args.scale = grad.scale, args.indices = state.arena_indices;
   args.channel_begin = begin, args.channel_end = end;
   args.weight = layer.params.weight, args.momentum = state.momentum, args.sum = state.sum;
-  args.energy = layer.energy.rows, args.training = driver.training(index, 0, state.square);
+  args.squared_norm = layer.squared_norms.rows, args.training = driver.training(index, 0, state.square);
   train_rows(driver.queue, args, partial);
 }
 
@@ -136,7 +136,7 @@ void LayerRun::train_depthwise(const OutputGrad& grad, const float* saved) const
   args.saved = saved, args.dz = grad.dz, args.dz_row = grad.row, args.begin = grad.begin, args.count = grad.count;
   args.selected = layer.spec.selected, args.indices = state.arena_indices, args.norm = norm_of(layer);
   args.weight = layer.params.weight, args.momentum = state.momentum, args.sum = state.sum;
-  args.energy = layer.energy.rows, args.training = driver.training(index, 0, state.square);
+  args.squared_norm = layer.squared_norms.rows, args.training = driver.training(index, 0, state.square);
   launch(driver.queue, &depthwise_weight_grad, dim3(static_cast<unsigned>(args.selected)), kDepthwiseThreads, args);
 }
 

@@ -1,11 +1,11 @@
 // GPUs divide 64-bit numbers slowly: kernels count the pixels of a batch, the channels and taps of a sum, and places in
-// a padded image in 32 bits. So sizes here have a limit of their own, below that of core/geometry.h.
+// a padded image in 32 bits. So sizes here have a limit of their own, below that of core/size_limits.h.
 #pragma once
 
 #include <algorithm>
 
-#include "core/geometry.h"
-#include "program/spec.h"
+#include "core/size_limits.h"
+#include "spec/program_spec.h"
 
 namespace sparsebp::cuda {
 

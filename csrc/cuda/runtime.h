@@ -20,10 +20,10 @@ namespace sparsebp::cuda {
 // Throws OutOfDeviceMemory or DeviceError, which say what was going on.
 void check(cudaError_t status, const std::string& what);
 
-// Where work is started, and what an error is about.
+// Where work is started, and what is going on there, for errors.
 struct Queue {
   cudaStream_t stream = nullptr;
-  const char* about = "";
+  const char* stage = "";
   int processors = 1;  // of the device
 };
 
@@ -34,7 +34,7 @@ void launch(const Queue& queue, void (*kernel)(Args), dim3 grid, int threads, co
   cudaLaunchConfig_t config{};
   config.gridDim = grid, config.blockDim = dim3(static_cast<unsigned>(threads));
   config.stream = queue.stream;
-  check(cudaLaunchKernelEx(&config, kernel, args), queue.about);
+  check(cudaLaunchKernelEx(&config, kernel, args), queue.stage);
 }
 
 constexpr unsigned blocks(Index count, Index each) { return static_cast<unsigned>((count + each - 1) / each); }

@@ -18,10 +18,10 @@ struct WeightRowArgs {
   Index selected;
   const float* dz;  // [images * out_pixels][dz_row]; its column 0 is output channel `begin`, it has `count`
   Index dz_row, begin, count;
-  const float* scale;                       // null: ones; of dz's columns
-  const std::int32_t* indices;              // null: channel j is selected j
-  Index channel_begin, channel_end;         // input channels that this launch trains
-  float *weight, *momentum, *sum, *energy;  // weight: HWIO; the others by selected channel, or null
+  const float* scale;                             // null: ones; of dz's columns
+  const std::int32_t* indices;                    // null: channel j is selected j
+  Index channel_begin, channel_end;               // input channels that this launch trains
+  float *weight, *momentum, *sum, *squared_norm;  // weight: HWIO; the others by selected channel, or null
   Training training;
   int splits;
   float* parts;  // [splits][selected][taps][columns of a channel], if there are several
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args
   const int width = static_cast<int>(s.out_width), pixels = static_cast<int>(s.out_pixels());
   const int all = static_cast<int>(args.images) * pixels, share = (all + args.splits - 1) / args.splits;
   const int begin = static_cast<int>(split) * share, end = begin + share < all ? begin + share : all;
-  float energy = 0;
+  float squared_norm = 0;
   for (Index tap = 0; tap < s.taps(); ++tap) {
     for (Index col = 0; col < at.count; col += kLanes * kOwn) {
       float sums[kOwn] = {};
@@ -103,15 +103,15 @@ __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args
         if (args.splits > 1) {
           args.parts[((split * args.selected + j) * s.taps() + tap) * at.count + col + c] = gradient;
         } else if (writes) {
-          energy += use_gradient(args, at, j, tap, col + c, gradient, sgd);
+          squared_norm += use_gradient(args, at, j, tap, col + c, gradient, sgd);
         }
       }
       __syncthreads();
     }
   }
-  if (args.splits > 1 || args.energy == nullptr) return;
-  const float total = block_sum(energy, shared);
-  if (threadIdx.x == 0) args.energy[j] += total;
+  if (args.splits > 1 || args.squared_norm == nullptr) return;
+  const float total = block_sum(squared_norm, shared);
+  if (threadIdx.x == 0) args.squared_norm[j] += total;
 }
 
 constexpr int kAddThreads = 128;
@@ -123,17 +123,17 @@ constexpr int kAddThreads = 128;
   const RowColumns at = row_columns(args, j);
   if (at.channel < args.channel_begin || at.channel >= args.channel_end || *args.training.spoilt != 0) return;
   const Sgd sgd = args.training.step();
-  float energy = 0;
+  float squared_norm = 0;
   for (Index i = threadIdx.x; i < taps * at.count; i += kAddThreads) {
     float gradient = 0;
     for (Index split = 0; split < args.splits; ++split) {
       gradient += args.parts[(split * args.selected + j) * taps * at.count + i];
     }
-    energy += use_gradient(args, at, j, i / at.count, i % at.count, gradient, sgd);
+    squared_norm += use_gradient(args, at, j, i / at.count, i % at.count, gradient, sgd);
   }
-  if (args.energy == nullptr) return;
-  const float total = block_sum(energy, shared);
-  if (threadIdx.x == 0) args.energy[j] += total;
+  if (args.squared_norm == nullptr) return;
+  const float total = block_sum(squared_norm, shared);
+  if (threadIdx.x == 0) args.squared_norm[j] += total;
 }
 
 inline void train_rows(const Queue& queue, WeightRowArgs args, const PartialSums& partial) {

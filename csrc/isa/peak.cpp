@@ -4,7 +4,7 @@
 #include <atomic>
 #include <chrono>
 
-#include "core/parallel.h"
+#include "platform/parallel.h"
 
 namespace sparsebp {
 

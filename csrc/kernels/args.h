@@ -72,10 +72,10 @@ struct Sgd {
 template <class T>
 struct WeightRow {
   const T* a;
-  T* weight;      // updated in place unless `sum` is set
-  T* momentum;    // null: none
-  T* sum;         // null: in place; otherwise the gradient is added here and the weight stays
-  float* energy;  // null, or where the squared gradient norm of this row is added
+  T* weight;            // updated in place unless `sum` is set
+  T* momentum;          // null: none
+  T* sum;               // null: in place; otherwise the gradient is added here and the weight stays
+  float* squared_norm;  // null, or where the squared gradient norm of this row is added
 };
 constexpr int kWeightRows = 4;
 

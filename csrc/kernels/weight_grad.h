@@ -27,14 +27,14 @@ template <class V, bool kFull, int kVectors>
                                                      Index cols) {
   using T = typename V::value;
   using Tile = Tile<V, kVectors>;
-  double energy = 0;
+  double squared_norm = 0;
   for (int v = 0; v < kVectors; ++v) {
     V g = acc[v];
     if (args.scale != nullptr) g = V::mul(g, Tile::template load<kFull>(args.scale + col, v, cols));
-    if (row.energy != nullptr) {
+    if (row.squared_norm != nullptr) {
       T lanes[V::width];
       g.store(lanes);
-      for (T lane : lanes) energy += static_cast<double>(lane) * static_cast<double>(lane);
+      for (T lane : lanes) squared_norm += static_cast<double>(lane) * static_cast<double>(lane);
     }
     if (row.sum != nullptr) {
       Tile::template store<kFull>(row.sum + col, v, cols,
@@ -51,7 +51,7 @@ template <class V, bool kFull, int kVectors>
       Tile::template store<kFull>(row.weight + col, v, cols, sgd_step<V>(w, g, nullptr, args.sgd));
     }
   }
-  if (row.energy != nullptr) *row.energy += static_cast<float>(energy);
+  if (row.squared_norm != nullptr) *row.squared_norm += static_cast<float>(squared_norm);
 }
 
 template <class V, int kRows, int kPanels, bool kFull>

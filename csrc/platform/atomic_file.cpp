@@ -1,13 +1,10 @@
-// Files that appear whole or not at all.
+#include "platform/atomic_file.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
-
-#include "core/error.h"
-#include "platform/files.h"
 
 namespace sparsebp {
 namespace {
@@ -21,16 +18,6 @@ void sync_folder(const std::string& path) {
 }
 
 }  // namespace
-
-Descriptor::~Descriptor() {
-  if (number_ >= 0) close(number_);
-}
-
-bool Descriptor::finish() {
-  const int number = number_;
-  number_ = -1;
-  return close(number) == 0;
-}
 
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)),
@@ -60,10 +47,6 @@ std::string AtomicFile::finish() {
   finished_ = true;
   sync_folder(path_);
   return digest_.hex();
-}
-
-void refuse_file(const std::string& path, const char* what) {
-  throw InvalidFile(path + ": " + what + ": " + std::strerror(errno));
 }
 
 }  // namespace sparsebp

@@ -1,4 +1,5 @@
-// Whole files in memory: mapped, or copied.
+#include "platform/file_image.h"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,7 +9,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "platform/files.h"
+#include "core/sha256.h"
+#include "platform/descriptor.h"
 
 namespace sparsebp {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "core/address.h"
 #include "core/error.h"
-#include "program/liveness.h"
 #include "program/rules.h"
-#include "program/validate.h"
+#include "spec/liveness.h"
+#include "spec/validate.h"
 
 namespace sparsebp {
 namespace {

@@ -11,7 +11,7 @@
 #include "core/layout.h"
 #include "core/poison.h"
 #include "kernels/table.h"
-#include "program/spec.h"
+#include "spec/program_spec.h"
 
 namespace sparsebp {
 

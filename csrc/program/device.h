@@ -27,8 +27,8 @@ class Device {
   // Every call into a program happens between these two. Work is started in the order of `stream`.
   virtual void enter(std::uintptr_t /*stream*/) {}
   virtual void leave() {}
-  // What an error from now on is about.
-  virtual void about(const char* /*what*/) {}
+  // What the device does from now on, for its error messages.
+  virtual void begin_stage(const char* /*stage*/) {}
 
   // Throws NonFinite if `x` has a NaN or an infinity. A device that cannot wait for the answer changes nothing from
   // then on: until the next call or, where passes are added up, until `applied`.
@@ -39,22 +39,22 @@ class Device {
   virtual void set_dropout_key(std::uint64_t /*key*/) {}
   // The optimizer's part of the layers' rules is set; what a gradient meets in this pass follows.
   virtual void set_rules(std::vector<Layer<T>>& layers) = 0;
-  // Learns from the energies of a backward pass, and forgets where they were.
-  virtual void learn(Layer<T>& layer) = 0;
+  // Brings scores and mean squares up to date with the squared norms of a backward pass, and lets go of those.
+  virtual void update_statistics(Layer<T>& layer) = 0;
   // Applies and clears gradient sums.
   virtual void apply(Layer<T>& layer) = 0;
   // That was done to all layers.
   virtual void applied() {}
 };
 
-// The calls between which a device works for a program.
+// While it lives, a device works for a program.
 template <class T>
-class Visit {
+class DeviceScope {
  public:
-  Visit(Device<T>& device, std::uintptr_t stream) : device_(device) { device_.enter(stream); }
-  ~Visit() { device_.leave(); }
-  Visit(const Visit&) = delete;
-  Visit& operator=(const Visit&) = delete;
+  DeviceScope(Device<T>& device, std::uintptr_t stream) : device_(device) { device_.enter(stream); }
+  ~DeviceScope() { device_.leave(); }
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
 
  private:
   Device<T>& device_;

@@ -4,7 +4,7 @@
 #include <atomic>
 
 #include "core/error.h"
-#include "core/parallel.h"
+#include "platform/parallel.h"
 
 namespace sparsebp {
 namespace {
@@ -59,7 +59,7 @@ class Host final : public Device<T> {
     }
   }
 
-  void learn(Layer<T>& layer) override { layer.learn(); }
+  void update_statistics(Layer<T>& layer) override { layer.update_statistics(); }
   void apply(Layer<T>& layer) override { layer.apply(kernels_); }
 
  private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "isa/dispatch.h"
+#include "platform/memory.h"
 #include "program/device.h"
 
 namespace sparsebp {

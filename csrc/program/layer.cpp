@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "program/score.h"
+#include "program/channel_score.h"
 
 namespace sparsebp {
 
@@ -52,7 +52,7 @@ void Layer<T>::update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, c
     out.weight = params.weight + (tap * s.in_per_group() + u) * s.out + first_column;
     out.momentum = state.momentum != nullptr ? state.momentum + row : nullptr;
     out.sum = state.sum != nullptr ? state.sum + row : nullptr;
-    out.energy = energy.rows != nullptr ? energy.rows + j : nullptr;
+    out.squared_norm = squared_norms.rows != nullptr ? squared_norms.rows + j : nullptr;
   }
   args.row_count = count;
   args.sgd = rules.weight.now;
@@ -130,7 +130,7 @@ void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const O
       for (Index tap = args.tap_begin; tap < args.tap_end; ++tap) {
         T& g = sums[tap - args.tap_begin];
         if (grad.scale != nullptr) g *= grad.scale[c];
-        if (energy.rows != nullptr) energy.rows[j] += static_cast<float>(g * g);
+        if (squared_norms.rows != nullptr) squared_norms.rows[j] += static_cast<float>(g * g);
         if (state.sum != nullptr) {
           state.sum[j * taps + tap] += g;
           continue;
@@ -160,35 +160,35 @@ void Layer<T>::update_shift(const Kernels<T>& kernels, Index begin, Index count,
       kernels.sgd({weight + begin, grad, moving, count, rule.now});
     }
   };
-  train(params.bias, bias_grad, state.bias_momentum, state.bias_sum, rules.bias, energy.bias);
-  train(params.beta, sums, state.beta_momentum, state.beta_sum, rules.beta, energy.beta);
+  train(params.bias, bias_grad, state.bias_momentum, state.bias_sum, rules.bias, squared_norms.bias);
+  train(params.beta, sums, state.beta_momentum, state.beta_sum, rules.beta, squared_norms.beta);
 }
 
 template <class T>
-void Layer<T>::learn() {
+void Layer<T>::update_statistics() {
   for (Index j = 0; j < spec.selected && state.scores != nullptr; ++j) {
     float& score = state.scores[channel(j)];
-    score = next_score(score, energy.rows[j]);
+    score = updated_score(score, squared_norms.rows[j]);
   }
-  const auto learn = [](MeanSquare* square, const Rule& rule, const float* squares, Index terms, Index elements) {
+  const auto update = [](MeanSquare* square, const Rule& rule, const float* squares, Index terms, Index elements) {
     if (square == nullptr || squares == nullptr || rule.square_decay == 0 || !rule.on) return;
     double total = 0;
     for (Index i = 0; i < terms; ++i) total += static_cast<double>(squares[i]);
     square->add(total / static_cast<double>(elements), rule.square_decay);
   };
   const Index panels = div_up(spec.shape.out, kPanel);
-  // With gradient sums the energies are there for the scores alone; `apply` learns from the sums.
-  learn(state.sum == nullptr ? state.square : nullptr, rules.weight, energy.rows, spec.selected, sum_count());
-  learn(state.bias_square, rules.bias, energy.bias, panels, spec.shape.out);
-  learn(state.beta_square, rules.beta, energy.beta, panels, spec.shape.out);
-  energy = {};
+  // With gradient sums the squared norms are there for the scores alone; `apply` squares the sums.
+  update(state.sum == nullptr ? state.square : nullptr, rules.weight, squared_norms.rows, spec.selected, sum_count());
+  update(state.bias_square, rules.bias, squared_norms.bias, panels, spec.shape.out);
+  update(state.beta_square, rules.beta, squared_norms.beta, panels, spec.shape.out);
+  squared_norms = {};
 }
 
 namespace {
 
-// The step to take with a whole gradient at hand: what it teaches counts already.
+// The step to take with a whole gradient at hand: its own square counts already.
 template <class T>
-Sgd learned_step(const Rule& rule, MeanSquare* square, const T* grad, Index count) {
+Sgd step_of_sums(const Rule& rule, MeanSquare* square, const T* grad, Index count) {
   if (square != nullptr && rule.square_decay != 0) {
     double total = 0;
     for (Index i = 0; i < count; ++i) total += static_cast<double>(grad[i]) * static_cast<double>(grad[i]);
@@ -203,7 +203,7 @@ template <class T>
 void Layer<T>::apply(const Kernels<T>& kernels) {
   const ConvShape& s = spec.shape;
   if (state.sum != nullptr && rules.weight.on) {
-    const Sgd rule = learned_step(rules.weight, state.square, state.sum, sum_count());
+    const Sgd rule = step_of_sums(rules.weight, state.square, state.sum, sum_count());
     for (Index j = 0; j < spec.selected; ++j) {
       const Index u = channel(j) % s.in_per_group(), first = channel(j) / s.in_per_group() * s.out_per_group();
       for (Index tap = 0; tap < s.taps(); ++tap) {
@@ -215,7 +215,7 @@ void Layer<T>::apply(const Kernels<T>& kernels) {
   }
   const auto train = [&](T* weight, T* sum, T* momentum, const Rule& rule, MeanSquare* square) {
     if (sum == nullptr) return;
-    if (rule.on) kernels.sgd({weight, sum, momentum, s.out, learned_step(rule, square, sum, s.out)});
+    if (rule.on) kernels.sgd({weight, sum, momentum, s.out, step_of_sums(rule, square, sum, s.out)});
     std::fill_n(sum, s.out, T(0));
   };
   train(params.bias, state.bias_sum, state.bias_momentum, rules.bias, state.bias_square);

@@ -40,7 +40,7 @@ struct LayerRules {
 };
 
 // Squared gradient norms while a backward pass runs, if the plan wants them: added up by whoever has the gradient.
-struct LayerEnergy {
+struct SquaredNorms {
   float* rows = nullptr;                   // [selected]
   float *bias = nullptr, *beta = nullptr;  // [panels of output channels]
 };
@@ -63,7 +63,7 @@ class Layer {
   LayerParams<T> params;
   LayerState<T> state;
   LayerRules rules;
-  LayerEnergy energy;
+  SquaredNorms squared_norms;
 
   bool selects_all() const { return spec.selected == spec.shape.in; }
   Index channel(Index j) const { return state.indices != nullptr ? state.indices[j] : j; }
@@ -89,8 +89,8 @@ class Layer {
   // Trains bias and shift of `count` <= kPanel output channels from the sums of their gradients.
   void update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale);
 
-  // Learns scores and mean squares from the pass's energies; forgets where they were.
-  void learn();
+  // Brings scores and mean squares up to date with the pass's squared norms, and lets go of those.
+  void update_statistics();
 
   // Applies and clears the gradient sums.
   void apply(const Kernels<T>& kernels);

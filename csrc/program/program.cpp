@@ -5,10 +5,11 @@
 #include "core/error.h"
 #include "program/boundary.h"
 #include "program/host.h"
-#include "program/lifetimes.h"
 #include "program/rules.h"
-#include "program/state.h"
-#include "program/validate.h"
+#include "program/squared_norms.h"
+#include "program/training_state.h"
+#include "program/value_buffers.h"
+#include "spec/validate.h"
 
 namespace sparsebp {
 namespace {
@@ -18,7 +19,7 @@ template <class T>
 class Program final : public AnyProgram {
  public:
   Program(ProgramSpec spec, std::unique_ptr<Device<T>> device)
-      : spec_(validated(std::move(spec))), device_(std::move(device)), lifetimes_(spec_) {
+      : spec_(validated(std::move(spec))), device_(std::move(device)), value_buffers_(spec_) {
     context_.kernels = device_->kernels();
     context_.batch = spec_.batch;
     for (const LayerSpec& layer : spec_.layers) context_.layers.emplace_back(layer);
@@ -47,11 +48,11 @@ class Program final : public AnyProgram {
                                std::to_string(budget),
                            peak, budget);
     }
-    const Visit<T> visit(*device_, stream_);
-    device_->about("allocating the arena");
+    const DeviceScope<T> scope(*device_, stream_);
+    device_->begin_stage("allocating the arena");
     try {
       context_.training.allocate(budget, device_->memory());
-      device_->about("allocating the workspace");
+      device_->begin_stage("allocating the workspace");
       context_.workspace.allocate(context_.workspace.layout.peak(), device_->memory());
       state_.acquire(context_);
       device_->allocate(context_.layers);
@@ -71,9 +72,9 @@ class Program final : public AnyProgram {
 
   void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
                std::uint64_t dropout_key) override {
-    const Visit<T> visit(*device_, stream_);
+    const DeviceScope<T> scope(*device_, stream_);
     context_.images = images, context_.save = false, context_.drop = drop, context_.dropout_key = dropout_key;
-    device_->about("preparing the forward pass");
+    device_->begin_stage("preparing the forward pass");
     if (drop && drops_) device_->set_dropout_key(dropout_key);
     const int in_value = spec_.ops[static_cast<std::size_t>(first)].inputs[0];
     const int out_value = spec_.ops[static_cast<std::size_t>(last - 1)].output;
@@ -84,19 +85,19 @@ class Program final : public AnyProgram {
         if (op.output == out_value) {
           set_value(out_value, static_cast<T*>(out));
         } else {
-          lifetimes_.acquire_value(context_, op.output);
+          value_buffers_.acquire_value(context_, op.output);
         }
         context_.save = save && i >= spec_.span_begin;
-        device_->about(names_[static_cast<std::size_t>(i)].c_str());
+        device_->begin_stage(names_[static_cast<std::size_t>(i)].c_str());
         if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
-        lifetimes_.release_values_at(context_, i);
+        value_buffers_.release_values_at(context_, i);
       }
     } catch (...) {  // a device that gave up
-      lifetimes_.release_values(context_);
-      if (save) lifetimes_.release_training(context_);
+      value_buffers_.release_values(context_);
+      if (save) value_buffers_.release_training(context_);
       throw;
     }
-    lifetimes_.release_values(context_);
+    value_buffers_.release_values(context_);
     if (save) {
       in_flight_ = true;
       flight_images_ = images;
@@ -108,8 +109,8 @@ class Program final : public AnyProgram {
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
     const Index count = context_.images * spec_.values[static_cast<std::size_t>(spec_.output)].count();
-    const Visit<T> visit(*device_, stream_);
-    device_->about("checking the incoming gradient");
+    const DeviceScope<T> scope(*device_, stream_);
+    device_->begin_stage("checking the incoming gradient");
     if (trains_) device_->require_finite(incoming, count, spec_.sums);
     set_rules(rules);
     std::fill(context_.grads.begin(), context_.grads.end(), nullptr);
@@ -119,13 +120,13 @@ class Program final : public AnyProgram {
     const int n = static_cast<int>(ops_.size());
     for (int i = n - 1; i >= spec_.span_begin && context_.images > 0; --i) {
       const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-      if (!lifetimes_.needs_grad(op.output)) continue;
-      for (int input : op.inputs) lifetimes_.acquire_grad(context_, input);
-      device_->about(names_[static_cast<std::size_t>(i)].c_str());
-      state_.begin_energy(context_, i);
+      if (!value_buffers_.needs_grad(op.output)) continue;
+      for (int input : op.inputs) value_buffers_.acquire_grad(context_, input);
+      device_->begin_stage(names_[static_cast<std::size_t>(i)].c_str());
+      squared_norms_.begin(context_, i);
       ops_[static_cast<std::size_t>(i)]->backward(context_);
-      state_.end_energy(context_, i, *device_);
-      lifetimes_.release_training_at(context_, 2 * n - 1 - i, keep ? n : 0);
+      squared_norms_.end(context_, i, *device_);
+      value_buffers_.release_training_at(context_, 2 * n - 1 - i, keep ? n : 0);
     }
     if (context_.images > 0) state_.mark_visited(context_);
     if (!keep) discard();
@@ -139,40 +140,40 @@ class Program final : public AnyProgram {
   }
 
   void apply(const double* rules) override {
-    const Visit<T> visit(*device_, stream_);
-    device_->about("applying the gradient sums");
+    const DeviceScope<T> scope(*device_, stream_);
+    device_->begin_stage("applying the gradient sums");
     set_rules(rules);
     for (Layer<T>& layer : context_.layers) device_->apply(layer);
     device_->applied();
   }
 
   void prepare_replay(const double* rules, std::uint64_t dropout_key) override {
-    const Visit<T> visit(*device_, stream_);
-    device_->about("preparing a replay");
+    const DeviceScope<T> scope(*device_, stream_);
+    device_->begin_stage("preparing a replay");
     set_rules(rules);
     if (drops_) device_->set_dropout_key(dropout_key);
   }
   void replayed() override { state_.mark_visited(context_); }
   bool spoilt() override {
-    const Visit<T> visit(*device_, stream_);
-    device_->about("asking for the last gradient");
+    const DeviceScope<T> scope(*device_, stream_);
+    device_->begin_stage("asking for the last gradient");
     return device_->spoilt();
   }
 
   void discard() override {
-    lifetimes_.release_training(context_);
+    value_buffers_.release_training(context_);
     in_flight_ = false;
   }
 
   void draw(int index, Draw method, std::uint64_t seed, std::uint64_t turn) override {
     if (layer_at(index).state.indices == nullptr) return;
-    const Visit<T> visit(*device_, stream_);
+    const DeviceScope<T> scope(*device_, stream_);
     state_.draw(context_, index, method, seed, turn);
     state_.publish(context_, index);
   }
 
   void draw_all(Draw method, std::uint64_t seed, std::uint64_t turn) override {
-    const Visit<T> visit(*device_, stream_);
+    const DeviceScope<T> scope(*device_, stream_);
     for (int i = 0; i < static_cast<int>(context_.layers.size()); ++i) {
       if (layer_at(i).state.indices != nullptr) state_.draw(context_, i, method, seed, turn);
     }
@@ -182,7 +183,7 @@ class Program final : public AnyProgram {
   void set_indices(int index, const std::vector<std::int32_t>& channels) override {
     Layer<T>& layer = layer_at(index);
     if (layer.state.indices == nullptr) return;
-    const Visit<T> visit(*device_, stream_);
+    const DeviceScope<T> scope(*device_, stream_);
     std::copy(channels.begin(), channels.end(), layer.state.indices);
     state_.publish(context_, index);
     state_.forget_momentum(context_, index);
@@ -199,33 +200,20 @@ class Program final : public AnyProgram {
 
   Index visited(int index) const override { return state_.visited(layer_at(index)); }
 
-  std::vector<Region> persistent() const override {
-    std::vector<Region> regions;
-    for (const Buffer& buffer : training_layout().buffers()) {
-      if (buffer.begin < 0 && buffer.end == lifetimes_.end_time())
-        regions.push_back({buffer.name, buffer.offset, buffer.bytes});
-    }
-    return regions;
-  }
+  std::vector<Region> persistent() const override { return state_.regions(training_layout()); }
 
   void read(const Region& region, void* out) override {
-    const Visit<T> visit(*device_, stream_);
+    const DeviceScope<T> scope(*device_, stream_);
     state_.read(context_, region.offset, region.bytes, out);
   }
 
   void write(const Region& region, const void* in) override {
-    const Visit<T> visit(*device_, stream_);
+    const DeviceScope<T> scope(*device_, stream_);
     state_.write(context_, region.offset, region.bytes, in);
   }
 
-  Region sum_region(int index, const std::string& parameter) const override {
-    const Layer<T>& layer = layer_at(index);
-    const LayerState<T>& state = layer.state;
-    const T* data = parameter == "weight" ? state.sum : parameter == "bias" ? state.bias_sum : state.beta_sum;
-    if (data == nullptr) return {parameter, 0, 0};
-    const Index count = parameter == "weight" ? layer.sum_count() : layer.spec.shape.out;
-    const auto offset = reinterpret_cast<const std::byte*>(data) - context_.training.arena->data();
-    return {parameter, static_cast<std::size_t>(offset), static_cast<std::size_t>(count) * sizeof(T)};
+  Region sum_region(int layer, const std::string& parameter) const override {
+    return state_.sum_region(context_, layer, parameter);
   }
 
  private:
@@ -239,19 +227,19 @@ class Program final : public AnyProgram {
 
   void lay_out() {
     const int n = static_cast<int>(spec_.ops.size());
-    state_.declare(context_.training.layout, spec_, lifetimes_.end_time());
-    lifetimes_.declare(context_, spec_);
+    state_.declare(context_.training.layout, spec_, value_buffers_.end_time());
+    value_buffers_.declare(context_, spec_);
     for (int i = 0; i < n; ++i) {
       const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-      const bool in_span = i >= spec_.span_begin && lifetimes_.needs_grad(op.output);
-      const bool input_grad = lifetimes_.needs_grad(op.inputs[0]);
+      const bool in_span = i >= spec_.span_begin && value_buffers_.needs_grad(op.output);
+      const bool input_grad = value_buffers_.needs_grad(op.inputs[0]);
       const std::string name =
           op.layers.empty() ? "op" + std::to_string(i) : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
       names_.push_back(name);
       ops_.push_back(device_->make_op(op, spec_,
                                       {context_.training, context_.workspace, spec_.batch, i, 2 * n - 1 - i, in_span,
                                        input_grad, device_->strip_factor(), name}));
-      state_.declare_energy(context_.training.layout, spec_, i, 2 * n - 1 - i);
+      squared_norms_.declare(context_.training.layout, spec_, i, 2 * n - 1 - i);
     }
     if (spec_.loss) {
       const Index count = spec_.batch * spec_.values[static_cast<std::size_t>(spec_.output)].count();
@@ -260,7 +248,7 @@ class Program final : public AnyProgram {
     }
     context_.training.layout.assign();
     context_.workspace.layout.assign();
-    lifetimes_.order_releases(context_);
+    value_buffers_.order_releases(context_);
   }
 
   void set_rules(const double* rules) {
@@ -270,9 +258,10 @@ class Program final : public AnyProgram {
 
   const ProgramSpec spec_;
   const std::unique_ptr<Device<T>> device_;
-  Lifetimes<T> lifetimes_;
+  ValueBuffers<T> value_buffers_;
   Context<T> context_;
   TrainingState<T> state_;
+  SquaredNormBuffers<T> squared_norms_;
   std::vector<std::unique_ptr<Op<T>>> ops_;
   std::vector<std::string> names_;  // of ops, for messages
   bool trains_ = false;             // otherwise nothing can be spoilt by a gradient that is not finite

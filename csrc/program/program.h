@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/draw.h"
-#include "program/device.h"
+#include "program/training_state.h"
 
 namespace sparsebp {
 
@@ -70,10 +70,6 @@ class AnyProgram {
   virtual Index visited(int layer) const = 0;  // channels
 
   // Persistent training state as raw bytes, in the order of the layout's persistent buffers.
-  struct Region {
-    std::string name;
-    std::size_t offset, bytes;
-  };
   virtual std::vector<Region> persistent() const = 0;
   virtual void read(const Region& region, void* out) = 0;
   virtual void write(const Region& region, const void* in) = 0;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "platform/memory.h"
 #include "program/program.h"
 #include "training/loss.h"
 #include "training/recipe.h"

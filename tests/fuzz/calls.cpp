@@ -277,7 +277,7 @@ class Caller {
 
   void read_or_write() {
     const auto all = program_.persistent();
-    AnyProgram::Region region{"", static_cast<std::size_t>(choices_.word()), 16};
+    Region region{"", static_cast<std::size_t>(choices_.word()), 16};
     if (!all.empty() && !choices_.rarely(8)) {
       region = all[static_cast<std::size_t>(choices_.below(static_cast<Index>(all.size())))];
     }

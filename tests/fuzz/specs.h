@@ -2,7 +2,7 @@
 #pragma once
 
 #include "choices.h"
-#include "program/spec.h"
+#include "spec/program_spec.h"
 
 namespace fuzz {
 

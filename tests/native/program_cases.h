@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "platform/memory.h"
 #include "program/program.h"
 
 namespace sparsebp {

@@ -3,8 +3,8 @@
 // runs in a region of its own.
 #include <algorithm>
 
-#include "core/parallel.h"
-#include "program/dense.h"
+#include "platform/parallel.h"
+#include "program/convolution.h"
 #include "program/ops/block.h"
 
 namespace sparsebp {

@@ -1,6 +1,6 @@
 #include "program/ops/block_buffers.h"
 
-#include "program/dense.h"
+#include "program/convolution.h"
 
 namespace sparsebp {
 

@@ -2,8 +2,8 @@
 // then all of them are projected.
 #include <algorithm>
 
-#include "core/parallel.h"
-#include "program/dense.h"
+#include "platform/parallel.h"
+#include "program/convolution.h"
 #include "program/ops/block.h"
 
 namespace sparsebp {

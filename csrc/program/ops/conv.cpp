@@ -1,7 +1,7 @@
 // A single convolution (or linear layer) with frozen batch norm and activation.
 #include <algorithm>
 
-#include "core/parallel.h"
+#include "platform/parallel.h"
 #include "program/ops/conv_buffers.h"
 
 namespace sparsebp {

@@ -1,7 +1,7 @@
 // What a single convolution acquires while it runs, wherever that is.
 #pragma once
 
-#include "program/dense.h"
+#include "program/convolution.h"
 #include "program/ops/layer_buffers.h"
 
 namespace sparsebp {

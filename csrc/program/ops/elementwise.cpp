@@ -1,8 +1,8 @@
 // Ops without weights that work element by element: residual add, a lone activation, dropout.
 #include <algorithm>
 
-#include "core/parallel.h"
 #include "core/random.h"
+#include "platform/parallel.h"
 #include "program/ops/elementwise_buffers.h"
 
 namespace sparsebp {

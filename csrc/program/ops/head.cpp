@@ -2,7 +2,7 @@
 // (1280 x 7 x 7 in MobileNetV2) only one channel block exists at a time.
 #include <algorithm>
 
-#include "core/parallel.h"
+#include "platform/parallel.h"
 #include "program/ops/head_buffers.h"
 
 namespace sparsebp {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "program/dense.h"
+#include "program/convolution.h"
 #include "program/ops/layer_buffers.h"
 
 namespace sparsebp {

@@ -1,5 +1,5 @@
 // Average pooling; global pooling is a window of the image's size. Split over images.
-#include "core/parallel.h"
+#include "platform/parallel.h"
 #include "program/op.h"
 
 namespace sparsebp {

@@ -1,0 +1,247 @@
+#include "program/convolution.h"
+
+#include <algorithm>
+
+#include "platform/parallel.h"
+
+namespace sparsebp {
+namespace {
+
+// Most rows of one unit: enough to use a panel of weights from the first-level cache many times.
+constexpr Index kMostRows = 96;
+
+// Part of one panel of input columns: channels [begin, begin + count) of the layer's input, all in `group`.
+struct InputColumns {
+  Index begin, count, group;
+};
+
+InputColumns input_columns(const ConvShape& s, Index unit) {
+  const Index per_group = div_up(s.in_per_group(), kPanel);
+  const Index group = unit / per_group, local = unit % per_group * kPanel;
+  return {group * s.in_per_group() + local, std::min(kPanel, s.in_per_group() - local), group};
+}
+
+Index input_units(const ConvShape& s) { return s.groups * div_up(s.in_per_group(), kPanel); }
+
+// Input channels whose weights conv_backward holds packed at once.
+Index packed_weights(const ConvShape& s) { return std::min(kPanelSlots, input_units(s)) * kPanel; }
+
+Index panel_rows(const ConvShape& s, Index out_count) {
+  return std::min(s.groups == 1 ? out_count : s.out_per_group(), kPanelRows);
+}
+
+// One tap's share of the input gradient, for `count` columns of one panel: dx rows that the tap reaches get
+// dz (rows x k) times the packed panel (k x count).
+template <class T>
+void add_tap(const Kernels<T>& kernels, const ConvShape& s, Index images, Index tap, GemmArgs<T> args) {
+  const T* dz = args.a;
+  T* dx = args.c;
+  const Index kh = tap / s.kernel_w, kw = tap % s.kernel_w;
+  const Range oy = valid_outputs(kh, s.out_height, s.stride_h, s.pad_h, s.dilation_h, s.height);
+  const Range ox = valid_outputs(kw, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width);
+  args.rows = ox.end - ox.begin;
+  args.c_row = s.stride_w * s.in;
+  if (args.rows == 0) return;
+  for (Index n = 0; n < images; ++n) {
+    for (Index y = oy.begin; y < oy.end; ++y) {
+      const Index in_y = y * s.stride_h - s.pad_h + kh * s.dilation_h;
+      const Index in_x = ox.begin * s.stride_w - s.pad_w + kw * s.dilation_w;
+      args.a = dz + (n * s.out_pixels() + y * s.out_width + ox.begin) * args.a_row;
+      args.c = dx + (n * s.pixels() + in_y * s.width + in_x) * s.in;
+      kernels.gemm(args);
+    }
+  }
+}
+
+template <class T>
+void clear_columns(T* dx, Index pixels, Index row, Index count) {
+  for (Index m = 0; m < pixels; ++m) std::fill_n(dx + m * row, count, T(0));
+}
+
+// The input gradient of one panel of columns.
+template <class T>
+void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const OutputGrad<T>& grad,
+                        const InputColumns& columns, T* dx, bool accumulate, T* panel) {
+  const ConvShape& s = layer.spec.shape;
+  const Index first = s.groups == 1 ? grad.begin : columns.group * s.out_per_group();
+  const Index count = s.groups == 1 ? grad.count : s.out_per_group();
+  const Index offset = first - grad.begin;
+  if (!accumulate && !s.pointwise()) clear_columns(dx + columns.begin, images * s.pixels(), s.in, columns.count);
+  for (Index tap = 0; tap < s.taps(); ++tap) {
+    for (Index k = 0; k < count; k += kPanelRows) {
+      const Index rows = std::min(kPanelRows, count - k);
+      PackArgs<T> pack{};
+      pack.source =
+          layer.params.weight + (tap * s.in_per_group() + columns.begin % s.in_per_group()) * s.out + first + k;
+      pack.source_row = s.out;
+      pack.scale = grad.scale != nullptr ? grad.scale + offset + k : nullptr;
+      pack.panel = panel, pack.rows = rows, pack.cols = columns.count;
+      kernels.pack(pack);
+      GemmArgs<T> args{};
+      args.a = grad.dz + offset + k, args.a_row = grad.row;
+      args.b = panel;
+      args.c = dx + columns.begin, args.c_row = s.in;
+      args.cols = columns.count;
+      args.sum.n1 = rows, args.sum.b1 = kPanel;
+      if (s.pointwise()) {
+        args.rows = images * s.pixels();
+        args.store = k == 0 && !accumulate ? Store::assign : Store::accumulate;
+        kernels.gemm(args);
+      } else {
+        args.store = Store::accumulate;
+        add_tap(kernels, s, images, tap, args);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args) {
+  const Index panels = div_up(args.cols, kPanel), runs = div_up(args.rows, kMostRows);
+  const Index run = div_up(args.rows, std::max<Index>(runs, 1));
+  const Index work = run * kPanel * args.sum.n1 * args.sum.n2 * args.sum.n3;
+  parallel_for(runs * panels, work, [&](Index unit) {
+    const Index row = unit / panels * run, col = unit % panels * kPanel;
+    GemmArgs<T> part = args;
+    part.rows = std::min(run, args.rows - row), part.cols = std::min(kPanel, args.cols - col);
+    part.a = args.a + row * args.a_row, part.b = args.b + col, part.c = args.c + row * args.c_row + col;
+    Affine<T>& affine = part.affine;
+    if (affine.scale != nullptr) affine.scale += col;
+    if (affine.shift != nullptr) affine.shift += col;
+    if (affine.residual != nullptr) affine.residual += row * affine.residual_row + col;
+    if (affine.mask != nullptr) affine.mask += row * affine.mask_row + col / 8;
+    kernels.gemm(part);
+  });
+}
+
+template <class T>
+void conv_forward(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const T* x, T* y,
+                  const Affine<T>& affine) {
+  const ConvShape& s = layer.spec.shape;
+  if (s.pointwise() && s.groups == 1) {
+    GemmArgs<T> args{};
+    args.a = x, args.a_row = s.in;
+    args.b = layer.params.weight;
+    args.c = y, args.c_row = s.out;
+    args.rows = images * s.pixels(), args.cols = s.out;
+    args.sum.n1 = s.in, args.sum.b1 = s.out;
+    args.store = Store::affine, args.affine = affine;
+    parallel_gemm(kernels, args);
+    return;
+  }
+  parallel_for(images * s.out_height, s.out_width * s.weights(), [&](Index unit) {
+    const Index n = unit / s.out_height, oy = unit % s.out_height;
+    ConvForwardArgs<T> args{};
+    args.shape = s;
+    args.x = x + n * s.pixels() * s.in, args.weight = layer.params.weight, args.y = y + n * s.out_pixels() * s.out;
+    args.row_begin = oy, args.row_end = oy + 1;
+    args.affine = affine;
+    // Columns of a group need not start at a whole mask byte: with groups, the mask is packed in a second pass.
+    if (s.groups > 1) args.affine.mask = nullptr;
+    if (args.affine.mask != nullptr) args.affine.mask += n * s.out_pixels() * affine.mask_row;
+    for (Index g = 0; g < s.groups; ++g) {
+      args.col_begin = g * s.out_per_group(), args.col_end = args.col_begin + s.out_per_group();
+      kernels.conv_forward(args);
+    }
+    if (s.groups > 1 && affine.mask != nullptr) {
+      const Index pixel = unit * s.out_width;
+      T* row = y + pixel * s.out;
+      kernels.activation_forward({row, row, s.out, s.out_width, s.out, affine.activation,
+                                  affine.mask + pixel * affine.mask_row, affine.mask_row});
+    }
+  });
+}
+
+template <class T>
+void pack_gradient(const Kernels<T>& kernels, const OutputGrad<T>& grad, Index pixels, T* panels) {
+  for (Index m = 0; m < pixels; m += kPanel) {
+    PackArgs<T> args{};
+    args.source = grad.dz + m * grad.row, args.source_row = grad.row;
+    args.scale = grad.scale;
+    args.panel = panels + m * grad.count, args.rows = grad.count, args.cols = std::min(kPanel, pixels - m);
+    kernels.pack(args);
+  }
+}
+
+template <class T>
+void packed_input_grad(const Kernels<T>& kernels, const Layer<T>& layer, Index first, Index count, Index out_first,
+                       Index channels, const T* panels, Index pixels, T* c, Index c_row, bool accumulate) {
+  const Index out = layer.spec.shape.out;
+  GemmTransposedArgs<T> args{};
+  args.a = layer.params.weight + first * out + out_first, args.a_row = out;
+  args.panels = panels, args.panel = channels * kPanel;
+  args.c = c, args.c_row = c_row;
+  args.rows = pixels, args.cols = count, args.k = channels;
+  args.accumulate = accumulate;
+  kernels.gemm_transposed(args);
+}
+
+Index conv_backward_scratch(const ConvShape& s, Index batch, Index out_count) {
+  if (packs_gradient(s, batch, packed_weights(s))) return packed_gradient(batch * s.out_pixels(), out_count);
+  return packed_weights(s) * panel_rows(s, out_count);
+}
+
+namespace {
+
+// Output columns of one unit: four panels, the widest tile of a weight gradient.
+constexpr Index kColumnRun = 4 * kPanel;
+
+// Trains the weights where nobody wants an input gradient. Units are runs of output columns: there may be one row only.
+template <class T>
+void weights_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved) {
+  const ConvShape& s = layer.spec.shape;
+  // With groups a row has a group's columns only; and the squared norms of a row are summed by one thread.
+  const Index run = s.groups > 1 || layer.squared_norms.rows != nullptr ? grad.count : kColumnRun;
+  const Index work = context.images * s.out_pixels() * s.taps() * run * layer.spec.selected;
+  parallel_for(div_up(grad.count, run), work, [&](Index unit) {
+    const Index first = unit * run;
+    const OutputGrad<T> part{grad.dz + first, grad.row, grad.begin + first, std::min(run, grad.count - first),
+                             grad.scale != nullptr ? grad.scale + first : nullptr};
+    layer.update_weight(*context.kernels, context.images, part, saved, 0, s.in);
+  });
+}
+
+}  // namespace
+
+template <class T>
+void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved, T* dx,
+                   bool accumulate, T* panels) {
+  const Kernels<T>& kernels = *context.kernels;
+  const ConvShape& s = layer.spec.shape;
+  const Index images = context.images, pixels = images * s.out_pixels();
+  const Index units = input_units(s), slot = panel_rows(s, grad.count) * kPanel;
+  if (dx == nullptr) return weights_backward(context, layer, grad, saved);
+  const bool packs = packs_gradient(s, context.batch, packed_weights(s));
+  if (packs) pack_gradient(kernels, grad, pixels, panels);
+  // Packed weights take waves of at most kPanelSlots units: the scratch is shared by the threads, not multiplied by
+  // them.
+  const Index wave = packs ? units : kPanelSlots;
+  const Index out = s.groups == 1 ? grad.count : s.out_per_group();
+  const Index work = pixels * out * s.taps() * kPanel;
+  for (Index first = 0; first < units; first += wave) {
+    parallel_for(std::min(wave, units - first), work, [&](Index i) {
+      const InputColumns columns = input_columns(s, first + i);
+      if (packs) {
+        packed_input_grad(kernels, layer, columns.begin, columns.count, grad.begin, grad.count, panels, pixels,
+                          dx + columns.begin, s.in, accumulate);
+      } else {
+        input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, panels + i * slot);
+      }
+      layer.update_weight(kernels, images, grad, saved, columns.begin, columns.count);
+    });
+  }
+}
+
+#define SPARSEBP_INSTANTIATE(T)                                                                                       \
+  template void parallel_gemm<T>(const Kernels<T>&, const GemmArgs<T>&);                                              \
+  template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&);           \
+  template void pack_gradient<T>(const Kernels<T>&, const OutputGrad<T>&, Index, T*);                                 \
+  template void packed_input_grad<T>(const Kernels<T>&, const Layer<T>&, Index, Index, Index, Index, const T*, Index, \
+                                     T*, Index, bool);                                                                \
+  template void conv_backward<T>(const Context<T>&, Layer<T>&, const OutputGrad<T>&, const T*, T*, bool, T*);
+SPARSEBP_INSTANTIATE(float)
+SPARSEBP_INSTANTIATE(double)
+
+}  // namespace sparsebp

@@ -1,0 +1,87 @@
+#include "program/value_buffers.h"
+
+namespace sparsebp {
+
+template <class T>
+ValueBuffers<T>::ValueBuffers(const ProgramSpec& spec)
+    : end_time_(2 * static_cast<int>(spec.ops.size())), live_(find_liveness(spec)) {
+  for (const ValueSpec& value : spec.values) counts_.push_back(value.count());
+}
+
+template <class T>
+void ValueBuffers<T>::declare(Context<T>& context, const ProgramSpec& spec) {
+  value_buffer_.assign(spec.values.size(), -1);
+  grad_buffer_.assign(spec.values.size(), -1);
+  for (std::size_t v = 0; v < spec.values.size(); ++v) {
+    const int id = static_cast<int>(v);
+    if (id == spec.input || id == spec.output) continue;
+    const std::string name = "value" + std::to_string(id);
+    const std::size_t bytes = byte_count(name, spec.batch * counts_[v], sizeof(T));
+    const int made = live_.producer[v], read = live_.consumer[v];
+    value_buffer_[v] = context.workspace.layout.add(name, Category::activations, bytes, made, read);
+    if (!needs_grad(id)) continue;
+    grad_buffer_[v] = context.training.layout.add(name + ".grad", Category::gradients, bytes, end_time_ - 1 - read,
+                                                  end_time_ - 1 - made);
+  }
+}
+
+template <class T>
+void ValueBuffers<T>::order_releases(const Context<T>& context) {
+  of_workspace_ = ordered(context.workspace.layout);
+  of_training_ = ordered(context.training.layout);
+}
+
+template <class T>
+void ValueBuffers<T>::acquire_value(Context<T>& context, int value) const {
+  const auto v = static_cast<std::size_t>(value);
+  context.values[v] = context.workspace.template acquire<T>(value_buffer_[v], context.images * counts_[v]);
+}
+
+template <class T>
+void ValueBuffers<T>::acquire_grad(Context<T>& context, int value) const {
+  const auto v = static_cast<std::size_t>(value);
+  if (grad_buffer_[v] < 0 || context.grads[v] != nullptr) return;
+  context.grads[v] = context.training.template acquire<T>(grad_buffer_[v], context.images * counts_[v]);
+}
+
+template <class T>
+void ValueBuffers<T>::release_values_at(Context<T>& context, int time) const {
+  release(context.workspace, of_workspace_[static_cast<std::size_t>(time)], 0);
+}
+
+template <class T>
+void ValueBuffers<T>::release_training_at(Context<T>& context, int time, int since) const {
+  release(context.training, of_training_[static_cast<std::size_t>(time)], since);
+}
+
+template <class T>
+void ValueBuffers<T>::release_values(Context<T>& context) const {
+  for (const std::vector<int>& buffers : of_workspace_) release(context.workspace, buffers, 0);
+}
+
+template <class T>
+void ValueBuffers<T>::release_training(Context<T>& context) const {
+  for (const std::vector<int>& buffers : of_training_) release(context.training, buffers, 0);
+}
+
+template <class T>
+typename ValueBuffers<T>::Releases ValueBuffers<T>::ordered(const Layout& layout) const {
+  Releases releases(static_cast<std::size_t>(end_time_));
+  for (std::size_t i = 0; i < layout.buffers().size(); ++i) {
+    const int end = layout.buffers()[i].end;
+    if (end >= 0 && end < end_time_) releases[static_cast<std::size_t>(end)].push_back(static_cast<int>(i));
+  }
+  return releases;
+}
+
+template <class T>
+void ValueBuffers<T>::release(PlannedArena& arena, const std::vector<int>& buffers, int since) {
+  for (int buffer : buffers) {
+    if (arena.holds(buffer) && arena.layout[buffer].begin >= since) arena.release(buffer);
+  }
+}
+
+template class ValueBuffers<float>;
+template class ValueBuffers<double>;
+
+}  // namespace sparsebp

@@ -1,0 +1,49 @@
+// The buffers of a program's values and of their gradients, and the moment at which each buffer is let go.
+#pragma once
+
+#include <vector>
+
+#include "program/context.h"
+#include "spec/liveness.h"
+
+namespace sparsebp {
+
+template <class T>
+class ValueBuffers {
+ public:
+  explicit ValueBuffers(const ProgramSpec& spec);
+
+  // Persistent buffers live until then.
+  int end_time() const { return end_time_; }
+  // Does a gradient reach the value.
+  bool needs_grad(int value) const { return live_.needs_grad[static_cast<std::size_t>(value)] != 0; }
+
+  // Values go to the workspace, their gradients to the arena; the caller holds the program's input and output.
+  void declare(Context<T>& context, const ProgramSpec& spec);
+  // Puts releases in order, once the layouts are complete.
+  void order_releases(const Context<T>& context);
+
+  // For the images of this pass.
+  void acquire_value(Context<T>& context, int value) const;
+  void acquire_grad(Context<T>& context, int value) const;
+
+  // Releases what is alive until `time`, unless it is older than `since`.
+  void release_values_at(Context<T>& context, int time) const;
+  void release_training_at(Context<T>& context, int time, int since = 0) const;
+  // All but what is persistent.
+  void release_values(Context<T>& context) const;
+  void release_training(Context<T>& context) const;
+
+ private:
+  using Releases = std::vector<std::vector<int>>;  // by moment
+  Releases ordered(const Layout& layout) const;
+  static void release(PlannedArena& arena, const std::vector<int>& buffers, int since);
+
+  int end_time_;
+  Liveness live_;
+  std::vector<Index> counts_;  // of values, one image
+  std::vector<int> value_buffer_, grad_buffer_;
+  Releases of_workspace_, of_training_;
+};
+
+}  // namespace sparsebp

@@ -1,0 +1,24 @@
+#include "spec/liveness.h"
+
+namespace sparsebp {
+
+Liveness find_liveness(const ProgramSpec& spec) {
+  const std::size_t values = spec.values.size();
+  Liveness live{std::vector<int>(values, -1), std::vector<int>(values, -1), std::vector<char>(values, 0)};
+  live.needs_grad[static_cast<std::size_t>(spec.input)] = spec.input_grad && spec.span_begin == 0;
+  for (std::size_t i = 0; i < spec.ops.size(); ++i) {
+    const OpSpec& op = spec.ops[i];
+    bool needs = false;
+    for (int layer : op.layers) needs |= spec.layers[static_cast<std::size_t>(layer)].trains();
+    for (int input : op.inputs) {
+      live.consumer[static_cast<std::size_t>(input)] = static_cast<int>(i);
+      needs |= live.needs_grad[static_cast<std::size_t>(input)] != 0;
+    }
+    const auto output = static_cast<std::size_t>(op.output);
+    live.producer[output] = static_cast<int>(i);
+    live.needs_grad[output] = needs && static_cast<int>(i) >= spec.span_begin;
+  }
+  return live;
+}
+
+}  // namespace sparsebp

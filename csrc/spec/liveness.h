@@ -1,0 +1,19 @@
+// When each value of a program is made and last read, and whether a gradient has to reach it.
+#pragma once
+
+#include <vector>
+
+#include "spec/program_spec.h"
+
+namespace sparsebp {
+
+// Indexed by value. Ops are numbered in execution order; -1 stands for the caller.
+struct Liveness {
+  std::vector<int> producer, consumer;
+  // Does anything that produced the value, inside the span, train (or does the caller want the input's gradient).
+  std::vector<char> needs_grad;
+};
+
+Liveness find_liveness(const ProgramSpec& spec);
+
+}  // namespace sparsebp

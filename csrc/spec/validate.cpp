@@ -1,0 +1,133 @@
+#include "spec/validate.h"
+
+#include <cmath>
+#include <string>
+
+#include "core/error.h"
+#include "core/size_limits.h"
+
+namespace sparsebp {
+namespace {
+
+// Ids and moments of a step are ints.
+constexpr std::size_t kMostOps = std::size_t{1} << 20;
+
+std::string counted(const char* what, std::size_t index) { return std::string(what) + " " + std::to_string(index); }
+
+void check_id(const char* name, int id, std::size_t count) {
+  if (id >= 0 && static_cast<std::size_t>(id) < count) return;
+  throw InvalidArgument(std::string(name) + ": expected 0 to " + std::to_string(count - 1) + ", got " +
+                        std::to_string(id));
+}
+
+void check_counts(const ProgramSpec& spec) {
+  if (spec.ops.empty()) throw InvalidArgument("ops: a program needs at least one");
+  const auto few = [](const char* name, std::size_t count) {
+    if (count > kMostOps) {
+      throw InvalidArgument(std::string(name) + ": expected at most " + std::to_string(kMostOps) + ", got " +
+                            std::to_string(count));
+    }
+  };
+  few("ops", spec.ops.size());
+  few("layers", spec.layers.size());
+  few("values", spec.values.size());
+  check_size("program", "batch", spec.batch, 1);
+  check_id("span_begin", spec.span_begin, spec.ops.size());
+  if (spec.values.empty()) throw InvalidArgument("values: a program needs an input and an output");
+  check_id("input", spec.input, spec.values.size());
+  check_id("output", spec.output, spec.values.size());
+}
+
+void check_layer(const LayerSpec& layer, std::size_t index, Index batch) {
+  const std::string name = counted("layer", index) + " (" + layer.name + ")";
+  check_convolution(name, layer.shape, batch);
+  check_size(name, "selected", layer.selected, 0, layer.shape.in);
+  check_activation(name, layer.activation);
+  if (!std::isfinite(layer.eps) || layer.eps < 0) {
+    throw InvalidArgument(name + ": eps: expected a finite number of at least 0, got " + std::to_string(layer.eps));
+  }
+}
+
+// Every value is made before it is read, once, and read; every layer belongs to one op.
+void check_order(const ProgramSpec& spec) {
+  constexpr int kNobody = -1;
+  std::vector<char> ready(spec.values.size(), 0), read(spec.values.size(), 0);
+  std::vector<int> owner(spec.layers.size(), kNobody);
+  ready[static_cast<std::size_t>(spec.input)] = 1;
+  for (std::size_t i = 0; i < spec.ops.size(); ++i) {
+    validate_op(spec, i);
+    const OpSpec& op = spec.ops[i];
+    for (int input : op.inputs) {
+      if (ready[static_cast<std::size_t>(input)] == 0) {
+        throw InvalidArgument(counted("op", i) + ": reads a value before it exists, value " + std::to_string(input));
+      }
+      read[static_cast<std::size_t>(input)] = 1;
+    }
+    char& made = ready[static_cast<std::size_t>(op.output)];
+    if (made != 0) {
+      throw InvalidArgument(counted("op", i) + ": writes a value twice, value " + std::to_string(op.output));
+    }
+    made = 1;
+    for (int layer : op.layers) {
+      int& first = owner[static_cast<std::size_t>(layer)];
+      if (first != kNobody) {
+        throw InvalidArgument(counted("op", i) + ": layers: layer " + std::to_string(layer) + " belongs to op " +
+                              std::to_string(first) + " already; a layer runs once");
+      }
+      first = static_cast<int>(i);
+    }
+  }
+  if (spec.ops.back().output != spec.output) {
+    throw InvalidArgument("output: expected the last op's value, " + std::to_string(spec.ops.back().output) + ", got " +
+                          std::to_string(spec.output));
+  }
+  for (std::size_t i = 0; i + 1 < spec.ops.size(); ++i) {
+    // A value without a reader has no lifetime that a layout could plan for.
+    if (read[static_cast<std::size_t>(spec.ops[i].output)] == 0) {
+      throw InvalidArgument(counted("op", i) + ": nothing reads its value");
+    }
+  }
+  for (std::size_t v = 0; v < ready.size(); ++v) {
+    if (ready[v] == 0) throw InvalidArgument(counted("value", v) + ": no op makes it");
+  }
+  for (std::size_t l = 0; l < owner.size(); ++l) {
+    if (owner[l] == kNobody) throw InvalidArgument(counted("layer", l) + ": no op runs it");
+  }
+}
+
+}  // namespace
+
+void check_activation(const std::string& of, Activation activation) {
+  if (activation <= Activation::relu6) return;
+  throw InvalidArgument(of + ": activation: expected 0 to " + std::to_string(static_cast<int>(Activation::relu6)) +
+                        ", got " + std::to_string(static_cast<int>(activation)));
+}
+
+void validate(const ProgramSpec& spec) {
+  check_counts(spec);
+  for (std::size_t v = 0; v < spec.values.size(); ++v) {
+    const ValueSpec& value = spec.values[v];
+    check_tensor(counted("value", v), value.height, value.width, value.channels, spec.batch);
+  }
+  for (std::size_t l = 0; l < spec.layers.size(); ++l) check_layer(spec.layers[l], l, spec.batch);
+  check_order(spec);
+}
+
+void check_channels(const LayerSpec& layer, const std::vector<std::int32_t>& channels) {
+  if (static_cast<Index>(channels.size()) != layer.selected) {
+    throw InvalidArgument(layer.name + ": expected " + std::to_string(layer.selected) + " channels, got " +
+                          std::to_string(channels.size()));
+  }
+  std::vector<char> seen(static_cast<std::size_t>(layer.shape.in), 0);
+  for (std::int32_t c : channels) {
+    if (c < 0 || c >= layer.shape.in) {
+      throw InvalidArgument(layer.name + ": channel " + std::to_string(c) + " is out of range, 0 to " +
+                            std::to_string(layer.shape.in - 1));
+    }
+    if (seen[static_cast<std::size_t>(c)]++ != 0) {
+      throw InvalidArgument(layer.name + ": channel " + std::to_string(c) + " appears twice");
+    }
+  }
+}
+
+}  // namespace sparsebp

@@ -1,0 +1,118 @@
+// After the first step, native code makes no heap allocation: every call into malloc's family is counted.
+#include <dlfcn.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+#include "check.h"
+#include "isa/dispatch.h"
+#include "platform/memory.h"
+#include "platform/parallel.h"
+#include "program_cases.h"
+
+#define EXPORTED __attribute__((visibility("default")))
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<int> allocations{0};
+
+void count() {
+  if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+// Defined here, these serve the whole process: operator new, libstdc++ and libc itself call them. glibc exports its own
+// under a second name.
+extern "C" {
+void* __libc_malloc(std::size_t bytes);
+void* __libc_calloc(std::size_t number, std::size_t bytes);
+void* __libc_realloc(void* block, std::size_t bytes);
+void* __libc_memalign(std::size_t alignment, std::size_t bytes);
+
+EXPORTED void* malloc(std::size_t bytes) { return count(), __libc_malloc(bytes); }
+EXPORTED void* calloc(std::size_t number, std::size_t bytes) { return count(), __libc_calloc(number, bytes); }
+EXPORTED void* realloc(void* block, std::size_t bytes) { return count(), __libc_realloc(block, bytes); }
+EXPORTED void* memalign(std::size_t alignment, std::size_t bytes) { return count(), __libc_memalign(alignment, bytes); }
+EXPORTED void* aligned_alloc(std::size_t alignment, std::size_t bytes) { return memalign(alignment, bytes); }
+EXPORTED int posix_memalign(void** block, std::size_t alignment, std::size_t bytes) {
+  *block = memalign(alignment, bytes);
+  return *block != nullptr ? 0 : ENOMEM;
+}
+}
+
+using namespace sparsebp;
+
+namespace {
+
+template <class Body>
+int allocations_of(const Body& body) {
+  allocations = 0;
+  counting = true;
+  body();
+  counting = false;
+  return allocations;
+}
+
+void* volatile kept = nullptr;  // keeps the compiler from removing a pair of new and delete
+
+}  // namespace
+
+TEST(the_counter_sees_every_kind_of_allocation) {
+  CHECK_EQUAL(allocations_of([] {
+                kept = ::operator new(10);
+                ::operator delete(kept);
+              }),
+              1);
+  CHECK_EQUAL(allocations_of([] {
+                kept = std::malloc(10);
+                kept = std::realloc(kept, 1000);
+                std::free(kept);
+                kept = std::calloc(3, 5);
+                std::free(kept);
+                kept = std::aligned_alloc(32, 64);
+                std::free(kept);
+              }),
+              4);
+  CHECK_EQUAL(allocations_of([] {
+                kept = ::strdup("inside libc");
+                std::free(kept);
+              }),
+              1);
+  CHECK(allocations_of([] { const Arena arena(100, host_memory()); }) > 0);
+}
+
+TEST(after_the_first_step_no_step_allocates) {
+  for (int threads : {1, 3}) {
+    if (threads == 1 && brief()) continue;
+    set_plain_threads(threads);
+    every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
+      check::about("%s, %d threads", name.c_str(), threads);
+      Trainer trainer(spec, options);
+      trainer.step(0);
+      CHECK_EQUAL(allocations_of([&] { trainer.draw(1); }), 0);
+      CHECK_EQUAL(allocations_of([&] { trainer.forward(1); }), 0);
+      CHECK_EQUAL(allocations_of([&] { trainer.backward(); }), 0);
+      CHECK_EQUAL(allocations_of([&] { trainer.apply(); }), 0);
+      const std::uint64_t last = brief() ? 3 : 6;
+      CHECK_EQUAL(allocations_of([&] {
+                    for (std::uint64_t turn = 2; turn < last; ++turn) trainer.step(turn);
+                  }),
+                  0);
+    });
+  }
+  set_plain_threads(1);
+}
+
+TEST(every_isa_keeps_to_it) {
+  for (const std::string& isa : usable_isas()) {
+    check::about(isa.c_str());
+    const Options options;
+    Trainer trainer(mobilenet(options), options, isa);
+    trainer.step(0);
+    CHECK_EQUAL(allocations_of([&] { trainer.step(1); }), 0);
+  }
+}

@@ -1,0 +1,260 @@
+// A training step as a whole: the same bits for any number of threads, and memory exactly as planned.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "check.h"
+#include "core/error.h"
+#include "isa/dispatch.h"
+#include "platform/parallel.h"
+#include "program_cases.h"
+
+using namespace sparsebp;
+
+namespace {
+
+constexpr std::size_t kSpare = 4096;  // budget beyond the plan's peak
+
+using Bytes = std::vector<unsigned char>;
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+void check_same(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
+  CHECK_EQUAL(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i], b[i]));
+}
+
+// Which bytes of an arena some buffer that `wanted` accepts takes.
+template <class F>
+Bytes covered(const Layout& layout, std::size_t capacity, F wanted) {
+  Bytes out(capacity);
+  for (const Buffer& buffer : layout.buffers()) {
+    if (wanted(buffer)) std::fill_n(out.begin() + static_cast<std::ptrdiff_t>(buffer.offset), buffer.bytes, 1);
+  }
+  return out;
+}
+
+Bytes copy(Arena& arena) {
+  const auto* data = reinterpret_cast<const unsigned char*>(arena.data());
+  return Bytes(data, data + arena.capacity());
+}
+
+// What the arenas hold after each half of a step that began with every byte poisoned but the persistent state.
+struct Poisoned {
+  Bytes forward, backward, workspace;
+  std::vector<std::vector<float>> outcome;
+
+  Poisoned(const ProgramSpec& spec, const Options& options, unsigned char poison) {
+    Trainer trainer(spec, options, "", kSpare);
+    Arena &arena = *trainer.program->arena(), &work = *trainer.program->workspace();
+    const Bytes before = copy(arena);
+    std::memset(arena.data(), poison, arena.capacity());
+    for (const auto& region : trainer.program->persistent()) {
+      std::memcpy(arena.data() + region.offset, before.data() + region.offset, region.bytes);
+    }
+    std::memset(work.data(), poison, work.capacity());
+    trainer.draw(0);
+    trainer.forward(0);
+    forward = copy(arena);
+    trainer.backward();
+    trainer.apply();
+    backward = copy(arena), workspace = copy(work);
+    outcome = trainer.outcome();
+  }
+};
+
+// A byte is unwritten if it holds the poison in both runs: a written one can equal only one of two patterns.
+constexpr unsigned char kPoison[2] = {0xA5, 0x3C};
+bool unwritten(const Bytes& a, const Bytes& b, std::size_t i) { return a[i] == kPoison[0] && b[i] == kPoison[1]; }
+
+void check_written(const Bytes& a, const Bytes& b, const Bytes& wanted, const char* what) {
+  std::size_t missing = 0;
+  for (std::size_t i = 0; i < wanted.size(); ++i) missing += wanted[i] != 0 && unwritten(a, b, i);
+  check::equal(missing, std::size_t{0}, __FILE__, __LINE__, what);
+}
+
+void check_untouched(const Bytes& a, const Bytes& b, const Bytes& taken, const char* what) {
+  std::size_t touched = 0;
+  for (std::size_t i = 0; i < taken.size(); ++i) touched += taken[i] == 0 && !unwritten(a, b, i);
+  check::equal(touched, std::size_t{0}, __FILE__, __LINE__, what);
+}
+
+void check_memory(const ProgramSpec& spec, const Options& options) {
+  const Poisoned a(spec, options, kPoison[0]), b(spec, options, kPoison[1]);
+  // Had the step read a byte that it never wrote, the runs would differ; as NaN it would show even times zero.
+  check_same(a.outcome, b.outcome);
+  check_same(a.outcome, Poisoned(spec, options, 0xFF).outcome);
+
+  const auto program = make_program(spec, false, "");
+  const Layout &training = program->training_layout(), &work = program->workspace_layout();
+  const auto any = [](const Buffer&) { return true; };
+  const auto kept = [](const Buffer& buffer) {
+    return buffer.begin >= 0 && (buffer.category == Category::saved || buffer.category == Category::masks);
+  };
+  const Bytes taken = covered(training, training.peak() + kSpare, any);
+  // At the end of the forward pass all saved slices and masks are there, each in its own bytes.
+  check_written(a.forward, b.forward, covered(training, training.peak(), kept), "unwritten bytes after forward");
+  check_written(a.backward, b.backward, taken, "unwritten bytes of the arena");
+  check_untouched(a.backward, b.backward, taken, "bytes of the arena written outside every buffer");
+
+  const Bytes work_taken = covered(work, work.peak(), any);
+  check_written(a.workspace, b.workspace, work_taken, "unwritten bytes of the workspace");
+  check_untouched(a.workspace, b.workspace, work_taken, "bytes of the workspace written outside every buffer");
+}
+
+void check_threads(const std::string& isa, const std::string& name, const ProgramSpec& spec, const Options& options,
+                   std::uint64_t steps) {
+  std::vector<std::vector<float>> want;
+  for (int threads : {1, 2, 3}) {
+    if (threads == 2 && brief()) continue;
+    check::about("%s, %s, %d threads", isa.c_str(), name.c_str(), threads);
+    set_plain_threads(threads);
+    CHECK_EQUAL(thread_count(), threads);
+    Trainer trainer(spec, options, isa);
+    for (std::uint64_t turn = 0; turn < steps; ++turn) trainer.step(turn);
+    if (threads == 1) want = trainer.outcome();
+    check_same(trainer.outcome(), want);
+  }
+}
+
+}  // namespace
+
+TEST(a_step_trains) {
+  every_program([](const std::string& name, const ProgramSpec& spec, const Options& options) {
+    check::about(name.c_str());
+    Trainer trainer(spec, options);
+    const auto before = trainer.outcome();
+    const std::uint64_t steps = options.normalise ? 18 : 2;  // the first 16 in place only measure
+    for (std::uint64_t turn = 0; turn < steps; ++turn) trainer.step(turn);
+    const auto after = trainer.outcome();
+    std::size_t changed = 0;
+    for (std::size_t i = 0; i < after.size(); ++i) changed += !same_bits(before[i], after[i]);
+    CHECK(changed > 3);
+    for (const auto& numbers : after) {
+      CHECK(std::all_of(numbers.begin(), numbers.end(), [](float x) { return std::isfinite(x); }));
+    }
+  });
+}
+
+TEST(any_number_of_threads_gives_the_same_bits) {
+  for (const std::string& isa : usable_isas()) {
+    every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
+      check_threads(isa, name, spec, options, brief() ? 2 : 4);
+    });
+  }
+  Options large;  // regions so long that threads do overlap
+  large.size = 96;
+  check_threads("", "large mobilenet", mobilenet(large), large, brief() ? 2 : 8);
+  set_plain_threads(1);
+}
+
+TEST(the_measured_peak_is_the_planned_one_to_the_byte) {
+  every_program([](const std::string& name, const ProgramSpec& spec, const Options& options) {
+    check::about(name.c_str());
+    Trainer trainer(spec, options, "", kSpare);
+    const Arena& arena = *trainer.program->arena();
+    const std::size_t resting = arena.used();
+    for (std::uint64_t turn = 0; turn < 3; ++turn) trainer.step(turn);
+    CHECK_EQUAL(arena.peak(), trainer.program->training_layout().peak());
+    CHECK_EQUAL(trainer.program->workspace()->peak(), trainer.program->workspace_layout().peak());
+    // Between steps only the persistent state is held.
+    std::size_t persistent = 0;
+    for (const auto& region : trainer.program->persistent()) persistent += region.bytes;
+    CHECK_EQUAL(resting, persistent);
+    CHECK_EQUAL(arena.used(), persistent);
+    CHECK_EQUAL(trainer.program->workspace()->used(), 0u);
+  });
+}
+
+TEST(one_byte_less_than_the_peak_is_refused) {
+  every_program([](const std::string& name, const ProgramSpec& spec, const Options&) {
+    check::about(name.c_str());
+    const auto program = make_program(spec, false, "");
+    const std::size_t peak = program->training_layout().peak();
+    CHECK_THROWS(BudgetExceeded, program->allocate(peak - 1), std::to_string(peak));
+    CHECK(program->arena() == nullptr);
+    program->allocate(peak);
+    CHECK_EQUAL(program->arena()->capacity(), peak);
+  });
+}
+
+TEST(a_forgotten_forward_pass_leaves_nothing_held_and_nothing_trained) {
+  const Options options;
+  Trainer trainer(mobilenet(options), options);
+  const std::size_t resting = trainer.program->arena()->used();
+  const auto before = trainer.outcome();
+  trainer.forward(0);
+  CHECK(trainer.program->arena()->used() > resting);
+  CHECK_THROWS(WrongState, trainer.forward(1), "still waits for its backward");
+  trainer.program->discard();
+  CHECK_EQUAL(trainer.program->arena()->used(), resting);
+  CHECK_THROWS(WrongState, trainer.backward(), "no training forward pass");
+  const auto after = trainer.outcome();
+  for (std::size_t i = 2; i < after.size(); ++i) CHECK(same_bits(before[i], after[i]));
+}
+
+TEST(inference_between_forward_and_backward_changes_nothing) {
+  for (const bool dropout : {false, true}) {
+    const Options options;
+    Trainer plain(mobilenet(options), options), interrupted(mobilenet(options), options);
+    plain.forward(0), plain.backward();
+    interrupted.forward(0), interrupted.infer(1, dropout), interrupted.infer(0, dropout), interrupted.backward();
+    check_same(plain.outcome(), interrupted.outcome());
+  }
+}
+
+// It would have no end of life, and share its bytes with values that are read.
+TEST(a_value_that_nobody_reads_is_refused) {
+  const Options options;
+  Builder b(options, {4, 4, 4});
+  b.op(OpKind::dropout, {0}, {}, {4, 4, 4});
+  b.conv(0, b.layer(4, 4, 4, 3, 1, 1, Activation::relu, 2));
+  CHECK_THROWS(InvalidArgument, make_program(b.spec, false, ""), "op 0: nothing reads its value");
+}
+
+TEST(the_persistent_state_starts_defined) {
+  const Options options{true, true, true, true, 0, Draw::largest};
+  Trainer trainer(mobilenet(options), options);
+  Arena& arena = *trainer.program->arena();
+  for (const auto& region : trainer.program->persistent()) {
+    check::about(region.name.c_str());
+    const auto* bytes = reinterpret_cast<const unsigned char*>(arena.data()) + region.offset;
+    const auto* scores = reinterpret_cast<const float*>(bytes);
+    if (region.name == "scores") {
+      CHECK(std::all_of(scores, scores + region.bytes / sizeof(float), [](float x) { return x == -1; }));
+    } else if (region.name != "indices") {
+      CHECK(std::all_of(bytes, bytes + region.bytes, [](unsigned char x) { return x == 0; }));
+    }
+  }
+  for (int layer = 0; layer < static_cast<int>(trainer.program->spec().layers.size()); ++layer) {
+    const auto indices = trainer.program->indices(layer);
+    for (std::size_t j = 0; j < indices.size(); ++j) CHECK_EQUAL(indices[j], static_cast<std::int32_t>(j));
+  }
+}
+
+TEST(every_planned_byte_is_written_no_other_is_and_none_is_read_before) {
+  for (int threads : {1, 3}) {
+    set_plain_threads(threads);
+    every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
+      check::about("%s, %d threads", name.c_str(), threads);
+      check_memory(spec, options);
+    });
+  }
+  set_plain_threads(1);
+}
+
+TEST(every_op_writes_every_byte_that_it_acquires) {
+  every_op([](const std::string& name, const ProgramSpec& spec, const Options& options) {
+    check::about(name.c_str());
+    const auto program = make_program(spec, false, "");
+    for (const Layout* layout : {&program->training_layout(), &program->workspace_layout()}) {
+      std::size_t bytes = 0;
+      for (const Buffer& buffer : layout->buffers()) bytes += buffer.bytes;
+      const Bytes taken = covered(*layout, layout->peak(), [](const Buffer&) { return true; });
+      CHECK_EQUAL(static_cast<std::size_t>(std::count(taken.begin(), taken.end(), 1)), bytes);  // none shared
+    }
+    check_memory(spec, options);
+  });
+}
