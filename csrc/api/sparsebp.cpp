@@ -243,4 +243,9 @@ sbp_status sbp_set_threads(int threads) {
   return guarded(why, [&] { set_plain_threads(threads); });
 }
 
+sbp_status sbp_set_parallel(sbp_parallel parallel, void* context, int threads) {
+  std::string why;
+  return guarded(why, [&] { set_host_pool(parallel, context, threads); });
+}
+
 }  // extern "C"

@@ -133,8 +133,18 @@ SBP_API sbp_status sbp_save_delta(sbp_session* session, const char* path);
 SBP_API sbp_status sbp_apply_delta(const char* base, const char* delta, const char* out, char* error,
                                    size_t error_bytes);
 
-/* Threads that kernels run on, where the process has no pool of its own that sparsebp uses. For all sessions. */
+/* Threads that kernels run on, 1 to 64, unless the host gives its own; at first 1. For all sessions. With any number of
+ * threads the results have the same bits. */
 SBP_API sbp_status sbp_set_threads(int threads);
+
+/* Computes on the host's threads instead. `parallel` calls task(work, index) once for every index in [0, count), on
+ * whichever threads, at the same time or one after the other, and returns when all of these calls have. `count` is at
+ * most `threads`, 1 to 64. It is called from the thread that calls sbp_train and the like: from two at once if two
+ * sessions run in two threads; never from inside a task. It does not throw, and does not leave by longjmp. Null goes
+ * back to the library's own threads. Waits for tasks that run. For all sessions. */
+typedef void (*sbp_task)(void* work, int index);
+typedef void (*sbp_parallel)(void* context, int count, sbp_task task, void* work);
+SBP_API sbp_status sbp_set_parallel(sbp_parallel parallel, void* context, int threads);
 
 #ifdef __cplusplus
 }
