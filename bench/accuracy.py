@@ -19,8 +19,8 @@ from experiment_runs import RESULTS, Job, read_results, run_all, threads_each
 from experiment_tables import markdown, summary
 from experiments import CHOSEN, EXPERIMENTS, Experiment
 from rich.table import Table
-from sparsebp import plots
 from sparsebp.benchmark.environment import usable_cores
+from sparsebp.cli import plots
 from sparsebp.cli.console import err, out
 from sparsebp.cli.errors import Exit, reported
 from sparsebp.files import write_atomically

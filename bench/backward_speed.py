@@ -21,9 +21,9 @@ from picture import draw
 from rich.progress import track
 from rich.table import Table
 from sparsebp import devices
+from sparsebp.benchmark.candidates import BUDGET_PER_IMAGE, StepRequest, prepare_candidates
 from sparsebp.benchmark.environment import check_isa, environment, force_isa, usable_cores
 from sparsebp.benchmark.inference import Inference, InferenceCase
-from sparsebp.benchmark.lineup import BUDGET_PER_IMAGE, StepRequest, line_up
 from sparsebp.benchmark.rates import Yardsticks
 from sparsebp.benchmark.steps import StepCase, Steps
 from sparsebp.benchmark.timing import Effort
@@ -31,9 +31,8 @@ from sparsebp.cli.bench import describe, step_table
 from sparsebp.cli.console import err, is_terminal, out, status
 from sparsebp.cli.errors import Exit, reported
 from sparsebp.cli.options import at_least, checked, checked_all, parse_device
-from sparsebp.files import named_errors
-from sparsebp.plots import check_plot_file
-from sparsebp.writable import check_writable
+from sparsebp.cli.plots import check_plot_file
+from sparsebp.files import check_writable, named_errors
 from step_tables import floor_table, inference_table
 from summary import plain, summarize
 from typer.main import get_command
@@ -96,10 +95,10 @@ def run_steps(
         for size in sizes:
             request = StepRequest(size, size, batch, batch * BUDGET_PER_IMAGE, ratio, (USUAL_SPLIT,), device)
             with status(f"steps and inference, {size} px, batch {batch}"):
-                lineup = steps = inference = None  # the last request's memory is this one's
+                candidates = steps = inference = None  # the last request's memory is this one's
                 devices.empty_cache(torch.device(device))
-                lineup = line_up(model, request)
-                steps, inference = Steps(lineup), Inference(lineup)
+                candidates = prepare_candidates(model, request)
+                steps, inference = Steps(candidates), Inference(candidates)
                 cases = [steps.measure(n, Effort(rounds, STEP_SECONDS), yardsticks) for n in threads]
                 inferred.append([inference.measure(n, Effort(rounds, INFERENCE_SECONDS)) for n in threads])
             show(step_table(cases))

@@ -25,8 +25,8 @@ from sparsebp.data import Dataset, Subset
 from sparsebp.files import write_atomically
 from sparsebp.finetuning import Epoch, Interrupted, Observer, Position, Settings
 from sparsebp.finetuning.cache import FORMS
-from sparsebp.model_weights import load_pretrained, read_weights, replace_classifier, usual_preprocess
-from sparsebp.plan import Plan
+from sparsebp.networks.pretrained import load_pretrained, read_weights, replace_classifier, usual_preprocess
+from sparsebp.planning.plan import Plan
 from sparsebp.units import format_bytes
 from torch import Tensor, nn
 

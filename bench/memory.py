@@ -12,7 +12,7 @@ import sparsebp
 import torch
 import typer
 from experiments import CHOSEN
-from sparsebp.audit import audit
+from sparsebp.training.audit import audit
 from torch import nn
 
 SIZES = (128, 129, 224)

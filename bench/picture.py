@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebp.benchmark.steps import StepCase, StepResult
-from sparsebp.plots import COLOURS, require_matplotlib
+from sparsebp.cli.plots import COLOURS, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

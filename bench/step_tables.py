@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.table import Table
-from sparsebp.benchmark.floor import Floor
+from sparsebp.benchmark.candidates import StepRequest
 from sparsebp.benchmark.inference import InferenceCase
-from sparsebp.benchmark.lineup import StepRequest
+from sparsebp.benchmark.lower_bound import LowerBound
 from sparsebp.benchmark.steps import StepCase
 from sparsebp.cli.bench import compact, medians_of, timed, timed_columns
 from sparsebp.cli.console import table
@@ -51,7 +51,7 @@ def floor_table(cases: Sequence[StepCase]) -> Table:
     return compact(made)
 
 
-def _floor_row(case: StepCase, floor: Floor) -> list[str]:
+def _floor_row(case: StepCase, floor: LowerBound) -> list[str]:
     rates = floor.rates
     return [
         _case_name(case.request),

@@ -11,7 +11,7 @@ from convolutions import Shape
 from sparsebp.benchmark.timing import Contender
 from sparsebp.nn import SparseConv2d
 from sparsebp.optim import SGD
-from sparsebp.single import SingleConv
+from sparsebp.training.standalone_conv import StandaloneConv
 from torch import nn
 
 WEIGHT, INPUT, BOTH = "weight", "input", "both"
@@ -144,7 +144,7 @@ class SparseWay:
         return self._runner.backward(flight, self._dy)[0]
 
 
-class _Frozen(SingleConv):
+class _Frozen(StandaloneConv):
     """Saves nothing and trains nothing: what is left of its backward pass is the gradient of the input."""
 
     def _build(self, x: torch.Tensor, input_grad: bool, trains: bool = True) -> Any:

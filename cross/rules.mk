@@ -64,14 +64,14 @@ $(ARM_SITE)/stamp: cross/board-requirements.txt $(CROSS)/tools/stamp
 check-aarch64: check-aarch64-native $(ARM_SITE)/stamp $(VENV)/test.stamp
 	$(UNPACK) $(CROSS)/arm64 python3.11-minimal libpython3.11-stdlib libgomp1 libstdc++6 --arch arm64
 	$(CROSS_BIN)/python cross/wheel.py --python 3.11
-	SPARSEBP_WHEEL=$$(ls -t dist/*-cp311-*aarch64.whl | head -1) $(BIN)/python -m pytest -q tests/test_wheel.py
+	SPARSEBP_WHEEL=$$(ls -t dist/*-cp311-*aarch64.whl | head -1) $(BIN)/python -m pytest -q tests/board/test_wheel.py
 	$(CROSS_BIN)/python cross/board_site.py $(ARM_SITE) $$(ls -t dist/*-cp311-*aarch64.whl | head -1)
-	$(BIN)/python tests/fifty_steps.py $(CROSS)/reference.safetensors \
+	$(BIN)/python tests/helpers/fifty_steps.py $(CROSS)/reference.safetensors \
 	  $(if $(SPARSEBP_DATA),--weights $(SPARSEBP_DATA)/mobilenet_v2_imagenet.pt)
 	for cpu in $(BOARDS); do \
 	  echo "the wheel on a $$cpu"; \
 	  QEMU_CPU=$$cpu PYTHONPATH=$(ARM_SITE) SPARSEBP_REFERENCE=$(CROSS)/reference.safetensors \
-	    $(ARM_PYTHON) -m pytest -q tests/test_board.py tests/test_board_torch.py || exit 1; \
+	    $(ARM_PYTHON) -m pytest -q tests/board/test_board.py tests/board/test_board_torch.py || exit 1; \
 	done
 
 # What CMake gives neon.cpp, but to assembly.

@@ -16,7 +16,7 @@ import sparsebp
 import torch
 import typer
 from PIL import Image, UnidentifiedImageError
-from sparsebp.model_weights import write_weights
+from sparsebp.networks.pretrained import write_weights
 from torch.nn.functional import cross_entropy
 
 THERMOMETER = Path("/sys/class/thermal/thermal_zone0/temp")  # thousandths of a degree, on most boards

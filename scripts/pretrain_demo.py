@@ -18,7 +18,7 @@ import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
-from sparsebp.demo import SIDE, architecture, to_input
+from sparsebp.finetuning.demo import SIDE, architecture, to_input
 from sparsebp.finetuning.evaluation import score
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, conv2d, cross_entropy, grid_sample, interpolate
@@ -31,7 +31,7 @@ STEPS_PER_EPOCH = 64
 PEAK_LEARNING_RATE = 0.2
 WEIGHT_DECAY = 2e-4
 STATISTICS_BATCHES = 50
-ASSET = Path(__file__).parents[1] / "python" / "sparsebp" / "assets" / "demo.safetensors"
+ASSET = Path(__file__).parents[1] / "python" / "sparsebp" / "finetuning" / "assets" / "demo.safetensors"
 
 
 def glyphs() -> Tensor:

@@ -7,41 +7,24 @@ when it is first asked for.
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, PlanFileError, TrainingDiverged, UnsupportedModel
 from .version import __version__
 
-if TYPE_CHECKING:
-    from . import data, functional, models, nn, optim, runtime, samplers
-    from .audit import Audit, audit
-    from .convert import convert, explain, min_budget, plan, restore
-    from .converted import SparseModel
-    from .export import export, load_file
-    from .finetuning import FineTuned, Interrupted, Observer, finetune
-    from .graphed import GraphedStep
-    from .model_weights import LoadedWeights, load_weights
-    from .plan import Plan
-    from .pruning import prune
-    from .resizing import resize_like
-    from .train import fit_step
-
-#: Where each name is.
+#: Where each name is; ``__init__.pyi`` says the same to type checkers.
 _NAMES = {
-    **dict.fromkeys(("Audit", "audit"), "audit"),
-    **dict.fromkeys(("convert", "explain", "min_budget", "plan", "restore"), "convert"),
-    **dict.fromkeys(("export", "load_file"), "export"),
+    **dict.fromkeys(("Audit", "audit"), "training.audit"),
+    **dict.fromkeys(("convert", "explain", "min_budget", "plan", "restore"), "training.convert"),
+    **dict.fromkeys(("export", "load_file"), "training.export"),
     **dict.fromkeys(("FineTuned", "Interrupted", "Observer", "finetune"), "finetuning"),
-    **dict.fromkeys(("LoadedWeights", "load_weights"), "model_weights"),
-    "SparseModel": "converted",
-    "GraphedStep": "graphed",
-    "Plan": "plan",
-    "prune": "pruning",
-    "resize_like": "resizing",
-    "fit_step": "train",
+    **dict.fromkeys(("LoadedWeights", "load_weights"), "networks.pretrained"),
+    "SparseModel": "training.sparse_model",
+    "GraphedStep": "training.graphed_step",
+    "Plan": "planning.plan",
+    "prune": "networks.pruning",
+    "resize_like": "networks.resizing",
+    "fit_step": "training.fit_step",
 }
 _MODULES = ("data", "functional", "models", "nn", "optim", "runtime", "samplers")
 
@@ -84,26 +67,14 @@ __all__ = [
 ]
 
 
-class _Package(types.ModuleType):
-    """Some functions are called like the modules that they are in: those names mean the functions."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (isinstance(value, types.ModuleType) and name in _NAMES):
-            super().__setattr__(name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _MODULES:
-            return importlib.import_module(f".{name}", self.__name__)
-        if name not in _NAMES:
-            if not name.startswith("_") and importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
-                return importlib.import_module(f".{name}", self.__name__)
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(f".{_NAMES[name]}", self.__name__), name)
-        setattr(self, name, found)
-        return found
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    return found
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a power cut leaves the old one or the new one, never half of it."""
+"""Writing files so that a kill or a power cut leaves the old one or the new one, and checking early that it can be."""
 
 from __future__ import annotations
 
@@ -90,3 +90,18 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_writable(file: Path, what: str) -> Path:
+    """``file``, if it can be written; ``what`` names it in messages.
+
+    Raises:
+        OSError: there is no such folder, it cannot be written to, or ``file`` is a folder.
+    """
+    if file.is_dir():
+        raise IsADirectoryError(f"{what}: {file} is a folder; expected a file")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"{what}: there is no folder {file.parent}")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise PermissionError(f"{what}: {file} cannot be written")
+    return file

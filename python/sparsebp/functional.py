@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from . import devices
-from .autograd import ConvFunction
 from .samplers import Static
-from .single import SingleConv
+from .training.autograd import ConvFunction
+from .training.standalone_conv import StandaloneConv
 
 Pair = int | tuple[int, int]
 
@@ -56,7 +56,7 @@ def sparse_conv2d(
     )  # fmt: skip
     conv.weight = nn.Parameter(weight.detach().clone())
     conv.bias = None if bias is None else nn.Parameter(bias.detach().contiguous())
-    runner = SingleConv(conv, len(chosen), None, Static(0, {"conv": chosen}))
+    runner = StandaloneConv(conv, len(chosen), None, Static(0, {"conv": chosen}))
     if not torch.is_grad_enabled():
         return runner.infer(x)
     return ConvFunction.apply(x, weight, bias, runner)  # type: ignore[no-any-return]

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from . import devices
-from .autograd import ConvFunction
-from .behaviour import runs_as
-from .converted import SparseModel
+from .capture.behaviour import runs_as
 from .samplers import Sampler, check_seed, resolve
-from .single import SingleConv
+from .training.autograd import ConvFunction
+from .training.sparse_model import SparseModel
+from .training.standalone_conv import StandaloneConv
+from .training.weight_memory import kernel_layout_
 from .units import parse_bytes
-from .weights import kernel_layout_
 
 __all__ = ["SparseConv2d", "SparseModel", "replace"]
 
@@ -81,7 +81,7 @@ class SparseConv2d(nn.Module):
         object.__setattr__(self, "_conv", conv)
         kernel_layout_(self.weight)
         self.selected = min(conv.in_channels, max(1, round(ratio * conv.in_channels)))
-        self._runner: SingleConv | None = None
+        self._runner: StandaloneConv | None = None
         self.runner().own_parameters()
 
     @property
@@ -89,12 +89,12 @@ class SparseConv2d(nn.Module):
         """The convolution whose parameters this module trains."""
         return self._conv  # type: ignore[return-value]
 
-    def runner(self) -> SingleConv:
+    def runner(self) -> StandaloneConv:
         """The native side; a copy of the module makes its own, which goes on with the same draws."""
         if "weight" not in self._parameters:
             raise RuntimeError(f"{self.name}: its weight is no parameter any more; undo the parametrisation")
         if self._runner is None:
-            self._runner = SingleConv(self.conv, self.selected, self.budget, self.sampler, name=self.name)
+            self._runner = StandaloneConv(self.conv, self.selected, self.budget, self.sampler, name=self.name)
         # load_state_dict(assign=True) and .to() replace parameters of this module, not of the convolution.
         self.conv.weight, self.conv.bias = self.weight, self.bias
         return self._runner

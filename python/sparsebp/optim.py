@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from .bound import OWNERS
-from .converted import SparseModel
-from .engine import Engine
-from .loss_scaling import MESSAGE as SCALED
-from .plain_sgd import update
-from .refusal import NoGradient
-from .single import SingleConv
+from .training.bound_program import OWNERS
+from .training.loss_scaling import MESSAGE as SCALED
+from .training.no_gradient import NoGradient
+from .training.plain_sgd import update
+from .training.protocol import Trainable
+from .training.sparse_model import SparseModel
 
 
 class SGD(torch.optim.Optimizer):
@@ -63,7 +62,7 @@ class SGD(torch.optim.Optimizer):
     ) -> None:
         if isinstance(params, nn.Module):
             params = params.trained_parameters() if isinstance(params, SparseModel) else params.parameters()
-        self._engines: list[Engine | SingleConv] = []
+        self._engines: list[Trainable] = []
         self._slots: list[dict[tuple[int, int], int]] = []
         self._complete = False
         self._others: tuple[int, list[tuple[torch.Tensor, dict[str, Any]]]] | None = None
@@ -162,23 +161,23 @@ class SGD(torch.optim.Optimizer):
         for place, program in programs.items():
             places[place].load_state_dict(program)
 
-    def _places(self) -> dict[int, Engine | SingleConv]:
+    def _places(self) -> dict[int, Trainable]:
         """The programs by the number of their first parameter, as ``state_dict`` counts these."""
-        places: dict[Engine | SingleConv, int] = {}
+        places: dict[Trainable, int] = {}
         for place, parameter in enumerate(p for group in self.param_groups for p in group["params"]):
             owner = _owner(parameter)
             if owner is not None and owner[0] in self._engines:
                 places.setdefault(owner[0], place)
         return {place: engine for engine, place in places.items()}
 
-    def forget(self, engine: Engine | SingleConv) -> None:
+    def forget(self, engine: Trainable) -> None:
         """The program is no longer this optimizer's: another took it over, or its model was restored."""
         if engine in self._engines:
             at = self._engines.index(engine)
             del self._engines[at], self._slots[at]
             self._others = None
 
-    def check(self, engine: Engine | SingleConv) -> None:
+    def check(self, engine: Trainable) -> None:
         """Raises ValueError if a group's numbers cannot be used with this program."""
         for index in engine.groups:
             _check_group(self.param_groups[index], engine)
@@ -264,7 +263,7 @@ class SGD(torch.optim.Optimizer):
         return norm
 
 
-def _check_group(group: Mapping[str, Any], engine: Engine | SingleConv) -> None:
+def _check_group(group: Mapping[str, Any], engine: Trainable) -> None:
     if group["momentum"] and not engine.momentum:
         raise ValueError(_no_momentum(group["momentum"]))
     if group["normalise"] and not engine.normalise:
@@ -274,7 +273,7 @@ def _check_group(group: Mapping[str, Any], engine: Engine | SingleConv) -> None:
             raise ValueError(f"{key}: expected a finite number of at least 0, got {group[key]}")
 
 
-def _owner(parameter: torch.Tensor) -> tuple[Engine | SingleConv, tuple[int, int]] | None:
+def _owner(parameter: torch.Tensor) -> tuple[Trainable, tuple[int, int]] | None:
     """The live program that trains a parameter, and its slot there."""
     reference, slot = OWNERS.get(parameter, (None, None))
     engine = reference() if reference is not None else None

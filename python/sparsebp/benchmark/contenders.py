@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from ..graph import Graph
+from ..capture.graph import Graph
 
 
 class TorchModel(nn.Module):

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..audit import LiveBytes
+from ..training.audit import LiveBytes
+from .candidates import Candidates, StepRequest
 from .environment import thread_count, waiting
-from .lineup import LineUp, StepRequest
 from .timing import Contender, Effort, Quartiles, interleave
 
 
@@ -60,11 +60,11 @@ class InferenceCase:
 class Inference:
     """The forward passes of a line-up, ready to be timed; the bytes of each are measured when it is made."""
 
-    def __init__(self, lineup: LineUp) -> None:
-        self._lineup = lineup
-        self._models: dict[str, nn.Module] = {"sparsebp": lineup.sparse, "torch": lineup.fused}
-        self._workspace = {"sparsebp": lineup.sparse.workspace.capacity, "torch": 0}
-        self._tensors = {name: live_bytes(model.eval(), lineup.x) for name, model in self._models.items()}
+    def __init__(self, candidates: Candidates) -> None:
+        self._lineup = candidates
+        self._models: dict[str, nn.Module] = {"sparsebp": candidates.sparse, "torch": candidates.fused}
+        self._workspace = {"sparsebp": candidates.sparse.workspace.capacity, "torch": 0}
+        self._tensors = {name: live_bytes(model.eval(), candidates.x) for name, model in self._models.items()}
 
     def measure(self, threads: int, effort: Effort) -> InferenceCase:
         """Times every contender's forward pass with so many threads."""

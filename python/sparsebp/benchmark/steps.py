@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..audit import audit
-from ..converted import SparseModel
-from ..graphed import GraphedStep
 from ..optim import SGD
+from ..training.audit import audit
+from ..training.graphed_step import GraphedStep
+from ..training.sparse_model import SparseModel
+from .candidates import Candidates, StepRequest, Trainer
 from .environment import float32, thread_count, waiting
-from .floor import Floor
-from .lineup import LineUp, StepRequest, Trainer
+from .lower_bound import LowerBound
+from .operation_count import count_operations
 from .rates import Rates, Sample, Yardsticks
 from .timing import Contender, Effort, Quartiles, interleave
-from .work import work
 
 LEARNING_RATE = 1e-6
 """The updates are really done, and what is timed stays the same network."""
@@ -71,7 +71,7 @@ class StepCase:
     rounds: int
     update_ratio: float
     results: tuple[StepResult, ...]
-    floor: Floor | None = None
+    floor: LowerBound | None = None
 
     def ratio(self, result: StepResult) -> float:
         """How many times as long as sparsebp's a step takes."""
@@ -91,19 +91,19 @@ class Steps:
     """The training steps of a line-up, ready to be timed; the bytes of each are measured when it is made.
 
     Args:
-        lineup: whose steps.
+        candidates: whose steps.
         before_each: called before every step, and not timed; what it raises ends the measurement.
     """
 
-    def __init__(self, lineup: LineUp, before_each: Callable[[], object] = lambda: None) -> None:
-        self._lineup = lineup
+    def __init__(self, candidates: Candidates, before_each: Callable[[], object] = lambda: None) -> None:
+        self._lineup = candidates
         self._trainers: dict[str, Trainer] = {}
         self._steps: dict[str, Contender] = {}
-        for trainer in lineup.trainers:
-            for name, step in training_steps(trainer, lineup.x, lineup.y).items():
+        for trainer in candidates.trainers:
+            for name, step in training_steps(trainer, candidates.x, candidates.y).items():
                 self._trainers[name] = trainer
-                self._steps[name] = Contender(waiting(step, lineup.x.device), before_each)
-        self._held = {t.name: audit(t.model, lineup.x, lineup.y) for t in lineup.trainers}
+                self._steps[name] = Contender(waiting(step, candidates.x.device), before_each)
+        self._held = {t.name: audit(t.model, candidates.x, candidates.y) for t in candidates.trainers}
 
     def measure(self, threads: int, effort: Effort, yardsticks: Yardsticks | None = None) -> StepCase:
         """Times every contender's step with so many threads.
@@ -113,23 +113,25 @@ class Steps:
             effort: how long.
             yardsticks: sampled after every round.
         """
-        lineup, sparse = self._lineup, self._lineup.sparse
+        candidates, sparse = self._lineup, self._lineup.sparse
         samples: list[Sample] = []
 
         def sample() -> None:
             if yardsticks is not None:
                 samples.append(yardsticks.sample())
 
-        for trainer in lineup.trainers:
+        for trainer in candidates.trainers:
             trainer.model.train()
         with thread_count(threads), _tuned():
             times = interleave(self._steps, effort, sample)
         results = tuple(self._result(name, trainer, times[name]) for name, trainer in self._trainers.items())
         floor = None
         if samples:
-            floor = Floor(work(sparse.original, lineup.graph, sparse.plan), Rates.of(samples), results[0].ms)
+            floor = LowerBound(
+                count_operations(sparse.original, candidates.graph, sparse.plan), Rates.of(samples), results[0].ms
+            )
         isa, rounds = sparse.engine.program.isa, len(times["sparsebp"])
-        return StepCase(lineup.request, threads, isa, rounds, sparse.plan.update_ratio, results, floor)
+        return StepCase(candidates.request, threads, isa, rounds, sparse.plan.update_ratio, results, floor)
 
     def _result(self, name: str, trainer: Trainer, times: Sequence[float]) -> StepResult:
         held = self._held[trainer.name]

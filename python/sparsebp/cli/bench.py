@@ -11,15 +11,14 @@ import torch
 import typer
 from rich.table import Table
 
+from ..benchmark.candidates import StepRequest, prepare_candidates
 from ..benchmark.environment import environment
-from ..benchmark.lineup import StepRequest, line_up
 from ..benchmark.steps import SECONDS, StepCase, Steps
 from ..benchmark.timing import Effort, Quartiles
-from ..files import named_errors
+from ..files import check_writable, named_errors
 from ..finetuning.stop import StopRequest
-from ..model_names import build_model
+from ..networks.names import build_model
 from ..units import format_bytes
-from ..writable import check_writable
 from .console import is_terminal, out, status, table
 from .errors import endings
 from .options import (
@@ -123,7 +122,7 @@ def bench(
                 height, width = parse_input_size(size)
                 request = StepRequest(height, width, batch, batch * parse_budget(budget), max_update_ratio)
                 with status(f"{model}, input {height}x{width}, batch {batch} ..."):
-                    steps = Steps(line_up(network, request), stop.check)
+                    steps = Steps(prepare_candidates(network, request), stop.check)
                     case = steps.measure(torch.get_num_threads(), Effort(repeats, seconds))
                 out.print(step_table([case]))
                 found["steps"].append(case.to_dict())

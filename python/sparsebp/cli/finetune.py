@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from .. import plots
 from ..data import DEFAULT_TEST_SHARE
 from ..data.dataset import listed
 from ..files import named_errors
 from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
+from . import plots
 from . import training_options as t
 from .console import out, print_pairs
 from .errors import endings

@@ -13,8 +13,8 @@ import torch
 import typer
 
 from .. import devices
-from ..choice import GRADIENTS
-from ..request import check_gradients
+from ..planning.choice import GRADIENTS
+from ..planning.request import check_gradients
 from ..samplers import NAMES, check_seed
 from ..units import parse_bytes
 

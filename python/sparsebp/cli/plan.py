@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import plots
-from ..convert import explain as explanation
-from ..convert import min_budget as smallest_budget
-from ..convert import plan as make_plan
 from ..files import named_errors
-from ..model_names import build_model
+from ..networks.names import build_model
+from ..training.convert import explain as explanation
+from ..training.convert import min_budget as smallest_budget
+from ..training.convert import plan as make_plan
+from . import plots
 from .console import err, out, print_json
 from .options import (
     DEFAULT_MODEL,

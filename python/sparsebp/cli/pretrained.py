@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ..data import Preprocess
-from ..model_names import KNOWN, build_model
-from ..model_weights import (
+from ..networks.names import KNOWN, build_model
+from ..networks.pretrained import (
     LoadedWeights,
     WeightFile,
     load_pretrained,

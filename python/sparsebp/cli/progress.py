@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ..data import BrokenPicture
 from ..finetuning import Change, Epoch, Observer, Position
-from ..plan import Plan
+from ..planning.plan import Plan
 from ..units import format_bytes
 from .console import err, is_terminal, out, print_pairs
 from .report import without

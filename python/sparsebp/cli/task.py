@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from .. import demo
 from ..data import DEFAULT_TEST_SHARE, Dataset, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..finetuning import checkpoint as checkpoints
+from ..finetuning import demo
 from ..finetuning.trained_on import TrainedOn, split_rule
-from ..model_weights import read_weights
+from ..networks.pretrained import read_weights
 from . import pretrained
 from .console import err
 from .pixel_values import parse_levels

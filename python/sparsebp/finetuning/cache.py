@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..converted import SparseModel
 from ..data import Batch, Preprocess
 from ..data.augment import flipped
 from ..files import named_errors
+from ..training.sparse_model import SparseModel
 from ..units import format_bytes
 from .slide import NAME as SLIDE
 from .slide import slid

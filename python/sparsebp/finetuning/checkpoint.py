@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 
 from ..files import remove_folder, write_folder_atomically
-from ..weight_files import as_safetensors
+from ..networks.weight_files import as_safetensors
 
 FORMAT = "sparsebp checkpoint"
 VERSION = 3

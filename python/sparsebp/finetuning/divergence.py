@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ..converted import SparseModel
 from ..errors import TrainingDiverged
-from ..model_weights import last_layer
-from ..weight_files import not_finite
+from ..networks.pretrained import last_layer
+from ..networks.weight_files import not_finite
+from ..training.sparse_model import SparseModel
 from .history import Position
 from .settings import Settings
 

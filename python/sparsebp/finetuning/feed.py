@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ..converted import SparseModel
 from ..data import Batch, BrokenPicture, Dataset, Loader, Preprocess, parse_augment
 from ..data.combined import keys_of
 from ..data.readable import broken_picture, check_classes
+from ..training.sparse_model import SparseModel
 from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix
 from .history import Position
 from .observer import Observer

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..data import Dataset, Preprocess
 from ..files import partial_of, write_atomically
-from ..model_weights import write_weights
+from ..networks.pretrained import write_weights
 from ..version import __version__
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..convert import restore
 from ..data import Dataset, Levels, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..devices import own_randomness
-from ..model_weights import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
-from ..plan import Plan
-from ..weight_files import not_finite
+from ..networks.pretrained import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
+from ..networks.weight_files import not_finite
+from ..planning.plan import Plan
+from ..training.convert import restore
 from . import checkpoint as checkpoints
 from .cache import FORMS, PLACES
 from .checkpoint import ORDER, Checkpoint

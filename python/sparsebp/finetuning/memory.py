@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..audit import audit
-from ..converted import SparseModel
 from ..devices import empty_cache, own_randomness
+from ..training.audit import audit
+from ..training.sparse_model import SparseModel
 
 
 @dataclass(frozen=True)

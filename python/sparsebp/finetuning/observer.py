@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data import BrokenPicture
-from ..model_weights import LoadedWeights
-from ..plan import Plan
+from ..networks.pretrained import LoadedWeights
+from ..planning.plan import Plan
 from .history import Epoch, Position
 from .order import Change
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..converted import SparseModel
-from ..engine_state import as_tensor
 from ..errors import TrainingDiverged
-from ..model_weights import last_layer
+from ..networks.pretrained import last_layer
 from ..optim import SGD
-from ..train import fit_step
+from ..training.engine_state import as_tensor
+from ..training.fit_step import fit_step
+from ..training.sparse_model import SparseModel
 from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
 from .evaluation import check_output, score

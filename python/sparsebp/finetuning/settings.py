@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..data import Preprocess, parse_augment
-from ..request import check_gradients
+from ..planning.request import check_gradients
 from ..samplers import NAMES, Sampler, check_seed
 from ..units import parse_bytes
 from .schedule import SCHEDULES
@@ -51,7 +51,7 @@ class Settings:
         train_bias: whether batch-norm shifts and convolution biases train.
         augment: names of :data:`sparsebp.data.augment.AUGMENTATIONS`, or ``"flip,crop"``.
         preprocess: how a picture becomes input; by default what the model's weights want, as far as that can be
-            told from them (:func:`sparsebp.model_weights.usual_preprocess`).
+            told from them (:func:`sparsebp.networks.pretrained.usual_preprocess`).
         seed: of the order of the pictures, the channels drawn, augmentation and dropout.
     """
 

@@ -1,0 +1,1 @@
+"""Network definitions, files of their weights, and making networks smaller."""

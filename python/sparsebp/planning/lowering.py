@@ -1,0 +1,156 @@
+"""Writing a planner's choice, or one convolution, as the specification of a native program."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .. import _C
+from ..capture.fx_ops import conv_kind
+from ..capture.graph import Graph, Layer, Value
+from .choice import Choice
+
+
+def trains_bias(graph: Graph, layer: int, choice: Choice) -> bool:
+    """Whether the bias or shift of a layer of the span trains; a linear layer's always does."""
+    return choice.train_bias or graph.layers[layer].kind == "linear"
+
+
+def layer_spec(layer: Layer, model: nn.Module) -> _C.LayerSpec:
+    """The native description of one layer, frozen."""
+    module = model.get_submodule(layer.name)
+    norm = model.get_submodule(layer.norm) if layer.norm else None
+    spec = _C.LayerSpec()
+    spec.name = layer.name
+    spec.shape = conv_shape(module, layer)
+    spec.activation = getattr(_C.Activation, layer.activation)
+    spec.has_bias = module.bias is not None
+    spec.has_norm = norm is not None
+    spec.eps = float(norm.eps) if isinstance(norm, nn.BatchNorm2d) else 0.0
+    return spec
+
+
+def conv_shape(module: nn.Module, layer: Layer) -> _C.ConvShape:
+    """Geometry of a ``Conv2d`` or ``Linear`` on this layer's input."""
+    shape = _C.ConvShape()
+    shape.height, shape.width = layer.input.height, layer.input.width
+    shape.out_height, shape.out_width = layer.output.height, layer.output.width
+    setattr(shape, "in", layer.input.channels)
+    shape.out = layer.output.channels
+    if isinstance(module, nn.Conv2d):
+        shape.groups = module.groups
+        shape.kernel_h, shape.kernel_w = _pair(module.kernel_size)
+        shape.stride_h, shape.stride_w = _pair(module.stride)
+        shape.dilation_h, shape.dilation_w = _pair(module.dilation)
+        if module.padding == "same":  # torch puts the odd zero behind, so before is rounded down
+            shape.pad_h, shape.pad_w = (
+                d * (k - 1) // 2 for d, k in zip(_pair(module.dilation), _pair(module.kernel_size), strict=True)
+            )
+        elif not isinstance(module.padding, str):
+            shape.pad_h, shape.pad_w = _pair(module.padding)
+    return shape
+
+
+def _pair(sides: int | tuple[int, ...]) -> tuple[int, int]:
+    """Two sides, as somebody may have set one for both."""
+    both = (sides, sides) if isinstance(sides, int) else tuple(sides) * (2 if len(sides) == 1 else 1)
+    return both[0], both[1]
+
+
+def conv_program(
+    conv: nn.Conv2d, name: str, x: torch.Tensor, selected: int, trains: bool
+) -> tuple[_C.ProgramSpec, Value]:
+    """A program of one convolution for images like ``x``, and its output."""
+    with torch.no_grad():
+        meta = torch.empty(1, *x.shape[1:], device="meta", dtype=x.dtype)
+        weight = torch.empty(conv.weight.shape, device="meta", dtype=x.dtype)
+        out = nn.functional.conv2d(meta, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    source = Value(x.shape[2], x.shape[3], x.shape[1])
+    output = Value(out.shape[2], out.shape[3], out.shape[1])
+    kind = conv_kind(conv)
+    layer = _C.LayerSpec()
+    layer.name = name
+    layer.shape = conv_shape(conv, Layer(name, kind, None, "identity", source, output))
+    layer.has_bias = conv.bias is not None
+    layer.selected = selected if trains else 0
+    layer.train_bias = trains
+    op = _C.OpSpec()
+    op.kind = _C.OpKind.depthwise if kind == "depthwise" else _C.OpKind.conv
+    op.inputs, op.output, op.layers = [0], 1, [0]
+    spec = _C.ProgramSpec()
+    spec.values = [_C.ValueSpec(v.height, v.width, v.channels) for v in (source, output)]
+    spec.layers, spec.ops = [layer], [op]
+    spec.input, spec.output, spec.batch = 0, 1, max(1, x.shape[0])
+    return spec, output
+
+
+class SpecFactory:
+    """Makes program specifications for many choices from one graph (a planner asks for hundreds)."""
+
+    def __init__(self, graph: Graph, model: nn.Module) -> None:
+        self.graph = graph
+        self.itemsize = next(model.parameters()).element_size()
+        self.first = graph.native_begin
+        self.ops = graph.ops[self.first :]
+        used = sorted(set(graph.layers_from(self.first)))
+        self.layer_ids = {layer: i for i, layer in enumerate(used)}
+        # Assigning to a native spec copies, so one frozen description per layer serves every choice.
+        self._layers = {layer: layer_spec(graph.layers[layer], model) for layer in used}
+        (source,) = graph.crossing(self.first)
+        live = sorted({source} | {op.output for op in self.ops})
+        self.value_ids = {v: i for i, v in enumerate(live)}
+        self._values = [_value_spec(graph, v) for v in live]
+        self._source = source
+
+    def make(self, choice: Choice) -> _C.ProgramSpec:
+        """The specification that realises ``choice``."""
+        spec = _C.ProgramSpec()
+        spec.values = self._values
+        span = set(self.graph.layers_from(choice.begin))
+        layers = []
+        for layer, item in self._layers.items():
+            item.selected = choice.selected.get(layer, 0) if layer in span else 0
+            item.train_bias = layer in span and trains_bias(self.graph, layer, choice)
+            layers.append(item)
+        spec.layers = layers
+        spec.ops = [self._op(self.first + i, choice) for i in range(len(self.ops))]
+        spec.input, spec.output = self.value_ids[self._source], self.value_ids[self.graph.output]
+        spec.span_begin = choice.begin - self.first
+        spec.batch = choice.batch
+        spec.momentum, spec.normalise = choice.momentum, choice.normalise
+        spec.sums, spec.scores = choice.sums, choice.scores
+        return spec
+
+    def _op(self, index: int, choice: Choice) -> _C.OpSpec:
+        op = self.graph.ops[index]
+        spec = _C.OpSpec()
+        spec.kind = getattr(_C.OpKind, op.kind)
+        spec.inputs = [self.value_ids[v] for v in op.inputs]
+        spec.output = self.value_ids[op.output]
+        spec.layers = [self.layer_ids[layer] for layer in op.layers]
+        spec.residual = op.residual
+        spec.block = choice.blocks.get(index, 2 * _C.PANEL)
+        spec.activation = getattr(_C.Activation, op.activation)
+        spec.drop = op.drop
+        if op.pool is not None:
+            spec.window = self._window(index)
+            spec.count_padding = op.pool[6]
+        return spec
+
+    def _window(self, index: int) -> _C.ConvShape:
+        op = self.graph.ops[index]
+        assert op.pool is not None
+        source, result = self.graph.values[op.inputs[0]], self.graph.values[op.output]
+        shape = _C.ConvShape()
+        setattr(shape, "in", source.channels)
+        shape.out = source.channels
+        shape.height, shape.width = source.height, source.width
+        shape.out_height, shape.out_width = result.height, result.width
+        shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w = op.pool[:4]
+        shape.pad_h, shape.pad_w = op.pool[4:6]
+        return shape
+
+
+def _value_spec(graph: Graph, v: int) -> _C.ValueSpec:
+    value = graph.values[v]
+    return _C.ValueSpec(value.height, value.width, value.channels)

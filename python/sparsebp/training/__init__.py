@@ -1,0 +1,1 @@
+"""Plans at work in torch: converting a model, the converted model, autograd, and what it all holds in memory."""

@@ -1,0 +1,358 @@
+"""What a budget buys: which layers, how many channels, and the bytes of each, checked against arithmetic by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+
+import pytest
+import sparsebp
+import torch
+from networks import random_network, residual_network, tiny_mobilenet
+from sparsebp import BudgetExceeded, Plan
+from sparsebp.planning.planner import USUAL_BLOCK
+from torch import nn
+from training import SIZE, assert_same, everything, one_thread  # noqa: F401
+
+#: Of an inverted residual of MobileNetV2 at 224 px: expanded channels, pixels before and after the filter.
+BLOCKS_224 = {14: (576, 196, 49), 15: (960, 49, 49), 16: (960, 49, 49), 17: (960, 49, 49)}
+#: The same at 128 px.
+BLOCKS_128 = {
+    7: (192, 256, 64),
+    **dict.fromkeys((8, 9, 10, 11), (384, 64, 64)),
+    **dict.fromkeys((12, 13), (576, 64, 64)),
+    14: (576, 64, 16),
+    **dict.fromkeys((15, 16, 17), (960, 16, 16)),
+}
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return sparsebp.models.mobilenet_v2(10)
+
+
+@pytest.fixture(scope="module")
+def default(net: nn.Module) -> Plan:
+    return sparsebp.plan(net)
+
+
+@pytest.fixture(scope="module")
+def every_layer(net: nn.Module) -> Plan:
+    """Every layer from block 14 on trains the same share of its channels, none before."""
+    return sparsebp.plan(net, ratios={"features.[0-9].*": 0, "features.1[0-3].*": 0, "features.1[4-8].*": 0.02})
+
+
+def block_of(name: str) -> int:
+    """``features.N....`` -> N; the classifier comes after all of them."""
+    return int(name.split(".")[1]) if name.startswith("features") else 99
+
+
+def masks(plan: Plan, blocks: range) -> int:
+    return sum(layer.bytes["masks"] for layer in plan if block_of(layer.name) in blocks)
+
+
+# -- MobileNetV2, by hand -------------------------------------------------------------------------
+
+
+def test_the_default_budget_trains_mobilenet_v2_from_block_14_on_at_224(default: Plan) -> None:
+    assert default.budget == 262_144
+    assert default.peak_bytes <= 262_144
+    assert block_of(default.layers[0].name) <= 14
+    assert default.input_size == (3, 224, 224)
+    assert default.conv_weights == 2_189_760
+    assert default.update_ratio > 0.02
+
+
+def test_the_papers_setting_two_percent_of_the_weights(net: nn.Module) -> None:
+    plan = sparsebp.plan(net, "256KB", max_update_ratio=0.02)
+    assert block_of(plan.layers[0].name) <= 14
+    assert 0.019 < plan.update_ratio <= 0.02
+    assert plan.weights_per_step <= 43_795  # a buffer for their gradients alone would be 171 KB
+    assert not plan.gradient_sums
+
+
+def test_masks_at_224(every_layer: Plan) -> None:
+    default = every_layer
+    for block, (expanded, before, after) in BLOCKS_224.items():
+        assert default[f"features.{block}.conv.0.0"].bytes["masks"] == expanded * before // 8
+        assert default[f"features.{block}.conv.1.0"].bytes["masks"] == expanded * after // 8
+        assert default[f"features.{block}.conv.2"].bytes["masks"] == 0
+    assert default["features.18.0"].bytes["masks"] == 1280 * 49 // 8
+    assert masks(default, range(14, 18)) == 52_920
+    assert masks(default, range(14, 19)) == 60_760
+    assert masks(default, range(15, 16)) == 11_760
+
+
+def test_masks_at_128(net: nn.Module) -> None:
+    """195 064 bytes hold the span from block 7 on."""
+    plan = sparsebp.plan(net, 195_064, input_size=(3, 128, 128), max_update_ratio=0.02)
+    assert block_of(plan.layers[0].name) <= 7
+    for block, (expanded, before, after) in BLOCKS_128.items():
+        assert masks(plan, range(block, block + 1)) == expanded * (before + after) // 8
+    assert masks(plan, range(12, 13)) == 9216
+    assert masks(plan, range(7, 19)) == 70_528
+
+
+def test_a_saved_channel_costs_its_pixels_and_brings_its_weights(every_layer: Plan) -> None:
+    """196 bytes buy 960 weights of an expansion at 7 x 7, and 160 of the projection after it."""
+    default = every_layer
+    for layer, weights in (("features.15.conv.0.0", 960), ("features.15.conv.1.0", 9), ("features.15.conv.2", 160)):
+        planned = default[layer]
+        assert planned.bytes["saved"] == planned.selected * 49 * 4
+        assert planned.weights == planned.selected * weights
+        assert planned.total_weights == planned.channels * weights
+    for block, (_, before, after) in BLOCKS_224.items():
+        pixels = {"conv.0.0": before, "conv.1.0": before, "conv.2": after}
+        for layer, count in pixels.items():
+            planned = default[f"features.{block}.{layer}"]
+            assert planned.bytes["saved"] == planned.selected * count * 4
+    assert default["features.18.0"].bytes["saved"] == default["features.18.0"].selected * 196
+    assert default["classifier.1"].bytes["saved"] == 1280 * 4
+    assert default["classifier.1"].selected == 1280
+
+
+def test_gradients_at_the_edges_of_a_block(every_layer: Plan) -> None:
+    default = every_layer
+    sizes = {b.bytes for b in default.buffers if b.category == "gradients"}
+    assert sizes == {320 * 49 * 4, 160 * 49 * 4, 1280 * 4}
+    assert default.peak_by_category()["gradients"] == 62_720 + 31_360
+
+
+def test_masks_of_layers_of_which_only_shifts_train_stand_at_their_block(default: Plan, every_layer: Plan) -> None:
+    for block in range(14, 18):
+        (layer,) = (layer for layer in default if block_of(layer.name) == block)
+        assert layer.name == f"features.{block}.conv.0.0"
+        assert layer.bytes["masks"] == masks(every_layer, range(block, block + 1))
+
+
+def test_convolutions_that_widen_train_first_the_same_number_of_weights_in_each(net: nn.Module) -> None:
+    plan = sparsebp.plan(net, "256KB", input_size=(3, 128, 128), max_update_ratio=0.02)
+    convolutions = [m for m in plan if m.kind != "linear"]
+    for layer in convolutions:
+        module = net.get_submodule(layer.name)
+        assert isinstance(module, nn.Conv2d)
+        assert module.out_channels > module.in_channels
+    mean = sum(layer.weights for layer in convolutions) / len(convolutions)
+    for layer in convolutions:  # but for the rounding to whole channels
+        assert abs(layer.weights - mean) < layer.total_weights / layer.channels
+    shares = [layer.ratio for layer in convolutions]
+    assert shares == sorted(shares, reverse=True)  # smaller ratios in later layers
+
+
+def test_the_others_follow_when_those_are_full(net: nn.Module) -> None:
+    some, more, most = (sparsebp.plan(net, "64MB", input_size=(3, 64, 64), max_update_ratio=r) for r in (0.3, 0.9, 1))
+    widen = {n for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and m.out_channels > m.in_channels}
+    assert {layer.name for layer in some if layer.kind != "linear"} == widen
+    assert all(more[name].ratio == 1 for name in widen)
+    assert len(more.layers) == len(most.layers) == 53
+    assert most.update_ratio == 1
+
+
+def test_where_nothing_widens_everything_trains() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    plan = sparsebp.plan(net, "64KB", input_size=(8, 8, 8), max_update_ratio=0.5)
+    assert [layer.name for layer in plan] == ["0", "2", "5"]
+
+
+def test_what_a_sampler_remembers(net: nn.Module, default: Plan) -> None:
+    """An index for each selected channel, a bit and, with scores, a float for each channel."""
+    scored = sparsebp.plan(net, "256KB", sampler="importance")
+    for plan, per_channel in ((default, 0), (scored, 4)):
+        for layer in plan:
+            sampled = layer.selected < layer.channels
+            expected = 4 * layer.selected + (layer.channels + 7) // 8 + per_channel * layer.channels
+            assert layer.bytes["sampler"] == (expected if sampled else 0)
+
+
+def test_momentum_costs_a_float_for_each_selected_weight_and_shift(net: nn.Module) -> None:
+    for train_bias, shifts in ((True, 960), (False, 0)):
+        plan = sparsebp.plan(net, "512KB", momentum=True, train_bias=train_bias)
+        layer = plan["features.17.conv.0.0"]
+        assert layer.bytes["optimizer"] == 4 * (layer.selected * 960 + shifts)
+        assert plan["classifier.1"].bytes["optimizer"] == 4 * (12_800 + 10)
+
+
+def test_sums_are_held_where_they_are_asked_for(net: nn.Module) -> None:
+    settings = {"input_size": (3, 64, 64), "ratios": {"features.17.*": 0.1}}
+    assert not sparsebp.plan(net, "16MB", **settings).gradient_sums
+    plan = sparsebp.plan(net, "16MB", **settings, gradients="sum")
+    assert plan.gradient_sums
+    layer = plan["features.17.conv.0.0"]
+    assert layer.bytes["weight_gradients"] == 4 * (16 * 960 + 960)
+
+
+# -- ratios ---------------------------------------------------------------------------------------
+
+
+def test_a_frozen_convolution_leaves_the_first_place_to_the_others() -> None:
+    """The only one that widens is frozen: what is left trains, and no plan is the classifier alone."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 3, 3, stride=2, padding=1),
+        nn.Conv2d(3, 1, 3, padding=1),
+        nn.Conv2d(1, 8, 5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
+    options = {"input_size": (3, 24, 24), "ratios": {"2": 0}}
+    for budget in (sparsebp.min_budget(net, **options), 1 << 20):
+        assert "conv" in {layer.kind for layer in sparsebp.plan(net, budget, **options)}
+
+
+def test_ratios_take_globs_and_later_ones_win() -> None:
+    ratios = {"features.*": 0.25, "features.3.conv.*": 0.5, "features.3.conv.1.0": 0, "classifier.?": 0.125}
+    plan = sparsebp.plan(tiny_mobilenet(), "1MB", input_size=SIZE, ratios=ratios)
+    assert plan["features.0.0"].selected == 1  # a quarter of three, rounded
+    assert plan["features.2.conv.2"].ratio == 0.25
+    assert plan["features.3.conv.0.0"].ratio == 0.5
+    assert plan["features.3.conv.2"].ratio == 0.5
+    assert plan["features.6.0"].ratio == 0.25
+    assert plan["classifier.1"].ratio == 0.125
+    with pytest.raises(KeyError, match=r"features\.3\.conv\.1\.0"):
+        plan["features.3.conv.1.0"]
+    assert len(plan.layers) == 16
+
+
+def test_a_layer_with_a_ratio_trains_whatever_the_budget_and_one_without_follows_it() -> None:
+    net, settings = tiny_mobilenet(), {"input_size": SIZE, "ratios": {"features.3.conv.0.0": 0.5}}
+    smallest = sparsebp.min_budget(net, **settings)
+    assert smallest > sparsebp.min_budget(net, input_size=SIZE)
+    for budget in (smallest, 4 * smallest):
+        plan = sparsebp.plan(net, budget, **settings)
+        assert plan["features.3.conv.0.0"].ratio == 0.5
+    assert {layer.name for layer in sparsebp.plan(net, smallest, **settings)} >= {"features.6.0", "classifier.1"}
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.3, 0.1, 0.03])
+def test_a_cap_on_the_share_of_weights_is_used_and_never_exceeded(ratio: float) -> None:
+    for make in (tiny_mobilenet, residual_network):
+        plan = sparsebp.plan(make(), "1MB", input_size=(3, 20, 20), max_update_ratio=ratio)
+        assert plan.weights_per_step == sum(layer.weights for layer in plan if layer.kind != "linear")
+        assert plan.weights_per_step <= ratio * plan.conv_weights
+        assert plan.update_ratio > 0.6 * ratio
+
+
+def test_a_cap_below_one_channel_of_each_layer_says_what_would_do() -> None:
+    net = tiny_mobilenet()
+    with pytest.raises(ValueError, match=r"max_update_ratio: expected at least ([0-9.]+)%") as caught:
+        sparsebp.plan(net, "1MB", input_size=SIZE, max_update_ratio=1e-6)
+    least = float(str(caught.value).split("at least ")[1].split("%")[0]) / 100
+    plan = sparsebp.plan(net, "1MB", input_size=SIZE, max_update_ratio=least * 1.0002)
+    assert plan.update_ratio == pytest.approx(least, rel=1e-3)
+
+
+def test_the_smallest_budget_is_that_of_a_span_whose_first_layer_does_not_widen_if_that_is_cheaper() -> None:
+    """Before the pooling a layer that widens needs all pixels, those behind it a quarter of them."""
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2, 2)),
+        *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)),
+    )
+    smallest = sparsebp.min_budget(net, input_size=(3, 32, 32))
+    plan = sparsebp.plan(net, smallest, input_size=(3, 32, 32))
+    assert plan.layers[0].name != "0"
+    assert plan.peak_bytes == smallest
+    with pytest.raises(BudgetExceeded):
+        sparsebp.plan(net, smallest - 1, input_size=(3, 32, 32))
+
+
+# -- more bytes -----------------------------------------------------------------------------------
+
+
+def narrow(plan: Plan) -> bool:
+    """Whether some channel blocks are the smallest ones, which cost speed."""
+    return any(b < USUAL_BLOCK for op, b in plan.choice.blocks.items() if op >= plan.choice.begin)
+
+
+def value(plan: Plan) -> float:
+    """What the planner maximises; the span's layers are all those from its first on, trained or not."""
+    return plan.weights_per_step * len(plan.choice.selected) ** 5
+
+
+def assert_worth_no_less(larger: Plan, smaller: Plan) -> None:
+    """Faster blocks may cost a third; with the same span and no narrower blocks, no layer trains a channel less."""
+    faster = narrow(smaller) and not narrow(larger)
+    assert value(larger) * (1.5 if faster else 1) >= value(smaller)
+    if larger.choice.begin == smaller.choice.begin and not faster:
+        assert all(larger[layer.name].selected >= layer.selected for layer in smaller)
+
+
+def test_more_bytes_are_worth_no_less_in_mobilenet_v2(net: nn.Module) -> None:
+    smallest = sparsebp.min_budget(net, input_size=(3, 128, 128))
+    budgets = [int(smallest * 1.25**i) for i in range(24)]
+    plans = [sparsebp.plan(net, b, input_size=(3, 128, 128)) for b in budgets]
+    for smaller, larger in itertools.pairwise(plans):
+        assert_worth_no_less(larger, smaller)
+    assert len(plans[0].layers) == 2
+    assert len(plans[-1].layers) > 40
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_more_bytes_are_worth_no_less_in_any_network(seed: int) -> None:
+    net, size = random_network(random.Random(seed))
+    smallest = sparsebp.min_budget(net, input_size=size)
+    plans = [sparsebp.plan(net, int(smallest * 1.4**i), input_size=size) for i in range(14)]
+    for smaller, larger in itertools.pairwise(plans):
+        assert_worth_no_less(larger, smaller)
+    assert plans[-1].update_ratio == 1
+    assert not any(plan.gradient_sums for plan in plans)
+
+
+@pytest.mark.parametrize(("budget", "begin", "block"), [("64KB", 17, 16), ("128KB", 13, 16), ("256KB", 8, 32)])
+def test_layers_come_before_weights_and_weights_before_speed(
+    net: nn.Module, budget: str, begin: int, block: int
+) -> None:
+    """The three that were measured against spans around them, and against plans with other blocks (RESULTS.md)."""
+    plan = sparsebp.plan(net, budget, input_size=(3, 129, 129), normalise=True)
+    assert plan.layers[0].name.startswith(f"features.{begin}.")
+    assert narrow(plan) == (block < USUAL_BLOCK)
+
+
+def test_as_many_bytes_as_the_peak_are_enough() -> None:
+    for budget in ("12KB", "40KB", "1MB"):
+        plan = sparsebp.plan(tiny_mobilenet(), budget, input_size=SIZE)
+        again = sparsebp.plan(tiny_mobilenet(), plan.peak_bytes, input_size=SIZE)
+        assert again.layers == plan.layers
+        assert again.peak_bytes == plan.peak_bytes
+
+
+# -- the plan as an object ------------------------------------------------------------------------
+
+
+def test_a_plan_is_read_like_a_table() -> None:
+    net = tiny_mobilenet()
+    plan = sparsebp.plan(net, "24KB", input_size=SIZE, batch_size=2)
+    assert [layer.name for layer in plan] == [layer.name for layer in plan.layers]
+    names = [n for n, m in net.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert [layer.name for layer in plan] == names[-len(plan.layers) :]
+    printed = str(plan)
+    for text in (plan.layers[0].name, f"{plan.peak_bytes:,} of 24,576 bytes", "inference workspace", "3x16x16"):
+        assert text in printed
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+def test_a_plan_is_written_as_json() -> None:
+    plan = sparsebp.plan(tiny_mobilenet(), "24KB", input_size=SIZE, momentum=True)
+    data = json.loads(plan.to_json())
+    assert data["peak_bytes"] == plan.peak_bytes
+    assert data["peak_by_category"] == plan.peak_by_category()
+    assert data["layers"][0]["bytes"] == plan.layers[0].bytes
+    assert {"buffers", "choice"}.isdisjoint(data)
+    assert plan.to_json(indent=None).count("\n") == 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_planning_leaves_the_model_alone(training: bool) -> None:
+    net = tiny_mobilenet().train(training)
+    net.features[1].eval()
+    net.features[2].requires_grad_(False)
+    before = everything(net)
+    memory = {n: (p.data_ptr(), p.stride(), p._version) for n, p in net.named_parameters()}
+    sparsebp.plan(net, "24KB", input_size=SIZE)
+    sparsebp.min_budget(net, input_size=SIZE)
+    assert_same(everything(net), before)
+    assert {n: (p.data_ptr(), p.stride(), p._version) for n, p in net.named_parameters()} == memory
