@@ -54,6 +54,9 @@ py::list layout_buffers(const Layout& layout) {
   for (const Buffer& b : layout.buffers()) {
     py::dict row;
     row["name"] = b.name;
+    row["op"] = b.purpose.op;
+    row["layer"] = b.purpose.layer;
+    row["role"] = b.purpose.role;
     row["category"] = category_name(b.category);
     row["bytes"] = b.bytes;
     row["offset"] = b.offset;

@@ -237,14 +237,15 @@ class Program final : public AnyProgram {
           op.layers.empty() ? "op" + std::to_string(i) : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
       names_.push_back(name);
       ops_.push_back(device_->make_op(op, spec_,
-                                      {context_.training, context_.workspace, spec_.batch, i, 2 * n - 1 - i, in_span,
+                                      {context_.training, context_.workspace, spec_.batch, i, i, 2 * n - 1 - i, in_span,
                                        input_grad, device_->strip_factor(), name}));
       squared_norms_.declare(context_.training.layout, spec_, i, 2 * n - 1 - i);
     }
     if (spec_.loss) {
       const Index count = spec_.batch * spec_.values[static_cast<std::size_t>(spec_.output)].count();
       const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
-      loss_gradient_ = context_.training.layout.add("loss.grad", Category::gradients, bytes, n, n);
+      loss_gradient_ =
+          context_.training.layout.add("loss.grad", {n - 1, -1, "output gradient"}, Category::gradients, bytes, n, n);
     }
     context_.training.layout.assign();
     context_.workspace.layout.assign();

@@ -18,10 +18,11 @@ void ValueBuffers<T>::declare(Context<T>& context, const ProgramSpec& spec) {
     const std::string name = "value" + std::to_string(id);
     const std::size_t bytes = byte_count(name, spec.batch * counts_[v], sizeof(T));
     const int made = live_.producer[v], read = live_.consumer[v];
-    value_buffer_[v] = context.workspace.layout.add(name, Category::activations, bytes, made, read);
+    value_buffer_[v] =
+        context.workspace.layout.add(name, {made, -1, "output"}, Category::activations, bytes, made, read);
     if (!needs_grad(id)) continue;
-    grad_buffer_[v] = context.training.layout.add(name + ".grad", Category::gradients, bytes, end_time_ - 1 - read,
-                                                  end_time_ - 1 - made);
+    grad_buffer_[v] = context.training.layout.add(name + ".grad", {made, -1, "output gradient"}, Category::gradients,
+                                                  bytes, end_time_ - 1 - read, end_time_ - 1 - made);
   }
 }
 

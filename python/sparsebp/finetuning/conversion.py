@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -86,5 +86,16 @@ _KNOWN = (
 def _fingerprint(plan: Plan) -> str:
     """What version 2 kept of a plan: a digest of all it says, down to the offset of each buffer."""
     said = plan.to_dict()
-    text = json.dumps([{key: said[key] for key in _KNOWN}, [asdict(b) for b in plan.buffers]], sort_keys=True)
+    buffers = [
+        {
+            "name": f"energy{b.op}" if b.role == "squared norms" else b.name,
+            "category": b.category,
+            "bytes": b.bytes,
+            "offset": b.offset,
+            "begin": b.begin,
+            "end": b.end,
+        }
+        for b in plan.buffers
+    ]
+    text = json.dumps([{key: said[key] for key in _KNOWN}, buffers], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

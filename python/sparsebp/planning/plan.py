@@ -62,9 +62,18 @@ class Buffer:
 
     Of a program of n ops, op i runs forward at moment i and backward at 2n-1-i; -1 is the draw of the
     update sets and 2n the end of the update.
+
+    Attributes:
+        name: for people.
+        op: of the native program, whom it serves; -1 the program as a whole.
+        layer: of the native program; -1 no single one.
+        role: ``"saved"``, ``"mask"``, ``"output gradient"``, a kind of scratch, or what outlives a step.
     """
 
     name: str
+    op: int
+    layer: int
+    role: str
     category: str
     bytes: int
     offset: int
