@@ -209,7 +209,7 @@ class Run:
             training[ORDER] = torch.from_numpy(self._feed.order.keys)
         self.peak = max(self.peak, self.model.arena.peak)
         facts = {
-            "choice": self.model.choice,
+            "plan": self.model.plan.to_dict(),
             "position": asdict(self.position),
             "peak": self.peak,
             "counters": state,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..data import Preprocess, parse_augment
+from ..planning.plan import Plan
 from ..planning.request import check_gradients
 from ..samplers import NAMES, Sampler, check_seed
 from ..units import parse_bytes
@@ -186,6 +187,47 @@ class Settings:
             "preprocess": self.preprocess.to_dict() if self.preprocess else None,
         }
         return out
+
+
+def of_plan(plan: Plan) -> dict[str, Any]:
+    """The settings that a plan was made with, by the names that :class:`Settings` has for them.
+
+    Raises:
+        ValueError: it was made for images that are no pictures.
+    """
+    request = plan.request
+    channels, height, width = request.input_size
+    if channels != 3:
+        raise ValueError(f"plan: expected one for pictures, which have 3 channels, got {channels}")
+    drawn = request.sampler
+    by_name = drawn.name in NAMES and drawn.channels is None and drawn.seed == request.seed
+    return {
+        "budget": plan.budget,
+        "input_size": (height, width),
+        "micro_batch": request.batch_size,
+        "max_update_ratio": request.max_update_ratio,
+        "ratios": request.ratios or None,
+        **({"sampler": drawn.name if by_name else drawn.make()} if drawn.name in NAMES else {}),
+        "resample_every": request.resample_every,
+        "normalise": request.normalise,
+        "gradients": request.gradients,
+        "train_bias": request.train_bias,
+        "seed": request.seed,
+    }
+
+
+def check_agrees(settings: Settings, plan: Plan) -> None:
+    """Raises ValueError, which names the setting, if one contradicts the plan."""
+    planned = of_plan(plan)
+    asked, expected = settings.to_dict(), replace(settings, **planned).to_dict()
+    for name in planned:
+        if name != "sampler" and asked[name] != expected[name]:  # which convert compares, however it was given
+            raise ValueError(
+                f"{name}: {asked[name]} was given, but the plan was made with {expected[name]}; leave it out, or plan "
+                "anew"
+            )
+    if settings.momentum and not plan.momentum:
+        raise ValueError(f"momentum: {settings.momentum} was given, but the plan reserves none; plan with momentum")
 
 
 _FEW = 0.02  # of the weights

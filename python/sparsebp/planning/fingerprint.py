@@ -90,6 +90,11 @@ class Fingerprint:
         stops = [i for i, op in enumerate(self.ops) if op.frozen]
         return max(self.native_begin, stops[-1] + 1 if stops else 0)
 
+    @property
+    def native_ops(self) -> int:
+        """How many ops run natively, in one program."""
+        return len(self.ops) - self.native_begin
+
     def layers_from(self, begin: int) -> list[int]:
         """Layers of op ``begin`` and of those after it."""
         return [layer for op in self.ops[begin:] for layer in op.layers]

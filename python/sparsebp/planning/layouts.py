@@ -12,10 +12,11 @@ from ..capture.foreign import reach
 from ..capture.graph import Graph
 from ..errors import UnsupportedModel
 from .choice import Choice
+from .fingerprint import Fingerprint, fingerprint
 from .layer_bytes import itemise, layer_weights
 from .lowering import SpecFactory
-from .fingerprint import Fingerprint, fingerprint
-from .plan import Buffer, Plan
+from .plan import Plan
+from .plan_parts import Buffer
 from .request import Request
 
 

@@ -33,7 +33,7 @@ def read(kind: Any, data: Any, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _read_union(inner, data, where)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
         names = [f.name for f in fields(kind)]
         check_keys(data, names, where)
@@ -61,6 +61,13 @@ def check_keys(data: Any, names: list[str], where: str) -> None:
     for name in data:
         if name not in names:
             raise ValueError(f"{where}.{name}: there is no such key; the keys are {', '.join(names)}")
+
+
+def without(data: Any, key: str, where: str) -> dict[str, Any]:
+    """``data`` less one of its keys; raises ValueError unless it is an object that has it."""
+    if not isinstance(data, dict) or key not in data:
+        raise ValueError(f"{where}.{key}: it is missing")
+    return {k: value for k, value in data.items() if k != key}
 
 
 def unexpected(kind: Any, data: Any, where: str) -> ValueError:

@@ -18,68 +18,9 @@ from ..files import write_atomically
 from ..units import format_bytes
 from .choice import Choice, by_names
 from .fingerprint import Fingerprint
-from .plain_data import check_keys, first_difference, read
+from .plain_data import check_keys, first_difference, read, without
+from .plan_parts import CATEGORIES, Buffer, LayerPlan
 from .request import Request
-
-#: The kinds of training memory, in the order of the design's list.
-CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler")
-#: What people read where a category's own name says too little.
-CATEGORY_NAMES = {"saved": "saved slices", "weight_gradients": "gradient sums", "optimizer": "optimizer state"}
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """One trained layer.
-
-    Attributes:
-        name: as in the original model's ``named_modules()``.
-        kind: ``"pointwise"``, ``"depthwise"``, ``"conv"`` or ``"linear"``.
-        channels: input channels of the layer.
-        selected: how many of them one step trains.
-        weights: weights that one step touches.
-        total_weights: weights of the layer.
-        bytes: training memory by category. Scratch, activation gradients and the masks of layers of which only
-            shifts train stand at an op's first layer. Buffers take turns, so the sum over layers is more than the peak.
-    """
-
-    name: str
-    kind: str
-    channels: int
-    selected: int
-    weights: int
-    total_weights: int
-    bytes: dict[str, int]
-
-    @property
-    def ratio(self) -> float:
-        """Share of the input channels that one step trains."""
-        return self.selected / self.channels
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """One planned piece of the arena, alive from moment ``begin`` to ``end`` of a step, inclusive.
-
-    Of a program of n ops, op i runs forward at moment i and backward at 2n-1-i; -1 is the draw of the
-    update sets and 2n the end of the update.
-
-    Attributes:
-        name: for people.
-        op: of the native program, whom it serves; -1 the program as a whole.
-        layer: of the native program; -1 no single one.
-        role: ``"saved"``, ``"mask"``, ``"output gradient"``, a kind of scratch, or what outlives a step.
-    """
-
-    name: str
-    op: int
-    layer: int
-    role: str
-    category: str
-    bytes: int
-    offset: int
-    begin: int
-    end: int
-
 
 #: What a file of a plan says of itself; a reader takes no other major version.
 FORMAT, VERSION = "sparsebp plan", 1
@@ -228,7 +169,7 @@ class Plan:
             raise ValueError(f"plan: written in version {data.get('version')!r}, this sparsebp reads {VERSION}")
         check_keys(data, _KEYS, "plan")
         check_keys(data["settings"], ["budget", *Request.__dataclass_fields__], "plan.settings")
-        network = _without(data["network"], "digest", "plan.network")
+        network = without(data["network"], "digest", "plan.network")
         known = read(Fingerprint, network, "plan.network")
         known.check()
         numbers = {name: read(int, data[name], f"plan.{name}") for name in _NUMBERS}
@@ -242,7 +183,7 @@ class Plan:
             choice=choice,
             reach=read(Reach, data["reach"], "plan.reach"),
             network=known,
-            request=Request.from_dict(_without(data["settings"], "budget", "plan.settings"), "plan.settings"),
+            request=Request.from_dict(without(data["settings"], "budget", "plan.settings"), "plan.settings"),
             **numbers,
         )
         made.check()
@@ -294,8 +235,8 @@ class Plan:
         trained = {self.network.layers[i].name: count for i, count in choice.selected.items() if count}
         if not trained or {layer.name: layer.selected for layer in self.layers} != trained:
             raise ValueError("plan.layers: expected the layers of the choice, with as many channels")
-        if any(layer.channels < layer.selected for layer in self.layers):
-            raise ValueError("plan.layers: expected at most the channels of a layer to be selected")
+        for i, layer in enumerate(self.layers):
+            layer.check(f"plan.layers[{i}]")
         if not 0 < self.weights_per_step <= self.conv_weights:
             raise ValueError(f"plan.weights_per_step: expected 1 to {self.conv_weights}, got {self.weights_per_step}")
         cap = request.max_update_ratio
@@ -303,10 +244,8 @@ class Plan:
             raise ValueError(f"plan.weights_per_step: expected at most {cap:.4%} of {self.conv_weights}")
         if not 0 < self.peak_bytes <= self.budget:
             raise ValueError(f"plan.peak_bytes: expected 1 to the budget, {self.budget}, got {self.peak_bytes}")
-        last = 2 * (len(self.network.ops) - self.network.native_begin)
-        for i, b in enumerate(self.buffers):
-            if not (0 <= b.offset and 0 <= b.bytes <= self.peak_bytes - b.offset and -1 <= b.begin <= b.end <= last):
-                raise ValueError(f"plan.buffers[{i}]: expected bytes below the peak, alive in a step, got {b}")
+        for i, buffer in enumerate(self.buffers):
+            buffer.check(f"plan.buffers[{i}]", self.network.native_ops, self.peak_bytes)
 
     # -- as text ---------------------------------------------------------------------------------
 
@@ -358,10 +297,3 @@ _KEYS = [
     *("format", "version", "layers", *_NUMBERS, "input_size", *_FOLLOWING, "peak_by_category"),
     *("reach", "settings", "choice", "buffers", "network"),
 ]
-
-
-def _without(data: Any, key: str, where: str) -> dict[str, Any]:
-    """A part of a plan less what follows from the rest of it."""
-    if not isinstance(data, dict) or key not in data:
-        raise ValueError(f"{where}.{key}: it is missing")
-    return {k: value for k, value in data.items() if k != key}

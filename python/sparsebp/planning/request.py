@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..samplers import Sampler, resolve
+from ..samplers import resolve
 from .choice import GRADIENTS
 from .plain_data import check_keys, read
 from .sampler_name import SamplerName
@@ -57,18 +57,14 @@ class Request:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where}.{error}") from error
 
-    def with_keywords(self, given: Mapping[str, Any], sampler: Sampler | None) -> Request:
+    def with_keywords(self, given: Mapping[str, Any]) -> Request:
         """The same with other keywords of :func:`sparsebp.convert`.
-
-        Args:
-            given: the keywords.
-            sampler: the one that this request names, if it is at hand.
 
         Raises:
             TypeError, ValueError: one of them is wrong.
         """
-        asked = checked({**self.to_dict(), "sampler": sampler or "random", **given})
-        return asked if sampler is not None or "sampler" in given else replace(asked, sampler=self.sampler)
+        asked = checked({**self.to_dict(), "sampler": "random", **given})
+        return asked if "sampler" in given else replace(asked, sampler=self.sampler)
 
 
 #: The keywords of :func:`sparsebp.convert` with their defaults, all but the budget.
