@@ -172,7 +172,7 @@ def test_one_whose_plan_cannot_be_made_again_says_so(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("older", "words"),
     [
-        (None, r"features\.0\.0: weight was \[16, 3, 3, 3\], here it is"),
+        (None, r"layer features\.0\.0: output was 16x8x8, here it is 16x9x9"),
         (as_version_3, r"features\.0\.0\.weight was \[16, 3, 3, 3\], in this model it is"),
     ],
     ids=["today's", "version 3"],
