@@ -12,7 +12,7 @@ from ..data import DEFAULT_TEST_SHARE
 from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
 from ..finetuning.cache import PLACES
-from ..finetuning.schedule import SCHEDULES
+from ..training.schedule import SCHEDULES
 from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 from .pixel_values import parse_levels, parse_range, parse_triple
 
