@@ -37,8 +37,7 @@ class Planner(Layouts):
     """Answers for one model and one request."""
 
     def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
-        super().__init__(graph, model, request.input_size)
-        self.request = request
+        super().__init__(graph, model, request)
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
         self.begins, self.late_begins = self._begins()
@@ -133,6 +132,7 @@ class Planner(Layouts):
             r.sums,
             r.scores,
             r.train_bias,
+            self.graph.output_is_flat,
         )
 
     # -- search ----------------------------------------------------------------------------------
