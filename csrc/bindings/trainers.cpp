@@ -3,7 +3,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <string>
+
 #include "bindings/classes.h"
+#include "core/error.h"
+#include "training/batch.h"
 #include "training/rule_group.h"
 
 namespace py = pybind11;
@@ -49,6 +53,27 @@ void set_draws(Trainer& trainer, T Draws::*field, T value) {
   Draws draws = trainer.draws();
   draws.*field = value;
   trainer.set_draws(draws);
+}
+
+// What op `first` reads lies image by image at `in`. Mean loss, images recognised, images that trained.
+py::tuple train(Trainer& trainer, int first, Address in, Index images, Address labels, Address logits,
+                double label_smoothing, double skip_above, bool drop) {
+  const ProgramSpec& spec = trainer.program().spec();
+  if (trainer.program().itemsize() != sizeof(float) || std::string(trainer.program().isa()) == "cuda") {
+    throw InvalidArgument("train_batch: the loss is computed for float32 programs on this processor only");
+  }
+  if (first < 0 || static_cast<std::size_t>(first) >= spec.ops.size()) throw InvalidArgument("first: no such op");
+  const auto value = [&](int id) { return spec.values[static_cast<std::size_t>(id)].count(); };
+  const Index one = value(spec.ops[static_cast<std::size_t>(first)].inputs[0]);
+  const auto given = static_cast<const std::int32_t*>(input(labels));
+  check_labels(given, images, value(spec.output));
+  Step step;
+  {
+    py::gil_scoped_release release;
+    step = train_batch(trainer, first, given, images, {label_smoothing, skip_above, drop}, static_cast<float*>(output(logits)),
+                       [&](Index i, Index) { return static_cast<const float*>(input(in)) + i * one; });
+  }
+  return py::make_tuple(step.loss, step.correct, step.trained);
 }
 
 void bind_trainer(py::module_& m) {
@@ -98,6 +123,8 @@ void bind_trainer(py::module_& m) {
             t.backward(input(dy), output(dx), share, keep);
           },
           py::arg("output_grad"), py::arg("input_grad"), py::arg("share") = 1.0, py::arg("keep") = false)
+      .def("train_batch", &train, py::arg("first"), py::arg("input"), py::arg("images"), py::arg("labels"),
+           py::arg("logits"), py::arg("label_smoothing"), py::arg("skip_above"), py::arg("drop"))
       .def("prepare_replay", &Trainer::prepare_replay, py::arg("share"), py::call_guard<py::gil_scoped_release>())
       .def("replayed", &Trainer::replayed)
       .def("finish_step", &Trainer::finish_step, py::arg("share") = 1.0, py::call_guard<py::gil_scoped_release>());

@@ -23,6 +23,7 @@ class Boundary final : public AnyProgram {
   const Layout& training_layout() const override { return program_->training_layout(); }
   const Layout& workspace_layout() const override { return program_->workspace_layout(); }
   const char* isa() const override { return program_->isa(); }
+  std::size_t itemsize() const override { return program_->itemsize(); }
   Arena* arena() override { return program_->arena(); }
   Arena* workspace() override { return program_->workspace(); }
   bool in_flight() const override {

@@ -35,6 +35,7 @@ class Program final : public AnyProgram {
   const Layout& training_layout() const override { return context_.training.layout; }
   const Layout& workspace_layout() const override { return context_.workspace.layout; }
   const char* isa() const override { return device_->name(); }
+  std::size_t itemsize() const override { return sizeof(T); }
   void set_stream(std::uintptr_t stream) override { stream_ = stream; }
   Arena* arena() override { return context_.training.arena.get(); }
   Arena* workspace() override { return context_.workspace.arena.get(); }

@@ -29,6 +29,7 @@ class AnyProgram {
   virtual const Layout& training_layout() const = 0;
   virtual const Layout& workspace_layout() const = 0;
   virtual const char* isa() const = 0;
+  virtual std::size_t itemsize() const = 0;  // bytes of a number
   // Where the calls below start their work, on a device that has streams.
   virtual void set_stream(std::uintptr_t stream) = 0;
 

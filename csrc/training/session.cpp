@@ -79,33 +79,9 @@ void Session::attach(std::size_t budget, void* block, std::size_t bytes) {
 Step Session::train(const Pixels& pixels, const std::int32_t* labels, Index n) {
   check(pixels, labels, n);
   set_rules(n);
-  Step step;
-  const ProgramSpec& s = spec();
-  const int ops = static_cast<int>(s.ops.size());
-  for (Index first = 0; first < n; first += s.batch) {
-    const Index count = std::min(s.batch, n - first);
-    const double share = static_cast<double>(count) / static_cast<double>(n);
-    trainer_->forward(0, ops, images(pixels, first, count), logits_, count, true);
-    try {
-      const auto gradient = static_cast<float*>(program_->loss_gradient());
-      const Loss loss = cross_entropy(logits_, labels + first, count, output_, recipe_.label_smoothing,
-                                      recipe_.skip_above, s.sums ? share : 1.0, gradient);
-      step.loss += loss.mean * share;
-      step.correct += loss.correct;
-      if (recipe_.skip_above < 1 && loss.confident) {
-        trainer_->discard();
-        continue;
-      }
-      trainer_->backward(gradient, nullptr, s.sums ? 1.0 : share);
-    } catch (...) {
-      trainer_->discard();
-      trainer_->cancel_step();
-      throw;
-    }
-    step.trained += count;
-  }
-  trainer_->finish_step();
-  return step;
+  const BatchSettings settings{recipe_.label_smoothing, recipe_.skip_above};
+  return train_batch(*trainer_, 0, labels, n, settings, logits_,
+                     [&](Index first, Index count) { return images(pixels, first, count); });
 }
 
 void Session::predict(const Pixels& pixels, Index n, float* logits) {
@@ -149,16 +125,9 @@ void Session::require_attached() const {
 
 void Session::check(const Pixels& pixels, const std::int32_t* labels, Index n) const {
   require_attached();
-  if (n < 1) throw InvalidArgument("n: expected at least one image, got " + std::to_string(n));
-  if (labels == nullptr) throw InvalidArgument("labels: expected one for each image, got none");
+  check_labels(labels, n, output_);
   if (pixels.bytes != nullptr && table_.empty()) {
     throw InvalidArgument("pixels: this plan has no table for bytes; expected floating-point numbers");
-  }
-  for (Index i = 0; i < n; ++i) {
-    if (labels[i] < 0 || labels[i] >= output_) {
-      throw InvalidArgument("labels: expected 0 to " + std::to_string(output_ - 1) + ", got " +
-                            std::to_string(labels[i]) + " for image " + std::to_string(i));
-    }
   }
 }
 

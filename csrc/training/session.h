@@ -10,9 +10,8 @@
 
 #include "platform/memory.h"
 #include "program/program.h"
-#include "training/loss.h"
+#include "training/batch.h"
 #include "training/recipe.h"
-#include "training/trainer.h"
 
 namespace sparsebp {
 
@@ -20,13 +19,6 @@ namespace sparsebp {
 struct Pixels {
   const float* numbers = nullptr;
   const std::uint8_t* bytes = nullptr;
-};
-
-// What one call of `train` came to.
-struct Step {
-  double loss = 0;    // mean
-  Index correct = 0;  // images recognised before the update
-  Index trained = 0;  // images that were not left out as learned already
 };
 
 class Session {

@@ -1,5 +1,6 @@
 #include "training/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -95,6 +96,14 @@ void Trainer::finish_step(double share) {
   progress_.pending = false;
   ++progress_.steps;
   progress_.due = progress_.due || progress_.steps % draws_.resample_every == 0;
+}
+
+void Trainer::cancel_step() {
+  if (progress_.pending && program_.spec().sums) {
+    std::fill(shared_rules_.begin(), shared_rules_.end(), LayerRule());  // by which nothing trains
+    program_.apply(shared_rules_);
+  }
+  progress_.pending = false;
 }
 
 double Trainer::coverage() const {

@@ -31,6 +31,7 @@ class Trainer {
   // Throws InvalidArgument if the program keeps no scores to draw by. Nothing trains until there are rules.
   Trainer(AnyProgram& program, const Draws& draws, DrawFunction draw = nullptr);
 
+  AnyProgram& program() { return program_; }
   const Draws& draws() const { return draws_; }
   void set_draws(const Draws& draws);
   const Progress& progress() const { return progress_; }
@@ -58,8 +59,8 @@ class Trainer {
   void finish_step(double share = 1);
   // Forgets a forward pass whose backward pass will not come.
   void discard() { program_.discard(); }
-  // There will be no step of the backward passes so far.
-  void cancel_step() { progress_.pending = false; }
+  // There will be no step of the backward passes so far: gradient sums are forgotten.
+  void cancel_step();
 
   // Share of the weights of trained convolutions that have been visited.
   double coverage() const;

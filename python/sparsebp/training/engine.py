@@ -256,6 +256,28 @@ class Engine(BoundProgram):
             if not self.sums:
                 self._touch()
 
+    def train_batch(
+        self, first: int, x: int, images: int, labels: int, logits: int, smoothing: float, skip_above: float, drop: bool
+    ) -> tuple[float, int]:
+        """A whole step with softmax cross-entropy, natively; mean loss, and how many images trained something.
+
+        A forward pass that waits for its backward pass loses its place.
+        """
+        with self._lock:
+            self.supersede()
+            self.rebind_if_moved()
+            self._refresh_rules()
+            try:
+                with self._on_device():
+                    loss, _, trained = self.trainer.train_batch(
+                        first, x, images, labels, logits, smoothing, skip_above, drop
+                    )
+            finally:
+                self._touch()
+            if trained:
+                self.untried = False
+            return loss, trained
+
     @property
     def last_forward(self) -> ForwardPass | None:
         """The last training forward pass, while something holds its output."""
