@@ -6,15 +6,14 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from ..capture.foreign import Reach
 from ..units import format_bytes
 from .choice import Choice
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 #: The kinds of training memory, in the order of the design's list.
 CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler")
@@ -164,6 +163,9 @@ class Plan:
         return json.dumps(self.to_dict(), indent=indent)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich import box  # 5 MB, which training alone does without
+        from rich.table import Table
+
         table = Table(
             title=f"{len(self.layers)} trained layers, from {self.layers[0].name}",
             title_justify="left",
@@ -199,6 +201,8 @@ class Plan:
         yield f"gradients {self.gradients}: {how}"
 
     def __str__(self) -> str:
+        from rich.console import Console
+
         out = io.StringIO()
         Console(file=out, width=120).print(self)
         return out.getvalue().rstrip()
