@@ -14,8 +14,8 @@ from .fx_ops import differs
 from .graph import Graph
 from .in_place import is_dead
 from .preserve import random_state, unchanged
+from .probe import probe
 from .shapes import is_value
-from .tracing import probe
 
 
 class TorchPrefix:

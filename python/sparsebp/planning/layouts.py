@@ -35,6 +35,9 @@ class Layouts:
         self.conv_weights = sum(w.numel() for w in weights if isinstance(w, torch.Tensor))
         self.reach = reach(graph, model)
         self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
+        self._per_channel = {  # what counts as touched: not a classifier's weights
+            i: 0 if graph.layers[i].kind == "linear" else weights.per_channel for i, weights in self.weights.items()
+        }
         self._model = model
         self._peaks: dict[tuple[object, ...], int] = {}
 
@@ -45,8 +48,7 @@ class Layouts:
 
     def touched(self, selected: dict[int, int]) -> int:
         """Convolution weights that one step touches."""
-        layers = self.graph.layers
-        return sum(k * self.weights[i].per_channel for i, k in selected.items() if layers[i].kind != "linear")
+        return sum(k * self._per_channel[i] for i, k in selected.items())
 
     def program(self, choice: Choice) -> _C.Program:
         """The laid-out, unallocated program of a choice."""

@@ -249,7 +249,7 @@ def _converted(
     )
     converted = SparseModel(model, graph, before, layouts.plan(choice, budget), engine, settings, _rebuild)
     try:
-        verify(converted)
+        verify(converted, graph)
     except UnsupportedModel:
         converted._release()
         raise
