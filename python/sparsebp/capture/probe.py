@@ -32,7 +32,7 @@ def without_zeros(model: nn.Module) -> Iterator[None]:
     back would tell autograd of a change.
     """
     generator = torch.Generator("cpu").manual_seed(1)
-    zeros = [(p, p.detach()) for p in model.parameters() if not p.any()]
+    zeros = [(p, p.detach()) for p in model.parameters() if not p.count_nonzero()]
     try:
         for parameter, memory in zeros:
             noise = torch.randn(parameter.shape, generator=generator, device="cpu")
