@@ -2,7 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "api/plan_file.h"
+#include "api/delta.h"
 #include "bindings/classes.h"
 
 namespace py = pybind11;
@@ -56,27 +56,10 @@ py::dict sizes(const OpenPlan& plan) {
 }
 
 void bind_recipe(py::module_& m) {
-  py::enum_<Sampling>(m, "Sampling")
-      .value("uniform", Sampling::uniform)
-      .value("cyclic", Sampling::cyclic)
-      .value("weighted", Sampling::weighted)
-      .value("largest", Sampling::largest)
-      .value("fixed", Sampling::fixed);
   py::enum_<Schedule>(m, "Schedule")
       .value("constant", Schedule::constant)
       .value("linear", Schedule::linear)
       .value("cosine", Schedule::cosine);
-  py::class_<ParameterRule>(m, "ParameterRule")
-      .def(py::init<>())
-#define FIELD(name) .def_readwrite(#name, &ParameterRule::name)
-          FIELD(trains) FIELD(rate) FIELD(weight_decay) FIELD(momentum) FIELD(normalise)
-#undef FIELD
-      ;
-  py::class_<LayerRule>(m, "LayerRule")
-      .def(py::init<>())
-      .def_readwrite("weight", &LayerRule::weight)
-      .def_readwrite("bias", &LayerRule::bias)
-      .def_readwrite("shift", &LayerRule::shift);
   py::class_<Recipe>(m, "Recipe")
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &Recipe::name)
@@ -132,6 +115,7 @@ void bind_open_plan(py::module_& m) {
       .def_property_readonly("metadata", [](const OpenPlan& p) { return p.file.header().metadata; })
       .def_property_readonly("takes_bytes",
                              [](const OpenPlan& p) { return p.file.header().tensors.count(kTableTensor) != 0; })
+      .def_property_readonly("plan", [](const OpenPlan& p) { return plan_data(*p.session, p.file.plan().budget); })
       .def("attach",
            [](OpenPlan& p) {
              p.session->attach(p.file.plan().budget);
@@ -163,6 +147,13 @@ void bind_open_plan(py::module_& m) {
             py::gil_scoped_release release;
             p.file.save(*p.session, path);
           },
+          py::arg("path"))
+      .def(
+          "save_delta",
+          [](OpenPlan& p, const std::string& path) {
+            py::gil_scoped_release release;
+            p.file.save_delta(*p.session, path);
+          },
           py::arg("path"));
 }
 
@@ -172,6 +163,8 @@ void bind_sessions(py::module_& m) {
   bind_recipe(m);
   bind_open_plan(m);
   m.def("plan_record", &plan_record, py::arg("spec"), py::arg("recipe"), py::arg("tensors"), py::arg("budget"));
+  m.def("apply_delta", &apply_delta, py::arg("base"), py::arg("delta"), py::arg("out"),
+        py::call_guard<py::gil_scoped_release>());
   m.def("state_record", &state_record, py::arg("batches"), py::arg("steps"), py::arg("turn"), py::arg("forwards"),
         py::arg("due"), py::arg("regions"));
 }

@@ -16,8 +16,8 @@ bool alive_together(const Buffer& a, const Buffer& b) { return a.begin <= b.end 
 
 }  // namespace
 
-int Layout::add(std::string name, Category category, std::size_t bytes, int begin, int end) {
-  buffers_.push_back({std::move(name), category, bytes, begin, end});
+int Layout::add(std::string name, const Purpose& purpose, Category category, std::size_t bytes, int begin, int end) {
+  buffers_.push_back({std::move(name), purpose, category, bytes, begin, end});
   return static_cast<int>(buffers_.size()) - 1;
 }
 

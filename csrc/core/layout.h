@@ -13,8 +13,16 @@ namespace sparsebp {
 constexpr std::size_t kAlignment = 32;
 constexpr std::size_t align_up(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+// Whom a buffer serves in a program, and as what.
+struct Purpose {
+  int op = -1;            // -1: the program as a whole
+  int layer = -1;         // -1: no single one
+  const char* role = "";  // a literal
+};
+
 struct Buffer {
-  std::string name;
+  std::string name;  // for people
+  Purpose purpose;
   Category category;
   std::size_t bytes;
   int begin;  // first and last moment of a step at which it is alive, both inclusive
@@ -25,7 +33,7 @@ struct Buffer {
 class Layout {
  public:
   // Returns the buffer's index. An empty buffer is allowed; it takes no bytes.
-  int add(std::string name, Category category, std::size_t bytes, int begin, int end);
+  int add(std::string name, const Purpose& purpose, Category category, std::size_t bytes, int begin, int end);
 
   // Chooses every offset. Tries a few orders of first-fit placement and keeps the one with the lowest peak. Throws
   // InvalidArgument if none ends where memory can.

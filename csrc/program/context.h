@@ -77,30 +77,34 @@ struct Declare {
   PlannedArena& training;
   PlannedArena& workspace;
   Index batch;
+  int op;
   int forward_time, backward_time;
   bool in_span;        // does this op train or pass a gradient
   bool input_grad;     // does its (first) input want a gradient
   Index strip_factor;  // see device.h
-  std::string name;
+  std::string name;    // of the op, for people
 
-  int saved(const std::string& what, Index count) const {
-    return add<T>(training, what, Category::saved, count, forward_time, backward_time);
+  // `part` tells the layers of an op apart, for people: "expand." for example.
+  int saved(int layer, Index count, const char* part = "") const {
+    return add<T>(training, {op, layer, "saved"}, part, Category::saved, count, forward_time, backward_time);
   }
-  int masks(const std::string& what, Index count) const {
-    return add<std::uint8_t>(training, what, Category::masks, count, forward_time, backward_time);
+  // Of an activation: a layer's, or the op's own with -1.
+  int mask(int layer, Index count, const char* part = "") const {
+    return add<std::uint8_t>(training, {op, layer, "mask"}, part, Category::masks, count, forward_time, backward_time);
   }
-  int backward_scratch(const std::string& what, Index count) const {
-    return add<T>(training, what, Category::scratch, count, backward_time, backward_time);
+  int backward_scratch(const char* role, Index count) const {
+    return add<T>(training, {op, -1, role}, "", Category::scratch, count, backward_time, backward_time);
   }
-  int forward_scratch(const std::string& what, Index count) const {
-    return add<T>(workspace, what, Category::activations, count, forward_time, forward_time);
+  int forward_scratch(const char* role, Index count) const {
+    return add<T>(workspace, {op, -1, role}, "", Category::activations, count, forward_time, forward_time);
   }
 
  private:
   template <class U>
-  int add(PlannedArena& arena, const std::string& what, Category category, Index count, int begin, int end) const {
-    const std::string full = name + "." + what;
-    return arena.layout.add(full, category, byte_count(full, count, sizeof(U)), begin, end);
+  int add(PlannedArena& arena, const Purpose& purpose, const char* part, Category category, Index count, int begin,
+          int end) const {
+    const std::string full = name + "." + part + purpose.role;
+    return arena.layout.add(full, purpose, category, byte_count(full, count, sizeof(U)), begin, end);
   }
 };
 

@@ -20,7 +20,7 @@ struct LayerParams {
 // Training state inside the arena, persistent between steps. Null where the plan has none.
 template <class T>
 struct LayerState {
-  // In this process's memory, wherever the arena is: see state.h.
+  // In this process's memory, wherever the arena is: see training_state.h.
   std::int32_t* indices = nullptr;  // [selected], null when every channel is selected
   std::uint8_t* visited = nullptr;  // one bit per channel
   // In the arena.

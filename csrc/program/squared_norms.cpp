@@ -22,8 +22,9 @@ void SquaredNormBuffers<T>::declare(Layout& layout, const ProgramSpec& spec, int
     own.count += count;
   }
   if (own.count == 0) return;
-  const std::string name = "energy" + std::to_string(op);
-  own.buffer = layout.add(name, Category::scratch, byte_count(name, own.count, sizeof(float)), time, time);
+  const std::string name = "op" + std::to_string(op) + ".squared norms";
+  own.buffer = layout.add(name, {op, -1, "squared norms"}, Category::scratch,
+                          byte_count(name, own.count, sizeof(float)), time, time);
 }
 
 template <class T>

@@ -40,7 +40,7 @@ void TrainingState<T>::declare(Layout& layout, const ProgramSpec& spec, int end_
   end_time_ = end_time;
   const auto add = [&](const char* name, Category category, Checked count, std::size_t size, int end) {
     const std::size_t bytes = byte_count(name, count, size);
-    return bytes == 0 ? -1 : layout.add(name, category, bytes, -1, end);
+    return bytes == 0 ? -1 : layout.add(name, {-1, -1, name}, category, bytes, -1, end);
   };
   const auto per_sampled = [&](auto count) {
     return total(spec, [&](const LayerSpec& layer) { return layer.sampled() ? count(layer) : 0; });

@@ -18,11 +18,21 @@ void ValueBuffers<T>::declare(Context<T>& context, const ProgramSpec& spec) {
     const std::string name = "value" + std::to_string(id);
     const std::size_t bytes = byte_count(name, spec.batch * counts_[v], sizeof(T));
     const int made = live_.producer[v], read = live_.consumer[v];
-    value_buffer_[v] = context.workspace.layout.add(name, Category::activations, bytes, made, read);
+    value_buffer_[v] =
+        context.workspace.layout.add(name, {made, -1, "output"}, Category::activations, bytes, made, read);
     if (!needs_grad(id)) continue;
-    grad_buffer_[v] = context.training.layout.add(name + ".grad", Category::gradients, bytes, end_time_ - 1 - read,
-                                                  end_time_ - 1 - made);
+    grad_buffer_[v] = context.training.layout.add(name + ".grad", {made, -1, "output gradient"}, Category::gradients,
+                                                  bytes, end_time_ - 1 - read, end_time_ - 1 - made);
   }
+}
+
+template <class T>
+void ValueBuffers<T>::declare_output_grad(Context<T>& context, const ProgramSpec& spec) {
+  const int last = static_cast<int>(spec.ops.size()) - 1, begin = last + 1;  // from the loss to the last op's backward
+  output_ = spec.output;
+  const std::size_t bytes = byte_count("loss.grad", spec.batch * counts_[static_cast<std::size_t>(output_)], sizeof(T));
+  output_grad_ =
+      context.training.layout.add("loss.grad", {last, -1, "output gradient"}, Category::gradients, bytes, begin, begin);
 }
 
 template <class T>
@@ -42,6 +52,13 @@ void ValueBuffers<T>::acquire_grad(Context<T>& context, int value) const {
   const auto v = static_cast<std::size_t>(value);
   if (grad_buffer_[v] < 0 || context.grads[v] != nullptr) return;
   context.grads[v] = context.training.template acquire<T>(grad_buffer_[v], context.images * counts_[v]);
+}
+
+template <class T>
+T* ValueBuffers<T>::output_grad(Context<T>& context) const {
+  PlannedArena& arena = context.training;
+  if (arena.holds(output_grad_)) return arena.at<T>(output_grad_);
+  return arena.acquire<T>(output_grad_, context.images * counts_[static_cast<std::size_t>(output_)]);
 }
 
 template <class T>

@@ -12,8 +12,9 @@ import pytest
 import sparsebp
 from PIL import Image
 from sparsebp.cli import plots
-from sparsebp.planning.plan import CATEGORIES, Plan
-from sparsebp.planning.timeline import block_names, moments
+from sparsebp.planning.plan import Plan
+from sparsebp.planning.plan_parts import CATEGORIES
+from sparsebp.planning.timeline import block_names, timeline
 from torch import nn
 
 
@@ -36,7 +37,7 @@ def texts(file: Path) -> list[str]:
 
 
 def test_a_step_runs_forward_and_then_the_other_way_round(plan: Plan) -> None:
-    steps = moments(plan)
+    steps = timeline(plan)
     names = [m.name for m in steps]
     assert names == names[::-1]
     half = len(steps) // 2
@@ -47,7 +48,7 @@ def test_a_step_runs_forward_and_then_the_other_way_round(plan: Plan) -> None:
 
 
 def test_the_bytes_of_all_moments_are_the_plans(plan: Plan) -> None:
-    steps = moments(plan)
+    steps = timeline(plan)
     assert {c: max(m.bytes[c] for m in steps) for c in CATEGORIES} == plan.peak_by_category()
     # Between buffers there may be gaps, which no category owns.
     assert 0.9 * plan.peak_bytes < max(m.total for m in steps) <= plan.peak_bytes

@@ -35,8 +35,8 @@ from runs import (
 )
 from sparsebp.data import BrokenPicture, Dataset, Preprocess
 from sparsebp.finetuning import History, Position
-from sparsebp.finetuning.schedule import rate_factor
 from sparsebp.networks.pretrained import WeightFile, usual_preprocess
+from sparsebp.training.schedule import rate_factor
 from torch.nn.functional import cross_entropy
 
 # -- what it is for --------------------------------------------------------------------------------

@@ -27,19 +27,19 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
 
   if (expands_) {
     const LayerSpec& expand = program.layers[static_cast<std::size_t>(expand_)];
-    if (expand.selected > 0) saved_expand_ = declare.saved("expand.saved", b * in_rows_ * expand.selected);
+    if (expand.selected > 0) saved_expand_ = declare.saved(expand_, b * in_rows_ * expand.selected, "expand.");
     wide_grad_ = declare.input_grad || expand.trains();
     if (wide_grad_ && expand.activation != Activation::identity) {
-      expand_mask_ = declare.masks("expand.mask", b * in_rows_ * mask_row_bytes(wide_));
+      expand_mask_ = declare.mask(expand_, b * in_rows_ * mask_row_bytes(wide_), "expand.");
     }
   } else {
     wide_grad_ = declare.input_grad;
   }
-  if (dw.selected > 0) saved_depthwise_ = declare.saved("depthwise.saved", b * in_rows_ * dw.selected);
-  if (project.selected > 0) saved_project_ = declare.saved("project.saved", b * out_rows_ * project.selected);
+  if (dw.selected > 0) saved_depthwise_ = declare.saved(depthwise_, b * in_rows_ * dw.selected, "depthwise.");
+  if (project.selected > 0) saved_project_ = declare.saved(project_, b * out_rows_ * project.selected, "project.");
   filtered_grad_ = wide_grad_ || dw.trains();
   if (filtered_grad_ && dw.activation != Activation::identity) {
-    depthwise_mask_ = declare.masks("depthwise.mask", b * out_rows_ * mask_row_bytes(wide_));
+    depthwise_mask_ = declare.mask(depthwise_, b * out_rows_ * mask_row_bytes(wide_), "depthwise.");
   }
   scale_ = declare.backward_scratch("scale", out_ + (expands_ ? backward_block_ : 0));
   if (filtered_grad_) {

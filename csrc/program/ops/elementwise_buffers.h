@@ -26,7 +26,7 @@ class ActivationBuffers : public Elementwise<T> {
   ActivationBuffers(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
       : Elementwise<T>(op, program) {
     if (declare.in_span && op.activation != Activation::identity) {
-      mask_ = declare.masks("mask", declare.batch * this->pixels_ * mask_row_bytes(this->channels_));
+      mask_ = declare.mask(-1, declare.batch * this->pixels_ * mask_row_bytes(this->channels_));
     }
   }
 
@@ -51,7 +51,7 @@ class DropoutBuffers : public Elementwise<T> {
  public:
   DropoutBuffers(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare)
       : Elementwise<T>(op, program) {
-    if (declare.in_span) mask_ = declare.masks("mask", (declare.batch * this->pixels_ * this->channels_ + 7) / 8);
+    if (declare.in_span) mask_ = declare.mask(-1, (declare.batch * this->pixels_ * this->channels_ + 7) / 8);
   }
 
  protected:

@@ -14,9 +14,9 @@ class LayerBuffers : public Op<T> {
   // In the span only, which the caller sees to.
   void declare_saved(const LayerSpec& layer, const Declare<T>& declare) {
     const ConvShape& s = layer.shape;
-    if (layer.selected > 0) saved_ = declare.saved("saved", declare.batch * s.pixels() * layer.selected);
+    if (layer.selected > 0) saved_ = declare.saved(layer_, declare.batch * s.pixels() * layer.selected);
     if (layer.activation == Activation::identity) return;
-    mask_ = declare.masks("mask", declare.batch * s.out_pixels() * mask_row_bytes(s.out));
+    mask_ = declare.mask(layer_, declare.batch * s.out_pixels() * mask_row_bytes(s.out));
   }
 
   // While a forward pass saves: null where backward needs none.

@@ -9,6 +9,8 @@ from ..data.dataset import listed
 from ..files import named_errors
 from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
+from ..finetuning.settings import of_plan
+from ..planning.plan import Plan
 from . import plots
 from . import training_options as t
 from .console import out, print_pairs
@@ -45,6 +47,7 @@ def finetune(
     data: t.Data = None,
     model: Model = DEFAULT_MODEL,
     weights: t.Weights = None,
+    plan: t.PlanFile = None,
     input_size: InputSize = "224",
     test_share: t.TestShare = None,
     range_: t.Range = None,
@@ -121,9 +124,14 @@ def finetune(
         "train_bias": not no_train_bias,
         "seed": seed,
     }
+    given = {_SETTING_OF.get(name, name) for name in _given(context)}
+    planned = Plan.load(plan.expanduser()) if plan is not None else None
+    if planned is not None:
+        known = {name: value for name, value in of_plan(planned).items() if name not in given}
+        settings, given = {**settings, **known}, given | known.keys()
     task = make_task(
         settings,
-        {_SETTING_OF.get(name, name) for name in _given(context)},
+        given,
         model=model,
         weights=weights,
         data=data,
@@ -139,6 +147,7 @@ def finetune(
         result = run(
             task.model.to(parse_device(device)),
             task.dataset,
+            plan=planned,
             out=task.out,
             resume=resume,
             checkpoint_every=checkpoint_every,

@@ -12,8 +12,8 @@ from ..data import DEFAULT_TEST_SHARE
 from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
 from ..finetuning.cache import PLACES
-from ..finetuning.schedule import SCHEDULES
-from .options import MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
+from ..training.schedule import SCHEDULES
+from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 from .pixel_values import parse_levels, parse_range, parse_triple
 
 DATA = "Pictures"
@@ -43,6 +43,15 @@ Weights = Annotated[
         "FILE",
         "Pretrained weights: a .safetensors, or a checkpoint that torch.save wrote. Classes keep their rows by name.",
         MODEL,
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    _option(
+        "--plan",
+        "FILE",
+        "A plan that sparsebp plan --save wrote: nothing is planned. What is given beside it must agree.",
+        MEMORY,
     ),
 ]
 Data = Annotated[

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..errors import TrainingDiverged
-from ..networks.pretrained import last_layer
 from ..optim import SGD
 from ..training.engine_state import as_tensor
 from ..training.fit_step import fit_step
+from ..training.schedule import rate_factor
 from ..training.sparse_model import SparseModel
 from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
@@ -28,7 +27,6 @@ from .folder import RunFolder
 from .history import History, Position
 from .observer import Observer
 from .order import Change
-from .schedule import rate_factor
 from .settings import Settings
 from .stop import Interrupted, StopRequest
 
@@ -70,7 +68,7 @@ class Run:
         self.position = Position(0, 0, feed.order.steps, settings.epochs)
         self.peak = 0
         self._left_out = 0  # pictures of the last batch that were learned already
-        self._opt = SGD(_groups(model, settings), lr=settings.rate, weight_decay=settings.weight_decay)
+        self._opt = SGD(settings.groups(model), lr=settings.rate, weight_decay=settings.weight_decay)
         self._rates = [group["lr"] for group in self._opt.param_groups]
         self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
         self._watch = Watch(model, settings)
@@ -209,7 +207,7 @@ class Run:
             training[ORDER] = torch.from_numpy(self._feed.order.keys)
         self.peak = max(self.peak, self.model.arena.peak)
         facts = {
-            "choice": self.model.choice,
+            "plan": self.model.plan.to_dict(),
             "position": asdict(self.position),
             "peak": self.peak,
             "counters": state,
@@ -267,39 +265,3 @@ def _check_weights(saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Te
         was, here = (known.get(name) for known in shapes)
         if was != here:
             raise ValueError(f"weights: {name} was {was}, in this model it is {here}")
-
-
-def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
-    """Weights of convolutions, shifts and biases, and the last layer: they want different rates."""
-    last = last_layer(model.original)
-    names = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
-    convolutions = [layer.name for layer in model.plan.layers if layer.name != last]
-    rate = settings.rate_at(model.plan.update_ratio)
-    factors = _layer_factors(convolutions, settings.layer_rates or {})
-    groups: dict[tuple[str, float], list[torch.nn.Parameter]] = {}
-    for parameter in model.trained_parameters():
-        name = names[id(parameter)]
-        if name == last:
-            key = ("classifier", settings.rate_of_classifier)
-        elif parameter.dim() == 1:
-            key = ("shifts", settings.rate_of_biases)
-        else:
-            key = ("weights", rate * factors[name])
-        groups.setdefault(key, []).append(parameter)
-    how = {"momentum": settings.momentum, "normalise": settings.normalise}
-    return [{"params": members, "lr": rate, **how} for (_, rate), members in groups.items()]
-
-
-def _layer_factors(layers: Sequence[str], rates: Mapping[str, float]) -> dict[str, float]:
-    """The factor of each layer's learning rate.
-
-    Raises:
-        ValueError: a glob fits none of the layers.
-    """
-    factors = dict.fromkeys(layers, 1.0)
-    for glob, factor in rates.items():
-        fitting = [name for name in factors if fnmatchcase(name, glob)]
-        if not fitting:
-            raise ValueError(f"layer_rates: {glob!r} matches no convolution that trains; they are {', '.join(factors)}")
-        factors |= dict.fromkeys(fitting, factor)
-    return factors

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..capture.graph import Graph, Layer, Op
+from ..capture.graph import Graph, Layer
 from .choice import Choice
 from .lowering import SpecFactory, trains_bias
-from .plan import CATEGORIES, Buffer, LayerPlan
+from .plan_parts import CATEGORIES, Buffer, LayerPlan
 
 
 class LayerWeights(NamedTuple):
@@ -54,34 +54,18 @@ def _of_activations(
 ) -> dict[str, int]:
     """Saved slices, masks, scratch and the gradient of the op's output.
 
-    What an op needs as a whole counts for its first layer that trains.
+    What an op needs as a whole, and the masks of layers of which only shifts train, count for its first layer that
+    trains. The squared norms that go into optimizer state and scores count for none.
     """
-    op = next(op for op in graph.ops if i in op.layers)
+    index, op = next((n, op) for n, op in enumerate(factory.ops) if i in op.layers)
     first = next(x for x in op.layers if choice.selected[x] > 0)
-    gradient = f"value{factory.value_ids[op.output]}.grad"
-    own = graph.layers[op.layers[0]].name + "."
+    trained = {factory.layer_ids[x] for x in op.layers if choice.selected[x] > 0}
     sizes = dict.fromkeys(CATEGORIES, 0)
     for buffer in buffers:
-        if buffer.name == gradient:
-            owner = first
-        elif buffer.name.startswith(own) and buffer.category in ("saved", "masks", "scratch"):
-            whose = _named(op, buffer.name.removeprefix(own), first)
-            owner = whose if choice.selected[whose] > 0 and buffer.category != "scratch" else first
-        else:
-            continue
-        sizes[buffer.category] += buffer.bytes if owner == i else 0
+        owner = buffer.layer if buffer.layer in trained else factory.layer_ids[first]
+        if buffer.op == index and buffer.role != "squared norms" and owner == factory.layer_ids[i]:
+            sizes[buffer.category] += buffer.bytes
     return sizes
-
-
-_PARTS = ("expand", "depthwise", "project")
-
-
-def _named(op: Op, buffer: str, otherwise: int) -> int:
-    """The layer of an op that a buffer's name speaks of."""
-    if op.kind != "block":
-        return op.layers[0]
-    parts = _PARTS[len(_PARTS) - len(op.layers) :]
-    return next((x for x, part in zip(op.layers, parts, strict=True) if buffer.startswith(part)), otherwise)
 
 
 def _of_parameters(graph: Graph, factory: SpecFactory, i: int, weights: LayerWeights, choice: Choice) -> dict[str, int]:

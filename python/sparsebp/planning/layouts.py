@@ -12,9 +12,12 @@ from ..capture.foreign import reach
 from ..capture.graph import Graph
 from ..errors import UnsupportedModel
 from .choice import Choice
+from .fingerprint import Fingerprint, fingerprint
 from .layer_bytes import itemise, layer_weights
 from .lowering import SpecFactory
-from .plan import Buffer, Plan
+from .plan import Plan
+from .plan_parts import Buffer
+from .request import Request
 
 
 class Layouts:
@@ -25,11 +28,12 @@ class Layouts:
         weights: of each layer.
         conv_weights: all convolution weights of the model.
         reach: how many of its layers can train, and what stands behind the others.
+        request: what is asked for.
     """
 
-    def __init__(self, graph: Graph, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+    def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
         self.graph = graph
-        self._input_size = input_size
+        self.request = request
         convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
         weights = [getattr(m, "weight", None) for m in convolutions]  # some compute theirs, some have none
         self.conv_weights = sum(w.numel() for w in weights if isinstance(w, torch.Tensor))
@@ -45,6 +49,11 @@ class Layouts:
     def factory(self) -> SpecFactory:
         """Writes choices as native programs; only for networks that have native ops."""
         return SpecFactory(self.graph, self._model)
+
+    @cached_property
+    def network(self) -> Fingerprint:
+        """What plans know of the network."""
+        return fingerprint(self.graph, self._model)
 
     def touched(self, selected: dict[int, int]) -> int:
         """Convolution weights that one step touches."""
@@ -75,13 +84,9 @@ class Layouts:
             program.workspace_peak,
             self.touched(choice.selected),
             self.conv_weights,
-            self._input_size,
-            choice.batch,
-            self.factory.itemsize,
-            choice.momentum,
-            choice.normalise,
-            choice.sums,
             buffers,
             choice,
             self.reach,
+            self.network,
+            self.request,
         )

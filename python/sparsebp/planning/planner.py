@@ -44,8 +44,7 @@ class Planner(Layouts):
     """Answers for one model and one request."""
 
     def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
-        super().__init__(graph, model, request.input_size)
-        self.request = request
+        super().__init__(graph, model, request)
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
         self._spans: dict[int, _Span] = {}
@@ -143,6 +142,7 @@ class Planner(Layouts):
             r.sums,
             r.scores,
             r.train_bias,
+            self.graph.output_is_flat,
         )
 
     # -- search ----------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .plan import CATEGORIES, Buffer, Plan
+from .plan import Plan
+from .plan_parts import CATEGORIES
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ def timeline(plan: Plan) -> list[Moment]:
 
     What comes before the span is plain inference; it holds what the sampler holds, and is left out.
     """
-    ops = _ops(plan)
-    owners = _owners(plan, ops)
+    ops = plan.network.native_ops
+    owners = _owners(plan)
     first = min(owners, default=0)
     names = _short_names(owners)
     return [
@@ -45,30 +46,16 @@ def timeline(plan: Plan) -> list[Moment]:
 
 def block_names(plan: Plan) -> list[str]:
     """The blocks or layers that train, in network order, by the names that moments have."""
-    return [name for _, name in sorted(_short_names(_owners(plan, _ops(plan))).items())]
+    return [name for _, name in sorted(_short_names(_owners(plan)).items())]
 
 
-def _ops(plan: Plan) -> int:
-    """Ops of the program: what the forward pass of one saves, its backward pass frees."""
-    saved = next(b for b in plan.buffers if b.category == "saved")
-    return (saved.begin + saved.end + 1) // 2
-
-
-def _owners(plan: Plan, ops: int) -> dict[int, str]:
-    """The first layer of every op that trains something."""
-    names = [layer.name for layer in plan.layers]
+def _owners(plan: Plan) -> dict[int, str]:
+    """The first trained layer of every op that has one."""
+    saved = sorted((b.layer, b.op) for b in plan.buffers if b.role == "saved")
     owners: dict[int, str] = {}
-    for b in plan.buffers:
-        if b.category in ("saved", "masks", "scratch"):
-            name = _owner(b, names)
-            if name:
-                owners.setdefault(b.begin if b.begin < ops else 2 * ops - 1 - b.begin, name)
+    for (_, op), layer in zip(saved, plan.layers, strict=True):
+        owners.setdefault(op, layer.name)
     return owners
-
-
-def _owner(buffer: Buffer, layers: list[str]) -> str:
-    fitting = [name for name in layers if buffer.name.startswith(f"{name}.")]
-    return max(fitting, key=len, default="")
 
 
 def _short_names(owners: Mapping[int, str]) -> dict[int, str]:

@@ -64,12 +64,12 @@ TEST(numbers_lie_at_an_address_that_they_can_have) {
 TEST(buffers_that_end_behind_all_memory_have_no_layout) {
   for (std::size_t bytes : {std::numeric_limits<std::size_t>::max(), kMostBytes, kMostBytes / 2 + 1}) {
     Layout layout;
-    layout.add("first", Category::saved, bytes, 0, 3);
-    layout.add("second", Category::saved, bytes, 1, 2);
+    layout.add("first", {}, Category::saved, bytes, 0, 3);
+    layout.add("second", {}, Category::saved, bytes, 1, 2);
     CHECK_THROWS(InvalidArgument, layout.assign(), "more bytes than a process can have");
   }
   Layout turns;  // in the same bytes
-  for (int i = 0; i < 4; ++i) turns.add("turn", Category::saved, kMostBytes / 2 + 1, i, i);
+  for (int i = 0; i < 4; ++i) turns.add("turn", {}, Category::saved, kMostBytes / 2 + 1, i, i);
   turns.assign();
   CHECK_EQUAL(turns.peak(), kMostBytes / 2 + 1);
 }

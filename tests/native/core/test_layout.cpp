@@ -27,7 +27,7 @@ Layout random_layout(std::uint64_t seed) {
     int begin = static_cast<int>(below(kMoments)), end = static_cast<int>(below(kMoments));
     if (begin > end) std::swap(begin, end);
     if (below(8) == 0) begin = -1, end = kMoments;
-    layout.add("buffer" + std::to_string(i), Category::scratch, bytes, begin, end);
+    layout.add("buffer" + std::to_string(i), {}, Category::scratch, bytes, begin, end);
   }
   layout.assign();
   return layout;
@@ -105,14 +105,14 @@ TEST(the_same_buffers_get_the_same_offsets) {
 
 TEST(buffers_that_take_turns_share_the_same_bytes) {
   Layout layout;
-  for (int i = 0; i < 10; ++i) layout.add("turn", Category::gradients, 100, i, i);
+  for (int i = 0; i < 10; ++i) layout.add("turn", {}, Category::gradients, 100, i, i);
   layout.assign();
   CHECK_EQUAL(layout.peak(), 100u);
 }
 
 TEST(a_stack_of_lifetimes_takes_the_sum_of_its_sizes) {
   Layout layout;
-  for (int i = 0; i < 10; ++i) layout.add("saved", Category::saved, 64, i, 20 - i);
+  for (int i = 0; i < 10; ++i) layout.add("saved", {}, Category::saved, 64, i, 20 - i);
   layout.assign();
   CHECK_EQUAL(layout.peak(), 640u);
 }
@@ -122,7 +122,7 @@ TEST(a_layout_of_nothing_takes_nothing) {
   empty.assign();
   CHECK_EQUAL(empty.peak(), 0u);
   Layout hollow;
-  CHECK_EQUAL(hollow.add("none", Category::masks, 0, 0, 5), 0);
+  CHECK_EQUAL(hollow.add("none", {}, Category::masks, 0, 0, 5), 0);
   hollow.assign();
   CHECK_EQUAL(hollow.peak(), 0u);
 }
