@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..capture.foreign import Reach
+from ..capture.trainable_layers import TrainableLayers
 from ..files import write_atomically
 from ..units import format_bytes
 from .choice import Choice, by_names
@@ -49,7 +49,7 @@ class Plan:
     conv_weights: int
     buffers: tuple[Buffer, ...] = field(repr=False)
     choice: Choice = field(repr=False)
-    reach: Reach = field(repr=False)
+    reach: TrainableLayers = field(repr=False)
     network: Fingerprint = field(repr=False)
     request: Request
 
@@ -177,7 +177,7 @@ class Plan:
             layers=read(tuple[LayerPlan, ...], data["layers"], "plan.layers"),
             buffers=read(tuple[Buffer, ...], data["buffers"], "plan.buffers"),
             choice=choice,
-            reach=read(Reach, data["reach"], "plan.reach"),
+            reach=read(TrainableLayers, data["reach"], "plan.reach"),
             network=known,
             request=Request.from_dict(without(data["settings"], "budget", "plan.settings"), "plan.settings"),
             **numbers,

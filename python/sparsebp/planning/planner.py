@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..capture.foreign import listed, remedies
 from ..capture.graph import Graph
+from ..capture.trainable_layers import listed, remedies
 from ..errors import BudgetExceeded, UnsupportedModel
 from ..units import format_bytes
 from .choice import Choice
