@@ -22,10 +22,14 @@ function(sparsebp_add_library)
   install(FILES $<TARGET_FILE:sparsebp_core> DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libsparsebp.a)
   install(FILES include/sparsebp/sparsebp.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sparsebp)
   set(package ${CMAKE_INSTALL_LIBDIR}/cmake/sparsebp)
-  install(EXPORT sparsebpTargets NAMESPACE sparsebp:: FILE sparsebpConfig.cmake DESTINATION ${package})
+  install(EXPORT sparsebpTargets NAMESPACE sparsebp:: DESTINATION ${package})
+  configure_file(cmake/sparsebpConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/sparsebpConfig.cmake @ONLY)
   write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/sparsebpConfigVersion.cmake
     VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
-  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sparsebpConfigVersion.cmake DESTINATION ${package})
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sparsebpConfig.cmake
+    ${CMAKE_CURRENT_BINARY_DIR}/sparsebpConfigVersion.cmake DESTINATION ${package})
+  # From the folder of sparsebp.pc, so that the installed files may be moved.
+  file(RELATIVE_PATH prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
   configure_file(cmake/sparsebp.pc.in ${CMAKE_CURRENT_BINARY_DIR}/sparsebp.pc @ONLY)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sparsebp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()

@@ -2,6 +2,9 @@
 
 #include <cstring>
 
+#include "api/delta.h"
+#include "platform/atomic_file.h"
+
 namespace sparsebp {
 
 PlanFile::PlanFile(std::unique_ptr<FileImage> image) : image_(std::move(image)) {
@@ -50,7 +53,7 @@ float* PlanFile::parameter(const std::string& name, std::uint64_t count) const {
   return reinterpret_cast<float*>(tensor(stored));
 }
 
-void PlanFile::load(Session& session) const {
+void PlanFile::load(Session& session) {
   const ProgramSpec& spec = session.spec();
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const LayerSpec& layer = spec.layers[i];
@@ -71,9 +74,10 @@ void PlanFile::load(Session& session) const {
   }
   const StoredTensor& state = header_.at(kStateTensor);
   if (state.bytes() > 0) read_state(session, tensor(state), state.bytes());
+  saved_ = moment_of(session);
 }
 
-void PlanFile::save(Session& session, const std::string& path) const {
+void PlanFile::store_state(Session& session) {
   const std::vector<unsigned char> state = write_state(session);
   const StoredTensor& stored = header_.at(kStateTensor);
   if (stored.bytes() != state.size()) {
@@ -81,7 +85,23 @@ void PlanFile::save(Session& session, const std::string& path) const {
                       "this session has " + std::to_string(state.size()));
   }
   std::memcpy(tensor(stored), state.data(), state.size());
-  write_atomically(path, image_->data(), image_->size());
+}
+
+void PlanFile::save(Session& session, const std::string& path) {
+  store_state(session);
+  AtomicFile file(path);
+  file.write(image_->data(), image_->size());
+  saved_digest_ = file.finish();
+  saved_ = moment_of(session);
+}
+
+void PlanFile::save_delta(Session& session, const std::string& path) {
+  store_state(session);
+  const std::string before = saved_digest_.empty() ? image_->digest() : saved_digest_;
+  const std::string after = sha256(image_->data(), image_->size());
+  write_delta(*this, session, saved_, before, after, path);
+  saved_digest_ = after;
+  saved_ = moment_of(session);
 }
 
 }  // namespace sparsebp

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "api/changes.h"
 #include "api/records.h"
 #include "api/safetensors.h"
 #include "platform/file_image.h"
@@ -32,17 +33,26 @@ class PlanFile {
   // A session with this file's program, recipe and table. It has no memory yet.
   std::unique_ptr<Session> make_session() const;
   // Gives an attached session this file's weights and state. The file must outlive it.
-  void load(Session& session) const;
+  void load(Session& session);
   // Writes the file as it is now, with the session's weights and state.
-  void save(Session& session, const std::string& path) const;
+  void save(Session& session, const std::string& path);
+  // Writes what has changed since the last of load, save and save_delta (delta.h).
+  void save_delta(Session& session, const std::string& path);
+
+  unsigned char* tensor(const StoredTensor& stored) const { return image_->data() + stored.begin; }
+  const FileImage& image() const { return *image_; }
 
  private:
-  unsigned char* tensor(const StoredTensor& stored) const { return image_->data() + stored.begin; }
   float* parameter(const std::string& name, std::uint64_t count) const;
+  // Brings the state in the image up to date.
+  void store_state(Session& session);
 
   std::unique_ptr<FileImage> image_;
   SafetensorsHeader header_;
   PlanRecord plan_;
+  // Of the last load, save or save_delta; the digest of a file that was opened is known when it is asked for.
+  Moment saved_;
+  std::string saved_digest_;
 };
 
 }  // namespace sparsebp

@@ -151,6 +151,16 @@ void check_update_sets(const ProgramSpec& spec, const std::string& bytes, const 
   }
 }
 
+constexpr const char* kState = "the training state";
+
+Progress read_progress(ByteReader& in) {
+  begin(in, kStateMagic);
+  Progress p;
+  p.batches = in.get<std::uint64_t>(), p.steps = in.get<std::uint64_t>(), p.turn = in.get<std::uint64_t>();
+  p.forwards = in.get<std::uint64_t>(), p.due = in.flag();
+  return p;
+}
+
 }  // namespace
 
 void write_plan(ByteWriter& out, const PlanRecord& plan) {
@@ -219,12 +229,14 @@ std::vector<unsigned char> write_state(Session& session) {
   return write_state(session.progress(), session.rate(), regions);
 }
 
+Progress read_progress(const unsigned char* data, std::size_t size) {
+  ByteReader in(data, size, kState);
+  return read_progress(in);
+}
+
 void read_state(Session& session, const unsigned char* data, std::size_t size) {
-  ByteReader in(data, size, "the training state");
-  begin(in, kStateMagic);
-  Progress p;
-  p.batches = in.get<std::uint64_t>(), p.steps = in.get<std::uint64_t>(), p.turn = in.get<std::uint64_t>();
-  p.forwards = in.get<std::uint64_t>(), p.due = in.flag();
+  ByteReader in(data, size, kState);
+  const Progress p = read_progress(in);
   const double rate = in.get<double>();
   AnyProgram& program = session.attached();
   const auto regions = program.persistent();

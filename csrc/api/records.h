@@ -36,6 +36,8 @@ using Regions = std::vector<std::pair<std::string, std::string>>;
 // Always as many bytes for one plan.
 std::vector<unsigned char> write_state(const Progress& progress, double rate, const Regions& regions);
 std::vector<unsigned char> write_state(Session& session);
+// Where training was. Throws InvalidFile.
+Progress read_progress(const unsigned char* data, std::size_t size);
 // Throws InvalidFile if it does not fit the session; nothing is changed then.
 void read_state(Session& session, const unsigned char* data, std::size_t size);
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <new>
 
-#include "api/plan_file.h"
+#include "api/delta.h"
 #include "platform/parallel.h"
 
 using namespace sparsebp;
@@ -64,20 +64,26 @@ void require(bool good, const char* message) {
   if (!good) throw InvalidArgument(message);
 }
 
-template <class Image>
-sbp_status opened(sbp_session** out, char* error, size_t error_bytes, const Image& image) noexcept {
+// For calls without a session: the reason goes to a buffer of the caller's.
+template <class Body>
+sbp_status without(char* error, size_t error_bytes, const Body& body) noexcept {
   std::string why;
-  const sbp_status status = guarded(why, [&] {
-    require(out != nullptr, "session: expected a place for it, got null");
-    *out = nullptr;
-    *out = new sbp_session(image());
-  });
+  const sbp_status status = guarded(why, body);
   if (error != nullptr && error_bytes > 0) {
     const size_t count = std::min(error_bytes - 1, why.size());
     std::memcpy(error, why.data(), count);
     error[count] = '\0';
   }
   return status;
+}
+
+template <class Image>
+sbp_status opened(sbp_session** out, char* error, size_t error_bytes, const Image& image) noexcept {
+  return without(error, error_bytes, [&] {
+    require(out != nullptr, "session: expected a place for it, got null");
+    *out = nullptr;
+    *out = new sbp_session(image());
+  });
 }
 
 Index count_of(size_t n) {
@@ -217,9 +223,29 @@ sbp_status sbp_save(sbp_session* handle, const char* path) {
   });
 }
 
+sbp_status sbp_save_delta(sbp_session* handle, const char* path) {
+  return with(handle, [&](sbp_session& s) {
+    require(path != nullptr, "path: expected a file's name, got null");
+    s.file.save_delta(*s.session, path);
+  });
+}
+
+sbp_status sbp_apply_delta(const char* base, const char* delta, const char* out, char* error, size_t error_bytes) {
+  return without(error, error_bytes, [&] {
+    require(base != nullptr && delta != nullptr && out != nullptr,
+            "base, delta, out: expected names of files, got null");
+    apply_delta(base, delta, out);
+  });
+}
+
 sbp_status sbp_set_threads(int threads) {
   std::string why;
   return guarded(why, [&] { set_plain_threads(threads); });
+}
+
+sbp_status sbp_set_parallel(sbp_parallel parallel, void* context, int threads) {
+  std::string why;
+  return guarded(why, [&] { set_host_pool(parallel, context, threads); });
 }
 
 }  // extern "C"

@@ -3,11 +3,17 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
+
 namespace sparsebp {
+
+class Session;
 
 void bind_specs(pybind11::module_& m);
 // What a session is made of, and sessions from plan files.
 void bind_sessions(pybind11::module_& m);
+// An attached session's layers, ops, bytes and recipe.
+pybind11::dict plan_data(const Session& session, std::uint64_t budget);
 
 // An object is made by calling its class. `__new__` alone would leave one without a value, of which pybind11 then reads
 // memory that nobody wrote.

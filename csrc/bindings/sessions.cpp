@@ -2,7 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "api/plan_file.h"
+#include "api/delta.h"
 #include "bindings/classes.h"
 
 namespace py = pybind11;
@@ -132,6 +132,7 @@ void bind_open_plan(py::module_& m) {
       .def_property_readonly("metadata", [](const OpenPlan& p) { return p.file.header().metadata; })
       .def_property_readonly("takes_bytes",
                              [](const OpenPlan& p) { return p.file.header().tensors.count(kTableTensor) != 0; })
+      .def_property_readonly("plan", [](const OpenPlan& p) { return plan_data(*p.session, p.file.plan().budget); })
       .def("attach",
            [](OpenPlan& p) {
              p.session->attach(p.file.plan().budget);
@@ -163,6 +164,13 @@ void bind_open_plan(py::module_& m) {
             py::gil_scoped_release release;
             p.file.save(*p.session, path);
           },
+          py::arg("path"))
+      .def(
+          "save_delta",
+          [](OpenPlan& p, const std::string& path) {
+            py::gil_scoped_release release;
+            p.file.save_delta(*p.session, path);
+          },
           py::arg("path"));
 }
 
@@ -172,6 +180,8 @@ void bind_sessions(py::module_& m) {
   bind_recipe(m);
   bind_open_plan(m);
   m.def("plan_record", &plan_record, py::arg("spec"), py::arg("recipe"), py::arg("tensors"), py::arg("budget"));
+  m.def("apply_delta", &apply_delta, py::arg("base"), py::arg("delta"), py::arg("out"),
+        py::call_guard<py::gil_scoped_release>());
   m.def("state_record", &state_record, py::arg("batches"), py::arg("steps"), py::arg("turn"), py::arg("forwards"),
         py::arg("due"), py::arg("regions"));
 }

@@ -1,4 +1,4 @@
-// Files as this system has them: opened whole, written whole or not at all.
+// Whole files in memory.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +8,14 @@
 
 namespace sparsebp {
 
-// Bytes of a whole file, wherever they are.
+// Bytes of a whole file, which may be written to: the file stays what it is.
 class FileImage {
  public:
   virtual ~FileImage() = default;
   unsigned char* data() const { return data_; }
   std::size_t size() const { return size_; }
+  // SHA-256 of the file as it was opened, whatever was written to the image since. Throws InvalidFile.
+  virtual std::string digest() const = 0;
 
  protected:
   unsigned char* data_ = nullptr;
@@ -27,8 +29,5 @@ using ReadFunction = bool (*)(void* context, std::uint64_t offset, void* out, st
 std::unique_ptr<FileImage> map_file(const std::string& path);
 std::unique_ptr<FileImage> copy_bytes(const void* data, std::size_t size);
 std::unique_ptr<FileImage> read_all(ReadFunction read, void* context, std::uint64_t size);
-
-// Writes a file whole or not at all: under another name first. Throws InvalidFile.
-void write_atomically(const std::string& path, const void* data, std::size_t size);
 
 }  // namespace sparsebp

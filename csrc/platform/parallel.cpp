@@ -14,6 +14,9 @@ namespace {
 
 constexpr int kMostThreads = 64;
 
+// Does this thread run a part of a region?
+thread_local bool in_region = false;
+
 // The units of one region, shared out evenly. A thread that is done with its own share takes units from the others',
 // so that a thread that another program holds up delays a region by one unit and not by half of it.
 class Shares {
@@ -29,8 +32,11 @@ class Shares {
   // A RangeFunction: does the shares of threads [begin, end), then helps the others.
   static void run(std::int64_t begin, std::int64_t end, void* self) {
     Shares& all = *static_cast<Shares*>(self);
+    const bool outer = in_region;  // a pool may run several ranges on one thread
+    in_region = true;
     for (std::int64_t t = begin; t < end; ++t) all.drain(all.shares_[t]);
     for (std::int64_t t = end; t < begin + all.threads_; ++t) all.drain(all.shares_[t % all.threads_]);
+    in_region = outer;
   }
 
  private:
@@ -67,21 +73,46 @@ PlainPool& plain_pool() {
   return pool;
 }
 
+HostPool& host_pool() {
+  static HostPool pool;
+  return pool;
+}
+
+// Beside the host's.
+ThreadPool& own_pool() {
+  ThreadPool* torch = torch_pool();
+  return torch != nullptr ? *torch : plain_pool();
+}
+
+// Calls `body` with the pool of now, which stays meanwhile.
+template <class Body>
+auto with_pool(const Body& body) {
+  const HostPool::Use host(host_pool());
+  return host ? body(host_pool()) : body(own_pool());
+}
+
+void require_threads(int threads) {
+  if (threads >= 1 && threads <= kMostThreads) return;
+  throw InvalidArgument("threads: expected at least 1, at most " + std::to_string(kMostThreads) + ", got " +
+                        std::to_string(threads));
+}
+
 }  // namespace
 
 void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction function, void* context) {
   if (count <= 0) return;
   const std::int64_t start = nanoseconds();
-  const int threads = static_cast<int>(std::min<std::int64_t>({count, thread_count(), kMostThreads}));
-  if (threads == 1 || start < serial_until.load(std::memory_order_relaxed)) {
+  const bool parallel = !in_region && start >= serial_until.load(std::memory_order_relaxed);
+  const auto on_threads = [&](ThreadPool& pool) {
+    const int threads = static_cast<int>(std::min<std::int64_t>({count, pool.threads(), kMostThreads}));
+    if (threads == 1) return false;
+    Shares shares(count, threads, function, context);
+    pool.run(threads, &Shares::run, &shares);
+    return true;
+  };
+  if (!parallel || !with_pool(on_threads)) {
     function(0, count, context);
     return;
-  }
-  Shares shares(count, threads, function, context);
-  if (const TorchPool* torch = TorchPool::find()) {
-    torch->run(threads, &Shares::run, &shares);
-  } else {
-    plain_pool().run(threads, &Shares::run, &shares);
   }
   // Late: a millisecond more than one slow core (1 multiply-add a nanosecond) would have needed by itself. Once may be
   // a core that had to be woken; twice in a row is a core that somebody else uses.
@@ -94,18 +125,21 @@ void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction fun
 }
 
 void set_plain_threads(int threads) {
-  if (threads < 1 || threads > kMostThreads) {
-    throw InvalidArgument("threads: expected at least 1, at most " + std::to_string(kMostThreads) + ", got " +
-                          std::to_string(threads));
-  }
+  require_threads(threads);
   plain_pool().resize(threads);
 }
 
-int thread_count() {
-  if (const TorchPool* torch = TorchPool::find()) return torch->threads();
-  return plain_pool().threads();
+void set_host_pool(HostParallel parallel, void* context, int threads) {
+  require_threads(parallel == nullptr ? 1 : threads);
+  host_pool().set(parallel, context, threads);
 }
 
-const char* thread_pool_name() { return TorchPool::find() != nullptr ? "torch" : "plain"; }
+int thread_count() {
+  return with_pool([](const ThreadPool& pool) { return pool.threads(); });
+}
+
+const char* thread_pool_name() {
+  return with_pool([](const ThreadPool& pool) { return pool.name(); });
+}
 
 }  // namespace sparsebp

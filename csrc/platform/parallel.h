@@ -1,4 +1,5 @@
-// A parallel-for over whatever pool the process has: torch's own when torch is loaded, a plain one otherwise.
+// A parallel-for over whatever pool the process has: that of the host program if it gave one, torch's when torch is
+// loaded, a plain one otherwise.
 //
 // Callers split work so that every output element is computed by one unit, in one order. Results then do not
 // depend on the number of threads.
@@ -6,13 +7,14 @@
 
 #include <cstdint>
 
+#include "platform/host_pool.h"
+
 namespace sparsebp {
 
-using RangeFunction = void (*)(std::int64_t begin, std::int64_t end, void* context);
-
 // Calls `function` on disjoint ranges that cover [0, count), on up to 64 threads. `work` is about how many
-// multiply-adds that costs. Never allocates. When another program keeps a core busy, a region waits a time slice for
-// its slowest thread; after two such waits in a row the following regions run on the calling thread for a while.
+// multiply-adds that costs. Never allocates. A region inside a region runs on its own thread. When another program
+// keeps a core busy, a region waits a time slice for its slowest thread; after two such waits in a row the following
+// regions run on the calling thread for a while.
 void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction function, void* context);
 
 // Regions cheaper than this many multiply-adds run on the calling thread: about 5 us on one core, where waking a pool
@@ -35,11 +37,15 @@ void parallel_for(std::int64_t count, std::int64_t unit_work, const Body& body) 
       const_cast<Body*>(&body));
 }
 
-// Threads of the plain pool (ignored while torch's pool is in use), 1 to 64; waits for a region that runs. Throws
+// Threads of the plain pool (ignored while another pool is in use), 1 to 64; waits for a region that runs. Throws
 // InvalidArgument for another number.
 void set_plain_threads(int threads);
 
+// Runs regions on threads of the host program, at most `threads`, 1 to 64; null goes back to the other pools. Waits for
+// regions that run. Throws InvalidArgument for another number.
+void set_host_pool(HostParallel parallel, void* context, int threads);
+
 int thread_count();
-const char* thread_pool_name();  // "torch" or "plain"
+const char* thread_pool_name();  // "host", "torch" or "plain"
 
 }  // namespace sparsebp

@@ -11,7 +11,7 @@ void PlainPool::resize(int threads) {
   for (threads_ = 1; threads_ < threads; ++threads_) workers_.emplace_back([this, i = threads_.load()] { work(i); });
 }
 
-void PlainPool::run(std::int64_t count, RangeFunction function, void* context) {
+void PlainPool::run(int count, RangeFunction function, void* context) {
   std::unique_lock<std::mutex> region(region_, std::try_to_lock);
   if (!region.owns_lock() || workers_.empty()) {
     function(0, count, context);

@@ -7,21 +7,21 @@
 #include <thread>
 #include <vector>
 
-#include "platform/parallel.h"
+#include "platform/thread_pool.h"
 
 namespace sparsebp {
 
-class PlainPool {
+class PlainPool final : public ThreadPool {
  public:
   ~PlainPool() { stop(); }
 
   // With the calling thread. Waits for a region that runs.
   void resize(int threads);
-  int threads() const { return threads_; }
 
-  // Calls `function` on disjoint ranges that cover [0, count). One region at a time; a nested or concurrent one runs
-  // serially.
-  void run(std::int64_t count, RangeFunction function, void* context);
+  const char* name() const override { return "plain"; }
+  int threads() const override { return threads_; }
+  // One region at a time; a concurrent one runs serially.
+  void run(int count, RangeFunction function, void* context) override;
 
  private:
   void run_share(int index);

@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cstring>
+#include <mutex>
+#include <optional>
 #include <string>
 
 namespace sparsebp {
@@ -59,45 +61,73 @@ struct Team {
   }
 };
 
-}  // namespace
+class TorchPool final : public ThreadPool {
+ public:
+  // Of torch's library; usable or not.
+  explicit TorchPool(void* library) {
+    look_up(library, "torch_parallel_for", parallel_for_);
+    look_up(library, "torch_get_num_threads", thread_count_);
+    look_up(library, "_ZN2at15get_num_threadsEv", get_num_threads_);
+    look_up(library, "GOMP_parallel", gomp_parallel_);  // searches what torch is linked to as well
+  }
+  bool usable() const { return (parallel_for_ && thread_count_) || (get_num_threads_ && gomp_parallel_); }
 
-const TorchPool* TorchPool::find() {
-  static TorchPool pool;
-  static std::atomic<bool> found{false};
-  if (found.load(std::memory_order_acquire)) return &pool;
-  // A search in vain walks all libraries, so it is repeated only after another one was loaded.
-  static std::atomic<unsigned long long> searched{0};
-  const unsigned long long loaded = libraries_loaded();
-  if (searched.load(std::memory_order_relaxed) == loaded) return nullptr;
+  const char* name() const override { return "torch"; }
+
+  // What torch.set_num_threads says.
+  int threads() const override {
+    if (thread_count_ == nullptr) return get_num_threads_();
+    std::uint32_t threads = 1;
+    thread_count_(&threads);
+    return static_cast<int>(threads);
+  }
+
+  // Inside a region of torch's, all on this thread.
+  void run(int threads, RangeFunction function, void* context) override {
+    if (parallel_for_ != nullptr) {
+      parallel_for_(0, threads, 1, function, context);
+      return;
+    }
+    Team team{{0}, threads, function, context};
+    gomp_parallel_(&Team::join, &team, static_cast<unsigned>(threads), 0);
+  }
+
+ private:
+  // A C ABI, since torch 2.10.
+  int (*parallel_for_)(std::int64_t, std::int64_t, std::int64_t, RangeFunction, void*) = nullptr;
+  int (*thread_count_)(std::uint32_t*) = nullptr;
+  // Before: at::get_num_threads(), and the OpenMP runtime that torch's own parallel-for compiles into.
+  int (*get_num_threads_)() = nullptr;
+  void (*gomp_parallel_)(void (*)(void*), void*, unsigned threads, unsigned flags) = nullptr;
+};
+
+// Of torch's library if it is loaded.
+std::optional<TorchPool> search() {
   const std::string path = torch_library();
   void* library = path.empty() ? nullptr : dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
-  searched.store(loaded, std::memory_order_relaxed);
-  if (library == nullptr) return nullptr;
-  TorchPool candidate;
-  look_up(library, "torch_parallel_for", candidate.parallel_for_);
-  look_up(library, "torch_get_num_threads", candidate.thread_count_);
-  look_up(library, "_ZN2at15get_num_threadsEv", candidate.get_num_threads_);
-  look_up(library, "GOMP_parallel", candidate.gomp_parallel_);  // searches what torch is linked to as well
-  if (!candidate.usable()) return nullptr;
-  pool = candidate;
-  found.store(true, std::memory_order_release);
-  return &pool;
+  if (library == nullptr) return {};
+  const TorchPool pool(library);
+  return pool.usable() ? std::optional<TorchPool>(pool) : std::nullopt;
 }
 
-int TorchPool::threads() const {
-  if (thread_count_ == nullptr) return get_num_threads_();
-  std::uint32_t threads = 1;
-  thread_count_(&threads);
-  return static_cast<int>(threads);
-}
+}  // namespace
 
-void TorchPool::run(int threads, RangeFunction function, void* context) const {
-  if (parallel_for_ != nullptr) {
-    parallel_for_(0, threads, 1, function, context);
-    return;
+ThreadPool* torch_pool() {
+  static std::optional<TorchPool> pool;
+  static std::atomic<bool> found{false};
+  static std::atomic<unsigned long long> searched{0};
+  static std::mutex searching;
+  if (found.load(std::memory_order_acquire)) return &*pool;
+  // A search in vain walks all libraries, so it is repeated only after another one was loaded.
+  const unsigned long long loaded = libraries_loaded();
+  if (searched.load(std::memory_order_relaxed) == loaded) return nullptr;
+  const std::lock_guard<std::mutex> lock(searching);
+  if (!found.load(std::memory_order_relaxed)) {
+    pool = search();
+    searched.store(loaded, std::memory_order_relaxed);
+    found.store(pool.has_value(), std::memory_order_release);
   }
-  Team team{{0}, threads, function, context};
-  gomp_parallel_(&Team::join, &team, static_cast<unsigned>(threads), 0);
+  return found.load(std::memory_order_relaxed) ? &*pool : nullptr;
 }
 
 }  // namespace sparsebp

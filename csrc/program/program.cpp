@@ -113,6 +113,7 @@ class Program final : public AnyProgram {
     device_->begin_stage("checking the incoming gradient");
     if (trains_) device_->require_finite(incoming, count, spec_.sums);
     set_rules(rules);
+    if (spec_.loss) incoming = in_arena(incoming, count);
     std::fill(context_.grads.begin(), context_.grads.end(), nullptr);
     std::fill(context_.grad_set.begin(), context_.grad_set.end(), 0);
     context_.grads[static_cast<std::size_t>(spec_.output)] = const_cast<T*>(incoming);
@@ -133,10 +134,7 @@ class Program final : public AnyProgram {
   }
 
   void* loss_gradient() override {
-    PlannedArena& arena = context_.training;
-    if (arena.holds(loss_gradient_)) return arena.at<T>(loss_gradient_);
-    const Index count = flight_images_ * spec_.values[static_cast<std::size_t>(spec_.output)].count();
-    return arena.acquire<T>(loss_gradient_, count);
+    return place_of_loss_gradient(flight_images_ * spec_.values[static_cast<std::size_t>(spec_.output)].count());
   }
 
   void apply(const double* rules) override {
@@ -250,6 +248,19 @@ class Program final : public AnyProgram {
     context_.training.layout.assign();
     context_.workspace.layout.assign();
     value_buffers_.order_releases(context_);
+  }
+
+  T* place_of_loss_gradient(Index count) {
+    PlannedArena& arena = context_.training;
+    return arena.holds(loss_gradient_) ? arena.at<T>(loss_gradient_) : arena.acquire<T>(loss_gradient_, count);
+  }
+  // A gradient of the output that somebody else has computed is copied: it counts as long as the backward pass needs it.
+  const T* in_arena(const T* incoming, Index count) {
+    T* own = place_of_loss_gradient(count);
+    if (own != incoming && count > 0) {
+      device_->memory().copy(own, incoming, static_cast<std::size_t>(count) * sizeof(T));
+    }
+    return own;
   }
 
   void set_rules(const double* rules) {

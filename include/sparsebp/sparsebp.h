@@ -1,7 +1,7 @@
 /* sparsebp: fine-tuning a convolutional network inside a number of bytes, from a plan file that a PC has made.
  *
- * The order of calls: sbp_open_*, sbp_attach, then sbp_train, sbp_predict, sbp_evaluate and sbp_save as often as one
- * likes, sbp_close. Nothing is allocated between sbp_attach and sbp_close but while saving. A session belongs to one
+ * The order of calls: sbp_open_*, sbp_attach, then sbp_train, sbp_predict, sbp_evaluate, sbp_save and
+ * sbp_save_delta as often as one likes, sbp_close. Nothing is allocated between sbp_attach and sbp_close but while saving. A session belongs to one
  * thread at a time; two sessions may run in two threads.
  *
  * Every call that can fail returns a status. sbp_last_error says what went wrong, in a sentence. After an error weights
@@ -123,8 +123,28 @@ SBP_API sbp_status sbp_get_progress(sbp_session* session, sbp_progress* progress
  * the same bits. It may replace the file that was opened. */
 SBP_API sbp_status sbp_save(sbp_session* session, const char* path);
 
-/* Threads that kernels run on, where the process has no pool of its own that sparsebp uses. For all sessions. */
+/* Writes a delta, whole or not at all: weights, shifts and state that have changed since the session was opened or last
+ * saved, by sbp_save or by this call. What it continues is named in it by its SHA-256. */
+SBP_API sbp_status sbp_save_delta(sbp_session* session, const char* path);
+
+/* Writes to `out` what `base`, a plan file, becomes with `delta`: bit for bit the file that sbp_save would have written
+ * instead of the delta. Deltas are applied one by one, in the order in which they were saved; a delta of another base is
+ * refused with SBP_INVALID_FILE. `out` may be `base`. `error`: see sbp_open_path. */
+SBP_API sbp_status sbp_apply_delta(const char* base, const char* delta, const char* out, char* error,
+                                   size_t error_bytes);
+
+/* Threads that kernels run on, 1 to 64, unless the host gives its own; at first 1. For all sessions. With any number of
+ * threads the results have the same bits. */
 SBP_API sbp_status sbp_set_threads(int threads);
+
+/* Computes on the host's threads instead. `parallel` calls task(work, index) once for every index in [0, count), on
+ * whichever threads, at the same time or one after the other, and returns when all of these calls have. `count` is at
+ * most `threads`, 1 to 64. It is called from the thread that calls sbp_train and the like: from two at once if two
+ * sessions run in two threads; never from inside a task. It does not throw, and does not leave by longjmp. Null goes
+ * back to the library's own threads. Waits for tasks that run. For all sessions. */
+typedef void (*sbp_task)(void* work, int index);
+typedef void (*sbp_parallel)(void* context, int count, sbp_task task, void* work);
+SBP_API sbp_status sbp_set_parallel(sbp_parallel parallel, void* context, int threads);
 
 #ifdef __cplusplus
 }

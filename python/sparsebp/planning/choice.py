@@ -25,6 +25,7 @@ class Choice:
     sums: bool = False
     scores: bool = False
     train_bias: bool = True
+    loss: bool = False  # the gradient of the loss lies in the arena
 
     def named(self, network: Fingerprint) -> dict[str, Any]:
         """The same as plain data that outlives another numbering: layers by name, ops by that of their first layer."""
@@ -38,7 +39,15 @@ class Choice:
 
 
 #: The fields that are numbers of no graph, with their types.
-_PLAIN = {"batch": int, "momentum": bool, "normalise": bool, "sums": bool, "scores": bool, "train_bias": bool}
+_PLAIN = {
+    "batch": int,
+    "momentum": bool,
+    "normalise": bool,
+    "sums": bool,
+    "scores": bool,
+    "train_bias": bool,
+    "loss": bool,
+}
 
 
 def by_names(data: Mapping[str, Any], network: Fingerprint) -> Choice:
@@ -48,7 +57,8 @@ def by_names(data: Mapping[str, Any], network: Fingerprint) -> Choice:
         ValueError: it was made for another network, or is not what :meth:`Choice.named` returns.
     """
     try:
-        plain, begin = {name: data[name] for name in _PLAIN}, data["begin"]
+        older = {"loss": False}  # which choices did not say before there was one
+        plain, begin = {name: {**older, **data}[name] for name in _PLAIN}, data["begin"]
         selected, blocks = dict(data["selected"]), dict(data["blocks"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"choice: incomplete or damaged ({error!r})") from error

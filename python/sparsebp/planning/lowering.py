@@ -92,7 +92,7 @@ class SpecFactory:
         spec.span_begin = choice.begin - self.first
         spec.batch = choice.batch
         spec.momentum, spec.normalise = choice.momentum, choice.normalise
-        spec.sums, spec.scores = choice.sums, choice.scores
+        spec.sums, spec.scores, spec.loss = choice.sums, choice.scores, choice.loss
         return spec
 
     def _op(self, index: int, choice: Choice) -> _C.OpSpec:

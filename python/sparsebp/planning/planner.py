@@ -132,6 +132,7 @@ class Planner(Layouts):
             r.sums,
             r.scores,
             r.train_bias,
+            self.graph.output_is_flat,
         )
 
     # -- search ----------------------------------------------------------------------------------

@@ -159,6 +159,16 @@ class Session:
         """Names of the classes, if the file has them."""
         return self.metadata.get("classes")
 
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The plan as plain data.
+
+        ``layers`` (names, shapes, how many input channels train at once and which ones next, the rules of weight, bias
+        and shift, ``None`` for what is left alone), ``ops`` in the order in which they run, ``bytes`` of budget, arena
+        and workspace, and ``recipe``: sampler, schedule, batch, and what a step is otherwise.
+        """
+        return self._plan.plan
+
     def save(self, path: str | Path) -> None:
         """Writes a plan file with the weights and the training state of now, whole or not at all.
 
@@ -166,6 +176,17 @@ class Session:
             PlanFileError: it cannot be written.
         """
         self._plan.save(os.fspath(path))
+
+    def save_delta(self, path: str | Path) -> None:
+        """Writes what has changed since the session was opened or last saved, by :meth:`save` or by this call.
+
+        :func:`apply_delta` makes a plan file of it again. Of trained weights it holds the input channels that were
+        drawn since; with a sampler that draws by what was trained, all that were ever visited.
+
+        Raises:
+            PlanFileError: it cannot be written.
+        """
+        self._plan.save_delta(os.fspath(path))
 
     # -- arrays ----------------------------------------------------------------------------------
 

@@ -1,0 +1,32 @@
+// Files that appear whole or not at all.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "core/sha256.h"
+#include "platform/descriptor.h"
+
+namespace sparsebp {
+
+// A file that is written under another name and then put where `path` says. Unless `finish` was called nothing is left
+// of it. Every call throws InvalidFile if the system refuses.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, std::size_t size);
+  // Puts it in its place. SHA-256 of what was written.
+  std::string finish();
+
+ private:
+  const std::string path_, partial_;
+  Descriptor file_;
+  Sha256 digest_;
+  bool finished_ = false;
+};
+
+}  // namespace sparsebp

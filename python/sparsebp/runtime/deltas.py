@@ -1,0 +1,22 @@
+"""Plan files from what a session saved of its changes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .. import _C
+
+
+def apply_delta(base: str | Path, delta: str | Path, out: str | Path) -> None:
+    """Writes what ``base`` becomes with ``delta``: bit for bit the file that :meth:`.Session.save` would have written.
+
+    Args:
+        base: the plan file as it was when the session was opened or last saved.
+        delta: what :meth:`.Session.save_delta` wrote; several are applied one after the other.
+        out: the new file, whole or not at all; may be ``base``.
+
+    Raises:
+        PlanFileError: a file is damaged, or the delta continues another one.
+    """
+    _C.apply_delta(os.fspath(base), os.fspath(delta), os.fspath(out))

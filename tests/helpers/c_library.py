@@ -1,0 +1,65 @@
+"""The C library, built and installed where a test wants it, and pictures for programs that use it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sparsebp
+from networks import tiny_mobilenet
+from sparsebp.data import Preprocess
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / "tests" / "c"
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+
+
+def run(*words: str | Path, env: Mapping[str, str] | None = None) -> str:
+    """What a command prints; it has to succeed."""
+    done = subprocess.run(
+        [str(w) for w in words], capture_output=True, text=True, timeout=900, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def cmake() -> list[str]:
+    """The command, and how it configures; skips where there is nothing to build with."""
+    scripts = Path(sysconfig.get_path("scripts"))
+    command = shutil.which("cmake", path=str(scripts)) or shutil.which("cmake")
+    if command is None or shutil.which("cc") is None:
+        pytest.skip("building the C library needs cmake and a C compiler")
+    if not (ROOT / "CMakeLists.txt").exists():
+        pytest.skip("the sources are not here")
+    ninja = shutil.which("ninja", path=str(scripts)) or shutil.which("ninja")
+    return [command, *(["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else [])]
+
+
+def install(folder: Path, *options: str) -> Path:
+    """Builds the library in ``folder`` and installs it into ``folder/installed``, whose path is returned."""
+    command, *generator = cmake()
+    build, prefix = folder / "build", folder / "installed"
+    library = ["-DSPARSEBP_PYTHON=OFF", "-DSPARSEBP_LIBRARY=ON", "-DCMAKE_INSTALL_LIBDIR=lib"]
+    run(command, "-S", ROOT, "-B", build, *generator, *library, *options)
+    run(command, "--build", build)
+    run(command, "--install", build, "--prefix", prefix)
+    return prefix
+
+
+def export(folder: Path, images: int, side: int = 16) -> tuple[list[Path], np.ndarray, np.ndarray]:
+    """Writes a plan, images and labels for a C program; their paths, and the arrays."""
+    model = sparsebp.convert(tiny_mobilenet(dropout=0.2), "1MB", input_size=(3, side, side)).train()
+    opt = sparsebp.optim.SGD(model, lr=0.02)
+    sparsebp.export(model, folder / "plan", preprocess=Preprocess((side, side)))
+    del opt
+    generator = np.random.default_rng(0)
+    pixels, labels = generator.integers(0, 256, (images, side, side, 3), np.uint8), generator.integers(0, 10, images)
+    (folder / "images").write_bytes(pixels.tobytes())
+    (folder / "labels").write_bytes(labels.astype(np.uint8).tobytes())
+    return [folder / name for name in ("plan", "images", "labels")], pixels, labels
