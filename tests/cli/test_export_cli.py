@@ -31,22 +31,28 @@ __all__ = ["here", "run"]  # fixtures
 
 _SMALL = "--model tiny:tiny --input-size 16 --budget 16KB --max-update-ratio 1"
 EXPORT = ["export", "--weights", "weights.pt", *_SMALL.split()]
+RATES = ["--no-normalise", "--lr", "0.1", "--bias-lr", "0.1", "--classifier-lr", "0.05"]
 OUT = ["--out", "plan.safetensors"]
 
 
-def train(file: str, steps: int, seed: int = 0) -> Session:
+def train(file: str, steps: int) -> Session:
     """Trains a plan file in a session, on tinted noise."""
-    session, source = Session(file), pictures(8, seed)
-    for _ in range(steps):
-        session.train(source.images, source.labels)
+    session = Session(file)
+    for step in range(steps):
+        train_on(session, step)
     return session
+
+
+def train_on(session: Session, seed: int) -> None:
+    source = pictures(8, seed)
+    session.train(source.images, source.labels)
 
 
 # -- of a network ------------------------------------------------------------------------------------
 
 
 def test_a_plan_file_is_written_trained_and_tested(run: Run, here: Path) -> None:
-    code, out, err = run(*EXPORT, "--data", "pictures", "--lr", "0.003", "--batch-size", "8", *OUT)
+    code, out, err = run(*EXPORT, "--data", "pictures", *RATES, "--batch-size", "8", *OUT)
     assert (code, err) == (Exit.OK, "")
     assert_ascii(out)
     assert re.search(r"model +tiny:tiny, weights\.pt\n", out)
@@ -65,7 +71,7 @@ def test_a_plan_file_is_written_trained_and_tested(run: Run, here: Path) -> None
         assert code == Exit.OK
         return json.loads(out)
 
-    session = train("plan.safetensors", 60)
+    session = train("plan.safetensors", 100)
     session.save("trained.safetensors")
     before, after = accuracy("plan.safetensors"), accuracy("trained.safetensors")
     assert after["accuracy"] > max(0.9, before["accuracy"])
@@ -160,16 +166,11 @@ def test_a_finished_run_goes_on_at_constant_rates(run: Run, here: Path) -> None:
     session = Session("plan.safetensors")
     assert session.progress.steps > 0
     before = session.predict(pictures(4, 0).images)
-    train_on(session)
+    train_on(session, 3)
     assert not np.array_equal(session.predict(pictures(4, 0).images), before)
     code, tested, _ = run("evaluate", "--weights", "plan.safetensors", "--data", "pictures", "--workers", "0")
     assert code == Exit.OK
     assert re.search(r"tested +8 of 48 pictures, which are held out", tested)
-
-
-def train_on(session: Session) -> None:
-    source = pictures(8, 3)
-    session.train(source.images, source.labels)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
