@@ -22,7 +22,7 @@ from sparsebp.cli import errors, main
 from sparsebp.cli.errors import Exit, reported
 from sparsebp.files import named_errors
 
-COMMANDS = ("finetune", "plan", "evaluate", "bench", "info")
+COMMANDS = ("finetune", "plan", "export", "evaluate", "bench", "info")
 SMALL = ("--input-size", "32", "--classes", "10")
 BOXES = re.compile("[\u2500-\u257f]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*[34][0-9]")

@@ -97,8 +97,10 @@ def as_version_2(folder: Path, change: Callable[[dict[str, Any]], None] = lambda
     assert newest is not None
     state = json.loads((newest / "state.json").read_bytes())
     training = safetensors.torch.load_file(newest / "training.safetensors")
-    made = sparsebp.plan(network(), **_keywords(state["settings"], sums="arena.sums" in training))
-    state["plan"] = _fingerprint(made)
+    keywords = _keywords(state["settings"], sums="arena.sums" in training)
+    made = sparsebp.plan(network(), **keywords)
+    then = {**made.choice.named(made.network), "loss": False}  # of which plans knew nothing
+    state["plan"] = _fingerprint(plan_as_chosen(network(), then, **keywords))
     state["version"] = 2
     del state["sha256"], state["settings"]["gradients"], state["counters"]["pending"]
     state["counters"]["_due"] = state["counters"].pop("due")

@@ -23,7 +23,9 @@ def _option(name: str, metavar: str, text: str, panel: str, **rest: Any) -> Any:
     return typer.Option(name, metavar=metavar, help=text, rich_help_panel=panel, **rest)
 
 
-def _one_of(names: Any) -> Any:
+def one_of(names: Any) -> Any:
+    """A typer callback that refuses what is not among ``names``."""
+
     def check(value: str) -> None:
         if value not in names:
             raise ValueError(f"expected one of {', '.join(names)}, got {value!r}")
@@ -110,12 +112,12 @@ Resize = Annotated[
         "|".join(RESIZES),
         "How pictures of another shape get the input's. [default: crop]",
         DATA,
-        callback=_one_of(RESIZES),
+        callback=one_of(RESIZES),
     ),
 ]
 Filter = Annotated[
     str | None,
-    _option("--filter", "|".join(FILTERS), "How they are scaled. [default: bilinear]", DATA, callback=_one_of(FILTERS)),
+    _option("--filter", "|".join(FILTERS), "How they are scaled. [default: bilinear]", DATA, callback=one_of(FILTERS)),
 ]
 Workers = Annotated[
     int | None,
@@ -182,7 +184,7 @@ LayerRates = Annotated[
 ]
 Schedule = Annotated[
     str,
-    _option("--schedule", "|".join(SCHEDULES), "How the rate falls.", TRAINING, callback=_one_of(SCHEDULES)),
+    _option("--schedule", "|".join(SCHEDULES), "How the rate falls.", TRAINING, callback=one_of(SCHEDULES)),
 ]
 Warmup = Annotated[
     float,
@@ -251,7 +253,7 @@ Cache = Annotated[
         "|".join(PLACES),
         "Keep what the frozen layers make of each picture, so that they run once. With --augment flip,slide at most.",
         OUTPUT,
-        callback=_one_of(PLACES),
+        callback=one_of(PLACES),
     ),
 ]
 Plot = Annotated[

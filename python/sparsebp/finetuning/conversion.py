@@ -71,10 +71,10 @@ def kept_plan(model: nn.Module, settings: Settings, facts: Mapping[str, Any], su
 def _of_version_2(model: nn.Module, settings: Settings, facts: Mapping[str, Any], sums: bool) -> Plan:
     """Version 2 kept a digest of the plan, to be made again; sums were on where bytes were left for them.
 
-    Dropout had the seed of the sampler.
+    Dropout had the seed of the sampler, and the gradient of the loss was not in the arena.
     """
     made = make_plan(model, settings.budget, **{**settings.conversion(), "gradients": "in_place"})
-    choice = {**made.choice.named(made.network), "sums": sums}
+    choice = {**made.choice.named(made.network), "sums": sums, "loss": False}
     how = {"gradients": "sum" if sums else "in_place", "seed": made.request.sampler.seed}
     again = plan_as_chosen(model, choice, settings.budget, **{**settings.conversion(), **how})
     if facts["plan"] != _fingerprint(again):

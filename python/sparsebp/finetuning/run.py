@@ -216,11 +216,10 @@ class Run:
         try:
             position, history = Position(**facts["position"]), History.from_dict(facts["history"])
             peak, groups = int(facts["peak"]), list(facts["optimizer"])
-            regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
-            state = {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **_counters(facts["counters"])}
+            state = engine_state(checkpoint)
             rates = [{k: float(group[k]) for k in _GROUP_KEYS} for group in groups]
             pairs = list(zip(self._opt.param_groups, rates, strict=True))
-            _check_weights(checkpoint.weights, self.model.state_dict())
+            check_weights(checkpoint.weights, self.model.state_dict())
             torch.set_rng_state(checkpoint.training[_GENERATOR])  # the caller's comes back when the run is over
             self.model.engine.load_state(state)
             self.model.load_state_dict(checkpoint.weights)
@@ -238,6 +237,13 @@ class Run:
 _GROUP_KEYS = ("lr", "momentum", "weight_decay")
 
 
+def engine_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What :meth:`sparsebp.training.engine.Engine.load_state` takes; raises KeyError or TypeError if it is damaged."""
+    regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
+    counters = _counters(checkpoint.facts["counters"])
+    return {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **counters}
+
+
 def _counters(saved: Mapping[str, Any]) -> dict[str, Any]:
     """As an engine has them now; version 2 of the format called one otherwise, and lacked one."""
     counters = {"pending": False, **saved}
@@ -246,7 +252,7 @@ def _counters(saved: Mapping[str, Any]) -> dict[str, Any]:
     return counters
 
 
-def _check_weights(saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
+def check_weights(saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
     """Raises ValueError unless they have the same names and shapes: loading would stop half-way."""
     shapes = [{name: list(t.shape) for name, t in weights.items()} for weights in (saved, own)]
     for name in shapes[0] | shapes[1]:

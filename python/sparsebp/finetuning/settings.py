@@ -120,6 +120,15 @@ class Settings(LearningRules):
         return out
 
 
+def of_saved(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that :meth:`Settings.to_dict` returned, as keywords; a sampler that is no name stays text."""
+    made = {field.name: saved[field.name] for field in fields(Settings) if field.name in saved}
+    made["input_size"] = tuple(made["input_size"])
+    made["layer_rates"] = dict(made["layer_rates"] or ()) or None
+    made["preprocess"] = Preprocess.from_dict(made["preprocess"])
+    return made
+
+
 def of_plan(plan: Plan) -> dict[str, Any]:
     """The settings that a plan was made with, by the names that :class:`Settings` has for them.
 

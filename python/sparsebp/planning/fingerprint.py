@@ -72,12 +72,14 @@ class Fingerprint:
         layers: its convolutions and linear layers.
         ops: what runs one after the other; their layers are places in ``layers``.
         native_begin: the first op that runs natively.
+        flat: whether it returns one number a class rather than an image.
     """
 
     dtype: str
     layers: tuple[LayerPrint, ...]
     ops: tuple[OpPrint, ...]
     native_begin: int
+    flat: bool
 
     @cached_property
     def digest(self) -> str:
@@ -125,6 +127,8 @@ class Fingerprint:
                 return f"{self.name_of(i)}: {difference}"
         if len(self.ops) != len(other.ops):
             return f"it had {len(self.ops)} ops, here there are {len(other.ops)}"
+        if self.flat != other.flat:
+            return "it returned one number a class, here an image" if self.flat else "it returned an image"
         return None if self == other else "layers run in another order"
 
     def check(self) -> None:
@@ -178,7 +182,7 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
         for op in graph.ops
     )
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    return Fingerprint(dtype, tuple(layers), ops, graph.native_begin)
+    return Fingerprint(dtype, tuple(layers), ops, graph.native_begin, graph.output_is_flat)
 
 
 def _of_fields(one: LayerPrint | OpPrint, other: LayerPrint | OpPrint) -> str | None:
