@@ -251,6 +251,7 @@ void read_state(Session& session, const unsigned char* data, std::size_t size) {
   for (std::size_t i = 0; i < regions.size(); ++i) {
     if (regions[i].name == "indices") check_update_sets(session.spec(), contents[i], in);
   }
+  if (!(rate >= 0 && rate - rate == 0)) in.fail("a rate that is none");
   session.set_rate(rate);
   for (std::size_t i = 0; i < regions.size(); ++i) program.write(regions[i], contents[i].data());
   session.set_progress(p);

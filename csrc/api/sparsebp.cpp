@@ -180,7 +180,12 @@ const char* sbp_metadata(const sbp_session* session, const char* key) {
 sbp_status sbp_attach(sbp_session* handle, void* block, size_t block_bytes) {
   return with(handle, [&](sbp_session& s) {
     s.session->attach(s.file.plan().budget, block, block_bytes);
-    s.file.load(*s.session);
+    try {
+      s.file.load(*s.session);
+    } catch (...) {  // a file whose weights or state do not fit trains nothing
+      s.session = s.file.make_session();
+      throw;
+    }
   });
 }
 

@@ -6,19 +6,17 @@ import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ..errors import TrainingDiverged
 from ..optim import SGD
 from ..training.engine_state import as_tensor
-from ..training.fit_step import fit_step
 from ..training.schedule import rate_factor
 from ..training.sparse_model import SparseModel
+from ..training.train_step import train_step
 from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
 from .evaluation import check_output, score
@@ -67,10 +65,8 @@ class Run:
         self.history = History()
         self.position = Position(0, 0, feed.order.steps, settings.epochs)
         self.peak = 0
-        self._left_out = 0  # pictures of the last batch that were learned already
         self._opt = SGD(settings.groups(model), lr=settings.rate, weight_decay=settings.weight_decay)
         self._rates = [group["lr"] for group in self._opt.param_groups]
-        self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
         self._watch = Watch(model, settings)
         self._due = False  # a checkpoint
         check_output(torch.empty(1, *model.output_shape), len(feed.classes))
@@ -98,26 +94,25 @@ class Run:
             return
         if self.history.first is None:
             self._begin(x, labels)
-        self._left_out = 0
         middle = (before.done + self.position.done) / 2
         share = len(labels) / settings.batch_size
         rate = rate_factor(settings.schedule, middle, settings.warmup) * (share**0.5 if settings.normalise else share)
         for group, full in zip(self._opt.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
         try:
-            loss = fit_step(
+            loss, trained = train_step(
                 self.model,
                 self._opt,
                 x,
                 labels,
-                self._loss,
+                label_smoothing=settings.label_smoothing,
+                skip_above=settings.skip_above,
                 from_prefix=self._feed.from_prefix,
-                skip=self._learned if settings.skip_above < 1 else None,
             )
         except FloatingPointError as error:
             raise self._diverged(f"{error}, so the loss no longer is", math.nan) from error
         self.history.seen += len(labels)
-        self.history.learned_from += len(labels) - self._left_out
+        self.history.learned_from += trained
         smoothed = self.history.add_loss(loss, self.position)
         if not self._watch.bounded(smoothed):
             raise self._diverged(f"the running loss is {smoothed:.4g}", smoothed)
@@ -128,13 +123,6 @@ class Run:
         if not math.isfinite(first):
             raise self._diverged(f"the loss is {first}", first)
         self.history.first = self._watch.first = first
-
-    def _learned(self, output: torch.Tensor, labels: torch.Tensor) -> bool:
-        """Whether every picture of a micro-batch is surely recognised."""
-        own = output.softmax(1).gather(1, labels[:, None])
-        learned = bool((own > self._settings.skip_above).all())
-        self._left_out += learned * len(labels)
-        return learned
 
     def _end_epoch(self) -> None:
         if self.history.loss is None:

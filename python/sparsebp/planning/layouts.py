@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from .. import _C
-from ..capture.foreign import reach
 from ..capture.graph import Graph
+from ..capture.trainable_layers import trainable_layers
 from ..errors import UnsupportedModel
 from .choice import Choice
 from .fingerprint import Fingerprint, fingerprint
@@ -37,8 +37,11 @@ class Layouts:
         convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
         weights = [getattr(m, "weight", None) for m in convolutions]  # some compute theirs, some have none
         self.conv_weights = sum(w.numel() for w in weights if isinstance(w, torch.Tensor))
-        self.reach = reach(graph, model)
+        self.reach = trainable_layers(graph, model)
         self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
+        self._per_channel = {  # what counts as touched: not a classifier's weights
+            i: 0 if graph.layers[i].kind == "linear" else weights.per_channel for i, weights in self.weights.items()
+        }
         self._model = model
         self._peaks: dict[tuple[object, ...], int] = {}
 
@@ -54,8 +57,7 @@ class Layouts:
 
     def touched(self, selected: dict[int, int]) -> int:
         """Convolution weights that one step touches."""
-        layers = self.graph.layers
-        return sum(k * self.weights[i].per_channel for i, k in selected.items() if layers[i].kind != "linear")
+        return sum(k * self._per_channel[i] for i, k in selected.items())
 
     def program(self, choice: Choice) -> _C.Program:
         """The laid-out, unallocated program of a choice."""

@@ -75,6 +75,7 @@ class SpecFactory:
         self.value_ids = {v: i for i, v in enumerate(live)}
         self._values = [_value_spec(graph, v) for v in live]
         self._source = source
+        self._specs: dict[tuple[int, int], _C.OpSpec] = {}
 
     def make(self, choice: Choice) -> _C.ProgramSpec:
         """The specification that realises ``choice``."""
@@ -87,7 +88,7 @@ class SpecFactory:
             item.train_bias = layer in span and trains_bias(self.graph, layer, choice)
             layers.append(item)
         spec.layers = layers
-        spec.ops = [self._op(self.first + i, choice) for i in range(len(self.ops))]
+        spec.ops = [self._op(i, choice.blocks.get(i, 2 * _C.PANEL)) for i in range(self.first, len(self.graph.ops))]
         spec.input, spec.output = self.value_ids[self._source], self.value_ids[self.graph.output]
         spec.span_begin = choice.begin - self.first
         spec.batch = choice.batch
@@ -95,7 +96,13 @@ class SpecFactory:
         spec.sums, spec.scores, spec.loss = choice.sums, choice.scores, choice.loss
         return spec
 
-    def _op(self, index: int, choice: Choice) -> _C.OpSpec:
+    def _op(self, index: int, block: int) -> _C.OpSpec:
+        """The native description of one op, made once for each width of its channel block."""
+        if (index, block) not in self._specs:
+            self._specs[index, block] = self._make_op(index, block)
+        return self._specs[index, block]
+
+    def _make_op(self, index: int, block: int) -> _C.OpSpec:
         op = self.graph.ops[index]
         spec = _C.OpSpec()
         spec.kind = getattr(_C.OpKind, op.kind)
@@ -103,7 +110,7 @@ class SpecFactory:
         spec.output = self.value_ids[op.output]
         spec.layers = [self.layer_ids[layer] for layer in op.layers]
         spec.residual = op.residual
-        spec.block = choice.blocks.get(index, 2 * _C.PANEL)
+        spec.block = block
         spec.activation = getattr(_C.Activation, op.activation)
         spec.drop = op.drop
         if op.pool is not None:

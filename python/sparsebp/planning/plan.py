@@ -9,11 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
-
-from ..capture.foreign import Reach
+from ..capture.trainable_layers import TrainableLayers
 from ..files import write_atomically
 from ..units import format_bytes
 from .choice import Choice, by_names
@@ -53,7 +49,7 @@ class Plan:
     conv_weights: int
     buffers: tuple[Buffer, ...] = field(repr=False)
     choice: Choice = field(repr=False)
-    reach: Reach = field(repr=False)
+    reach: TrainableLayers = field(repr=False)
     network: Fingerprint = field(repr=False)
     request: Request
 
@@ -181,7 +177,7 @@ class Plan:
             layers=read(tuple[LayerPlan, ...], data["layers"], "plan.layers"),
             buffers=read(tuple[Buffer, ...], data["buffers"], "plan.buffers"),
             choice=choice,
-            reach=read(Reach, data["reach"], "plan.reach"),
+            reach=read(TrainableLayers, data["reach"], "plan.reach"),
             network=known,
             request=Request.from_dict(without(data["settings"], "budget", "plan.settings"), "plan.settings"),
             **numbers,
@@ -249,7 +245,10 @@ class Plan:
 
     # -- as text ---------------------------------------------------------------------------------
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, *_: Any) -> Iterator[Any]:
+        from rich import box  # 5 MB, which training alone does without
+        from rich.table import Table
+
         table = Table(
             title=f"{len(self.layers)} trained layers, from {self.layers[0].name}",
             title_justify="left",
@@ -285,6 +284,8 @@ class Plan:
         yield f"gradients {self.gradients}: {how}"
 
     def __str__(self) -> str:
+        from rich.console import Console
+
         out = io.StringIO()
         Console(file=out, width=120).print(self)
         return out.getvalue().rstrip()

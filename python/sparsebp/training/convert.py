@@ -247,7 +247,7 @@ def _converted(model: nn.Module, layouts: Layouts, plan: Plan, sampler: Sampler)
     engine = Engine(spec, layers, plan.budget, sampler, request.resample_every, dtype, seed=request.seed)
     converted = SparseModel(model, graph, before, plan, engine, _rebuild)
     try:
-        verify(converted)
+        verify(converted, graph)
     except UnsupportedModel:
         converted._release()
         raise

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .. import _C
-from ..capture.foreign import listed
+from ..capture.trainable_layers import listed
 from ..data import Preprocess
 from ..errors import UnsupportedModel
 from ..files import write_atomically

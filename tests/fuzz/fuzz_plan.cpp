@@ -1,0 +1,134 @@
+// Plan files made of a fuzzer's bytes: whatever they are, they are refused with InvalidFile, or they open, train, and
+// are saved, whole and as a delta. Sanitizers see the rest.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <new>
+
+#include "api/delta.h"
+#include "core/random.h"
+#include "core/sha256.h"
+#include "specs.h"
+
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1:allow_addr2line=1"; }
+
+namespace {
+
+using namespace sparsebp;
+using Bytes = std::vector<unsigned char>;
+
+constexpr double kMostWork = 1e6;
+constexpr std::size_t kMostBytes = std::size_t{1} << 22;
+
+void require(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "broken promise: %s\n", what);
+  std::abort();
+}
+
+// Where files of this process lie while a run lasts: in memory, as they are many.
+std::string place(const char* name) { return "/dev/shm/sparsebp-fuzz" + std::to_string(getpid()) + name; }
+
+Bytes contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return Bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+void put(const std::string& path, const Bytes& bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+// May refuse what it gets, as a file that is damaged.
+template <class Body>
+bool accepted(const Body& body) {
+  try {
+    body();
+    return true;
+  } catch (const InvalidFile&) {
+  } catch (const std::bad_alloc&) {
+  }
+  return false;
+}
+
+bool small(const Session& session) {
+  return fuzz::work(session.spec()) <= kMostWork && session.arena_bytes() <= kMostBytes &&
+         session.workspace_bytes() <= kMostBytes;
+}
+
+// One step and one prediction. A loss or gradient may be beyond what is finite.
+void train(Session& session, bool bytes) {
+  const auto images = static_cast<std::size_t>(std::min<Index>(session.spec().batch, 2));
+  const std::size_t count = images * static_cast<std::size_t>(session.pixels());
+  std::vector<float> numbers(count);
+  const std::vector<std::uint8_t> levels(count, 77);
+  for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<float>(random_unit(3, i));
+  const std::vector<std::int32_t> labels(images, static_cast<std::int32_t>(session.classes() - 1));
+  std::vector<float> logits(images * static_cast<std::size_t>(session.classes()));
+  Pixels pixels;
+  if (bytes) {
+    pixels.bytes = levels.data();
+  } else {
+    pixels.numbers = numbers.data();
+  }
+  try {
+    session.train(pixels, labels.data(), static_cast<Index>(images));
+  } catch (const NonFinite&) {
+  }
+  session.predict(pixels, static_cast<Index>(images), logits.data());
+  require(session.attached().arena()->peak() <= session.arena_bytes(), "the measured peak is within the planned one");
+}
+
+void save_and_join(PlanFile& file, Session& session, const Bytes& opened) {
+  const std::string base = place("base"), delta = place("delta"), saved = place("saved"), out = place("out");
+  put(base, opened);
+  file.save_delta(session, delta);
+  file.save(session, saved);
+  apply_delta(base, delta, out);
+  require(contents(out) == contents(saved), "base and delta are the file that was saved");
+  Bytes damaged = contents(delta);
+  const std::uint64_t key = mix64(sha256(opened.data(), opened.size())[0] + damaged.size());
+  for (int i = 0; i < 3; ++i) {
+    damaged[random_below(key, static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(damaged.size()))] ^=
+        static_cast<unsigned char>(1 + random_below(key, 7, 255));
+    put(delta, damaged);
+    if (accepted([&] { apply_delta(base, delta, out); })) {
+      require(contents(out) == contents(saved), "a damaged delta is refused");
+    }
+  }
+}
+
+void open_and_train(const Bytes& bytes) {
+  std::unique_ptr<PlanFile> file;
+  std::unique_ptr<Session> session;
+  if (!accepted([&] {
+        file = std::make_unique<PlanFile>(copy_bytes(bytes.data(), bytes.size()));
+        session = file->make_session();
+      })) {
+    return;
+  }
+  const std::uint64_t budget = file->plan().budget;
+  if (!small(*session) || budget > kMostBytes) return;
+  session->attach(budget);
+  if (!accepted([&] { file->load(*session); })) return;
+  const bool table = file->header().tensors.count(kTableTensor) != 0;
+  train(*session, table);
+  train(*session, false);
+  save_and_join(*file, *session, bytes);
+  const Bytes saved = contents(place("saved"));
+  PlanFile again(copy_bytes(saved.data(), saved.size()));
+  const auto same = again.make_session();
+  same->attach(budget);
+  again.load(*same);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  open_and_train(Bytes(data, data + size));
+  return 0;
+}
