@@ -16,8 +16,8 @@ import safetensors.torch
 import sparsebp
 import torch
 from networks import residual_network, tiny_mobilenet
-from runs import assert_plain, assert_same_run, finetune, interrupt, network
-from sparsebp import SparseModel
+from runs import SETTINGS, assert_plain, assert_same_run, finetune, interrupt, network
+from sparsebp import Plan, SparseModel
 from sparsebp.finetuning import CheckpointError, checkpoint
 from sparsebp.finetuning.conversion import _fingerprint
 from sparsebp.planning.choice import by_names
@@ -91,6 +91,12 @@ def test_a_resumed_run_goes_on_under_its_own_plan(
     assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
 
 
+def plan_without_loss(**keywords: Any) -> Plan:
+    """As plans were before the gradient of the loss lay in the arena."""
+    made = sparsebp.plan(network(), **keywords)
+    return plan_as_chosen(network(), {**made.choice.named(made.network), "loss": False}, **keywords)
+
+
 def as_version_2(folder: Path, change: Callable[[dict[str, Any]], None] = lambda state: None) -> None:
     """Rewrites the newest checkpoint as sparsebp wrote it before plans were carried along."""
     newest = checkpoint.latest(folder)
@@ -98,9 +104,7 @@ def as_version_2(folder: Path, change: Callable[[dict[str, Any]], None] = lambda
     state = json.loads((newest / "state.json").read_bytes())
     training = safetensors.torch.load_file(newest / "training.safetensors")
     keywords = _keywords(state["settings"], sums="arena.sums" in training)
-    made = sparsebp.plan(network(), **keywords)
-    then = {**made.choice.named(made.network), "loss": False}  # of which plans knew nothing
-    state["plan"] = _fingerprint(plan_as_chosen(network(), then, **keywords))
+    state["plan"] = _fingerprint(plan_without_loss(**keywords))
     state["version"] = 2
     del state["sha256"], state["settings"]["gradients"], state["counters"]["pending"]
     state["counters"]["_due"] = state["counters"].pop("due")
@@ -135,8 +139,10 @@ ALL = {"budget": "1MB", "lr": 0.01}
 
 @pytest.mark.parametrize("older", [as_version_2, as_version_3])
 def test_a_folder_of_an_older_version_goes_on(older: Callable[[Path], None], tmp_path: Path) -> None:
-    finetune(tmp_path / "undisturbed")
-    interrupt(tmp_path / "run", "stepped", 2)
+    size = {"input_size": (3, SETTINGS["input_size"], SETTINGS["input_size"])}
+    plan = plan_without_loss(budget=SETTINGS["budget"], **size)
+    finetune(tmp_path / "undisturbed", plan=plan)
+    interrupt(tmp_path / "run", "stepped", 2, plan=plan)
     older(tmp_path / "run")
     finetune(tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", tmp_path / "undisturbed")

@@ -64,7 +64,7 @@ def parse_classes(text: str) -> int | list[str]:
 
 RunFolder = Annotated[
     Path | None,
-    typer.Argument(metavar="[RUN]", help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on."),
+    typer.Argument(metavar="RUN", help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on."),
 ]
 Classes = Annotated[
     str | None,
