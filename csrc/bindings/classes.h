@@ -10,6 +10,8 @@ namespace sparsebp {
 class Session;
 
 void bind_specs(pybind11::module_& m);
+// What trains a program.
+void bind_trainers(pybind11::module_& m);
 // What a session is made of, and sessions from plan files.
 void bind_sessions(pybind11::module_& m);
 // An attached session's layers, ops, bytes and recipe.

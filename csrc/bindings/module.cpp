@@ -12,7 +12,6 @@
 #include "isa/peak.h"
 #include "platform/parallel.h"
 #include "program/program.h"
-#include "program/rules.h"
 
 namespace py = pybind11;
 using namespace sparsebp;
@@ -142,23 +141,23 @@ void bind_program(py::module_& m) {
           py::arg("drop") = false, py::arg("dropout_key") = 0)
       .def(
           "backward",
-          [](AnyProgram& p, Address dy, Address dx, Address rules, bool keep) {
+          [](AnyProgram& p, Address dy, Address dx, const std::vector<LayerRule>& rules, bool keep) {
             py::gil_scoped_release release;
-            p.backward(pointer<const void*>(dy), pointer(dx), pointer<const double*>(rules), keep);
+            p.backward(pointer<const void*>(dy), pointer(dx), rules, keep);
           },
           py::arg("output_grad"), py::arg("input_grad"), py::arg("rules"), py::arg("keep") = false)
       .def(
           "apply",
-          [](AnyProgram& p, Address rules) {
+          [](AnyProgram& p, const std::vector<LayerRule>& rules) {
             py::gil_scoped_release release;
-            p.apply(pointer<const double*>(rules));
+            p.apply(rules);
           },
           py::arg("rules"))
       .def(
           "prepare_replay",
-          [](AnyProgram& p, Address rules, std::uint64_t dropout_key) {
+          [](AnyProgram& p, const std::vector<LayerRule>& rules, std::uint64_t dropout_key) {
             py::gil_scoped_release release;
-            p.prepare_replay(pointer<const double*>(rules), dropout_key);
+            p.prepare_replay(rules, dropout_key);
           },
           py::arg("rules"), py::arg("dropout_key"))
       .def("replayed", &AnyProgram::replayed)
@@ -213,12 +212,12 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Native core of sparsebp: the arena, the kernels and the program executor.";
   py::register_exception_translator(&translate);
   bind_specs(m);
+  bind_trainers(m);
   bind_arena(m);
   bind_program(m);
   bind_sessions(m);
   forbid_bare_new(m);
   m.attr("PANEL") = kPanel;
-  m.attr("RULE_NUMBERS") = kRuleNumbers;
   m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");
   m.def(
       "chosen_isa", [] { return std::string(choose_isa().name); }, "The instruction set that will be used.");

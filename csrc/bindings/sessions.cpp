@@ -56,27 +56,10 @@ py::dict sizes(const OpenPlan& plan) {
 }
 
 void bind_recipe(py::module_& m) {
-  py::enum_<Sampling>(m, "Sampling")
-      .value("uniform", Sampling::uniform)
-      .value("cyclic", Sampling::cyclic)
-      .value("weighted", Sampling::weighted)
-      .value("largest", Sampling::largest)
-      .value("fixed", Sampling::fixed);
   py::enum_<Schedule>(m, "Schedule")
       .value("constant", Schedule::constant)
       .value("linear", Schedule::linear)
       .value("cosine", Schedule::cosine);
-  py::class_<ParameterRule>(m, "ParameterRule")
-      .def(py::init<>())
-#define FIELD(name) .def_readwrite(#name, &ParameterRule::name)
-          FIELD(trains) FIELD(rate) FIELD(weight_decay) FIELD(momentum) FIELD(normalise)
-#undef FIELD
-      ;
-  py::class_<LayerRule>(m, "LayerRule")
-      .def(py::init<>())
-      .def_readwrite("weight", &LayerRule::weight)
-      .def_readwrite("bias", &LayerRule::bias)
-      .def_readwrite("shift", &LayerRule::shift);
   py::class_<Recipe>(m, "Recipe")
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &Recipe::name)

@@ -60,7 +60,7 @@ void bind_specs(py::module_& m) {
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &ProgramSpec::name)
           FIELD(values) FIELD(layers) FIELD(ops) FIELD(input) FIELD(output) FIELD(span_begin) FIELD(batch)
-              FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores) FIELD(normalise)
+              FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores) FIELD(normalise) FIELD(loss)
 #undef FIELD
       ;
 }

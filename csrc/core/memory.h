@@ -19,6 +19,9 @@ class Memory {
   virtual void write(void* to, const void* host, std::size_t bytes) = 0;
   virtual void read(void* host, const void* from, std::size_t bytes) = 0;
 
+  // Both lie in this memory, or in other memory of the same device.
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+
   // Is it this process's memory?
   virtual bool local() const { return false; }
 };

@@ -46,6 +46,9 @@ class DeviceMemory final : public Memory {
     check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, queue_.stream), queue_.stage);
     check(cudaStreamSynchronize(queue_.stream), queue_.stage);
   }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue_.stream), queue_.stage);
+  }
 
  private:
   const int device_;

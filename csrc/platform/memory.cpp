@@ -26,6 +26,7 @@ class HostMemory final : public Memory {
   void fill(void* to, unsigned char value, std::size_t bytes) override { std::memset(to, value, bytes); }
   void write(void* to, const void* host, std::size_t bytes) override { std::memcpy(to, host, bytes); }
   void read(void* host, const void* from, std::size_t bytes) override { std::memcpy(host, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   bool local() const override { return true; }
 };
 
@@ -47,5 +48,6 @@ std::byte* GivenMemory::allocate(std::size_t bytes) {
 void GivenMemory::fill(void* to, unsigned char value, std::size_t bytes) { std::memset(to, value, bytes); }
 void GivenMemory::write(void* to, const void* host, std::size_t bytes) { std::memcpy(to, host, bytes); }
 void GivenMemory::read(void* host, const void* from, std::size_t bytes) { std::memcpy(host, from, bytes); }
+void GivenMemory::copy(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
 
 }  // namespace sparsebp

@@ -18,6 +18,7 @@ class GivenMemory final : public Memory {
   void fill(void* to, unsigned char value, std::size_t bytes) override;
   void write(void* to, const void* host, std::size_t bytes) override;
   void read(void* host, const void* from, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
   bool local() const override { return true; }
 
  private:

@@ -5,7 +5,6 @@
 
 #include "core/address.h"
 #include "core/error.h"
-#include "program/rules.h"
 #include "spec/liveness.h"
 #include "spec/validate.h"
 
@@ -24,6 +23,7 @@ class Boundary final : public AnyProgram {
   const Layout& training_layout() const override { return program_->training_layout(); }
   const Layout& workspace_layout() const override { return program_->workspace_layout(); }
   const char* isa() const override { return program_->isa(); }
+  std::size_t itemsize() const override { return program_->itemsize(); }
   Arena* arena() override { return program_->arena(); }
   Arena* workspace() override { return program_->workspace(); }
   bool in_flight() const override {
@@ -87,7 +87,7 @@ class Boundary final : public AnyProgram {
     if (save) flight_images_ = images;
   }
 
-  void backward(const void* dy, void* dx, const double* rules, bool keep) override {
+  void backward(const void* dy, void* dx, const std::vector<LayerRule>& rules, bool keep) override {
     const Lock lock(mutex_);
     require_memory_taken("backward");
     if (!program_->in_flight()) {
@@ -112,7 +112,7 @@ class Boundary final : public AnyProgram {
     return program_->loss_gradient();
   }
 
-  void apply(const double* rules) override {
+  void apply(const std::vector<LayerRule>& rules) override {
     const Lock lock(mutex_);
     require_memory_taken("apply");
     if (!spec().sums) throw WrongState("apply: this plan holds no gradient sums");
@@ -121,7 +121,7 @@ class Boundary final : public AnyProgram {
     program_->apply(rules);
   }
 
-  void prepare_replay(const double* rules, std::uint64_t dropout_key) override {
+  void prepare_replay(const std::vector<LayerRule>& rules, std::uint64_t dropout_key) override {
     const Lock lock(mutex_);
     require_memory_taken("replay");
     require_landed("replay");

@@ -9,6 +9,8 @@
 
 namespace sparsebp {
 
+constexpr double kSquareDecay = 0.999;  // of a mean square, from one pass or sum of passes to the next
+
 // Lives in the arena, zero before the first pass.
 struct MeanSquare {
   float sum = 0, weight = 0;  // exponential sums of the squares and of ones: their quotient knows no cold start

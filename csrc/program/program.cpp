@@ -5,7 +5,6 @@
 #include "core/error.h"
 #include "program/boundary.h"
 #include "program/host.h"
-#include "program/rules.h"
 #include "program/squared_norms.h"
 #include "program/training_state.h"
 #include "program/value_buffers.h"
@@ -36,6 +35,7 @@ class Program final : public AnyProgram {
   const Layout& training_layout() const override { return context_.training.layout; }
   const Layout& workspace_layout() const override { return context_.workspace.layout; }
   const char* isa() const override { return device_->name(); }
+  std::size_t itemsize() const override { return sizeof(T); }
   void set_stream(std::uintptr_t stream) override { stream_ = stream; }
   Arena* arena() override { return context_.training.arena.get(); }
   Arena* workspace() override { return context_.workspace.arena.get(); }
@@ -104,7 +104,7 @@ class Program final : public AnyProgram {
     }
   }
 
-  void backward(const void* dy, void* dx, const double* rules, bool keep) override {
+  void backward(const void* dy, void* dx, const std::vector<LayerRule>& rules, bool keep) override {
     // An inference pass may have run in between, on another number of images.
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
@@ -113,6 +113,7 @@ class Program final : public AnyProgram {
     device_->begin_stage("checking the incoming gradient");
     if (trains_) device_->require_finite(incoming, count, spec_.sums);
     set_rules(rules);
+    if (spec_.loss) incoming = in_arena(incoming, count);
     std::fill(context_.grads.begin(), context_.grads.end(), nullptr);
     std::fill(context_.grad_set.begin(), context_.grad_set.end(), 0);
     context_.grads[static_cast<std::size_t>(spec_.output)] = const_cast<T*>(incoming);
@@ -133,13 +134,11 @@ class Program final : public AnyProgram {
   }
 
   void* loss_gradient() override {
-    PlannedArena& arena = context_.training;
-    if (arena.holds(loss_gradient_)) return arena.at<T>(loss_gradient_);
-    const Index count = flight_images_ * spec_.values[static_cast<std::size_t>(spec_.output)].count();
-    return arena.acquire<T>(loss_gradient_, count);
+    context_.images = flight_images_;  // an inference pass may have run in between
+    return value_buffers_.output_grad(context_);
   }
 
-  void apply(const double* rules) override {
+  void apply(const std::vector<LayerRule>& rules) override {
     const DeviceScope<T> scope(*device_, stream_);
     device_->begin_stage("applying the gradient sums");
     set_rules(rules);
@@ -147,7 +146,7 @@ class Program final : public AnyProgram {
     device_->applied();
   }
 
-  void prepare_replay(const double* rules, std::uint64_t dropout_key) override {
+  void prepare_replay(const std::vector<LayerRule>& rules, std::uint64_t dropout_key) override {
     const DeviceScope<T> scope(*device_, stream_);
     device_->begin_stage("preparing a replay");
     set_rules(rules);
@@ -241,19 +240,24 @@ class Program final : public AnyProgram {
                                        input_grad, device_->strip_factor(), name}));
       squared_norms_.declare(context_.training.layout, spec_, i, 2 * n - 1 - i);
     }
-    if (spec_.loss) {
-      const Index count = spec_.batch * spec_.values[static_cast<std::size_t>(spec_.output)].count();
-      const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
-      loss_gradient_ =
-          context_.training.layout.add("loss.grad", {n - 1, -1, "output gradient"}, Category::gradients, bytes, n, n);
-    }
+    if (spec_.loss) value_buffers_.declare_output_grad(context_, spec_);
     context_.training.layout.assign();
     context_.workspace.layout.assign();
     value_buffers_.order_releases(context_);
   }
 
-  void set_rules(const double* rules) {
-    read_rules(rules, context_.layers);
+  // A gradient of the output that somebody else has computed is copied: it counts as long as the backward pass needs
+  // it.
+  const T* in_arena(const T* incoming, Index count) {
+    T* own = value_buffers_.output_grad(context_);
+    if (own != incoming && count > 0) {
+      device_->memory().copy(own, incoming, static_cast<std::size_t>(count) * sizeof(T));
+    }
+    return own;
+  }
+
+  void set_rules(const std::vector<LayerRule>& rules) {
+    put_rules(rules, context_.layers);
     device_->set_rules(context_.layers);
   }
 
@@ -267,7 +271,6 @@ class Program final : public AnyProgram {
   std::vector<std::string> names_;  // of ops, for messages
   bool trains_ = false;             // otherwise nothing can be spoilt by a gradient that is not finite
   bool drops_ = false;              // is there a dropout
-  int loss_gradient_ = -1;
   bool in_flight_ = false;
   Index flight_images_ = 0;
   std::uintptr_t stream_ = 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/draw.h"
+#include "program/rules.h"
 #include "program/training_state.h"
 
 namespace sparsebp {
@@ -28,6 +29,7 @@ class AnyProgram {
   virtual const Layout& training_layout() const = 0;
   virtual const Layout& workspace_layout() const = 0;
   virtual const char* isa() const = 0;
+  virtual std::size_t itemsize() const = 0;  // bytes of a number
   // Where the calls below start their work, on a device that has streams.
   virtual void set_stream(std::uintptr_t stream) = 0;
 
@@ -42,20 +44,20 @@ class AnyProgram {
   // whole span then.
   virtual void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
                        std::uint64_t dropout_key) = 0;
-  // Runs the span backwards from the output's gradient. `dx` may be null unless the spec wants it; `rules` are
-  // kRuleNumbers for every layer (rules.h). With `keep`, what the forward pass saved stays until `discard`, and another
+  // Runs the span backwards from the output's gradient. `dx` may be null unless the spec wants it; `rules` has
+  // one for every layer. With `keep`, what the forward pass saved stays until `discard`, and another
   // backward pass may follow: only for one op (of several, the earlier ones' memory is used again on the way) with
   // gradient sums (in place, the weights of the forward pass are gone).
-  virtual void backward(const void* dy, void* dx, const double* rules, bool keep) = 0;
+  virtual void backward(const void* dy, void* dx, const std::vector<LayerRule>& rules, bool keep) = 0;
   // Where the output's gradient of the pass in flight goes, for `backward` to start from (a program with spec.loss
   // only).
   virtual void* loss_gradient() = 0;
   // Applies gradient sums (a program with spec.sums only).
-  virtual void apply(const double* rules) = 0;
+  virtual void apply(const std::vector<LayerRule>& rules) = 0;
   // A GPU's graph of a training step reads rules, dropout key and update sets where they lie: they are written before
   // each replay, and `replayed` is told after it. What a replay found in its incoming gradient `spoilt` tells, which
   // waits for it: with a NaN or an infinity the step changed nothing.
-  virtual void prepare_replay(const double* rules, std::uint64_t dropout_key) = 0;
+  virtual void prepare_replay(const std::vector<LayerRule>& rules, std::uint64_t dropout_key) = 0;
   virtual void replayed() = 0;
   virtual bool spoilt() = 0;
   // Forgets a forward pass whose backward pass will not come.

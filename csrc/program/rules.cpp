@@ -1,55 +1,51 @@
 #include "program/rules.h"
 
-#include <algorithm>
 #include <cmath>
+#include <string>
 
-#include "core/address.h"
 #include "core/error.h"
 
 namespace sparsebp {
 namespace {
 
-constexpr int kOfRule = kRuleNumbers / 3;
+void check_rule(const LayerSpec& layer, const char* parameter, const ParameterRule& rule) {
+  if (std::isfinite(rule.rate) && std::isfinite(rule.weight_decay) && std::isfinite(rule.momentum)) return;
+  throw InvalidArgument("rules: " + layer.name + ", " + parameter + ": expected finite numbers, got a rate of " +
+                        std::to_string(rule.rate) + ", a weight decay of " + std::to_string(rule.weight_decay) +
+                        ", a momentum of " + std::to_string(rule.momentum));
+}
 
-bool valid(const double* rule) {
-  const bool finite = std::all_of(rule, rule + kOfRule, [](double x) { return std::isfinite(x); });
-  return finite && rule[kOfRule - 1] >= 0 && rule[kOfRule - 1] < 1;
+// A batch norm may lack its shift.
+Rule rule_of(const ParameterRule& rule, const void* parameter) {
+  const Sgd sgd{rule.rate, rule.weight_decay, rule.momentum};
+  return {sgd, rule.normalise ? kSquareDecay : 0, rule.trains && parameter != nullptr, {}};
 }
 
 }  // namespace
 
-void check_rules(const ProgramSpec& spec, const double* rules) {
-  check_address("rules", rules, static_cast<Index>(spec.layers.size()) * kRuleNumbers, sizeof(double));
-  constexpr const char* kParameters[] = {"weight", "bias", "shift"};
-  for (const LayerSpec& layer : spec.layers) {
-    for (const char* parameter : kParameters) {
-      if (!valid(rules)) {
-        std::string got;
-        for (int i = 0; i < kOfRule; ++i) got += (i > 0 ? ", " : "") + std::to_string(rules[i]);
-        throw InvalidArgument(std::string("rules: ") + layer.name + ", " + parameter +
-                              ": expected finite numbers, the last from 0 to below 1, got " + got);
-      }
-      rules += kOfRule;
-    }
+void check_rules(const ProgramSpec& spec, const std::vector<LayerRule>& rules) {
+  if (rules.size() != spec.layers.size()) {
+    throw InvalidArgument("rules: expected one for each of " + std::to_string(spec.layers.size()) + " layers, got " +
+                          std::to_string(rules.size()));
+  }
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    check_rule(spec.layers[i], "weight", rules[i].weight);
+    check_rule(spec.layers[i], "bias", rules[i].bias);
+    check_rule(spec.layers[i], "shift", rules[i].shift);
   }
 }
 
 template <class T>
-void read_rules(const double* rules, std::vector<Layer<T>>& layers) {
-  const auto next = [&rules](const void* parameter) {
-    // A batch norm may lack its shift.
-    const Rule rule{{rules[0], rules[1], rules[2]}, rules[3], rules[0] >= 0 && parameter != nullptr, {}};
-    rules += kOfRule;
-    return rule;
-  };
-  for (Layer<T>& layer : layers) {
-    layer.rules.weight = next(layer.params.weight);
-    layer.rules.bias = next(layer.params.bias);
-    layer.rules.beta = next(layer.params.beta);
+void put_rules(const std::vector<LayerRule>& rules, std::vector<Layer<T>>& layers) {
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    Layer<T>& layer = layers[i];
+    layer.rules.weight = rule_of(rules[i].weight, layer.params.weight);
+    layer.rules.bias = rule_of(rules[i].bias, layer.params.bias);
+    layer.rules.beta = rule_of(rules[i].shift, layer.params.beta);
   }
 }
 
-template void read_rules<float>(const double*, std::vector<Layer<float>>&);
-template void read_rules<double>(const double*, std::vector<Layer<double>>&);
+template void put_rules<float>(const std::vector<LayerRule>&, std::vector<Layer<float>>&);
+template void put_rules<double>(const std::vector<LayerRule>&, std::vector<Layer<double>>&);
 
 }  // namespace sparsebp

@@ -1,20 +1,29 @@
-// The numbers by which an optimizer says how parameters train.
+// How parameters train, as whoever calls a program says it.
 #pragma once
+
+#include <vector>
 
 #include "program/layer.h"
 
 namespace sparsebp {
 
-// The rules of a layer's weight, bias and batch-norm shift, in this order: learning rate, weight decay, momentum, decay
-// of the mean square that divides the rate (0: none does). A negative learning rate means that no optimizer owns the
-// parameter.
-constexpr int kRuleNumbers = 12;
+// Of one parameter. Nobody's parameter is left alone.
+struct ParameterRule {
+  bool trains = false;
+  double rate = 0;
+  double weight_decay = 0;
+  double momentum = 0;
+  bool normalise = false;  // the rate is divided by the root of the gradient's running mean square
+};
 
-// `rules` are kRuleNumbers for every layer. Throws InvalidArgument, naming the layer, for a number that is not finite
-// or a decay of mean squares outside [0, 1).
-void check_rules(const ProgramSpec& spec, const double* rules);
+struct LayerRule {
+  ParameterRule weight, bias, shift;
+};
+
+// Throws InvalidArgument unless every layer has a rule of finite numbers; names the layer.
+void check_rules(const ProgramSpec& spec, const std::vector<LayerRule>& rules);
 
 template <class T>
-void read_rules(const double* rules, std::vector<Layer<T>>& layers);
+void put_rules(const std::vector<LayerRule>& rules, std::vector<Layer<T>>& layers);
 
 }  // namespace sparsebp

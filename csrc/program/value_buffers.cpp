@@ -27,6 +27,15 @@ void ValueBuffers<T>::declare(Context<T>& context, const ProgramSpec& spec) {
 }
 
 template <class T>
+void ValueBuffers<T>::declare_output_grad(Context<T>& context, const ProgramSpec& spec) {
+  const int last = static_cast<int>(spec.ops.size()) - 1, begin = last + 1;  // from the loss to the last op's backward
+  output_ = spec.output;
+  const std::size_t bytes = byte_count("loss.grad", spec.batch * counts_[static_cast<std::size_t>(output_)], sizeof(T));
+  output_grad_ =
+      context.training.layout.add("loss.grad", {last, -1, "output gradient"}, Category::gradients, bytes, begin, begin);
+}
+
+template <class T>
 void ValueBuffers<T>::order_releases(const Context<T>& context) {
   of_workspace_ = ordered(context.workspace.layout);
   of_training_ = ordered(context.training.layout);
@@ -43,6 +52,13 @@ void ValueBuffers<T>::acquire_grad(Context<T>& context, int value) const {
   const auto v = static_cast<std::size_t>(value);
   if (grad_buffer_[v] < 0 || context.grads[v] != nullptr) return;
   context.grads[v] = context.training.template acquire<T>(grad_buffer_[v], context.images * counts_[v]);
+}
+
+template <class T>
+T* ValueBuffers<T>::output_grad(Context<T>& context) const {
+  PlannedArena& arena = context.training;
+  if (arena.holds(output_grad_)) return arena.at<T>(output_grad_);
+  return arena.acquire<T>(output_grad_, context.images * counts_[static_cast<std::size_t>(output_)]);
 }
 
 template <class T>

@@ -20,12 +20,16 @@ class ValueBuffers {
 
   // Values go to the workspace, their gradients to the arena; the caller holds the program's input and output.
   void declare(Context<T>& context, const ProgramSpec& spec);
+  // The gradient of the program's output too goes to the arena.
+  void declare_output_grad(Context<T>& context, const ProgramSpec& spec);
   // Puts releases in order, once the layouts are complete.
   void order_releases(const Context<T>& context);
 
   // For the images of this pass.
   void acquire_value(Context<T>& context, int value) const;
   void acquire_grad(Context<T>& context, int value) const;
+  // That of the program's output; the same place until it is released.
+  T* output_grad(Context<T>& context) const;
 
   // Releases what is alive until `time`, unless it is older than `since`.
   void release_values_at(Context<T>& context, int time) const;
@@ -43,6 +47,7 @@ class ValueBuffers {
   Liveness live_;
   std::vector<Index> counts_;  // of values, one image
   std::vector<int> value_buffer_, grad_buffer_;
+  int output_ = 0, output_grad_ = -1;  // the value, and its gradient's buffer
   Releases of_workspace_, of_training_;
 };
 

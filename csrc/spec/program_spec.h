@@ -69,7 +69,7 @@ struct ProgramSpec {
   bool sums = false;       // gradients are summed in the arena and applied later
   bool scores = false;     // a running gradient norm is kept per channel
   bool normalise = false;  // a running mean square is kept per parameter
-  bool loss = false;       // the loss is computed here: the arena holds the gradient of the output
+  bool loss = false;       // the arena holds the gradient of the output, from which the backward pass starts
 };
 
 }  // namespace sparsebp

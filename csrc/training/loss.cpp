@@ -7,9 +7,9 @@ namespace sparsebp {
 
 template <class T>
 Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, Index classes, double smoothing,
-                   double learned_above, double scale, T* grad) {
+                   double confident_above, double scale, T* grad) {
   Loss out;
-  out.learned = images > 0;
+  out.confident = images > 0;
   const double everywhere = smoothing / static_cast<double>(classes);
   for (Index i = 0; i < images; ++i) {
     const T* z = logits + i * classes;
@@ -24,7 +24,7 @@ Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, In
     const double log_sum = top + std::log(sum), own = static_cast<double>(z[label]);
     out.mean += (1 - smoothing) * (log_sum - own) + smoothing * (log_sum - all / static_cast<double>(classes));
     out.correct += best == label;
-    out.learned = out.learned && std::exp(own - log_sum) > learned_above;
+    out.confident = out.confident && std::exp(own - log_sum) > confident_above;
     if (grad == nullptr) continue;
     for (Index c = 0; c < classes; ++c) {
       const double target = everywhere + (c == label ? 1 - smoothing : 0);

@@ -9,15 +9,15 @@
 namespace sparsebp {
 
 struct Loss {
-  double mean = 0;       // over the images
-  Index correct = 0;     // images whose largest logit is their class
-  bool learned = false;  // every image has its class's probability above the threshold
+  double mean = 0;         // over the images
+  Index correct = 0;       // images whose largest logit is their class
+  bool confident = false;  // every image has its class's probability above the threshold
 };
 
 // logits: [images][classes]; labels: [images], below `classes`; grad: [images][classes], `scale` times the gradient of
 // the mean, or null. The target is (1 - smoothing) of the class and `smoothing` spread over all classes.
 template <class T>
 Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, Index classes, double smoothing,
-                   double learned_above, double scale, T* grad);
+                   double confident_above, double scale, T* grad);
 
 }  // namespace sparsebp

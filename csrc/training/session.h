@@ -1,4 +1,4 @@
-// Learning from pictures without anybody's help: a program, its recipe, and how far training is.
+// Learning from pictures without anybody's help: a program, its recipe, and how far training is (trainer.h).
 //
 // A session owns no weights and reads no files: who opens it binds the weights and keeps them. It runs what the
 // autograd front end runs, in the same order, so that both give the same bits.
@@ -10,7 +10,7 @@
 
 #include "platform/memory.h"
 #include "program/program.h"
-#include "training/loss.h"
+#include "training/batch.h"
 #include "training/recipe.h"
 
 namespace sparsebp {
@@ -19,22 +19,6 @@ namespace sparsebp {
 struct Pixels {
   const float* numbers = nullptr;
   const std::uint8_t* bytes = nullptr;
-};
-
-// What one call of `train` came to.
-struct Step {
-  double loss = 0;    // mean
-  Index correct = 0;  // images recognised before the update
-  Index trained = 0;  // images that were not left out as learned already
-};
-
-// Where training is; together with the program's persistent regions all that a run needs to go on.
-struct Progress {
-  std::uint64_t batches = 0;   // seen; the schedule goes by them
-  std::uint64_t steps = 0;     // taken: batches of which something trained
-  std::uint64_t turn = 0;      // of the draws
-  std::uint64_t forwards = 0;  // passes that may drop values: the dropouts' key
-  bool due = false;            // is a draw due before the next step
 };
 
 class Session {
@@ -71,29 +55,26 @@ class Session {
   void set_rate(double factor);
   double rate() const { return rate_; }
 
-  const Progress& progress() const { return progress_; }
-  void set_progress(const Progress& progress) { progress_ = progress; }
+  const Progress& progress() const { return trainer_->progress(); }
+  void set_progress(const Progress& progress) { trainer_->set_progress(progress); }
   // Share of the weights of trained convolutions that have been visited.
-  double coverage() const;
+  double coverage() const { return trainer_->coverage(); }
   AnyProgram& attached();
 
  private:
   void require_attached() const;
   void check(const Pixels& pixels, const std::int32_t* labels, Index n) const;
   const float* images(const Pixels& pixels, Index first, Index count);
-  void draw();
-  void set_rules(Index images, Index of);
-  std::uint64_t dropout_key() const;
+  void set_rules(Index of);
 
   const Recipe recipe_;
   const std::vector<float> table_;
   const std::string isa_;
   std::unique_ptr<GivenMemory> given_;
   std::unique_ptr<AnyProgram> program_;
+  std::unique_ptr<Trainer> trainer_;
   std::vector<float> own_input_, own_logits_;
   float *numbers_ = nullptr, *logits_ = nullptr;
-  std::vector<double> rules_;
-  Progress progress_;
   Index input_ = 0, output_ = 0;
   double rate_ = 1;
   bool attached_ = false;

@@ -1,10 +1,10 @@
 """Native core: the arena, the kernels and the program executor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 PANEL: int
-RULE_NUMBERS: int
+SQUARE_DECAY: float
 
 class ConvShape:
     out: int
@@ -90,6 +90,7 @@ class ProgramSpec:
     sums: bool
     scores: bool
     normalise: bool
+    loss: bool
     def __init__(self) -> None: ...
 
 class Arena:
@@ -143,9 +144,9 @@ class Program:
         drop: bool = ...,
         dropout_key: int = ...,
     ) -> None: ...
-    def backward(self, output_grad: int, input_grad: int, rules: int, keep: bool = ...) -> None: ...
-    def apply(self, rules: int) -> None: ...
-    def prepare_replay(self, rules: int, dropout_key: int) -> None: ...
+    def backward(self, output_grad: int, input_grad: int, rules: Sequence[LayerRule], keep: bool = ...) -> None: ...
+    def apply(self, rules: Sequence[LayerRule]) -> None: ...
+    def prepare_replay(self, rules: Sequence[LayerRule], dropout_key: int) -> None: ...
     def replayed(self) -> None: ...
     @property
     def spoilt(self) -> bool: ...
@@ -195,6 +196,47 @@ class LayerRule:
     weight: ParameterRule
     bias: ParameterRule
     shift: ParameterRule
+
+class Trainer:
+    steps: int
+    turn: int
+    forwards: int
+    due: bool
+    pending: bool
+    dropout_seed: int
+    resample_every: int
+    def __init__(
+        self,
+        program: Program,
+        draw: Callable[[int], None] | None = ...,
+        sampling: Sampling = ...,
+        seed: int = ...,
+        dropout_seed: int = ...,
+        resample_every: int = ...,
+    ) -> None: ...
+    def clear_rules(self) -> None: ...
+    def draw(self) -> None: ...
+    def forward(self, first: int, last: int, input: int, output: int, images: int, drop: bool) -> None: ...
+    def infer(self, first: int, last: int, input: int, output: int, images: int, drop: bool) -> None: ...
+    def backward(self, output_grad: int, input_grad: int, share: float = ..., keep: bool = ...) -> None: ...
+    def train_batch(
+        self,
+        first: int,
+        input: int,
+        images: int,
+        labels: int,
+        logits: int,
+        label_smoothing: float,
+        skip_above: float,
+        drop: bool,
+    ) -> tuple[float, int, int]: ...
+    def prepare_replay(self, share: float) -> None: ...
+    def replayed(self) -> None: ...
+    def finish_step(self, share: float = ...) -> None: ...
+
+class RuleGroup:
+    def __init__(self, trainer: Trainer, places: Sequence[tuple[int, int]]) -> None: ...
+    def set(self, rate: float, weight_decay: float, momentum: float, normalise: bool) -> None: ...
 
 class Recipe:
     rules: list[LayerRule]

@@ -16,7 +16,8 @@ from .version import __version__
 _NAMES = {
     **dict.fromkeys(("Audit", "audit"), "training.audit"),
     **dict.fromkeys(("convert", "explain", "min_budget", "plan", "restore"), "training.convert"),
-    **dict.fromkeys(("export", "load_file"), "training.export"),
+    "export": "training.export",
+    "load_file": "training.plan_file",
     **dict.fromkeys(("FineTuned", "Interrupted", "Observer", "finetune"), "finetuning"),
     **dict.fromkeys(("LoadedWeights", "load_weights"), "networks.pretrained"),
     "SparseModel": "training.sparse_model",

@@ -9,9 +9,10 @@ from .networks.resizing import resize_like
 from .planning.plan import Plan
 from .training.audit import Audit, audit
 from .training.convert import convert, explain, min_budget, plan, restore
-from .training.export import export, load_file
+from .training.export import export
 from .training.fit_step import fit_step
 from .training.graphed_step import GraphedStep
+from .training.plan_file import load_file
 from .training.sparse_model import SparseModel
 from .version import __version__
 

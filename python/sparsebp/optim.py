@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .training.bound_program import OWNERS
+from .training.eager_optimizer import EagerOptimizer
 from .training.loss_scaling import MESSAGE as SCALED
 from .training.no_gradient import NoGradient
 from .training.plain_sgd import update
@@ -17,7 +18,7 @@ from .training.protocol import Trainable
 from .training.sparse_model import SparseModel
 
 
-class SGD(torch.optim.Optimizer):
+class SGD(EagerOptimizer):
     """Stochastic gradient descent for converted models.
 
     ``loss.backward(); opt.step(); opt.zero_grad()`` is the whole protocol. Without gradient sums the

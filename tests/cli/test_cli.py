@@ -22,7 +22,7 @@ from sparsebp.cli import errors, main
 from sparsebp.cli.errors import Exit, reported
 from sparsebp.files import named_errors
 
-COMMANDS = ("finetune", "plan", "evaluate", "bench", "info")
+COMMANDS = ("finetune", "plan", "export", "evaluate", "bench", "info")
 SMALL = ("--input-size", "32", "--classes", "10")
 BOXES = re.compile("[\u2500-\u257f]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*[34][0-9]")
@@ -123,6 +123,7 @@ def test_the_version(run: Run) -> None:
         (["plan", "--ratio", "a"], "--ratio: expected GLOB=SHARE with a share from 0 to 1"),
         (["plan", "--ratio", "a=0", "--ratio", "a=1"], "--ratio: 'a' is given twice"),
         (["plan", "--sampler", "best"], "--sampler: expected one of random, cyclic"),
+        (["plan", "--save", "a.json", "--min-budget"], "--save: there is no plan to write with --min-budget"),
         (["plan", "--plot", "a.png", "--min-budget"], "--plot: there is no plan to draw with --min-budget"),
         (["bench", "--input-size", "64", "--input-size", "x"], "--input-size: expected 1 to 4096 pixels"),
         (["bench", "--micro-batch", "-1"], "--micro-batch: expected at least 1, got -1"),
@@ -249,6 +250,18 @@ def test_a_plan_as_json_is_what_the_library_plans(run: Run) -> None:
         train_bias=False,
     )
     assert json.loads(out) == json.loads(expected.to_json())
+
+
+def test_a_plan_in_a_file_reads_back_whichever_way_it_was_written(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("plan", "--save", str(tmp_path / "a.json"), "--seed", "3", *SMALL)
+    assert (code, err) == (Exit.OK, f"saved: {tmp_path / 'a.json'}\n")
+    assert "trained layers" in out
+    (tmp_path / "b.json").write_text(run("plan", "--json", "--seed", "3", *SMALL)[1])
+    saved, printed = (sparsebp.Plan.load(tmp_path / name) for name in ("a.json", "b.json"))
+    assert saved == printed
+    assert saved.request.seed == 3
+    code, _, err = run("plan", "--save", "/absent/a.json", *SMALL)
+    assert (code, err) == (Exit.USAGE, "sparsebp: error: --save: there is no folder /absent\n")
 
 
 def test_the_smallest_budget_works_and_one_byte_less_does_not(run: Run) -> None:

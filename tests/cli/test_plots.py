@@ -12,7 +12,8 @@ import pytest
 import sparsebp
 from PIL import Image
 from sparsebp.cli import plots
-from sparsebp.planning.plan import CATEGORIES, Plan
+from sparsebp.planning.plan import Plan
+from sparsebp.planning.plan_parts import CATEGORIES
 from sparsebp.planning.timeline import block_names, timeline
 from torch import nn
 

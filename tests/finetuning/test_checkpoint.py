@@ -336,7 +336,7 @@ def _without(key: str) -> Callable[[dict[str, Any]], None]:
     return lambda state: state.pop(key)
 
 
-@pytest.mark.parametrize("key", ["choice", "position", "peak", "counters", "optimizer", "history", "settings", "data"])
+@pytest.mark.parametrize("key", ["plan", "position", "peak", "counters", "optimizer", "history", "settings", "data"])
 def test_a_state_that_lacks_something_is_refused(key: str, stopped: Path, tmp_path: Path) -> None:
     out = run_of(stopped, tmp_path)
     newest = checkpoint.latest(out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,8 @@ from runs import (
 )
 from sparsebp.data import BrokenPicture, Dataset, Preprocess
 from sparsebp.finetuning import History, Position
-from sparsebp.finetuning.schedule import rate_factor
 from sparsebp.networks.pretrained import WeightFile, usual_preprocess
+from sparsebp.training.schedule import rate_factor
 from torch.nn.functional import cross_entropy
 
 # -- what it is for --------------------------------------------------------------------------------
@@ -116,11 +115,13 @@ def by_hand(
     groups = [{"params": members} for members in (weights, biases, last, slowed) if members]
     rates = (*rates, rates[0] / 4)
     opt = sparsebp.optim.SGD(groups, lr=0.0, weight_decay=decay)
-    loss = partial(cross_entropy, label_smoothing=smoothing)
     preprocess, done = Preprocess((SIDE, SIDE)), 0
 
+    def loss(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(output.double(), labels, label_smoothing=smoothing)
+
     def sure(output: torch.Tensor, labels: torch.Tensor) -> bool:
-        return torch.softmax(output[0], 0)[labels[0]].item() > skip_above
+        return torch.softmax(output[0].double(), 0)[labels[0]].item() > skip_above
 
     for epoch in range(EPOCHS):
         order = np.random.default_rng((0, epoch)).permutation(TRAIN)

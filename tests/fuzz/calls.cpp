@@ -9,7 +9,6 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "program/rules.h"
 #include "specs.h"
 
 namespace fuzz {
@@ -223,7 +222,7 @@ class Caller {
   }
 
   void backward() {
-    if (!small_) return program_.backward(nullptr, nullptr, nullptr, false);
+    if (!small_) return program_.backward(nullptr, nullptr, {}, false);
     const Block dy(*this, flight_ * count(spec_.output)), dx(*this, flight_ * count(spec_.input));
     if (dy.size() > 0 && choices_.rarely(16)) dy.data()[dy.size() - 1] = std::numeric_limits<T>::quiet_NaN();
     const bool keep = choices_.rarely(4);
@@ -243,8 +242,8 @@ class Caller {
       flight_ = spec_.batch;
     });
     if (spec_.loss) attempt([&] { own_gradient(); });
-    if (flight_ == spec_.batch) attempt([&] { program_.backward(out.data(), dx.data(), rules_.data(), false); });
-    if (spec_.sums) attempt([&] { program_.apply(rules_.data()); });
+    if (flight_ == spec_.batch) attempt([&] { program_.backward(out.data(), dx.data(), rules_, false); });
+    if (spec_.sums) attempt([&] { program_.apply(rules_); });
   }
 
   // The program's own place for the output's gradient holds all of it, and is the same until the pass has landed.
@@ -254,12 +253,12 @@ class Caller {
     require(gradient == program_.loss_gradient(), "the gradient of the output stays where it is");
   }
 
-  const double* rules() {
-    rules_.assign(spec_.layers.size() * static_cast<std::size_t>(kRuleNumbers), 0);
-    const double kinds[][4] = {{1e-3, 0, 0, 0}, {1e-3, 1e-4, 0.9, 0.999}, {-1, 0, 0, 0}, {NAN, -INFINITY, 2, 1}};
-    const auto& kind = kinds[choices_.rarely(16) ? 3 : choices_.below(3)];
-    for (std::size_t i = 0; i < rules_.size(); ++i) rules_[i] = kind[i % 4];
-    return rules_.empty() ? nullptr : odd(rules_.data());
+  const std::vector<LayerRule>& rules() {
+    const ParameterRule kinds[] = {
+        {true, 1e-3, 0, 0, false}, {true, 1e-3, 1e-4, 0.9, true}, {}, {true, NAN, -INFINITY, 2, false}};
+    const ParameterRule& kind = kinds[choices_.rarely(16) ? 3 : choices_.below(3)];
+    rules_.assign(spec_.layers.size() + (choices_.rarely(16) ? 1 : 0), {kind, kind, kind});
+    return rules_;
   }
 
   void set_indices() {
@@ -301,7 +300,7 @@ class Caller {
   double pass_ = 0, done_ = 0;  // multiply-adds
   bool small_ = false;
   std::vector<Params> params_;
-  std::vector<double> rules_;
+  std::vector<LayerRule> rules_;
   Index flight_ = 0;  // images of the last training forward pass
   std::uint64_t drawn_ = 0;
 };

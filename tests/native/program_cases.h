@@ -122,12 +122,12 @@ inline ProgramSpec resnet(const Options& options) {
 }
 
 // A program with its own weights, an input and a target: draw, forward, backward, and apply where gradients are summed.
-class Trainer {
+class TrainedProgram {
  public:
-  Trainer(ProgramSpec spec, const Options& options, const std::string& isa = "", std::size_t spare = 0)
-      : Trainer(make_program(std::move(spec), false, isa), options, host_memory(), spare) {}
+  TrainedProgram(ProgramSpec spec, const Options& options, const std::string& isa = "", std::size_t spare = 0)
+      : TrainedProgram(make_program(std::move(spec), false, isa), options, host_memory(), spare) {}
   // Parameters and activations lie in `memory`, which is the program's.
-  Trainer(std::unique_ptr<AnyProgram> own, const Options& options, Memory& memory, std::size_t spare = 0)
+  TrainedProgram(std::unique_ptr<AnyProgram> own, const Options& options, Memory& memory, std::size_t spare = 0)
       : program(std::move(own)), options_(options), memory_(memory) {
     program->allocate(program->training_layout().peak() + spare);
     const ProgramSpec& s = program->spec();
@@ -139,11 +139,11 @@ class Trainer {
     if (s.input_grad) dx_.resize(x_.size());
     for (auto* numbers : {&x_, &y_, &dy_, &dx_}) place(*numbers);
   }
-  ~Trainer() {
+  ~TrainedProgram() {
     for (const auto& [numbers, block] : placed_) memory_.free(block);
   }
-  Trainer(const Trainer&) = delete;
-  Trainer& operator=(const Trainer&) = delete;
+  TrainedProgram(const TrainedProgram&) = delete;
+  TrainedProgram& operator=(const TrainedProgram&) = delete;
 
   void draw(std::uint64_t turn) {
     for (std::size_t l = 0; l < params_.size(); ++l) program->draw(static_cast<int>(l), options_.draw, 17, turn);
@@ -164,14 +164,14 @@ class Trainer {
     for (std::size_t i = 0; i < y_.size(); ++i) dy_[i] = 0.1f * (y_[i] - target_[i]);
     if (!placed_.empty()) memory_.write(at(dy_), dy_.data(), dy_.size() * sizeof(float));
   }
-  void pass_back() { program->backward(at(dy_), at(dx_), rules_.data(), false); }
+  void pass_back() { program->backward(at(dy_), at(dx_), rules_, false); }
   void backward() {
     find_output_grad();
     pass_back();
   }
-  void prepare_replay(std::uint64_t turn) { program->prepare_replay(rules_.data(), mix64(turn)); }
+  void prepare_replay(std::uint64_t turn) { program->prepare_replay(rules_, mix64(turn)); }
   void apply() {
-    if (options_.sums) program->apply(rules_.data());
+    if (options_.sums) program->apply(rules_);
   }
   void step(std::uint64_t turn) {
     draw(turn);
@@ -209,8 +209,8 @@ class Trainer {
     for (auto* numbers : {&p.weight, &p.bias, &p.gamma, &p.beta, &p.mean, &p.var}) place(*numbers);
     program->bind(index, {at(p.weight), at(p.bias), at(p.gamma), at(p.beta), at(p.mean), at(p.var)});
     // In place normalised steps only measure for 16 passes; of sums the first is a step.
-    const double momentum = options_.momentum ? 0.9 : 0, decay = options_.normalise ? 0.999 : 0;
-    for (int rule = 0; rule < 3; ++rule) rules_.insert(rules_.end(), {0.02, 1e-4, momentum, decay});
+    const ParameterRule rule{true, 0.02, 1e-4, options_.momentum ? 0.9 : 0, options_.normalise};
+    rules_.push_back({rule, rule, rule});
   }
 
   // Where the program finds the numbers: themselves, or their copy in another memory.
@@ -241,7 +241,7 @@ class Trainer {
   std::vector<std::pair<const std::vector<float>*, std::byte*>> placed_;
   std::vector<Params> params_;
   std::vector<float> x_, y_, target_, dy_, dx_;
-  std::vector<double> rules_;
+  std::vector<LayerRule> rules_;
   std::uint64_t counter_ = 0;
 };
 

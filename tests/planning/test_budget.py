@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from networks import batch, random_network, residual_network, tiny_mobilenet
 from sparsebp import BudgetExceeded, SparseModel, devices
 from sparsebp.planning.lowering import SpecFactory
-from sparsebp.planning.plan import CATEGORIES
+from sparsebp.planning.plan_parts import CATEGORIES
 from torch import nn
 from torch.nn.functional import cross_entropy
 from training import (

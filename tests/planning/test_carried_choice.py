@@ -22,7 +22,7 @@ from sparsebp.finetuning import CheckpointError, checkpoint
 from sparsebp.finetuning.conversion import _fingerprint
 from sparsebp.planning.choice import by_names
 from sparsebp.planning.planner import Planner
-from sparsebp.training.convert import convert_as
+from sparsebp.training.convert import plan_as_chosen
 from training import SIZE, assert_same, converted, everything, one_thread, sgd, step  # noqa: F401
 
 
@@ -97,16 +97,30 @@ def as_version_2(folder: Path, change: Callable[[dict[str, Any]], None] = lambda
     assert newest is not None
     state = json.loads((newest / "state.json").read_bytes())
     training = safetensors.torch.load_file(newest / "training.safetensors")
-    made = sparsebp.plan(network(), **_keywords(state["settings"], sums="arena.sums" in training))
-    state["plan"] = _fingerprint(made)
+    keywords = _keywords(state["settings"], sums="arena.sums" in training)
+    made = sparsebp.plan(network(), **keywords)
+    then = {**made.choice.named(made.network), "loss": False}  # of which plans knew nothing
+    state["plan"] = _fingerprint(plan_as_chosen(network(), then, **keywords))
     state["version"] = 2
-    for key in ("sha256", "choice"):
-        del state[key]
-    del state["settings"]["gradients"], state["counters"]["pending"]
+    del state["sha256"], state["settings"]["gradients"], state["counters"]["pending"]
     state["counters"]["_due"] = state["counters"].pop("due")
     change(state)
+    write_state(newest, state)
+
+
+def as_version_3(folder: Path) -> None:
+    """Rewrites the newest checkpoint as sparsebp wrote it when it carried the choice, and no plan."""
+    newest = checkpoint.latest(folder)
+    assert newest is not None
+    state = json.loads((newest / "state.json").read_bytes())
+    state["version"], state["choice"] = 3, state.pop("plan")["choice"]
+    del state["sha256"]
+    write_state(newest, state)
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
     state["sha256"] = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-    (newest / "state.json").write_text(json.dumps(state))
+    (folder / "state.json").write_text(json.dumps(state))
 
 
 def _keywords(settings: dict[str, Any], sums: bool) -> dict[str, Any]:
@@ -119,12 +133,20 @@ def _keywords(settings: dict[str, Any], sums: bool) -> dict[str, Any]:
 ALL = {"budget": "1MB", "lr": 0.01}
 
 
-def test_a_folder_of_an_older_version_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("older", [as_version_2, as_version_3])
+def test_a_folder_of_an_older_version_goes_on(older: Callable[[Path], None], tmp_path: Path) -> None:
     finetune(tmp_path / "undisturbed")
     interrupt(tmp_path / "run", "stepped", 2)
-    as_version_2(tmp_path / "run")
+    older(tmp_path / "run")
     finetune(tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_one_that_carried_a_choice_never_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(tmp_path, "stepped", 2)
+    as_version_3(tmp_path)
+    no_planner(monkeypatch)
+    finetune(tmp_path, resume=True)
 
 
 def test_one_whose_left_over_bytes_had_turned_sums_on_goes_on_with_sums(tmp_path: Path) -> None:
@@ -149,13 +171,25 @@ def test_one_whose_plan_cannot_be_made_again_says_so(tmp_path: Path, monkeypatch
     assert_same(model.state_dict(), before)
 
 
-def test_a_checkpoint_of_a_model_with_other_shapes_under_the_same_names_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("older", "words"),
+    [
+        (None, r"layer features\.0\.0: output was 16x8x8, here it is 16x9x9"),
+        (as_version_3, r"features\.0\.0\.weight was \[16, 3, 3, 3\], in this model it is"),
+    ],
+    ids=["today's", "version 3"],
+)
+def test_a_checkpoint_of_a_model_with_other_shapes_under_the_same_names_changes_nothing(
+    older: Callable[[Path], None] | None, words: str, tmp_path: Path
+) -> None:
     interrupt(tmp_path, "stepped", 2, ratios={"*": 0.0, "classifier.1": 1.0, "features.6.0": 0.1})
+    if older is not None:
+        older(tmp_path)
     model = tiny_mobilenet(classes=4)
     model.features[0][0].weight.data = model.features[0][0].weight.data[:, :, :2, :2].clone()
     model.features[0][0].kernel_size = (2, 2)
     before = everything(model)
-    with pytest.raises(CheckpointError, match=r"features\.0\.0\.weight was \[16, 3, 3, 3\], in this model it is"):
+    with pytest.raises(CheckpointError, match=words):
         finetune(tmp_path, model, resume=True, ratios={"*": 0.0, "classifier.1": 1.0, "features.6.0": 0.1})
     assert_same(everything(model), before)
 
@@ -168,7 +202,7 @@ def test_a_choice_is_plain_data_by_the_names_of_layers() -> None:
     named = json.loads(json.dumps(model.choice))
     assert named["begin"] == next(iter(named["selected"]))
     assert {n: k for n, k in named["selected"].items() if k} == {layer.name: layer.selected for layer in model.plan}
-    assert by_names(named, model._graph) == model.plan.choice
+    assert by_names(named, model.plan.network) == model.plan.choice
 
 
 Change = Callable[[dict[str, Any]], object]
@@ -191,12 +225,12 @@ def test_a_choice_that_does_not_fit_is_refused(kind: str) -> None:
     choice = copy.deepcopy(model.choice)
     change(choice)
     with pytest.raises(ValueError, match=f"choice: .*{reason}"):
-        by_names(choice, model._graph)
+        by_names(choice, model.plan.network)
 
 
 def test_a_choice_for_another_network_is_refused_and_leaves_the_model_alone() -> None:
     choice, net = converted().choice, residual_network()
     before = everything(net)
     with pytest.raises(ValueError, match="choice: made for another network"):
-        convert_as(net, choice, {"budget": "1MB", "input_size": SIZE})
+        plan_as_chosen(net, choice, "1MB", input_size=SIZE)
     assert_same(everything(net), before)

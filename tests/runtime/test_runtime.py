@@ -135,6 +135,24 @@ def test_the_schedule_smoothing_and_what_is_learned_already(tmp_path: Path) -> N
     assert_same_weights(after, model)
 
 
+def test_a_batch_that_is_given_up_leaves_nothing_in_the_sums(tmp_path: Path) -> None:
+    """Its first micro-batch is summed when the second is found to be none: the next step knows of neither."""
+    model = sparsebp.convert(tiny_mobilenet(), "1MB", input_size=SIZE, batch_size=2, gradients="sum").train()
+    file, one, other = (tmp_path / name for name in ("plan", "one", "other"))
+    sparsebp.export(model, file, lr=0.02, batch_size=4)
+    x = np.random.default_rng(0).standard_normal((4, 16, 16, 3)).astype(np.float32)
+    broken = x.copy()
+    broken[3, 0, 0, 0] = np.nan
+    given_up, undisturbed = Session(file), Session(file)
+    with pytest.raises(FloatingPointError):
+        given_up.train(broken, [0, 1, 2, 3])
+    for session, out in ((given_up, one), (undisturbed, other)):
+        session.train(x, [0, 1, 2, 3])
+        session.save(out)
+    expected = sparsebp.load_file(other)
+    assert [n for n, t in sparsebp.load_file(one).items() if not torch.equal(t, expected[n])] == []
+
+
 def test_evaluation_counts_and_measures(tmp_path: Path) -> None:
     model, _ = trained({"batch_size": 2}, {})
     sparsebp.export(model, tmp_path / "plan", preprocess=PICTURES, classes=list("abcdefghij"))

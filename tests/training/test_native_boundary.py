@@ -52,7 +52,7 @@ class Subject:
         self.program.allocate(self.program.training_peak)
         self.weight = np.zeros(CHANNELS * CHANNELS, np.float32)
         self.x, self.y = (np.zeros(SIZE * SIZE * CHANNELS, np.float32) for _ in range(2))
-        self.rules = np.zeros(_C.RULE_NUMBERS)
+        self.rules = [_C.LayerRule()]
         if bind:
             self.program.bind(0, self.weight.ctypes.data)
 
@@ -63,8 +63,8 @@ class Subject:
         offset = next(at for name, at, _ in self.program.persistent() if name == "indices")
         self.program.write(offset, data)
 
-    def backward(self, rules: int | None = None) -> None:
-        self.program.backward(self.y.ctypes.data, 0, self.rules.ctypes.data if rules is None else rules)
+    def backward(self, rules: list[_C.LayerRule] | None = None) -> None:
+        self.program.backward(self.y.ctypes.data, 0, self.rules if rules is None else rules)
 
 
 def head_of_another_shape() -> _C.ProgramSpec:
@@ -149,7 +149,7 @@ def test_calls_at_the_wrong_moment() -> None:
         lambda: bare.arena,
         lambda: bare.workspace,
         lambda: bare.forward(0, 2, 0, 0, 1, True),
-        lambda: bare.backward(0, 0, 0),
+        lambda: bare.backward(0, 0, []),
         lambda: bare.indices(0),
         lambda: bare.read(bare.persistent()[0][1]),
         bare.discard,
@@ -213,10 +213,12 @@ def test_arguments_that_cannot_be_right(call: Callable[[Subject], object], words
 def test_gradients_and_rules_that_cannot_be_right_leave_the_pass_in_flight() -> None:
     subject = Subject()
     subject.forward(save=True)
+    endless, rate = _C.LayerRule(), _C.ParameterRule()
+    rate.rate, endless.weight = np.nan, rate
     for call in (
-        lambda: subject.backward(rules=0),
-        lambda: subject.program.backward(0, 0, subject.rules.ctypes.data),
-        lambda: subject.backward(rules=np.full(_C.RULE_NUMBERS, np.nan).ctypes.data),
+        lambda: subject.backward(rules=[]),
+        lambda: subject.program.backward(0, 0, subject.rules),
+        lambda: subject.backward(rules=[endless]),
     ):
         with pytest.raises(ValueError, match=r"rules: |output_grad: "):
             call()

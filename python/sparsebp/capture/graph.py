@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import fx, nn
 
 from .fx_ops import RawOp, read_ops
@@ -67,6 +68,7 @@ class Graph:
     output_is_flat: bool  # [N, C] rather than [N, C, H, W]
     native_begin: int  # first op that runs natively
     traces: Traces
+    expected: torch.Tensor | None  # what the model returned for two images of `probe`; None if it is random
     fx_names: dict[int, str] = field(default_factory=dict)  # value -> name of the fx node it is
 
     @property
@@ -91,7 +93,7 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
     Raises:
         UnsupportedModel: the model does not take one image batch and return one tensor.
     """
-    traces = trace(model, input_size)
+    traces, expected = trace(model, input_size)
     raw, fx_input, fx_output = read_ops(traces)
     values: list[Value] = []
     ids: dict[str, int] = {}
@@ -127,7 +129,7 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
     ops = _fuse_heads(_fuse_blocks(ops, layers, value(fx_output)), layers, value(fx_output), values)
     # What is returned may be a flattened alias of the last op's output.
     flat = len(shape_of(traces.evaluation.graph.output_node().args[0])) == 2
-    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traces)
+    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traces, expected)
     graph.fx_names = {i: name for name, i in ids.items()}
     graph.native_begin = _native_begin(graph)
     return graph

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from functools import partial
+from operator import is_
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
+#: What nothing can be changed in.
+_ATOMS = (str, bytes, int, float, bool, type(None), type)
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-Undo = Callable[[], None]
+Undo = Callable[[], object]
 
 
 class _Memory:
@@ -24,6 +28,7 @@ class _Memory:
     def __init__(self, model: nn.Module) -> None:
         self._seen: set[int] = set()
         self._kept: list[Any] = []  # so that no number of `_seen` is given to another object
+        self._empty: list[dict[Any, Any]] = []  # a module has ten dictionaries, most of them empty
         self._undo: list[Undo] = []
         self._look(model)
 
@@ -31,44 +36,44 @@ class _Memory:
         with torch.no_grad():
             for undo in self._undo:
                 undo()
+        for table in self._empty:
+            if table:
+                table.clear()
 
     def _look(self, value: Any) -> None:
-        if isinstance(value, (str, bytes, int, float, bool, type(None), type)) or id(value) in self._seen:
+        if isinstance(value, _ATOMS) or id(value) in self._seen:
             return
         self._seen.add(id(value))
         self._kept.append(value)
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, dict):
+            self._look_into(value)
+        elif isinstance(value, torch.Tensor):
             self._undo.append(_tensor(value))
         elif isinstance(value, torch.Generator):
-            state = value.get_state()
-            self._undo.append(lambda: _wind_back(value, state))
+            self._undo.append(partial(value.set_state, value.get_state()))
         elif isinstance(value, np.ndarray):
-            array = value.copy()
-            self._undo.append(lambda: np.copyto(value, array))
+            self._undo.append(partial(np.copyto, value, value.copy()))
         elif isinstance(value, torch.jit.ScriptModule):
-            mode = value.training
-            self._undo.append(lambda: setattr(value, "training", mode))
-            for tensor in (*value.parameters(), *value.buffers()):
-                self._look(tensor)
-            for module in value.children():
-                self._look(module)
-        elif isinstance(value, dict):
-            entries = dict(value)
-            self._undo.append(lambda: _refill(value, entries))
-            self._each(entries.values())
+            self._undo.append(partial(setattr, value, "training", value.training))
+            self._each((*value.parameters(), *value.buffers(), *value.children()))
         elif isinstance(value, (list, deque)):
-            items = list(value)
-            self._undo.append(lambda: _replace(value, items))
-            self._each(items)
+            self._undo.append(partial(_replace, value, list(value)))
+            self._each(value)
         elif isinstance(value, set):
-            members = set(value)
-            self._undo.append(lambda: _reset(value, members))
+            self._undo.append(partial(_reset, value, set(value)))
         elif isinstance(value, tuple):
             self._each(value)
         elif isinstance(value, (nn.Module, SimpleNamespace)) or is_dataclass(value):
             self._look(vars(value))
 
-    def _each(self, values: Any) -> None:
+    def _look_into(self, table: dict[Any, Any]) -> None:
+        if not table:
+            self._empty.append(table)
+            return
+        self._undo.append(partial(_refill, table, dict(table)))
+        self._each(list(table.values()))
+
+    def _each(self, values: Iterable[Any]) -> None:
         for value in values:
             self._look(value)
 
@@ -97,47 +102,63 @@ def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.equal(a.view(bits), b.view(bits))
 
 
-def _wind_back(generator: torch.Generator, state: torch.Tensor) -> None:
-    generator.set_state(state)
-
-
 def _reset(members: set[Any], before: set[Any]) -> None:
     members.clear()
     members.update(before)
 
 
 def _refill(table: dict[Any, Any], entries: dict[Any, Any]) -> None:
-    same = len(table) == len(entries) and all(
-        k is n and a is b for (k, a), (n, b) in zip(table.items(), entries.items(), strict=True)
-    )
+    same = len(table) == len(entries) and all(map(is_, table, entries)) and _are(table.values(), entries.values())
     if not same:
         table.clear()
         table.update(entries)
 
 
 def _replace(items: Any, before: list[Any]) -> None:
-    if len(items) != len(before) or any(a is not b for a, b in zip(items, before, strict=True)):
+    if len(items) != len(before) or not _are(items, before):
         items.clear()
         items.extend(before)
 
 
+def _are(values: Iterable[Any], others: Iterable[Any]) -> bool:
+    return all(map(is_, values, others))
+
+
+class _Randomness:
+    """The generators of random numbers of torch, Python and numpy."""
+
+    def __init__(self, model: nn.Module) -> None:
+        devices = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
+        self._gpus = [(device, torch.cuda.get_rng_state(device)) for device in devices]
+        self._cpu, self._python, self._numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._cpu)
+        for device, state in self._gpus:
+            torch.cuda.set_rng_state(state, device)
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+
+
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module) -> Iterator[Undo]:
     """Afterwards parameters, buffers, modes and attributes of every module are what they were, bit by bit.
 
     So is what lists, dictionaries and the like among the attributes hold, and the states of the generators of random
     numbers of torch, Python and numpy. The weights are held twice meanwhile.
+
+    What it yields does the same at any moment in between: who looks several times begins each time with what there was.
     """
-    memory = _Memory(model)
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            memory.restore()
-            random.setstate(python)
-            np.random.set_state(numpy)
+    memory, randomness = _Memory(model), _Randomness(model)
+
+    def undo() -> None:
+        memory.restore()
+        randomness.restore()
+
+    try:
+        yield undo
+    finally:
+        undo()
 
 
 def random_state(device: torch.device) -> torch.Tensor:

@@ -14,8 +14,8 @@ from .fx_ops import differs
 from .graph import Graph
 from .in_place import is_dead
 from .preserve import random_state, unchanged
+from .probe import probe
 from .shapes import is_value
-from .tracing import probe
 
 
 class TorchPrefix:
@@ -42,8 +42,8 @@ class TorchPrefix:
         self.nodes = frozenset(node.name for node in nodes)
         leaves = [model.get_submodule(node.target) for node in nodes if node.op == "call_module"]
         modules = {m for leaf in leaves for m in leaf.modules()}
-        self._still = [m for m in modules if not _stateless(m)]
-        self._lively = [m for m in modules if _stateless(m)]
+        self._with_state = [m for m in modules if not _is_stateless(m)]
+        self._stateless = [m for m in modules if _is_stateless(m)]
         self._borrowed = sorted({str(node.target) for node in nodes if node.op == "get_attr"} & _state_names(model))
         self.random = self._differs(graph) or self._draws(graph)
 
@@ -53,9 +53,9 @@ class TorchPrefix:
         Raises:
             RuntimeError: the result has another shape or type than the plan was made for.
         """
-        for module in self._still:
+        for module in self._with_state:
             module.training = False
-        for module in self._lively:
+        for module in self._stateless:
             module.training = training
         run = self._runs[training]
         for name in self._borrowed:
@@ -80,7 +80,7 @@ class TorchPrefix:
             for node in graph.traces.evaluation.graph.nodes
             if node.name in self.nodes and _may_train(node, self._model, constants)
         )
-        return apart or any(m in graph.traces.differing for m in self._lively)
+        return apart or any(m in graph.traces.differing for m in self._stateless)
 
     def _draws(self, graph: Graph) -> bool:
         """Whether two training passes differ, or take random numbers."""
@@ -125,7 +125,7 @@ def _may_train(node: fx.Node, model: nn.Module, constants: set[fx.Node]) -> bool
     """Whether an op has neither weights nor statistics, so that what differs in training mode is mere noise."""
     if any(n in constants for n in node.all_input_nodes):
         return False
-    return node.op != "call_module" or _stateless(model.get_submodule(str(node.target)))
+    return node.op != "call_module" or _is_stateless(model.get_submodule(str(node.target)))
 
 
 def _constants(traced: fx.GraphModule) -> set[fx.Node]:
@@ -138,7 +138,7 @@ def _constants(traced: fx.GraphModule) -> set[fx.Node]:
     return found
 
 
-def _stateless(m: nn.Module) -> bool:
+def _is_stateless(m: nn.Module) -> bool:
     """Whether neither a module nor any inside it has a tensor, as a parameter, a buffer or a mere attribute."""
     tables = [table for inner in m.modules() for table in (inner._parameters, inner._buffers, vars(inner))]
     return not any(isinstance(value, (torch.Tensor, np.ndarray)) for table in tables for value in table.values())

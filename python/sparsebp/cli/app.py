@@ -17,6 +17,7 @@ from .bench import bench
 from .console import is_terminal, out
 from .errors import Exit, reported
 from .evaluate import evaluate
+from .export import export
 from .finetune import finetune
 from .info import info
 from .plan import plan
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (finetune, plan, evaluate, bench, info):
+for command in (finetune, plan, export, evaluate, bench, info):
     app.command()(command)
 
 

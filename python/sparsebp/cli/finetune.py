@@ -9,8 +9,11 @@ from ..data.dataset import listed
 from ..files import named_errors
 from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
+from ..finetuning.settings import of_plan
+from ..planning.plan import Plan
 from . import plots
 from . import training_options as t
+from .chosen import given, settings_of
 from .console import out, print_pairs
 from .errors import endings
 from .options import (
@@ -27,11 +30,7 @@ from .options import (
     Sampler,
     Seed,
     Threads,
-    parse_budget,
     parse_device,
-    parse_input_size,
-    parse_layer_rates,
-    parse_ratios,
     set_threads,
 )
 from .pretrained import describe
@@ -45,6 +44,7 @@ def finetune(
     data: t.Data = None,
     model: Model = DEFAULT_MODEL,
     weights: t.Weights = None,
+    plan: t.PlanFile = None,
     input_size: InputSize = "224",
     test_share: t.TestShare = None,
     range_: t.Range = None,
@@ -94,36 +94,14 @@ def finetune(
     """
     if plot is not None:
         plots.check_plot_file(plot)
-    settings = {
-        "budget": parse_budget(budget),
-        "input_size": parse_input_size(input_size),
-        "augment": augment,
-        "micro_batch": micro_batch,
-        "max_update_ratio": max_update_ratio,
-        "ratios": parse_ratios(ratio) or None,
-        "gradients": gradients,
-        "epochs": epochs,
-        "lr": lr,
-        "bias_lr": bias_lr,
-        "classifier_lr": classifier_lr,
-        "layer_rates": parse_layer_rates(layer_rate) or None,
-        "normalise": not no_normalise,
-        "schedule": schedule,
-        "warmup": warmup,
-        "batch_size": batch_size,
-        "sampler": sampler,
-        "resample_every": resample_every,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing,
-        "skip_above": skip_above,
-        "dropout": dropout,
-        "train_bias": not no_train_bias,
-        "seed": seed,
-    }
+    settings, stated = settings_of(context), given(context)
+    planned = Plan.load(plan.expanduser()) if plan is not None else None
+    if planned is not None:
+        known = {name: value for name, value in of_plan(planned).items() if name not in stated}
+        settings, stated = {**settings, **known}, stated | known.keys()
     task = make_task(
         settings,
-        {_SETTING_OF.get(name, name) for name in _given(context)},
+        stated,
         model=model,
         weights=weights,
         data=data,
@@ -139,6 +117,7 @@ def finetune(
         result = run(
             task.model.to(parse_device(device)),
             task.dataset,
+            plan=planned,
             out=task.out,
             resume=resume,
             checkpoint_every=checkpoint_every,
@@ -156,20 +135,6 @@ def finetune(
         with named_errors(plot):
             plots.plot_curves(result.history.losses, accuracies, plot, task.title)
         out.print(f"curves: {plot}")
-
-
-_SETTING_OF = {
-    "ratio": "ratios",
-    "layer_rate": "layer_rates",
-    "no_train_bias": "train_bias",
-    "no_normalise": "normalise",
-}
-
-
-def _given(context: typer.Context) -> set[str]:
-    """The parameters that stand on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _header(task: Task) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..files import named_errors
+from ..files import check_writable, named_errors
 from ..networks.names import build_model
 from ..training.convert import explain as explanation
 from ..training.convert import min_budget as smallest_budget
@@ -31,6 +31,7 @@ from .options import (
     Ratio,
     ResampleEvery,
     Sampler,
+    Seed,
     parse_budget,
     parse_input_size,
     parse_ratios,
@@ -56,6 +57,7 @@ def plan(
             "--no-train-bias", metavar="", help="Leave shifts and biases as they are.", rich_help_panel=MEMORY
         ),
     ] = False,
+    seed: Seed = 0,
     min_budget: Annotated[
         bool,
         typer.Option(
@@ -73,11 +75,23 @@ def plan(
         Path | None,
         typer.Option(metavar="FILE", help="Draw the memory of a step (needs matplotlib).", rich_help_panel=OUTPUT),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the plan as JSON, for finetune --plan, export --plan and sparsebp.Plan.load.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Shows which layers, channels and bytes a budget would train; trains nothing."""
     if explain and (min_budget or as_json):
         raise typer.BadParameter("it goes with neither --min-budget nor --json", param_hint="--explain")
+    if save is not None and min_budget:
+        raise typer.BadParameter("there is no plan to write with --min-budget", param_hint="--save")
+    if save is not None:
+        check_writable(save, "save")
     if plot is not None:
         if min_budget:
             raise typer.BadParameter("there is no plan to draw with --min-budget", param_hint="--plot")
@@ -92,6 +106,7 @@ def plan(
         "momentum": momentum,
         "normalise": not no_normalise,
         "gradients": gradients,
+        "seed": seed,
         "train_bias": not no_train_bias,
     }
     network = build_model(model, classes)
@@ -107,6 +122,9 @@ def plan(
         print_json(made.to_dict())
     else:
         out.print(made)
+    if save is not None:
+        made.save(save)
+        err.print(f"saved: {save}")
     if explain:
         for paragraph in explanation(network, parse_budget(budget), **settings):
             out.print()

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import check_writable
-from ..planning.plan import CATEGORIES, CATEGORY_NAMES, Plan
+from ..planning.plan import Plan
+from ..planning.plan_parts import CATEGORIES, CATEGORY_NAMES
 from ..planning.timeline import Moment, timeline
 from ..units import format_bytes
 

@@ -14,13 +14,14 @@ from ..data import DEFAULT_TEST_SHARE, Dataset, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..finetuning import checkpoint as checkpoints
 from ..finetuning import demo
+from ..finetuning.settings import of_saved
 from ..finetuning.trained_on import TrainedOn, split_rule
 from ..networks.pretrained import read_weights
 from . import pretrained
 from .console import err
 from .pixel_values import parse_levels
 
-DEMO, DEMO_MODEL = "demo", "sparsebp.demo:architecture"
+DEMO, DEMO_MODEL = demo.NAME, "sparsebp.demo:architecture"
 """What checkpoints call the demo's pictures and its model."""
 USUAL_FOLDER = Path("sparsebp-run")
 _DIGEST = "weights_sha256"
@@ -92,7 +93,7 @@ def make_task(
     origin = {"model": model, "test_share": str(test_share)}
     saved = _saved(out or USUAL_FOLDER) if resume else None
     if saved is not None:
-        base, origin = _of_checkpoint(saved)
+        base, origin = of_saved(saved["settings"]), dict(saved["origin"])
         origin.setdefault("split", BY_DRAW)  # a run without a rule is from before there were two
         _check_agrees(asked, origin)
         out = out or USUAL_FOLDER
@@ -130,14 +131,6 @@ def _check_agrees(asked: Mapping[str, str], origin: Mapping[str, str]) -> None:
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _of_checkpoint(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    settings = dict(facts["settings"])
-    settings["input_size"] = tuple(settings["input_size"])
-    settings["layer_rates"] = dict(settings["layer_rates"] or ()) or None
-    settings["preprocess"] = Preprocess.from_dict(settings["preprocess"])
-    return settings, dict(facts["origin"])
 
 
 def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:

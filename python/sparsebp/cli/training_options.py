@@ -12,8 +12,8 @@ from ..data import DEFAULT_TEST_SHARE
 from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
 from ..finetuning.cache import PLACES
-from ..finetuning.schedule import SCHEDULES
-from .options import MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
+from ..training.schedule import SCHEDULES
+from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 from .pixel_values import parse_levels, parse_range, parse_triple
 
 DATA = "Pictures"
@@ -23,7 +23,9 @@ def _option(name: str, metavar: str, text: str, panel: str, **rest: Any) -> Any:
     return typer.Option(name, metavar=metavar, help=text, rich_help_panel=panel, **rest)
 
 
-def _one_of(names: Any) -> Any:
+def one_of(names: Any) -> Any:
+    """A typer callback that refuses what is not among ``names``."""
+
     def check(value: str) -> None:
         if value not in names:
             raise ValueError(f"expected one of {', '.join(names)}, got {value!r}")
@@ -43,6 +45,15 @@ Weights = Annotated[
         "FILE",
         "Pretrained weights: a .safetensors, or a checkpoint that torch.save wrote. Classes keep their rows by name.",
         MODEL,
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    _option(
+        "--plan",
+        "FILE",
+        "A plan that sparsebp plan --save wrote: nothing is planned. What is given beside it must agree.",
+        MEMORY,
     ),
 ]
 Data = Annotated[
@@ -101,12 +112,12 @@ Resize = Annotated[
         "|".join(RESIZES),
         "How pictures of another shape get the input's. [default: crop]",
         DATA,
-        callback=_one_of(RESIZES),
+        callback=one_of(RESIZES),
     ),
 ]
 Filter = Annotated[
     str | None,
-    _option("--filter", "|".join(FILTERS), "How they are scaled. [default: bilinear]", DATA, callback=_one_of(FILTERS)),
+    _option("--filter", "|".join(FILTERS), "How they are scaled. [default: bilinear]", DATA, callback=one_of(FILTERS)),
 ]
 Workers = Annotated[
     int | None,
@@ -173,7 +184,7 @@ LayerRates = Annotated[
 ]
 Schedule = Annotated[
     str,
-    _option("--schedule", "|".join(SCHEDULES), "How the rate falls.", TRAINING, callback=_one_of(SCHEDULES)),
+    _option("--schedule", "|".join(SCHEDULES), "How the rate falls.", TRAINING, callback=one_of(SCHEDULES)),
 ]
 Warmup = Annotated[
     float,
@@ -242,7 +253,7 @@ Cache = Annotated[
         "|".join(PLACES),
         "Keep what the frozen layers make of each picture, so that they run once. With --augment flip,slide at most.",
         OUTPUT,
-        callback=_one_of(PLACES),
+        callback=one_of(PLACES),
     ),
 ]
 Plot = Annotated[

@@ -2,7 +2,7 @@
 
 ``checkpoint-000007/`` holds ``weights.safetensors`` (the model's, under the original keys),
 ``training.safetensors`` (what the arena keeps from step to step, and the state of torch's generator) and
-``state.json`` (position, settings, the choice of layers and channels, history, and the size and SHA-256 of the other
+``state.json`` (position, settings, the plan, history, and the size and SHA-256 of the other
 two). Nothing in them is executed when they are read.
 """
 
@@ -24,8 +24,8 @@ from ..files import remove_folder, write_folder_atomically
 from ..networks.weight_files import as_safetensors
 
 FORMAT = "sparsebp checkpoint"
-VERSION = 3
-_READABLE = (2, VERSION)
+VERSION = 4
+_READABLE = (2, 3, VERSION)
 ORDER = "order"
 """Among the tensors: the keys of the current epoch's pictures in their order, where pictures have names."""
 _PREFIX = "checkpoint-"

@@ -22,6 +22,9 @@ from ..data import Arrays, Dataset, Preprocess
 from ..networks.mobilenet_v2 import MobileNetV2, mobilenet_v2
 from .evaluation import score
 
+NAME = "demo"
+"""What a run of it says where its pictures came from."""
+
 SIDE = 32
 """Height and width of the network's input."""
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ..errors import TrainingDiverged
-from ..networks.pretrained import last_layer
 from ..networks.weight_files import not_finite
+from ..training.learning_rules import last_layer
 from ..training.sparse_model import SparseModel
 from .history import Position
 from .settings import Settings

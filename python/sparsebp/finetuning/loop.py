@@ -28,7 +28,7 @@ from .history import History
 from .memory import MemoryReport, dense_step_bytes, measure
 from .observer import Observer
 from .run import Run
-from .settings import Settings
+from .settings import Settings, check_agrees, of_plan
 from .stop import Interrupted, StopRequest
 
 
@@ -63,6 +63,7 @@ def finetune(
     data: Dataset | str | Path,
     *,
     weights: str | Path | None = None,
+    plan: Plan | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int = 500,
@@ -86,6 +87,8 @@ def finetune(
         data: pictures, or a path for :func:`sparsebp.data.open_dataset`.
         weights: a file to begin with, loaded into ``model`` by :func:`sparsebp.load_weights`: rows of its classifier go
             to the data's classes by name. Without one the model's outputs are the data's classes, in their order.
+        plan: made before, as for :func:`sparsebp.convert`; settings that it was made with are taken from it, and given
+            ones must agree.
         out: folder for checkpoints, the trained weights (``model.safetensors``) and a report (``report.json``).
         resume: go on from the newest checkpoint in ``out``; without one the run starts at the beginning. Pictures of a
             folder that came since join what is left of the epoch, those that went are left out.
@@ -116,7 +119,13 @@ def finetune(
     if unknown:
         known = ", ".join(field.name for field in fields(Settings))
         raise TypeError(f"finetune: unexpected keyword argument {unknown[0]!r}; the settings are {known}")
+    if plan is not None:
+        if not isinstance(plan, Plan):
+            raise TypeError(f"plan: expected a sparsebp.Plan, as Plan.load(path) reads it, got {type(plan).__name__}")
+        settings = {**of_plan(plan), **settings}
     wanted = Settings(**settings)
+    if plan is not None:
+        check_agrees(wanted, plan)
     _check_options(checkpoint_every, workers, cache, wanted)
     if resume and out is None:
         raise ValueError("resume: expected the folder of a run as out, got None")
@@ -149,7 +158,7 @@ def finetune(
         torch.manual_seed(wanted.seed)
         dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit else None
         stop.check()
-        sparse = converted(model, wanted, earlier)
+        sparse = converted(model, wanted, earlier, plan)
         try:
             feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
             run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop)

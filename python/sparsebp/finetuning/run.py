@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
-from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ..errors import TrainingDiverged
-from ..networks.pretrained import last_layer
 from ..optim import SGD
 from ..training.engine_state import as_tensor
-from ..training.fit_step import fit_step
+from ..training.schedule import rate_factor
 from ..training.sparse_model import SparseModel
+from ..training.train_step import train_step
 from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
 from .evaluation import check_output, score
@@ -28,7 +25,6 @@ from .folder import RunFolder
 from .history import History, Position
 from .observer import Observer
 from .order import Change
-from .schedule import rate_factor
 from .settings import Settings
 from .stop import Interrupted, StopRequest
 
@@ -69,10 +65,8 @@ class Run:
         self.history = History()
         self.position = Position(0, 0, feed.order.steps, settings.epochs)
         self.peak = 0
-        self._left_out = 0  # pictures of the last batch that were learned already
-        self._opt = SGD(_groups(model, settings), lr=settings.rate, weight_decay=settings.weight_decay)
+        self._opt = SGD(settings.groups(model), lr=settings.rate, weight_decay=settings.weight_decay)
         self._rates = [group["lr"] for group in self._opt.param_groups]
-        self._loss = partial(cross_entropy, label_smoothing=settings.label_smoothing)
         self._watch = Watch(model, settings)
         self._due = False  # a checkpoint
         check_output(torch.empty(1, *model.output_shape), len(feed.classes))
@@ -100,26 +94,25 @@ class Run:
             return
         if self.history.first is None:
             self._begin(x, labels)
-        self._left_out = 0
         middle = (before.done + self.position.done) / 2
         share = len(labels) / settings.batch_size
         rate = rate_factor(settings.schedule, middle, settings.warmup) * (share**0.5 if settings.normalise else share)
         for group, full in zip(self._opt.param_groups, self._rates, strict=True):
             group["lr"] = full * rate
         try:
-            loss = fit_step(
+            loss, trained = train_step(
                 self.model,
                 self._opt,
                 x,
                 labels,
-                self._loss,
+                label_smoothing=settings.label_smoothing,
+                skip_above=settings.skip_above,
                 from_prefix=self._feed.from_prefix,
-                skip=self._learned if settings.skip_above < 1 else None,
             )
         except FloatingPointError as error:
             raise self._diverged(f"{error}, so the loss no longer is", math.nan) from error
         self.history.seen += len(labels)
-        self.history.learned_from += len(labels) - self._left_out
+        self.history.learned_from += trained
         smoothed = self.history.add_loss(loss, self.position)
         if not self._watch.bounded(smoothed):
             raise self._diverged(f"the running loss is {smoothed:.4g}", smoothed)
@@ -130,13 +123,6 @@ class Run:
         if not math.isfinite(first):
             raise self._diverged(f"the loss is {first}", first)
         self.history.first = self._watch.first = first
-
-    def _learned(self, output: torch.Tensor, labels: torch.Tensor) -> bool:
-        """Whether every picture of a micro-batch is surely recognised."""
-        own = output.softmax(1).gather(1, labels[:, None])
-        learned = bool((own > self._settings.skip_above).all())
-        self._left_out += learned * len(labels)
-        return learned
 
     def _end_epoch(self) -> None:
         if self.history.loss is None:
@@ -209,7 +195,7 @@ class Run:
             training[ORDER] = torch.from_numpy(self._feed.order.keys)
         self.peak = max(self.peak, self.model.arena.peak)
         facts = {
-            "choice": self.model.choice,
+            "plan": self.model.plan.to_dict(),
             "position": asdict(self.position),
             "peak": self.peak,
             "counters": state,
@@ -230,11 +216,10 @@ class Run:
         try:
             position, history = Position(**facts["position"]), History.from_dict(facts["history"])
             peak, groups = int(facts["peak"]), list(facts["optimizer"])
-            regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
-            state = {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **_counters(facts["counters"])}
+            state = engine_state(checkpoint)
             rates = [{k: float(group[k]) for k in _GROUP_KEYS} for group in groups]
             pairs = list(zip(self._opt.param_groups, rates, strict=True))
-            _check_weights(checkpoint.weights, self.model.state_dict())
+            check_weights(checkpoint.weights, self.model.state_dict())
             torch.set_rng_state(checkpoint.training[_GENERATOR])  # the caller's comes back when the run is over
             self.model.engine.load_state(state)
             self.model.load_state_dict(checkpoint.weights)
@@ -252,6 +237,13 @@ class Run:
 _GROUP_KEYS = ("lr", "momentum", "weight_decay")
 
 
+def engine_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What :meth:`sparsebp.training.engine.Engine.load_state` takes; raises KeyError or TypeError if it is damaged."""
+    regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
+    counters = _counters(checkpoint.facts["counters"])
+    return {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **counters}
+
+
 def _counters(saved: Mapping[str, Any]) -> dict[str, Any]:
     """As an engine has them now; version 2 of the format called one otherwise, and lacked one."""
     counters = {"pending": False, **saved}
@@ -260,46 +252,10 @@ def _counters(saved: Mapping[str, Any]) -> dict[str, Any]:
     return counters
 
 
-def _check_weights(saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
+def check_weights(saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
     """Raises ValueError unless they have the same names and shapes: loading would stop half-way."""
     shapes = [{name: list(t.shape) for name, t in weights.items()} for weights in (saved, own)]
     for name in shapes[0] | shapes[1]:
         was, here = (known.get(name) for known in shapes)
         if was != here:
             raise ValueError(f"weights: {name} was {was}, in this model it is {here}")
-
-
-def _groups(model: SparseModel, settings: Settings) -> list[dict[str, Any]]:
-    """Weights of convolutions, shifts and biases, and the last layer: they want different rates."""
-    last = last_layer(model.original)
-    names = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
-    convolutions = [layer.name for layer in model.plan.layers if layer.name != last]
-    rate = settings.rate_at(model.plan.update_ratio)
-    factors = _layer_factors(convolutions, settings.layer_rates or {})
-    groups: dict[tuple[str, float], list[torch.nn.Parameter]] = {}
-    for parameter in model.trained_parameters():
-        name = names[id(parameter)]
-        if name == last:
-            key = ("classifier", settings.rate_of_classifier)
-        elif parameter.dim() == 1:
-            key = ("shifts", settings.rate_of_biases)
-        else:
-            key = ("weights", rate * factors[name])
-        groups.setdefault(key, []).append(parameter)
-    how = {"momentum": settings.momentum, "normalise": settings.normalise}
-    return [{"params": members, "lr": rate, **how} for (_, rate), members in groups.items()]
-
-
-def _layer_factors(layers: Sequence[str], rates: Mapping[str, float]) -> dict[str, float]:
-    """The factor of each layer's learning rate.
-
-    Raises:
-        ValueError: a glob fits none of the layers.
-    """
-    factors = dict.fromkeys(layers, 1.0)
-    for glob, factor in rates.items():
-        fitting = [name for name in factors if fnmatchcase(name, glob)]
-        if not fitting:
-            raise ValueError(f"layer_rates: {glob!r} matches no convolution that trains; they are {', '.join(factors)}")
-        factors |= dict.fromkeys(fitting, factor)
-    return factors

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..data import Preprocess
+from ..training.learning_rules import last_layer
 from .class_rows import match_classes
 from .weight_files import WeightFile, not_finite, read_weights, write_weights
 from .weight_names import Location, State, locate, shortened
@@ -116,18 +117,6 @@ def load_pretrained(
         )
     model.load_state_dict({**state, **{k: t for k, t in given.items() if k not in different}})
     return LoadedWeights(last if different or afresh else None, classifier, said)
-
-
-def last_layer(model: nn.Module) -> str | None:
-    """The name of the last linear layer or, without any, of the last convolution."""
-    linear: str | None = None
-    convolution: str | None = None
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            linear = name
-        elif isinstance(module, nn.Conv2d):
-            convolution = name
-    return linear or convolution
 
 
 def replace_classifier(model: nn.Module, classes: int) -> None:

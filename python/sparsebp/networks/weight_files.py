@@ -17,6 +17,7 @@ from torch import nn
 
 from ..data import Preprocess
 from ..files import write_atomically
+from ..training.plan_file import about, is_plan_file, weights_of
 from .inert_pickles import PickledArray, plain_data
 from .refused_pickles import reason
 from .weight_names import shortened
@@ -33,6 +34,7 @@ class WeightFile:
     Attributes:
         tensors: by name, after the keys of the dicts that they are in: ``model.features.0.0.weight``.
         metadata: what sparsebp wrote beside them: ``classes``, ``preprocess``, ``model``; empty for other files.
+            Of a plan file likewise, and its weights have the shapes of the original model.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -104,7 +106,9 @@ def _read_safetensors(path: Path) -> WeightFile:
     except safetensors.SafetensorError as error:
         raise ValueError(f"weights: {path} is damaged or no safetensors file ({error})") from error
     try:
-        known = json.loads(metadata.get(_METADATA, "{}"))
+        plan = is_plan_file(metadata)
+        tensors = weights_of(tensors, metadata) if plan else tensors
+        known = about(metadata) if plan else json.loads(metadata.get(_METADATA, "{}"))
         if not isinstance(known, dict):
             raise ValueError(f"expected an object, got {type(known).__name__}")
         if "preprocess" in known:

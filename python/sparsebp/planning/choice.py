@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..capture.graph import Graph
+from .fingerprint import Fingerprint
 
 #: What may become of gradients: used up as they arise, or summed until the optimizer's step.
 GRADIENTS = ("in_place", "sum")
@@ -25,10 +25,11 @@ class Choice:
     sums: bool = False
     scores: bool = False
     train_bias: bool = True
+    loss: bool = False  # the gradient of the loss lies in the arena
 
-    def named(self, graph: Graph) -> dict[str, Any]:
+    def named(self, network: Fingerprint) -> dict[str, Any]:
         """The same as plain data that outlives another numbering: layers by name, ops by that of their first layer."""
-        layers, ops = graph.layers, graph.ops
+        layers, ops = network.layers, network.ops
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "begin": layers[ops[self.begin].layers[0]].name,
@@ -38,24 +39,33 @@ class Choice:
 
 
 #: The fields that are numbers of no graph, with their types.
-_PLAIN = {"batch": int, "momentum": bool, "normalise": bool, "sums": bool, "scores": bool, "train_bias": bool}
+_PLAIN = {
+    "batch": int,
+    "momentum": bool,
+    "normalise": bool,
+    "sums": bool,
+    "scores": bool,
+    "train_bias": bool,
+    "loss": bool,
+}
 
 
-def by_names(data: Mapping[str, Any], graph: Graph) -> Choice:
+def by_names(data: Mapping[str, Any], network: Fingerprint) -> Choice:
     """The inverse of :meth:`Choice.named`.
 
     Raises:
         ValueError: it was made for another network, or is not what :meth:`Choice.named` returns.
     """
     try:
-        plain, begin = {name: data[name] for name in _PLAIN}, data["begin"]
+        older = {"loss": False}  # which choices did not say before there was one
+        plain, begin = {name: {**older, **data}[name] for name in _PLAIN}, data["begin"]
         selected, blocks = dict(data["selected"]), dict(data["blocks"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"choice: incomplete or damaged ({error!r})") from error
-    ops = {graph.layers[op.layers[0]].name: i for i, op in enumerate(graph.ops) if op.layers}
-    if begin not in ops or ops[begin] < graph.trains_from:
+    ops = {network.layers[op.layers[0]].name: i for i, op in enumerate(network.ops) if op.layers}
+    if not isinstance(begin, str) or begin not in ops or ops[begin] < network.trains_from:
         raise ValueError(f"choice: made for another network; in this one no span begins with {begin!r}")
-    span = {graph.layers[i].name: i for i in graph.layers_from(ops[begin])}
+    span = {network.layers[i].name: i for i in network.layers_from(ops[begin])}
     strangers = sorted({*selected.keys() ^ span.keys(), *blocks.keys() - ops.keys()})
     if strangers:
         raise ValueError(f"choice: made for another network; only one of the two has {strangers[0]!r} behind {begin!r}")
@@ -63,7 +73,7 @@ def by_names(data: Mapping[str, Any], graph: Graph) -> Choice:
         if type(plain[name]) is not kind:
             raise ValueError(f"choice: {name}: expected {kind.__name__}, got {plain[name]!r}")
     for name, count in selected.items():
-        _check(name, count, 0, graph.layers[span[name]].input.channels)
+        _check(name, count, 0, network.layers[span[name]].input.channels)
     for name, width in blocks.items():
         _check(f"block at {name}", width, 1, _WIDEST)
     return Choice(

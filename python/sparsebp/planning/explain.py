@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from ..units import format_bytes
 from .choice import Choice
-from .plan import CATEGORIES, CATEGORY_NAMES, Plan
+from .plan import Plan
+from .plan_parts import CATEGORIES, CATEGORY_NAMES
 from .planner import RESOLUTION, SMALLEST_BLOCK, USUAL_BLOCK, Planner
 from .policy import LAYERS_OVER_WEIGHTS, NARROW_PAYS, worth
 from .timeline import timeline

@@ -10,7 +10,7 @@ from torch import nn
 from ..capture.graph import Graph, Layer
 from .choice import Choice
 from .lowering import SpecFactory, trains_bias
-from .plan import CATEGORIES, Buffer, LayerPlan
+from .plan_parts import CATEGORIES, Buffer, LayerPlan
 
 
 class LayerWeights(NamedTuple):

@@ -8,13 +8,16 @@ import torch
 from torch import nn
 
 from .. import _C
-from ..capture.foreign import reach
 from ..capture.graph import Graph
+from ..capture.trainable_layers import trainable_layers
 from ..errors import UnsupportedModel
 from .choice import Choice
+from .fingerprint import Fingerprint, fingerprint
 from .layer_bytes import itemise, layer_weights
 from .lowering import SpecFactory
-from .plan import Buffer, Plan
+from .plan import Plan
+from .plan_parts import Buffer
+from .request import Request
 
 
 class Layouts:
@@ -25,16 +28,20 @@ class Layouts:
         weights: of each layer.
         conv_weights: all convolution weights of the model.
         reach: how many of its layers can train, and what stands behind the others.
+        request: what is asked for.
     """
 
-    def __init__(self, graph: Graph, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+    def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
         self.graph = graph
-        self._input_size = input_size
+        self.request = request
         convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
         weights = [getattr(m, "weight", None) for m in convolutions]  # some compute theirs, some have none
         self.conv_weights = sum(w.numel() for w in weights if isinstance(w, torch.Tensor))
-        self.reach = reach(graph, model)
+        self.reach = trainable_layers(graph, model)
         self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
+        self._per_channel = {  # what counts as touched: not a classifier's weights
+            i: 0 if graph.layers[i].kind == "linear" else weights.per_channel for i, weights in self.weights.items()
+        }
         self._model = model
         self._peaks: dict[tuple[object, ...], int] = {}
 
@@ -43,10 +50,14 @@ class Layouts:
         """Writes choices as native programs; only for networks that have native ops."""
         return SpecFactory(self.graph, self._model)
 
+    @cached_property
+    def network(self) -> Fingerprint:
+        """What plans know of the network."""
+        return fingerprint(self.graph, self._model)
+
     def touched(self, selected: dict[int, int]) -> int:
         """Convolution weights that one step touches."""
-        layers = self.graph.layers
-        return sum(k * self.weights[i].per_channel for i, k in selected.items() if layers[i].kind != "linear")
+        return sum(k * self._per_channel[i] for i, k in selected.items())
 
     def program(self, choice: Choice) -> _C.Program:
         """The laid-out, unallocated program of a choice."""
@@ -73,13 +84,9 @@ class Layouts:
             program.workspace_peak,
             self.touched(choice.selected),
             self.conv_weights,
-            self._input_size,
-            choice.batch,
-            self.factory.itemsize,
-            choice.momentum,
-            choice.normalise,
-            choice.sums,
             buffers,
             choice,
             self.reach,
+            self.network,
+            self.request,
         )

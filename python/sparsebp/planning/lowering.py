@@ -9,6 +9,7 @@ from .. import _C
 from ..capture.fx_ops import conv_kind
 from ..capture.graph import Graph, Layer, Value
 from .choice import Choice
+from .conv_geometry import conv_shape
 
 
 def trains_bias(graph: Graph, layer: int, choice: Choice) -> bool:
@@ -28,33 +29,6 @@ def layer_spec(layer: Layer, model: nn.Module) -> _C.LayerSpec:
     spec.has_norm = norm is not None
     spec.eps = float(norm.eps) if isinstance(norm, nn.BatchNorm2d) else 0.0
     return spec
-
-
-def conv_shape(module: nn.Module, layer: Layer) -> _C.ConvShape:
-    """Geometry of a ``Conv2d`` or ``Linear`` on this layer's input."""
-    shape = _C.ConvShape()
-    shape.height, shape.width = layer.input.height, layer.input.width
-    shape.out_height, shape.out_width = layer.output.height, layer.output.width
-    setattr(shape, "in", layer.input.channels)
-    shape.out = layer.output.channels
-    if isinstance(module, nn.Conv2d):
-        shape.groups = module.groups
-        shape.kernel_h, shape.kernel_w = _pair(module.kernel_size)
-        shape.stride_h, shape.stride_w = _pair(module.stride)
-        shape.dilation_h, shape.dilation_w = _pair(module.dilation)
-        if module.padding == "same":  # torch puts the odd zero behind, so before is rounded down
-            shape.pad_h, shape.pad_w = (
-                d * (k - 1) // 2 for d, k in zip(_pair(module.dilation), _pair(module.kernel_size), strict=True)
-            )
-        elif not isinstance(module.padding, str):
-            shape.pad_h, shape.pad_w = _pair(module.padding)
-    return shape
-
-
-def _pair(sides: int | tuple[int, ...]) -> tuple[int, int]:
-    """Two sides, as somebody may have set one for both."""
-    both = (sides, sides) if isinstance(sides, int) else tuple(sides) * (2 if len(sides) == 1 else 1)
-    return both[0], both[1]
 
 
 def conv_program(
@@ -101,6 +75,7 @@ class SpecFactory:
         self.value_ids = {v: i for i, v in enumerate(live)}
         self._values = [_value_spec(graph, v) for v in live]
         self._source = source
+        self._specs: dict[tuple[int, int], _C.OpSpec] = {}
 
     def make(self, choice: Choice) -> _C.ProgramSpec:
         """The specification that realises ``choice``."""
@@ -113,15 +88,21 @@ class SpecFactory:
             item.train_bias = layer in span and trains_bias(self.graph, layer, choice)
             layers.append(item)
         spec.layers = layers
-        spec.ops = [self._op(self.first + i, choice) for i in range(len(self.ops))]
+        spec.ops = [self._op(i, choice.blocks.get(i, 2 * _C.PANEL)) for i in range(self.first, len(self.graph.ops))]
         spec.input, spec.output = self.value_ids[self._source], self.value_ids[self.graph.output]
         spec.span_begin = choice.begin - self.first
         spec.batch = choice.batch
         spec.momentum, spec.normalise = choice.momentum, choice.normalise
-        spec.sums, spec.scores = choice.sums, choice.scores
+        spec.sums, spec.scores, spec.loss = choice.sums, choice.scores, choice.loss
         return spec
 
-    def _op(self, index: int, choice: Choice) -> _C.OpSpec:
+    def _op(self, index: int, block: int) -> _C.OpSpec:
+        """The native description of one op, made once for each width of its channel block."""
+        if (index, block) not in self._specs:
+            self._specs[index, block] = self._make_op(index, block)
+        return self._specs[index, block]
+
+    def _make_op(self, index: int, block: int) -> _C.OpSpec:
         op = self.graph.ops[index]
         spec = _C.OpSpec()
         spec.kind = getattr(_C.OpKind, op.kind)
@@ -129,7 +110,7 @@ class SpecFactory:
         spec.output = self.value_ids[op.output]
         spec.layers = [self.layer_ids[layer] for layer in op.layers]
         spec.residual = op.residual
-        spec.block = choice.blocks.get(index, 2 * _C.PANEL)
+        spec.block = block
         spec.activation = getattr(_C.Activation, op.activation)
         spec.drop = op.drop
         if op.pool is not None:

@@ -6,79 +6,25 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
-
-from ..capture.foreign import Reach
+from ..capture.trainable_layers import TrainableLayers
+from ..files import write_atomically
 from ..units import format_bytes
-from .choice import Choice
+from .choice import Choice, by_names
+from .fingerprint import Fingerprint
+from .plain_data import check_keys, first_difference, read, without
+from .plan_parts import CATEGORIES, Buffer, LayerPlan
+from .request import Request
 
-#: The kinds of training memory, in the order of the design's list.
-CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler")
-#: What people read where a category's own name says too little.
-CATEGORY_NAMES = {"saved": "saved slices", "weight_gradients": "gradient sums", "optimizer": "optimizer state"}
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """One trained layer.
-
-    Attributes:
-        name: as in the original model's ``named_modules()``.
-        kind: ``"pointwise"``, ``"depthwise"``, ``"conv"`` or ``"linear"``.
-        channels: input channels of the layer.
-        selected: how many of them one step trains.
-        weights: weights that one step touches.
-        total_weights: weights of the layer.
-        bytes: training memory by category. Scratch, activation gradients and the masks of layers of which only
-            shifts train stand at an op's first layer. Buffers take turns, so the sum over layers is more than the peak.
-    """
-
-    name: str
-    kind: str
-    channels: int
-    selected: int
-    weights: int
-    total_weights: int
-    bytes: dict[str, int]
-
-    @property
-    def ratio(self) -> float:
-        """Share of the input channels that one step trains."""
-        return self.selected / self.channels
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """One planned piece of the arena, alive from moment ``begin`` to ``end`` of a step, inclusive.
-
-    Of a program of n ops, op i runs forward at moment i and backward at 2n-1-i; -1 is the draw of the
-    update sets and 2n the end of the update.
-
-    Attributes:
-        name: for people.
-        op: of the native program, whom it serves; -1 the program as a whole.
-        layer: of the native program; -1 no single one.
-        role: ``"saved"``, ``"mask"``, ``"output gradient"``, a kind of scratch, or what outlives a step.
-    """
-
-    name: str
-    op: int
-    layer: int
-    role: str
-    category: str
-    bytes: int
-    offset: int
-    begin: int
-    end: int
+#: What a file of a plan says of itself; a reader takes no other major version.
+FORMAT, VERSION = "sparsebp plan", 1
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What ``convert`` will do with a budget. It prints as a table; :meth:`to_json` is for machines.
+    """What ``convert`` will do with a budget. It prints as a table, and is data: :meth:`to_json` has all of it.
 
     Attributes:
         layers: trained layers in network order.
@@ -88,15 +34,11 @@ class Plan:
             memory. A GPU works on whole images and takes more, ``model.workspace.capacity``.
         weights_per_step: convolution weights that one step touches.
         conv_weights: all convolution weights of the model.
-        input_size: (C, H, W).
-        batch_size: images of one (micro-)batch.
-        itemsize: bytes of an element, 4 or 8.
-        momentum: whether momentum state is reserved.
-        normalise: whether a mean square is kept of every parameter's gradient.
-        gradient_sums: whether gradients are summed in the arena and applied by ``optimizer.step()``; else each weight
-            row is updated in the backward pass, as soon as its gradient is known.
         buffers: every piece of the arena with offset and lifetime.
+        choice: what was decided; the bytes follow from it.
         reach: how many layers of the network can train, and what stands behind the others.
+        network: what it was made for, known by :attr:`Fingerprint.digest`.
+        request: the keywords of ``convert`` that it was made with, all but the budget.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -105,25 +47,54 @@ class Plan:
     inference_bytes: int
     weights_per_step: int
     conv_weights: int
-    input_size: tuple[int, int, int]
-    batch_size: int
-    itemsize: int
-    momentum: bool
-    normalise: bool
-    gradient_sums: bool
     buffers: tuple[Buffer, ...] = field(repr=False)
     choice: Choice = field(repr=False)
-    reach: Reach = field(repr=False)
+    reach: TrainableLayers = field(repr=False)
+    network: Fingerprint = field(repr=False)
+    request: Request
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return self.request.input_size
+
+    @property
+    def batch_size(self) -> int:
+        """Images of one (micro-)batch."""
+        return self.request.batch_size
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element, 4 or 8."""
+        return 8 if self.network.dtype == "float64" else 4
+
+    @property
+    def momentum(self) -> bool:
+        """Whether momentum state is reserved."""
+        return self.request.momentum
+
+    @property
+    def normalise(self) -> bool:
+        """Whether a mean square is kept of every parameter's gradient."""
+        return self.request.normalise
+
+    @property
+    def gradients(self) -> str:
+        """``"sum"`` or ``"in_place"``, as it was asked for."""
+        return self.request.gradients
+
+    @property
+    def gradient_sums(self) -> bool:
+        """Whether gradients are summed in the arena and applied by ``optimizer.step()``.
+
+        Else each weight row is updated in the backward pass, as soon as its gradient is known.
+        """
+        return self.request.sums
 
     @property
     def update_ratio(self) -> float:
         """Share of all convolution weights that one step touches."""
         return self.weights_per_step / self.conv_weights
-
-    @property
-    def gradients(self) -> str:
-        """``"sum"`` or ``"in_place"``, as it was asked for."""
-        return "sum" if self.gradient_sums else "in_place"
 
     def __getitem__(self, name: str) -> LayerPlan:
         for layer in self.layers:
@@ -158,21 +129,126 @@ class Plan:
         held = self.peak_by_category()
         return held["saved"] // self.itemsize * bits // 8 + held["masks"]
 
+    # -- as data ---------------------------------------------------------------------------------
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: everything but the buffers."""
-        out = asdict(self)
-        for key in ("buffers", "choice"):
-            del out[key]
-        out["gradients"] = self.gradients
-        out["update_ratio"] = self.update_ratio
-        out["peak_by_category"] = self.peak_by_category()
-        return out
+        """All of it as plain data, and what follows from it for people and other programs; see :meth:`from_dict`."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "layers": [asdict(layer) for layer in self.layers],
+            **{name: getattr(self, name) for name in _NUMBERS},
+            "input_size": list(self.input_size),
+            **{name: getattr(self, name) for name in _FOLLOWING},
+            "peak_by_category": self.peak_by_category(),
+            "reach": asdict(self.reach),
+            "settings": {"budget": self.budget, **self.request.to_dict()},
+            "choice": self.choice.named(self.network),
+            "buffers": [asdict(buffer) for buffer in self.buffers],
+            "network": {"digest": self.network.digest, **asdict(self.network)},
+        }
 
     def to_json(self, indent: int | None = 2) -> str:
-        """The plan as JSON."""
+        """The plan as JSON, which :meth:`from_json` reads."""
         return json.dumps(self.to_dict(), indent=indent)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    @classmethod
+    def from_dict(cls, data: Any) -> Plan:
+        """The plan that :meth:`to_dict` wrote. Nothing in it is trusted; ``convert`` derives every byte again.
+
+        Raises:
+            ValueError: it is something else, of a newer version, or contradicts itself; the message says where.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError("plan: expected what Plan.to_json wrote, got something else")
+        if data.get("version") != VERSION:
+            raise ValueError(f"plan: written in version {data.get('version')!r}, this sparsebp reads {VERSION}")
+        check_keys(data, _KEYS, "plan")
+        check_keys(data["settings"], ["budget", *Request.__dataclass_fields__], "plan.settings")
+        network = without(data["network"], "digest", "plan.network")
+        known = read(Fingerprint, network, "plan.network")
+        known.check()
+        numbers = {name: read(int, data[name], f"plan.{name}") for name in _NUMBERS}
+        try:
+            choice = by_names(data["choice"], known)
+        except ValueError as error:
+            raise ValueError(f"plan.{error}") from error
+        made = cls(
+            layers=read(tuple[LayerPlan, ...], data["layers"], "plan.layers"),
+            buffers=read(tuple[Buffer, ...], data["buffers"], "plan.buffers"),
+            choice=choice,
+            reach=read(TrainableLayers, data["reach"], "plan.reach"),
+            network=known,
+            request=Request.from_dict(without(data["settings"], "budget", "plan.settings"), "plan.settings"),
+            **numbers,
+        )
+        made.check()
+        different = first_difference(made.to_dict(), data, "plan")
+        if different is not None:
+            raise ValueError(f"{different}; it follows from the rest of the plan")
+        return made
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Plan:
+        """The plan that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: it is no JSON, or as :meth:`from_dict`.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"plan: not valid JSON ({error})") from error
+        return cls.from_dict(data)
+
+    def save(self, path: str | Path) -> None:
+        """Writes :meth:`to_json` to a file, whole or not at all."""
+        write_atomically(Path(path), (self.to_json() + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """The plan of a file that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: as :meth:`from_json`; the message names the file.
+        """
+        try:
+            return cls.from_json(Path(path).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def check(self) -> None:
+        """Raises ValueError where the parts of a plan from elsewhere contradict each other."""
+        choice, request = self.choice, self.request
+        for name, decided, asked in (
+            ("batch", choice.batch, request.batch_size),
+            ("sums", choice.sums, request.sums),
+            *((n, getattr(choice, n), getattr(request, n)) for n in ("momentum", "normalise", "scores", "train_bias")),
+        ):
+            if decided != asked:
+                raise ValueError(f"plan.choice.{name}: expected {asked} as in the settings, got {decided}")
+        trained = {self.network.layers[i].name: count for i, count in choice.selected.items() if count}
+        if not trained or {layer.name: layer.selected for layer in self.layers} != trained:
+            raise ValueError("plan.layers: expected the layers of the choice, with as many channels")
+        for i, layer in enumerate(self.layers):
+            layer.check(f"plan.layers[{i}]")
+        if not 0 < self.weights_per_step <= self.conv_weights:
+            raise ValueError(f"plan.weights_per_step: expected 1 to {self.conv_weights}, got {self.weights_per_step}")
+        cap = request.max_update_ratio
+        if cap is not None and self.weights_per_step > cap * self.conv_weights:
+            raise ValueError(f"plan.weights_per_step: expected at most {cap:.4%} of {self.conv_weights}")
+        if not 0 < self.peak_bytes <= self.budget:
+            raise ValueError(f"plan.peak_bytes: expected 1 to the budget, {self.budget}, got {self.peak_bytes}")
+        for i, buffer in enumerate(self.buffers):
+            buffer.check(f"plan.buffers[{i}]", self.network.native_ops, self.peak_bytes)
+
+    # -- as text ---------------------------------------------------------------------------------
+
+    def __rich_console__(self, *_: Any) -> Iterator[Any]:
+        from rich import box  # 5 MB, which training alone does without
+        from rich.table import Table
+
         table = Table(
             title=f"{len(self.layers)} trained layers, from {self.layers[0].name}",
             title_justify="left",
@@ -208,6 +284,17 @@ class Plan:
         yield f"gradients {self.gradients}: {how}"
 
     def __str__(self) -> str:
+        from rich.console import Console
+
         out = io.StringIO()
         Console(file=out, width=120).print(self)
         return out.getvalue().rstrip()
+
+
+#: Numbers of a plan, and what follows from its parts.
+_NUMBERS = ("budget", "peak_bytes", "inference_bytes", "weights_per_step", "conv_weights")
+_FOLLOWING = ("batch_size", "itemsize", "momentum", "normalise", "gradient_sums", "gradients", "update_ratio")
+_KEYS = [
+    *("format", "version", "layers", *_NUMBERS, "input_size", *_FOLLOWING, "peak_by_category"),
+    *("reach", "settings", "choice", "buffers", "network"),
+]

@@ -12,16 +12,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
-from ..capture.foreign import listed, remedies
 from ..capture.graph import Graph
+from ..capture.trainable_layers import listed, remedies
 from ..errors import BudgetExceeded, UnsupportedModel
 from ..units import format_bytes
 from .choice import Choice
 from .layouts import Layouts
-from .policy import NARROW_PAYS, divide, widening, worth
+from .policy import NARROW_PAYS, Weights, divide, widening, worth
 from .request import Request
 
 #: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
@@ -33,14 +34,20 @@ RESOLUTION = 1e-6
 Fits = Callable[[int, int, float], bool]  # of the op a span begins with, a channel block, an amount
 
 
+class _Span(NamedTuple):
+    channels: dict[int, int]  # of each layer, in network order; final for those that nothing is divided among
+    first: dict[int, Weights]  # layers that train first
+    others: dict[int, Weights]
+
+
 class Planner(Layouts):
     """Answers for one model and one request."""
 
     def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
-        super().__init__(graph, model, request.input_size)
-        self.request = request
+        super().__init__(graph, model, request)
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
+        self._spans: dict[int, _Span] = {}
         self.begins, self.late_begins = self._begins()
 
     # -- candidates ------------------------------------------------------------------------------
@@ -96,19 +103,21 @@ class Planner(Layouts):
 
     def selected(self, begin: int, amount: float) -> dict[int, int]:
         """Channels per layer: explicit ratios, all of the classifier, the others as :func:`.policy.divide` says."""
-        layers, span = self.graph.layers, self.graph.layers_from(begin)
-        channels = {i: layers[i].input.channels for i in span}
-        free = {
-            i: (self.weights[i].per_channel, channels[i])
-            for i in span
-            if i not in self.explicit and layers[i].kind != "linear"
-        }
-        divided = divide(amount, free, self.first)
-        out = {}
-        for i in span:
-            share = self.explicit.get(i, 1.0)
-            out[i] = divided[i] if i in free else max(1, round(share * channels[i])) if share > 0 else 0
-        return out
+        span = self._span(begin)
+        return {**span.channels, **divide(amount, span.first, span.others)}
+
+    def _span(self, begin: int) -> _Span:
+        """What :meth:`selected` knows of the span from op ``begin`` on whatever the amount, remembered."""
+        if begin not in self._spans:
+            layers, span = self.graph.layers, _Span({}, {}, {})
+            for i in self.graph.layers_from(begin):
+                share, channels = self.explicit.get(i, 1.0), layers[i].input.channels
+                span.channels[i] = max(1, round(share * channels)) if share > 0 else 0
+                if i not in self.explicit and layers[i].kind != "linear":
+                    divided = span.first if i in self.first else span.others
+                    divided[i] = self.weights[i].per_channel, channels
+            self._spans[begin] = span
+        return self._spans[begin]
 
     def within_cap(self, selected: dict[int, int]) -> bool:
         """Whether ``max_update_ratio`` holds."""
@@ -133,6 +142,7 @@ class Planner(Layouts):
             r.sums,
             r.scores,
             r.train_bias,
+            self.graph.output_is_flat,
         )
 
     # -- search ----------------------------------------------------------------------------------

@@ -23,6 +23,10 @@ LAYERS_OVER_WEIGHTS = 5
 NARROW_PAYS = 1.5
 
 
+#: Of a layer: the weights of one input channel, and its input channels.
+Weights = tuple[int, int]
+
+
 def worth(weights: int, layers: int) -> float:
     """By which spans that fit a budget compare.
 
@@ -44,22 +48,20 @@ def widening(graph: Graph, explicit: Container[int] = ()) -> frozenset[int]:
     return frozenset(wide or native)
 
 
-def divide(amount: float, weights: Mapping[int, tuple[int, int]], first: Container[int]) -> dict[int, int]:
+def divide(amount: float, first: Mapping[int, Weights], others: Mapping[int, Weights]) -> dict[int, int]:
     """Channels of each layer that a step trains.
 
     Args:
         amount: 0 to 1 fills the layers of ``first``, each with the same number of weights, from one channel to all;
             1 to 2 then fills the others likewise, which train none before.
-        weights: of each layer, those of one input channel, and the layer's input channels.
         first: layers that train first.
+        others: the rest.
     """
-    early = {i: counts for i, counts in weights.items() if i in first}
-    late = {i: counts for i, counts in weights.items() if i not in first}
-    more = _fill(amount - 1, late) if amount > 1 else dict.fromkeys(late, 0)
-    return _fill(min(amount, 1.0), early) | more
+    more = _fill(amount - 1, others) if amount > 1 else dict.fromkeys(others, 0)
+    return _fill(min(amount, 1.0), first) | more
 
 
-def _fill(share: float, weights: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+def _fill(share: float, weights: Mapping[int, Weights]) -> dict[int, int]:
     """Layers get ``share`` of the largest one's weights each, in whole channels."""
     most = max((per_channel * channels for per_channel, channels in weights.values()), default=0)
     return {i: max(1, min(channels, round(share * most / each))) for i, (each, channels) in weights.items()}

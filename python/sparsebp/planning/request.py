@@ -3,26 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..samplers import resolve
 from .choice import GRADIENTS
+from .plain_data import check_keys, read
+from .sampler_name import SamplerName
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a planner is asked for; :func:`sparsebp.convert` says what each means."""
+    """What a planner is asked for: the keywords of :func:`sparsebp.convert`, which says what each means."""
 
     input_size: tuple[int, int, int]
     batch_size: int
     max_update_ratio: float | None
     ratios: dict[str, float]
+    sampler: SamplerName
+    resample_every: int
     momentum: bool
     normalise: bool
-    sums: bool
+    gradients: str
+    seed: int
     train_bias: bool
-    scores: bool
+
+    @property
+    def sums(self) -> bool:
+        """Whether gradients are summed until the optimizer's step."""
+        return self.gradients == "sum"
+
+    @property
+    def scores(self) -> bool:
+        """Whether the sampler wants a running gradient norm of every channel."""
+        return self.sampler.scores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, which :meth:`from_dict` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str) -> Request:
+        """The inverse of :meth:`to_dict`, for what nobody has checked.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        check_keys(data, [f.name for f in fields(cls)], where)
+        sampler = read(SamplerName, data["sampler"], f"{where}.sampler")
+        sampler.check(f"{where}.sampler")
+        try:
+            return replace(checked({**data, "sampler": "random"}), sampler=sampler)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}.{error}") from error
+
+    def with_keywords(self, given: Mapping[str, Any]) -> Request:
+        """The same with other keywords of :func:`sparsebp.convert`.
+
+        Raises:
+            TypeError, ValueError: one of them is wrong.
+        """
+        asked = checked({**self.to_dict(), "sampler": "random", **given})
+        return asked if "sampler" in given else replace(asked, sampler=self.sampler)
+
+
+#: The keywords of :func:`sparsebp.convert` with their defaults, all but the budget.
+DEFAULTS: dict[str, Any] = {
+    "input_size": (3, 224, 224),
+    "batch_size": 1,
+    "max_update_ratio": None,
+    "ratios": None,
+    "sampler": "random",
+    "resample_every": 1,
+    "momentum": False,
+    "normalise": False,
+    "gradients": "in_place",
+    "seed": 0,
+    "train_bias": True,
+}
 
 
 def checked(settings: Mapping[str, Any]) -> Request:
@@ -31,7 +89,6 @@ def checked(settings: Mapping[str, Any]) -> Request:
     Raises:
         TypeError, ValueError: one of them is wrong.
     """
-    _check_int("resample_every", settings["resample_every"], 1)
     size = settings["input_size"]
     if not isinstance(size, (tuple, list)) or len(size) != 3:
         raise ValueError(f"input_size: expected (channels, height, width), got {size!r}")
@@ -43,16 +100,19 @@ def checked(settings: Mapping[str, Any]) -> Request:
     for name in ratios or {}:
         if not isinstance(name, str):
             raise TypeError(f"ratios: expected layer names as keys, got {name!r}")
+    sampler = resolve(settings["sampler"], settings["seed"])
     return Request(
         (channels, height, width),
         _check_int("batch_size", settings["batch_size"], 1, 2**24),
         None if cap is None else _check_ratio("max_update_ratio", cap, False),
         {k: _check_ratio(f"ratios[{k!r}]", v, True) for k, v in (ratios or {}).items()},
+        SamplerName.of(sampler),
+        _check_int("resample_every", settings["resample_every"], 1, 2**63 - 1),
         _check_bool("momentum", settings["momentum"]),
         _check_bool("normalise", settings["normalise"]),
-        check_gradients(settings["gradients"]) == "sum",
+        check_gradients(settings["gradients"]),
+        settings["seed"],
         _check_bool("train_bias", settings["train_bias"]),
-        resolve(settings["sampler"], settings["seed"]).needs_scores,
     )
 
 

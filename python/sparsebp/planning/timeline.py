@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .plan import CATEGORIES, Plan
+from .plan import Plan
+from .plan_parts import CATEGORIES
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def timeline(plan: Plan) -> list[Moment]:
 
     What comes before the span is plain inference; it holds what the sampler holds, and is left out.
     """
-    ops = _ops(plan)
+    ops = plan.network.native_ops
     owners = _owners(plan)
     first = min(owners, default=0)
     names = _short_names(owners)
@@ -46,12 +47,6 @@ def timeline(plan: Plan) -> list[Moment]:
 def block_names(plan: Plan) -> list[str]:
     """The blocks or layers that train, in network order, by the names that moments have."""
     return [name for _, name in sorted(_short_names(_owners(plan)).items())]
-
-
-def _ops(plan: Plan) -> int:
-    """Ops of the program: what the forward pass of one saves, its backward pass frees."""
-    saved = next(b for b in plan.buffers if b.category == "saved")
-    return (saved.begin + saved.end + 1) // 2
 
 
 def _owners(plan: Plan) -> dict[int, str]:

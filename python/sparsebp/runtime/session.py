@@ -212,4 +212,4 @@ class Session:
         return images, np.ascontiguousarray(given, np.int32)
 
 
-_JSON = ("classes", "preprocess", "settings")
+_JSON = ("classes", "origin", "preprocess", "settings")

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import wraps
 from inspect import signature
-from typing import Any
+from typing import Any, ParamSpec
 
-import torch
 from torch import nn
 
-from .. import devices
-from ..capture import graph as graphs
-from ..capture import tied_weights as tied
-from ..capture.behaviour import has_global_hooks
 from ..capture.torch_prefix import torch_prefix
 from ..errors import UnsupportedModel
-from ..planning.choice import Choice, by_names
+from ..planning.choice import by_names
 from ..planning.explain import explain as explanation
 from ..planning.layouts import Layouts
+from ..planning.plain_data import first_difference
 from ..planning.plan import Plan
 from ..planning.planner import Planner
-from ..planning.request import Request, checked
+from ..planning.request import DEFAULTS, Request, checked
 from ..samplers import Sampler, resolve
 from ..units import parse_bytes
 from .engine import Engine
+from .reading import read, readable
 from .sparse_model import SparseModel
 from .verification import verify
 
+P = ParamSpec("P")
 
+
+def _or_as_planned(planning: Callable[P, SparseModel]) -> Callable[P, SparseModel]:
+    """Where ``plan`` is given nothing is planned: whatever else is given has to agree with it."""
+
+    @wraps(planning)
+    def call(*args: P.args, **keywords: P.kwargs) -> SparseModel:
+        if keywords.get("plan") is None:
+            return planning(*args, **keywords)
+        given = signature(planning).bind(*args, **keywords).arguments
+        return _as_planned(given.pop("model"), given.pop("plan"), given)
+
+    return call
+
+
+@_or_as_planned
 def convert(
     model: nn.Module,
     budget: int | str = "256KB",
     *,
+    plan: Plan | None = None,
     input_size: tuple[int, int, int] = (3, 224, 224),
     batch_size: int = 1,
     max_update_ratio: float | None = None,
@@ -55,6 +70,8 @@ def convert(
     Args:
         model: module that maps one image batch to one tensor; float32 (on the CPU also float64), on one device.
         budget: bytes of training memory, as an int or ``"256KB"`` (262 144).
+        plan: made before, by :func:`plan` or read by :meth:`Plan.load`, for a network like this one: it is used as it
+            is, and nothing is planned. Its settings count; those given beside it must agree.
         input_size: (C, H, W) of the images.
         batch_size: images of one training call; larger batches go through :func:`sparsebp.fit_step`.
         max_update_ratio: largest share of all convolution weights that one step may touch, in (0, 1].
@@ -72,15 +89,14 @@ def convert(
     Raises:
         BudgetExceeded: nothing fits; ``required`` says what would.
         UnsupportedModel: an op has no native counterpart where one is needed.
-        TypeError, ValueError: an argument is wrong, or weights are tied, or of a type or on a device that programs
-            do not run on.
+        TypeError, ValueError: an argument is wrong or contradicts the plan, the plan is damaged or was made for another
+            network, or weights are tied, or of a type or on a device that programs do not run on.
     """
     settings = {
-        "budget": budget,
         "input_size": input_size,
         "batch_size": batch_size,
         "max_update_ratio": max_update_ratio,
-        "ratios": dict(ratios) if isinstance(ratios, Mapping) else ratios,
+        "ratios": ratios,
         "sampler": sampler,
         "resample_every": resample_every,
         "momentum": momentum,
@@ -90,26 +106,8 @@ def convert(
         "train_bias": train_bias,
     }
     planner, bytes_ = _planner(model, budget, settings)
-    return _converted(model, planner, planner.best(bytes_), bytes_, settings)
-
-
-def convert_as(model: nn.Module, choice: Choice | Mapping[str, Any], settings: Mapping[str, Any]) -> SparseModel:
-    """Converts by a choice that was made before: nothing is planned.
-
-    Args:
-        model: as for :func:`convert`.
-        choice: made for such a model, or what :meth:`Choice.named` returned.
-        settings: the budget, and the other keywords of :func:`convert`.
-
-    Raises:
-        ValueError: the choice was made for another network.
-        BudgetExceeded, UnsupportedModel, TypeError, ValueError: as :func:`convert`.
-    """
-    rest = {k: v for k, v in settings.items() if k != "budget"}
-    complete = {"budget": settings["budget"], **_complete(rest)}
-    bytes_, request, graph = _read(model, complete["budget"], complete)
-    known = choice if isinstance(choice, Choice) else by_names(choice, graph)
-    return _converted(model, Layouts(graph, model, request.input_size), known, bytes_, complete)
+    made = planner.plan(planner.best(bytes_), bytes_)
+    return _converted(model, planner, made, resolve(sampler, seed))
 
 
 def plan(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> Plan:
@@ -120,6 +118,26 @@ def plan(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> Plan
     """
     planner, bytes_ = _planner(model, budget, _complete(settings))
     return planner.plan(planner.best(bytes_), bytes_)
+
+
+def plan_as_chosen(model: nn.Module, choice: Mapping[str, Any], budget: int | str = "256KB", **settings: Any) -> Plan:
+    """The plan of a choice that was kept without one, as older checkpoints do; nothing is planned.
+
+    Args:
+        model: as for :func:`convert`.
+        choice: what :meth:`Choice.named` returned.
+        budget: as for :func:`convert`.
+        **settings: likewise.
+
+    Raises:
+        ValueError: the choice was made for another network, or with other settings.
+        UnsupportedModel, TypeError, ValueError: as :func:`convert`.
+    """
+    bytes_, request = parse_bytes(budget), checked(_complete(settings))
+    layouts = Layouts(read(model, request.input_size), model, request)
+    made = layouts.plan(by_names(choice, layouts.network), bytes_)
+    made.check()
+    return made
 
 
 def explain(model: nn.Module, budget: int | str = "256KB", **settings: Any) -> list[str]:
@@ -161,109 +179,84 @@ def restore(model: SparseModel) -> nn.Module:
     return original
 
 
-_DEFAULTS = {p.name: p.default for p in signature(convert).parameters.values() if p.kind is p.KEYWORD_ONLY}
-
-
 def _complete(settings: dict[str, Any]) -> dict[str, Any]:
-    unknown = set(settings) - set(_DEFAULTS)
+    unknown = set(settings) - set(DEFAULTS)
     if unknown:
-        raise TypeError(f"unexpected keyword {sorted(unknown)[0]!r}; expected {', '.join(_DEFAULTS)}")
-    return {**_DEFAULTS, **settings}
+        raise TypeError(f"unexpected keyword {sorted(unknown)[0]!r}; expected {', '.join(DEFAULTS)}")
+    return {**DEFAULTS, **settings}
 
 
-def _check_model(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if isinstance(model, SparseModel):
-        raise TypeError("model: it is converted already; sparsebp.restore(model) gives the original back")
-    if has_global_hooks():
-        raise UnsupportedModel(
-            "hooks for all modules are registered, which native layers would never call; remove them"
-        )
-    for name, parameter in model.named_parameters():
-        if parameter._backward_hooks:
-            raise UnsupportedModel(
-                f"model: {name} has a hook on its gradient, which does not exist natively; remove it"
-            )
-        if nn.parameter.is_lazy(parameter):
-            raise UnsupportedModel(f"model: {name} has no shape yet; run the model once before")
-        if parameter.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"model: {name} is {parameter.dtype}; expected float32 (or float64)")
-        devices.check(parameter.device, parameter.dtype, f"model: {name}")
-    tied.check_parameters(model)
-    places = {p.device for p in model.parameters()}
-    if len(places) > 1:
-        raise ValueError(f"model: it is spread over {' and '.join(map(str, places))}; expected one device")
-    dtypes = {p.dtype for p in model.parameters()}
-    if len(dtypes) > 1:
-        raise TypeError(f"model: its parameters mix {' and '.join(map(str, dtypes))}; expected one dtype")
-    if not dtypes:
-        raise UnsupportedModel("model: it has no parameters")
-
-
-@contextmanager
-def _readable(model: nn.Module) -> Iterator[None]:
-    """Errors of the model's own code, and what nobody has thought of, become UnsupportedModel."""
-    try:
-        yield
-    except (UnsupportedModel, ValueError, MemoryError):
-        raise
-    except Exception as error:
-        raise UnsupportedModel(f"{type(model).__name__} cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _read(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[int, Request, graphs.Graph]:
-    """Budget, request and the model's graph, all of them checked."""
+def _planner(model: nn.Module, budget: int | str, settings: Mapping[str, Any]) -> tuple[Planner, int]:
     bytes_, request = parse_bytes(budget), checked(settings)
-    _check_model(model)
-    with _readable(model):
-        graph = graphs.build(model, request.input_size)
-        tied.check_uses(graph, model)
-    return bytes_, request, graph
-
-
-def _planner(model: nn.Module, budget: int | str, settings: dict[str, Any]) -> tuple[Planner, int]:
-    bytes_, request, graph = _read(model, budget, settings)
-    with _readable(model):
+    graph = read(model, request.input_size)
+    with readable(model):
         return Planner(graph, model, request), bytes_
 
 
-def _converted(
-    model: nn.Module, layouts: Layouts, choice: Choice, budget: int, settings: dict[str, Any]
-) -> SparseModel:
+def _as_planned(model: nn.Module, plan: Plan, given: Mapping[str, Any]) -> SparseModel:
+    """``model`` converted by a plan of which nothing is trusted.
+
+    Args:
+        model: as for :func:`convert`.
+        plan: made for such a model.
+        given: the arguments of :func:`convert` that stand beside it.
+    """
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan: expected a sparsebp.Plan, as Plan.load(path) reads it, got {type(plan).__name__}")
+    sampler = _agreed(plan, given)
+    layouts = Layouts(read(model, plan.input_size), model, plan.request)
+    difference = plan.network.difference(layouts.network)
+    if difference is not None:
+        raise ValueError(
+            f"plan: it was made for another network, {plan.network.digest[:12]}, and this one is "
+            f"{layouts.network.digest[:12]}: {difference}"
+        )
+    derived = layouts.plan(plan.choice, plan.budget)
+    if derived != plan:
+        wrong = first_difference(derived.to_dict(), plan.to_dict(), "plan")
+        raise ValueError(f"{wrong}; so this sparsebp lays the plan out. It is damaged, or another version made it")
+    return _converted(model, layouts, plan, sampler)
+
+
+def _agreed(plan: Plan, given: Mapping[str, Any]) -> Sampler:
+    """The sampler of a plan; raises ValueError if something given contradicts the plan."""
+    keywords = dict(given)
+    budget = parse_bytes(keywords.pop("budget", plan.budget))
+    asked = plan.request.with_keywords(keywords)
+    pairs = [("budget", plan.budget, budget)]
+    pairs += [(f.name, getattr(plan.request, f.name), getattr(asked, f.name)) for f in fields(Request)]
+    for name, planned, wanted in pairs:
+        if planned != wanted:
+            raise ValueError(
+                f"{name}: {wanted} was given, but the plan was made with {planned}; leave it out, or plan anew"
+            )
+    return resolve(keywords["sampler"], plan.request.seed) if "sampler" in keywords else plan.request.sampler.make()
+
+
+def _converted(model: nn.Module, layouts: Layouts, plan: Plan, sampler: Sampler) -> SparseModel:
     graph, factory = layouts.graph, layouts.factory
     layers = []
     for layer in factory.layer_ids:
         item = graph.layers[layer]
         layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
-    with _readable(model):
+    with readable(model):
         before = torch_prefix(graph, model)
-    engine = Engine(
-        factory.make(choice),
-        layers,
-        budget,
-        resolve(settings["sampler"], settings["seed"]),
-        settings["resample_every"],
-        next(model.parameters()).dtype,
-        seed=settings["seed"],
-    )
-    converted = SparseModel(model, graph, before, layouts.plan(choice, budget), engine, settings, _rebuild)
+    request = plan.request
+    dtype = next(model.parameters()).dtype
+    spec = factory.make(plan.choice)
+    engine = Engine(spec, layers, plan.budget, sampler, request.resample_every, dtype, seed=request.seed)
+    converted = SparseModel(model, graph, before, plan, engine, _rebuild)
     try:
-        verify(converted)
+        verify(converted, graph)
     except UnsupportedModel:
         converted._release()
         raise
     return converted
 
 
-def _rebuild(original: nn.Module, settings: dict[str, Any], state: dict[str, Any]) -> SparseModel:
+def _rebuild(original: nn.Module, plan: Plan, sampler: Sampler, state: dict[str, Any]) -> SparseModel:
     """A converted model from its pickled or copied parts."""
-    if "choice" not in state:
-        raise ValueError(
-            "this converted model was pickled by an older sparsebp, without its plan; convert the original model again "
-            "and load the state_dict"
-        )
-    model = convert_as(original, state["choice"], settings)
+    model = convert(original, plan=plan, sampler=sampler)
     model.engine.load_state(state["engine"])
     model._requires_grad = state["requires_grad"]
     return model.train(state["training"])

@@ -14,6 +14,7 @@ from .. import _C
 from ..samplers import Sampler
 from . import engine_state
 from .bound_program import BoundProgram
+from .counters import Counters
 from .forward_pass import ForwardPass, ForwardPasses, check_alone
 from .loss_scaling import check_unscaled
 from .no_gradient import mark_gradients
@@ -21,7 +22,7 @@ from .protocol import RuleSource
 from .rules import Rules, Slot
 
 
-class Engine(BoundProgram):
+class Engine(BoundProgram, Counters):
     """One native program, its weights and its training state.
 
     Args:
@@ -52,19 +53,13 @@ class Engine(BoundProgram):
     ) -> None:
         super().__init__(spec, layers, budget, dtype, isa)
         self.sampler = sampler
-        self.resample_every = resample_every
-        self.seed = seed
+        self.trainer = self._make_trainer(resample_every, seed)
         self.momentum = bool(spec.momentum)
         self.normalise = bool(spec.normalise)
         self.input_grad = bool(spec.input_grad)
-        self.steps = 0  # optimizer steps done
-        self.turn = 0  # update sets drawn so far, less one
-        self.forwards = 0  # forward passes that may drop values, the key of dropout
-        self.due = False  # is a new draw due at the next training forward
-        self.pending = False  # has a backward pass trained since the last step
-        self.rate_scale = 1.0
+        self.rate_scale = 1.0  # this pass's share of a step
         self.marks_gradients = False  # see no_gradient.py
-        self.rules = Rules(len(self.specs))
+        self.rules = Rules(self.trainer)
         self._forward_passes = ForwardPasses(self._discard)
         self._lock = threading.RLock()  # native code lets other threads of Python run
         self._optimizer: weakref.ref[RuleSource] | None = None
@@ -76,7 +71,19 @@ class Engine(BoundProgram):
         """Training goes on where the weights are now; a forward pass in flight is lost."""
         state = self.state()
         super()._move(device)
+        self.trainer = self._make_trainer(self.resample_every, self.seed)
+        self.rules = Rules(self.trainer, self.rules.slots)
         self.load_state(state)
+
+    def _make_trainer(self, resample_every: int, seed: int) -> _C.Trainer:
+        own = weakref.ref(self)  # which owns the trainer
+
+        def draw(turn: int) -> None:
+            engine = own()
+            assert engine is not None
+            engine.sampler.draw_all(engine.program, engine.specs, turn)
+
+        return _C.Trainer(self.program, draw, dropout_seed=seed, resample_every=resample_every)
 
     # -- optimizer -------------------------------------------------------------------------------
 
@@ -84,7 +91,7 @@ class Engine(BoundProgram):
         """Makes ``optimizer`` the source of the training rules; ``slots`` maps parameters to its groups."""
         self._optimizer = weakref.ref(optimizer)
         self.untried = True
-        self.rules.assign(slots)
+        self.rules = Rules(self.trainer, slots)
 
     def detach(self) -> None:
         """Undoes :meth:`attach`: no step of that optimizer reaches this program any more."""
@@ -103,7 +110,7 @@ class Engine(BoundProgram):
         """The attached optimizer, while it lives."""
         return self._optimizer() if self._optimizer is not None else None
 
-    def _refresh_rules(self) -> int:
+    def _refresh_rules(self) -> None:
         optimizer = self.optimizer
         if optimizer is None:
             raise RuntimeError(
@@ -112,7 +119,7 @@ class Engine(BoundProgram):
                 "torch.optim cannot train parameters that never get a .grad"
             )
         optimizer.check(self)
-        return self.rules.refresh(optimizer.param_groups, self.rate_scale)
+        self.rules.refresh(optimizer.param_groups)
 
     def finish_step(self) -> None:
         """The optimizer's step: applies gradient sums if there are any, and makes the next draw due.
@@ -124,13 +131,13 @@ class Engine(BoundProgram):
         if self.sums:
             with self._lock:
                 self.rebind_if_moved()
-                rules = self._refresh_rules()
+                self._refresh_rules()
                 with self._on_device():
-                    self.program.apply(rules)
+                    self.trainer.finish_step(self.rate_scale)
             self._touch()
-        self.pending = self.untried = False
-        self.steps += 1
-        self.due = self.due or self.steps % self.resample_every == 0
+        else:
+            self.trainer.finish_step()
+        self.untried = False
 
     def forget_sums(self, set_to_none: bool = True) -> None:
         """Clears the gradient sums; with ``set_to_none``, as in torch, until a backward pass there is no step to do."""
@@ -148,17 +155,12 @@ class Engine(BoundProgram):
     def draw(self) -> None:
         """Draws the update sets of turn ``self.turn``."""
         with self._on_device():
-            self.sampler.draw_all(self.program, self.specs, self.turn)
-
-    def _dropout_key(self) -> int:
-        # Any odd 64-bit number keeps the sequences of different seeds apart; this one is 2^64 / golden ratio.
-        return (self.seed * 0x9E3779B97F4A7C15 + self.forwards) % 2**64
+            self.trainer.draw()
 
     def infer(self, first: int, last: int, x: int, y: int, images: int, drop: bool) -> None:
         """Runs ops without saving anything; ``drop`` where some of them drop values at random."""
         with self._lock, self._on_device():
-            self.program.forward(first, last, x, y, images, False, drop, self._dropout_key())
-            self.forwards += drop
+            self.trainer.infer(first, last, x, y, images, drop)
 
     def forward(self, first: int, last: int, x: int, y: int, images: int, drop: bool = True) -> ForwardPass:
         """A training forward pass; what is returned is what the backward pass needs.
@@ -167,10 +169,9 @@ class Engine(BoundProgram):
         done, however many forward passes that takes; each of them drops other values.
         """
         with self._lock:
-            self._prepare_forward()
+            self.supersede()
             with self._on_device():
-                self.program.forward(first, last, x, y, images, True, drop, self._dropout_key())
-            self.forwards += 1
+                self.trainer.forward(first, last, x, y, images, drop)
             return self._forward_passes.begin()
 
     def _discard(self) -> None:
@@ -180,25 +181,13 @@ class Engine(BoundProgram):
         """A pass that still waits for its backward loses its place."""
         self._forward_passes.supersede()
 
-    def _prepare_forward(self) -> None:
-        """No other training pass is on its way, and the update sets are those of this one."""
-        self.supersede()
-        if self.due:
-            self.turn += 1
-            try:
-                self.draw()
-            except BaseException:  # a sampler of the user's own
-                self.turn -= 1
-                raise
-            self.due = False
-
     def prepare_replay(self) -> None:
         """Before a CUDA graph of forward and backward pass runs: writes what it reads besides its inputs."""
         with self._lock:
-            self._prepare_forward()
+            self.supersede()
+            self._refresh_rules()
             with self._on_device():
-                self.program.prepare_replay(self._refresh_rules(), self._dropout_key())
-            self.forwards += 1
+                self.trainer.prepare_replay(self.rate_scale)
 
     @property
     def spoilt(self) -> bool:
@@ -208,8 +197,7 @@ class Engine(BoundProgram):
 
     def replayed(self) -> None:
         """After it."""
-        self.program.replayed()
-        self.pending = True
+        self.trainer.replayed()
         if not self.sums:
             self._touch()
 
@@ -233,18 +221,40 @@ class Engine(BoundProgram):
             try:
                 check_alone()
                 self.rebind_if_moved(in_flight=True)
-                rules = self.rules.address if keep else self._refresh_rules()
+                if not keep:
+                    self._refresh_rules()
                 with self._on_device():
-                    self.program.backward(dy, dx, rules, keep)
+                    self.trainer.backward(dy, dx, self.rate_scale, keep)
             except BaseException:
                 self.abandon()
                 raise
             forward_pass.open, forward_pass.kept = False, keep
-            self.pending = True
             if self.marks_gradients:
                 mark_gradients(self.trained())
             if not self.sums:
                 self._touch()
+
+    def train_batch(
+        self, first: int, x: int, images: int, labels: int, logits: int, smoothing: float, skip_above: float, drop: bool
+    ) -> tuple[float, int]:
+        """A whole step with softmax cross-entropy, natively; mean loss, and how many images trained something.
+
+        A forward pass that waits for its backward pass loses its place.
+        """
+        with self._lock:
+            self.supersede()
+            self.rebind_if_moved()
+            self._refresh_rules()
+            try:
+                with self._on_device():
+                    loss, _, trained = self.trainer.train_batch(
+                        first, x, images, labels, logits, smoothing, skip_above, drop
+                    )
+            finally:
+                self._touch()
+            if trained:
+                self.untried = False
+            return loss, trained
 
     @property
     def last_forward(self) -> ForwardPass | None:

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import nn
 
 from .. import _C
-from ..capture.foreign import listed
+from ..capture.trainable_layers import listed
 from ..data import Preprocess
 from ..errors import UnsupportedModel
 from ..files import write_atomically
-from ..samplers import NAMES
 from ..version import __version__
-from .protocol import RuleSource
+from .learning_rules import check_count
+from .plan_file import FORMAT, LAYOUT, PREFIX, VERSION, in_order, stored
+from .recipe import make_recipe
 from .sparse_model import SparseModel
-
-_SAMPLINGS = {
-    "random": _C.Sampling.uniform,
-    "cyclic": _C.Sampling.cyclic,
-    "importance": _C.Sampling.weighted,
-    "top-k": _C.Sampling.largest,
-    "static": _C.Sampling.fixed,
-}
-#: Of weights whose memory is in the kernels' order.
-_LAYOUT = "HWIO"
 
 
 def export(
@@ -38,35 +30,100 @@ def export(
     *,
     classes: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
-    batch_size: int = 1,
-    schedule: str = "constant",
-    warmup: float = 0.0,
-    steps: int = 0,
-    label_smoothing: float = 0.0,
-    skip_above: float = 1.0,
+    epochs: int | None = None,
+    examples: int | None = None,
+    steps: int | None = None,
+    done: int | None = None,
+    lr: float | None = None,
+    bias_lr: float | None = None,
+    classifier_lr: float | None = None,
+    layer_rates: Mapping[str, float] | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    normalise: bool | None = None,
+    batch_size: int | None = None,
+    schedule: str | None = None,
+    warmup: float | None = None,
+    label_smoothing: float | None = None,
+    skip_above: float | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a plan file: plan, native program, weights, rules and training state in one safetensors file.
 
-    The rules are those of the optimizer that is attached to the model. :class:`sparsebp.runtime.Session` and the C
-    library train the file and give the bits that the loop through autograd gives.
+    Its rates are those of the optimizer that is attached to the model or, if there is none, those that are given, by
+    the names and with the defaults of :func:`sparsebp.finetune`; given ones must agree with an optimizer.
+    :class:`sparsebp.runtime.Session` and the C library train the file and give the bits that the loop through autograd
+    gives.
 
     Args:
         model: converted, its whole network native, float32.
         path: of the file; it is replaced whole or not at all.
         classes: names of the outputs.
         preprocess: how a picture becomes input; with it sessions take uint8 pixels.
-        batch_size: images of a whole step.
-        schedule: ``"constant"``, ``"linear"`` or ``"cosine"``.
+        epochs: passes over the pictures, of which there are ``examples``; the schedule ends with the last.
+        examples: pictures of an epoch.
+        steps: of the whole schedule, instead of both.
+        done: steps of the schedule that are behind; None takes those of the optimizer.
+        lr, bias_lr, classifier_lr, layer_rates: learning rates, as in :class:`.learning_rules.LearningRules`.
+        momentum: needs a model converted with ``momentum=True``.
+        weight_decay: L2 penalty on the selected weights.
+        normalise: whether steps are divided by the size of their layer's gradient; by default if the plan reserves it.
+        batch_size: images of a whole step; a step of fewer takes its share of the rates. By default 1 where an
+            optimizer is attached, otherwise 16.
+        schedule: ``"cosine"``, ``"linear"`` or ``"constant"``; by default cosine where its end is known.
         warmup: share of the steps during which the rates rise from zero.
-        steps: of the whole schedule.
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already and trains nothing.
+        origin: where model and weights came from, in words; ``sparsebp evaluate`` builds the network called
+            ``origin["model"]``.
 
     Raises:
         UnsupportedModel: something runs in torch in front of the native ops; it is named.
-        TypeError, ValueError: an argument is wrong, no optimizer is attached, or the sampler is one of the user's own.
+        BudgetExceeded: the gradient of the loss, which lies in the arena too, does not fit the plan's budget.
+        TypeError, ValueError: an argument is wrong or contradicts the attached optimizer, there are no rates, or the
+            sampler is one of the user's own.
         OSError: the file cannot be written.
     """
+    _check_model(model)
+    _check_described(model, classes, preprocess)
+    rules = {
+        "lr": lr,
+        "bias_lr": bias_lr,
+        "classifier_lr": classifier_lr,
+        "layer_rates": layer_rates,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "normalise": normalise,
+        "batch_size": batch_size,
+        "schedule": schedule,
+        "warmup": warmup,
+        "label_smoothing": label_smoothing,
+        "skip_above": skip_above,
+    }
+    given = {name: value for name, value in rules.items() if value is not None}
+    if done is not None and done != 0:
+        check_count("done", done)
+    model.engine.rebind_if_moved()
+    recipe = make_recipe(model, given, epochs, examples, steps)
+    names = [_names(model, layer) for layer in model._graph.layers_from(0)]
+    plan = _C.plan_record(model.engine.spec, recipe, names, model.plan.budget)
+    tensors = _weights(model)
+    tensors[f"{PREFIX}plan"] = _bytes(plan)
+    tensors[f"{PREFIX}state"] = _bytes(_state(model, done))
+    header = {"format": FORMAT, "version": VERSION, "sparsebp": __version__, "layout": LAYOUT}
+    header["plan_digest"] = hashlib.sha256(plan).hexdigest()
+    header["network_digest"] = model.plan.network.digest
+    if origin is not None:
+        header["origin"] = json.dumps(dict(origin))
+    if classes is not None:
+        header["classes"] = json.dumps(list(classes))
+    if preprocess is not None:
+        header["preprocess"] = json.dumps(preprocess.to_dict())
+        tensors[f"{PREFIX}table"] = _table(preprocess)
+    write_atomically(Path(path), in_order(safetensors.torch.save(tensors, header)))
+
+
+def _check_model(model: SparseModel) -> None:
     if not isinstance(model, SparseModel):
         raise TypeError(f"model: expected what sparsebp.convert returned, got {type(model).__name__}")
     graph, engine = model._graph, model.engine
@@ -75,74 +132,19 @@ def export(
         raise UnsupportedModel(f"export: torch runs a part of this network, and a board has no torch: {kinds}")
     if engine.dtype != torch.float32 or engine.device.type != "cpu":
         raise ValueError(f"model: expected float32 on the cpu, got {engine.dtype} on {engine.device}")
-    if classes is not None and len(classes) != model.output_shape[0]:
-        raise ValueError(f"classes: expected {model.output_shape[0]} names, got {len(classes)}")
-    optimizer = engine.optimizer
-    if optimizer is None:
-        raise ValueError("model: no optimizer is attached, whose rates the file would hold; make a sparsebp.optim.SGD")
-    engine.rebind_if_moved()
-    recipe = _recipe(model, optimizer)
-    recipe.batch, recipe.schedule = batch_size, getattr(_C.Schedule, schedule)
-    recipe.warmup, recipe.steps, recipe.label_smoothing, recipe.skip_above = warmup, steps, label_smoothing, skip_above
-    spec = engine.spec
-    names = [_names(model, layer) for layer in graph.layers_from(0)]
-    plan = _C.plan_record(spec, recipe, names, model.plan.budget)
-    tensors = _weights(model, {n for layer in names for n in layer if n})
-    tensors["sparsebp.plan"] = _bytes(plan)
-    tensors["sparsebp.state"] = _bytes(_state(model))
-    metadata = {"format": "sparsebp-plan", "version": "1.0", "sparsebp": __version__, "layout": _LAYOUT}
-    metadata["plan_digest"] = hashlib.sha256(plan).hexdigest()
-    metadata["model"] = type(model.original).__name__
+
+
+def _check_described(model: SparseModel, classes: Sequence[str] | None, preprocess: Preprocess | None) -> None:
     if classes is not None:
-        metadata["classes"] = json.dumps(list(classes))
+        if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+            raise TypeError("classes: expected the names of the outputs, a sequence of str")
+        if len(classes) != model.output_shape[0]:
+            raise ValueError(f"classes: expected {model.output_shape[0]} names, got {len(classes)}")
     if preprocess is not None:
-        metadata["preprocess"] = json.dumps(preprocess.to_dict())
-        tensors["sparsebp.table"] = _table(preprocess)
-    write_atomically(Path(path), safetensors.torch.save(tensors, metadata))
-
-
-def load_file(path: str | Path) -> dict[str, torch.Tensor]:
-    """The weights of a plan file, by their names and with their shapes in the original model.
-
-    ``original.load_state_dict(sparsebp.load_file(path))`` takes them.
-
-    Raises:
-        ValueError: the file is no plan file.
-    """
-    with safetensors.safe_open(str(path), "pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    if metadata.get("format") != "sparsebp-plan":
-        raise ValueError(f"path: {path} is no plan file of sparsebp")
-    out = {}
-    for name, tensor in tensors.items():
-        if name.startswith("sparsebp."):
-            continue
-        order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(tensor.dim()) if metadata.get("layout") == _LAYOUT else None
-        out[name] = tensor.permute(order).contiguous() if order else tensor
-    return out
-
-
-def _recipe(model: SparseModel, optimizer: RuleSource) -> _C.Recipe:
-    engine = model.engine
-    recipe = _C.Recipe()
-    rules = [_C.LayerRule() for _ in engine.specs]
-    for (layer, which), group in engine.rules.slots.items():
-        numbers, rule = optimizer.param_groups[group], _C.ParameterRule()
-        rule.trains, rule.rate, rule.momentum = True, float(numbers["lr"]), float(numbers["momentum"])
-        rule.weight_decay, rule.normalise = float(numbers["weight_decay"]), bool(numbers["normalise"])
-        setattr(rules[layer], ("weight", "bias", "shift")[which], rule)
-    recipe.rules = rules
-    sampler = engine.sampler
-    kind = next((name for name, cls in NAMES.items() if type(sampler) is cls), None)
-    if kind is None:
-        raise ValueError(
-            f"sampler: {type(sampler).__name__} is Python, which a board may not have; use {', '.join(NAMES)}"
-        )
-    recipe.sampling, recipe.seed = _SAMPLINGS[kind], sampler.seed or 0
-    recipe.dropout_seed = engine.seed
-    recipe.resample_every = engine.resample_every
-    return recipe
+        if not isinstance(preprocess, Preprocess):
+            raise TypeError(f"preprocess: expected a sparsebp.data.Preprocess, got {type(preprocess).__name__}")
+        if tuple(preprocess.size) != model.plan.input_size[1:]:
+            raise ValueError(f"preprocess: expected size {model.plan.input_size[1:]} as planned, got {preprocess.size}")
 
 
 def _names(model: SparseModel, layer: int) -> list[str]:
@@ -160,21 +162,16 @@ def _names(model: SparseModel, layer: int) -> list[str]:
     ]
 
 
-def _weights(model: SparseModel, native: set[str]) -> dict[str, torch.Tensor]:
-    out = {}
-    for name, tensor in model.original.state_dict().items():
-        data = tensor.detach()
-        if name in native and data.dim() in (2, 4):
-            data = data.permute((2, 3, 1, 0) if data.dim() == 4 else (1, 0))
-        out[name] = data.contiguous()
-    return out
+def _weights(model: SparseModel) -> dict[str, torch.Tensor]:
+    weights = {name: tensor.detach() for name, tensor in model.original.state_dict().items()}
+    return {name: stored(tensor) if tensor.dim() in (2, 4) else tensor.contiguous() for name, tensor in weights.items()}
 
 
-def _state(model: SparseModel) -> bytes:
+def _state(model: SparseModel, done: int | None) -> bytes:
     engine = model.engine
-    state = engine.state()
-    regions = list(state["regions"].items())
-    return _C.state_record(engine.steps, engine.steps, engine.turn, engine.forwards, engine.due, regions)
+    regions = list(engine.state()["regions"].items())
+    batches = engine.steps if done is None else done
+    return _C.state_record(batches, engine.steps, engine.turn, engine.forwards, engine.due, regions)
 
 
 def _bytes(data: bytes) -> torch.Tensor:

@@ -154,6 +154,22 @@ class NetworkRunner:
         self.engine.check_incoming(forward_pass, dy)
         self.engine.backward(forward_pass, dy.data_ptr(), 0)
 
+    @property
+    def computes_loss(self) -> bool:
+        """Whether :meth:`train_batch` can be called."""
+        engine = self.engine
+        return self._plan.choice.loss and engine.dtype == torch.float32 and engine.device.type == "cpu"
+
+    def train_batch(
+        self, x: torch.Tensor, first: int, labels: torch.Tensor, smoothing: float, skip_above: float
+    ) -> tuple[float, int]:
+        """A whole step on what op ``first`` reads, loss included; the mean loss, and how many images trained."""
+        x, labels = _native(x), labels.to(torch.int32).contiguous()
+        logits = self._empty((self._plan.batch_size, *self.output_shape))
+        drop = self._drops(training=True)
+        addresses = labels.data_ptr(), logits.data_ptr()
+        return self.engine.train_batch(first, x.data_ptr(), len(x), *addresses, smoothing, skip_above, drop)
+
     def _to_output(self, first: int, x: torch.Tensor, training: bool) -> torch.Tensor:
         y = self._empty((x.shape[0], *self.output_shape))
         self._infer(first, self._ops, x, y, training)

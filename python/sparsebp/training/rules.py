@@ -2,63 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from .. import _C
 
 #: Of the mean square that a normalised step divides by, per pass or sum of passes.
-SQUARE_DECAY = 0.999
+SQUARE_DECAY = _C.SQUARE_DECAY
 
 #: A parameter's place: (layer, 0 for the weight, 1 for the bias, 2 for the batch norm's shift).
 Slot = tuple[int, int]
 
 
 class Rules:
-    """Learning rate, weight decay, momentum and decay of the mean square of every slot; at first nothing trains.
+    """Gives the parameters of a trainer's program to an optimizer's groups; the others do not train.
 
-    Attributes:
-        address: of the numbers, float64 [layers, 3, 4]; it stays.
+    Args:
+        trainer: whose rules these are from now on.
         slots: to which parameter group each slot belongs.
     """
 
-    def __init__(self, layers: int) -> None:
-        self._numbers = np.zeros((3 * layers, 4))
-        self._numbers[:, 0] = -1.0  # nobody's
-        self.address: int = self._numbers.ctypes.data
-        self.slots: dict[Slot, int] = {}
-        self._rows: dict[int, np.ndarray] = {}  # parameter group -> its rows of the numbers
-        self._written: dict[int, tuple[float, ...]] = {}  # parameter group -> what those rows hold
-
-    def assign(self, slots: Mapping[Slot, int]) -> None:
-        """Gives slots to parameter groups; the others do not train."""
-        self.slots = dict(slots)
-        rows: dict[int, list[int]] = {}
-        for (layer, which), group in slots.items():
-            rows.setdefault(group, []).append(3 * layer + which)
-        self._rows = {group: np.array(places) for group, places in rows.items()}
-        self._numbers[:, 0] = -1.0
-        self._written.clear()
+    def __init__(self, trainer: _C.Trainer, slots: Mapping[Slot, int] | None = None) -> None:
+        self.slots = dict(slots or {})
+        trainer.clear_rules()
+        places: dict[int, list[Slot]] = {}
+        for slot, group in self.slots.items():
+            places.setdefault(group, []).append(slot)
+        self._groups = {group: _C.RuleGroup(trainer, own) for group, own in places.items()}
 
     @property
     def groups(self) -> Iterable[int]:
         """The parameter groups that have a slot."""
-        return self._rows
+        return self._groups
 
-    def refresh(self, groups: Sequence[Mapping[str, Any]], scale: float) -> int:
-        """Writes what the groups say now; the address.
-
-        Args:
-            groups: the optimizer's ``param_groups``.
-            scale: this pass's share of a step.
-        """
-        for group, places in self._rows.items():
-            rule = groups[group]
-            # Parts of a batch that are applied one by one add up: normalised ones like the steps of a random walk.
-            normalise = rule["normalise"]
-            share = math.sqrt(scale) if normalise else scale
-            row = (rule["lr"] * share, rule["weight_decay"], rule["momentum"], SQUARE_DECAY if normalise else 0.0)
-            if self._written.get(group) != row:
-                self._numbers[places] = self._written[group] = row
-        return self.address
+    def refresh(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Tells the trainer what an optimizer's ``param_groups`` say now."""
+        for index, own in self._groups.items():
+            rule = groups[index]
+            own.set(rule["lr"], rule["weight_decay"], rule["momentum"], rule["normalise"])

@@ -50,7 +50,6 @@ class SparseModel(nn.Module):
         torch_prefix: TorchPrefix | None,
         plan: Plan,
         engine: Engine,
-        settings: dict[str, Any],
         rebuild: Callable[..., SparseModel],
     ) -> None:
         super().__init__()
@@ -59,7 +58,6 @@ class SparseModel(nn.Module):
         object.__setattr__(self, "_original", original)
         self.plan = plan
         self._graph = graph
-        self._settings = settings
         self._rebuild = rebuild  # makes a copy from what `__reduce__` takes apart
         self._requires_grad = {n: p.requires_grad for n, p in original.named_parameters()}
         self._runner = NetworkRunner(original, graph, torch_prefix, plan, engine)
@@ -96,7 +94,7 @@ class SparseModel(nn.Module):
     @property
     def choice(self) -> dict[str, Any]:
         """What was planned, by the names of layers: plain data, from which the plan is made again without planning."""
-        return self.plan.choice.named(self._graph)
+        return self.plan.choice.named(self.plan.network)
 
     def update_set(self, name: str) -> torch.Tensor:
         """Channels of layer ``name`` that this iteration trains, int64 [selected].
@@ -255,12 +253,11 @@ class SparseModel(nn.Module):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {
-            "choice": self.choice,
             "engine": self.engine.state(),
             "requires_grad": self._requires_grad,
             "training": self.training,
         }
-        return self._rebuild, (self._original, self._settings, state)
+        return self._rebuild, (self._original, self.plan, self.engine.sampler, state)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self.__reduce__()

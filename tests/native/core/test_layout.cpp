@@ -122,7 +122,7 @@ TEST(a_layout_of_nothing_takes_nothing) {
   empty.assign();
   CHECK_EQUAL(empty.peak(), 0u);
   Layout hollow;
-  CHECK_EQUAL(hollow.add("none", Category::masks, 0, 0, 5), 0);
+  CHECK_EQUAL(hollow.add("none", {}, Category::masks, 0, 0, 5), 0);
   hollow.assign();
   CHECK_EQUAL(hollow.peak(), 0u);
 }

@@ -20,9 +20,9 @@ struct CudaTrainer {
   explicit CudaTrainer(const ProgramSpec& spec, const Options& options) {
     auto device = cuda::make_device(0);
     Memory& memory = device->memory();
-    trainer = std::make_unique<Trainer>(make_program(spec, std::move(device)), options, memory);
+    trainer = std::make_unique<TrainedProgram>(make_program(spec, std::move(device)), options, memory);
   }
-  std::unique_ptr<Trainer> trainer;
+  std::unique_ptr<TrainedProgram> trainer;
 };
 
 double norm(const std::vector<float>& x) {
@@ -47,7 +47,7 @@ void check_close(const std::vector<std::vector<float>>& got, const std::vector<s
 
 void check_same_training(const std::string& name, const ProgramSpec& spec, const Options& options) {
   check::about(name.c_str());
-  Trainer here(spec, options);
+  TrainedProgram here(spec, options);
   CudaTrainer there(spec, options);
   CHECK_EQUAL(there.trainer->program->training_layout().peak(), here.program->training_layout().peak());
   const auto start = here.outcome();
@@ -77,7 +77,7 @@ bool there_is_a_gpu() {
 void check_same_replayed(const std::string& name, const ProgramSpec& spec, const Options& options) {
   check::about(name.c_str());
   CudaTrainer plain(spec, options), graphed(spec, options);
-  Trainer& there = *graphed.trainer;
+  TrainedProgram& there = *graphed.trainer;
   plain.trainer->step(0), there.step(0);
   const emulated::Graph forward = emulated::capture([&] { there.forward(0); });
   const emulated::Graph backward = emulated::capture([&] { there.pass_back(); });

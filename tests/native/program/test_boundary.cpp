@@ -28,15 +28,18 @@ ProgramSpec residual(bool sums = false) {
   return b.spec;
 }
 
+constexpr ParameterRule kParameterRule{true, 0.01, 0.01, 0.01, false};
+constexpr LayerRule kRule{kParameterRule, kParameterRule, kParameterRule};
+
 // A program with memory to call it on, allocated and bound if wanted.
 struct Subject {
   std::unique_ptr<AnyProgram> program;
   std::vector<float> weights = std::vector<float>(1000, 0.1f), x = std::vector<float>(1000, 0.5f);
   std::vector<float> y = std::vector<float>(1000), dx = std::vector<float>(1000);
-  std::vector<double> rules;
+  std::vector<LayerRule> rules;
 
   explicit Subject(ProgramSpec spec, bool allocates = true, bool binds = true)
-      : program(make_program(std::move(spec), false, "")), rules(program->spec().layers.size() * kRuleNumbers, 0.01) {
+      : program(make_program(std::move(spec), false, "")), rules(program->spec().layers.size(), kRule) {
     if (allocates) program->allocate(program->training_layout().peak());
     for (int l = 0; binds && l < static_cast<int>(program->spec().layers.size()); ++l) program->bind(l, params(l));
   }
@@ -50,7 +53,7 @@ struct Subject {
   void forward(int first = 0, int last = 3, Index images = 2, bool save = true) {
     program->forward(first, last, x.data(), y.data(), images, save, false, 0);
   }
-  void backward() { program->backward(y.data(), dx.data(), rules.data(), false); }
+  void backward() { program->backward(y.data(), dx.data(), rules, false); }
 };
 
 // The same address, but for one byte.
@@ -67,8 +70,8 @@ TEST(without_memory_nothing_runs) {
   const auto refused = [](auto call) { CHECK_THROWS(WrongState, call(), "allocate was not called"); };
   refused([&] { s.forward(); });
   refused([&] { s.backward(); });
-  refused([&] { p.apply(s.rules.data()); });
-  refused([&] { p.prepare_replay(s.rules.data(), 0); });
+  refused([&] { p.apply(s.rules); });
+  refused([&] { p.prepare_replay(s.rules, 0); });
   refused([&] { p.replayed(); });
   refused([&] { p.spoilt(); });
   refused([&] { p.discard(); });
@@ -96,7 +99,7 @@ TEST(memory_is_taken_once_and_whole_or_not_at_all) {
 TEST(without_weights_no_op_runs) {
   Subject s(residual(true), true, false);
   CHECK_THROWS(WrongState, s.forward(), "forward: layer 0 (layer0) has no weights; call bind first");
-  CHECK_THROWS(WrongState, s.program->apply(s.rules.data()), "apply: layer 0 (layer0) has no weights");
+  CHECK_THROWS(WrongState, s.program->apply(s.rules), "apply: layer 0 (layer0) has no weights");
   s.program->bind(0, s.params(0));
   CHECK_THROWS(WrongState, s.forward(), "layer 1 (layer1)");
   s.forward(0, 1, 2, false);
@@ -136,7 +139,7 @@ TEST(a_pass_runs_ops_and_images_that_there_are) {
   }
   s.forward(0, 3, 0);
   CHECK(s.program->in_flight());
-  s.program->backward(nullptr, nullptr, s.rules.data(), false);  // of no images
+  s.program->backward(nullptr, nullptr, s.rules, false);  // of no images
   CHECK(!s.program->in_flight());
 }
 
@@ -177,13 +180,11 @@ TEST(addresses_that_cannot_be_are_refused) {
   s.forward();
   const std::size_t held = p.arena()->used();
   for (float* bad : {static_cast<float*>(nullptr), askew(s.x), last}) {
-    CHECK_THROWS(InvalidArgument, p.backward(bad, s.dx.data(), s.rules.data(), false), "backward: output_grad:");
-    CHECK_THROWS(InvalidArgument, p.backward(s.y.data(), bad, s.rules.data(), false), "backward: input_grad:");
+    CHECK_THROWS(InvalidArgument, p.backward(bad, s.dx.data(), s.rules, false), "backward: output_grad:");
+    CHECK_THROWS(InvalidArgument, p.backward(s.y.data(), bad, s.rules, false), "backward: input_grad:");
   }
-  CHECK_THROWS(InvalidArgument, p.backward(s.y.data(), s.dx.data(), nullptr, false),
-               "rules: expected the address of 24");
-  CHECK_THROWS(InvalidArgument, p.backward(s.y.data(), s.dx.data(), askew(s.rules), false),
-               "rules: expected the address");
+  CHECK_THROWS(InvalidArgument, p.backward(s.y.data(), s.dx.data(), {kRule}, false),
+               "rules: expected one for each of 2 layers, got 1");
   CHECK(p.in_flight());
   CHECK_EQUAL(p.arena()->used(), held);
   s.backward();
@@ -193,18 +194,17 @@ TEST(rules_are_finite) {
   Subject s(residual(true));
   s.forward();
   for (double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
-    for (std::size_t i : {0, 5, 23}) {
-      std::vector<double> rules = s.rules;
-      rules[i] = bad;
-      CHECK_THROWS(InvalidArgument, s.program->backward(s.y.data(), s.dx.data(), rules.data(), false),
-                   i < 12 ? "rules: layer0, " : "rules: layer1, shift: expected finite numbers");
-      CHECK_THROWS(InvalidArgument, s.program->apply(rules.data()), "rules: layer");
-      CHECK_THROWS(WrongState, s.program->prepare_replay(rules.data(), 0), "still waits for its backward");
-    }
+    const auto refused = [&](auto spoil, const char* why) {
+      std::vector<LayerRule> rules = s.rules;
+      spoil(rules);
+      CHECK_THROWS(InvalidArgument, s.program->backward(s.y.data(), s.dx.data(), rules, false), why);
+      CHECK_THROWS(InvalidArgument, s.program->apply(rules), why);
+      CHECK_THROWS(WrongState, s.program->prepare_replay(rules, 0), "still waits for its backward");
+    };
+    refused([&](auto& rules) { rules[0].weight.rate = bad; }, "rules: layer0, weight: expected finite numbers, got");
+    refused([&](auto& rules) { rules[0].bias.weight_decay = bad; }, "rules: layer0, bias: expected finite numbers");
+    refused([&](auto& rules) { rules[1].shift.momentum = bad; }, "rules: layer1, shift: expected finite numbers");
   }
-  s.rules[3] = 1;  // of a mean square that would never learn
-  CHECK_THROWS(InvalidArgument, s.backward(),
-               "rules: layer0, weight: expected finite numbers, the last from 0 to below 1");
 }
 
 TEST(a_backward_pass_follows_one_forward_pass) {
@@ -214,11 +214,10 @@ TEST(a_backward_pass_follows_one_forward_pass) {
   CHECK_THROWS(WrongState, s.backward(), "backward: there is no training forward pass");
   s.forward();
   CHECK_THROWS(WrongState, s.forward(), "still waits for its backward");
-  CHECK_THROWS(WrongState, s.program->backward(s.y.data(), s.dx.data(), s.rules.data(), true),
-               "only a program of one op");
+  CHECK_THROWS(WrongState, s.program->backward(s.y.data(), s.dx.data(), s.rules, true), "only a program of one op");
   s.backward();
   CHECK_THROWS(WrongState, s.backward(), "backward: there is no training forward pass");
-  CHECK_THROWS(WrongState, s.program->apply(s.rules.data()), "holds no gradient sums");
+  CHECK_THROWS(WrongState, s.program->apply(s.rules), "holds no gradient sums");
 }
 
 TEST(update_sets_stay_what_they_are_from_forward_to_backward) {
@@ -291,7 +290,7 @@ TEST(sums_are_of_a_parameter_that_there_is) {
 
 TEST(calls_from_several_threads_wait_for_each_other) {
   Subject s(residual());
-  std::fill(s.rules.begin(), s.rules.end(), 0);
+  for (LayerRule& rule : s.rules) rule.weight.rate = rule.bias.rate = rule.shift.rate = 0;
   std::atomic<bool> ends{false};
   std::thread draws([&] {
     for (std::uint64_t turn = 0; !ends; ++turn) {

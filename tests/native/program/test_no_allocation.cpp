@@ -91,7 +91,7 @@ TEST(after_the_first_step_no_step_allocates) {
     set_plain_threads(threads);
     every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
       check::about("%s, %d threads", name.c_str(), threads);
-      Trainer trainer(spec, options);
+      TrainedProgram trainer(spec, options);
       trainer.step(0);
       CHECK_EQUAL(allocations_of([&] { trainer.draw(1); }), 0);
       CHECK_EQUAL(allocations_of([&] { trainer.forward(1); }), 0);
@@ -111,7 +111,7 @@ TEST(every_isa_keeps_to_it) {
   for (const std::string& isa : usable_isas()) {
     check::about(isa.c_str());
     const Options options;
-    Trainer trainer(mobilenet(options), options, isa);
+    TrainedProgram trainer(mobilenet(options), options, isa);
     trainer.step(0);
     CHECK_EQUAL(allocations_of([&] { trainer.step(1); }), 0);
   }

@@ -47,7 +47,7 @@ struct Poisoned {
   std::vector<std::vector<float>> outcome;
 
   Poisoned(const ProgramSpec& spec, const Options& options, unsigned char poison) {
-    Trainer trainer(spec, options, "", kSpare);
+    TrainedProgram trainer(spec, options, "", kSpare);
     Arena &arena = *trainer.program->arena(), &work = *trainer.program->workspace();
     const Bytes before = copy(arena);
     std::memset(arena.data(), poison, arena.capacity());
@@ -112,7 +112,7 @@ void check_threads(const std::string& isa, const std::string& name, const Progra
     check::about("%s, %s, %d threads", isa.c_str(), name.c_str(), threads);
     set_plain_threads(threads);
     CHECK_EQUAL(thread_count(), threads);
-    Trainer trainer(spec, options, isa);
+    TrainedProgram trainer(spec, options, isa);
     for (std::uint64_t turn = 0; turn < steps; ++turn) trainer.step(turn);
     if (threads == 1) want = trainer.outcome();
     check_same(trainer.outcome(), want);
@@ -124,7 +124,7 @@ void check_threads(const std::string& isa, const std::string& name, const Progra
 TEST(a_step_trains) {
   every_program([](const std::string& name, const ProgramSpec& spec, const Options& options) {
     check::about(name.c_str());
-    Trainer trainer(spec, options);
+    TrainedProgram trainer(spec, options);
     const auto before = trainer.outcome();
     const std::uint64_t steps = options.normalise ? 18 : 2;  // the first 16 in place only measure
     for (std::uint64_t turn = 0; turn < steps; ++turn) trainer.step(turn);
@@ -153,7 +153,7 @@ TEST(any_number_of_threads_gives_the_same_bits) {
 TEST(the_measured_peak_is_the_planned_one_to_the_byte) {
   every_program([](const std::string& name, const ProgramSpec& spec, const Options& options) {
     check::about(name.c_str());
-    Trainer trainer(spec, options, "", kSpare);
+    TrainedProgram trainer(spec, options, "", kSpare);
     const Arena& arena = *trainer.program->arena();
     const std::size_t resting = arena.used();
     for (std::uint64_t turn = 0; turn < 3; ++turn) trainer.step(turn);
@@ -182,7 +182,7 @@ TEST(one_byte_less_than_the_peak_is_refused) {
 
 TEST(a_forgotten_forward_pass_leaves_nothing_held_and_nothing_trained) {
   const Options options;
-  Trainer trainer(mobilenet(options), options);
+  TrainedProgram trainer(mobilenet(options), options);
   const std::size_t resting = trainer.program->arena()->used();
   const auto before = trainer.outcome();
   trainer.forward(0);
@@ -198,7 +198,7 @@ TEST(a_forgotten_forward_pass_leaves_nothing_held_and_nothing_trained) {
 TEST(inference_between_forward_and_backward_changes_nothing) {
   for (const bool dropout : {false, true}) {
     const Options options;
-    Trainer plain(mobilenet(options), options), interrupted(mobilenet(options), options);
+    TrainedProgram plain(mobilenet(options), options), interrupted(mobilenet(options), options);
     plain.forward(0), plain.backward();
     interrupted.forward(0), interrupted.infer(1, dropout), interrupted.infer(0, dropout), interrupted.backward();
     check_same(plain.outcome(), interrupted.outcome());
@@ -216,7 +216,7 @@ TEST(a_value_that_nobody_reads_is_refused) {
 
 TEST(the_persistent_state_starts_defined) {
   const Options options{true, true, true, true, 0, Draw::largest};
-  Trainer trainer(mobilenet(options), options);
+  TrainedProgram trainer(mobilenet(options), options);
   Arena& arena = *trainer.program->arena();
   for (const auto& region : trainer.program->persistent()) {
     check::about(region.name.c_str());

@@ -1,4 +1,4 @@
-"""What keeps layers from training: ops without a native counterpart behind them, counted by kind."""
+"""Which layers can train, and what keeps the others from it: ops behind them without a native counterpart."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def foreign_ops(graph: Graph) -> tuple[ForeignOps, ...]:
 
 
 @dataclass(frozen=True)
-class Reach:
+class TrainableLayers:
     """How much of a network can train.
 
     Attributes:
@@ -78,10 +78,10 @@ class Reach:
         return f"{text}; behind the others is what only torch runs: {listed(self.foreign)}"
 
 
-def reach(graph: Graph, model: nn.Module) -> Reach:
+def trainable_layers(graph: Graph, model: nn.Module) -> TrainableLayers:
     """How much of ``model`` can train."""
     layers = sum(isinstance(m, (nn.modules.conv._ConvNd, nn.Linear)) for m in model.modules())
-    return Reach(layers, len(set(graph.layers_from(graph.trains_from))), foreign_ops(graph))
+    return TrainableLayers(layers, len(set(graph.layers_from(graph.trains_from))), foreign_ops(graph))
 
 
 def listed(found: Iterable[ForeignOps]) -> str:

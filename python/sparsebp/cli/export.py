@@ -1,0 +1,281 @@
+"""``sparsebp export``: a plan file, which trains without torch and without Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..data import open_dataset
+from ..data.dataset import listed
+from ..files import check_writable
+from ..finetuning import Settings
+from ..finetuning.export_run import export_run
+from ..finetuning.loop import dropout as with_dropout
+from ..finetuning.settings import check_agrees, of_plan
+from ..networks.pretrained import read_weights
+from ..planning.plan import Plan
+from ..runtime import Session
+from ..training.convert import convert
+from ..training.export import export as write
+from ..training.learning_rules import LearningRules
+from ..training.schedule import SCHEDULES
+from . import training_options as t
+from .chosen import given, settings_of
+from .console import print_json, print_pairs
+from .options import (
+    DEFAULT_MODEL,
+    MODEL,
+    OUTPUT,
+    TRAINING,
+    Budget,
+    Gradients,
+    InputSize,
+    Json,
+    MaxUpdateRatio,
+    MicroBatch,
+    Model,
+    Ratio,
+    ResampleEvery,
+    Sampler,
+    Seed,
+    at_least,
+    checked,
+)
+from .pretrained import describe, load, preprocess_for
+
+
+def parse_classes(text: str) -> int | list[str]:
+    """``"10"`` as so many classes, ``"ants,bees"`` as their names.
+
+    Raises:
+        ValueError: neither.
+    """
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"expected a number, or names with commas between them such as ants,bees, got {text!r}")
+    return names
+
+
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="N|NAMES",
+        help="Outputs of the network: how many, or their names, ants,bees. [default: what --data or the weights say]",
+        callback=checked(parse_classes),
+        rich_help_panel=MODEL,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        callback=at_least(1),
+        help="Passes over --examples, with the last of which the schedule ends. [default: none, it has no end]",
+        rich_help_panel=TRAINING,
+    ),
+]
+Examples = Annotated[
+    int | None,
+    typer.Option(
+        "--examples",
+        metavar="N",
+        callback=at_least(1),
+        help="Pictures of an epoch. [default: the training pictures of --data]",
+        rich_help_panel=TRAINING,
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        metavar="|".join(SCHEDULES),
+        callback=t.one_of(SCHEDULES),
+        help="How the rate falls. [default: cosine with --epochs, or else constant]",
+        rich_help_panel=TRAINING,
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="The plan file, plan.safetensors say.", rich_help_panel=OUTPUT),
+]
+
+#: What may be asked for beside a run; the rest is the run's.
+_OF_RULES = {f.name for f in fields(LearningRules)} - {"normalise", "momentum"} | {"epochs", "examples"}
+
+
+def export(
+    context: typer.Context,
+    run: RunFolder = None,
+    model: Model = DEFAULT_MODEL,
+    weights: t.Weights = None,
+    classes: Classes = None,
+    data: t.Data = None,
+    plan: t.PlanFile = None,
+    input_size: InputSize = "224",
+    range_: t.Range = None,
+    mean: t.Mean = None,
+    std: t.Std = None,
+    resize: t.Resize = None,
+    filter_: t.Filter = None,
+    budget: Budget = "256KB",
+    micro_batch: MicroBatch = 1,
+    max_update_ratio: MaxUpdateRatio = 0.02,
+    ratio: Ratio = None,
+    gradients: Gradients = Settings.gradients,
+    epochs: Epochs = None,
+    examples: Examples = None,
+    lr: t.Rate = None,
+    bias_lr: t.BiasRate = None,
+    classifier_lr: t.ClassifierRate = None,
+    layer_rate: t.LayerRates = None,
+    no_normalise: t.NoNormalise = False,
+    schedule: Schedule = None,
+    warmup: t.Warmup = Settings.warmup,
+    batch_size: t.BatchSize = Settings.batch_size,
+    sampler: Sampler = "random",
+    resample_every: ResampleEvery = Settings.resample_every,
+    momentum: t.MomentumOf = Settings.momentum,
+    weight_decay: t.WeightDecay = Settings.weight_decay,
+    label_smoothing: t.LabelSmoothing = Settings.label_smoothing,
+    skip_above: t.SkipAbove = Settings.skip_above,
+    dropout: t.Dropout = None,
+    no_train_bias: t.NoTrainBias = False,
+    seed: Seed = Settings.seed,
+    out_file: PlanFile = None,
+    as_json: Json = False,
+) -> None:
+    """Writes a plan file of a pretrained network or of a run, which trains without torch.
+
+    Options are named as those of finetune, and mean the same. What trains the file is sparsebp.runtime.Session or the C
+    library. RUN brings its own model, plan, classes, pictures and rates; of these only the rules of learning can be
+    chosen anew.
+    """
+    if out_file is None:
+        raise typer.BadParameter("--out is missing: what is the plan file to be called?")
+    file = check_writable(out_file.expanduser(), "out")
+    settings, stated = settings_of(context), given(context)
+    settings |= {"epochs": epochs, "examples": examples}
+    if run is not None:
+        said = _of_run(run, file, {name: settings[name] for name in stated & _OF_RULES}, stated)
+    else:
+        planned = Plan.load(plan.expanduser()) if plan is not None else None
+        if planned is not None:
+            settings |= {name: value for name, value in of_plan(planned).items() if name not in stated}
+        said = _of_network(
+            file,
+            settings,
+            model=model,
+            weights=weights,
+            outputs=_outputs(parse_classes(classes) if classes is not None else None, data, weights),
+            planned=planned,
+            pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_},
+        )
+    if as_json:
+        print_json(_facts(file))
+        return
+    print_pairs(said)
+    print_pairs(_sizes(file))
+
+
+def _of_run(run: Path, file: Path, rules: dict[str, Any], stated: set[str]) -> list[tuple[str, str]]:
+    foreign = sorted(stated - _OF_RULES - {"run", "out_file", "as_json"})
+    if foreign:
+        raise typer.BadParameter(f"a run has its own {foreign[0].strip('_').replace('_', ' ')}; leave that out")
+    position = export_run(run, file, **rules)
+    where = "finished" if position.finished else f"epoch {position.epoch + 1}, step {position.step}"
+    return [("run", f"{run}: {where} of {position.epochs} epochs")]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network is to tell apart.
+
+    Attributes:
+        classes: their names, or how many there are.
+        pictures: how many there are to train on, if that is known.
+    """
+
+    classes: int | Sequence[str]
+    pictures: int | None
+
+
+def _of_network(
+    file: Path,
+    settings: dict[str, Any],
+    *,
+    model: str,
+    weights: Path | None,
+    outputs: Outputs,
+    planned: Plan | None,
+    pixels: Mapping[str, Any],
+) -> list[tuple[str, str]]:
+    """Builds, converts and writes; what there is to say of it."""
+    ends = {name: settings.pop(name) for name in ("epochs", "examples")}
+    if ends["epochs"] is not None and ends["examples"] is None:
+        ends["examples"] = outputs.pictures
+    schedule = settings.pop("schedule")
+    wanted = Settings(**settings)
+    if planned is not None:
+        check_agrees(wanted, planned)
+    pretrained = load(model, weights, outputs.classes, wanted.seed)
+    preprocess = preprocess_for(pretrained.weights, wanted.size, **pixels)
+    by_plan = {"plan": planned, "sampler": wanted.sampler}
+    with with_dropout(pretrained.model, wanted.dropout):
+        sparse = convert(
+            pretrained.model,
+            **(by_plan if planned is not None else {"budget": wanted.budget, **wanted.conversion()}),
+        )
+    rules = {f.name: getattr(wanted, f.name) for f in fields(LearningRules)} | {"schedule": schedule, **ends}
+    names = None if isinstance(outputs.classes, int) else list(outputs.classes)
+    write(sparse, file, classes=names, preprocess=preprocess, origin={"model": model}, **rules)
+    plan = sparse.plan
+    span = f"{len(plan.layers)} layers from {plan.layers[0].name}, {plan.update_ratio:.2%} of the convolution weights"
+    title = f"{model}, {weights}" if weights is not None else f"{model}, as the function makes it (no --weights)"
+    return [("model", title), *pretrained.said, ("input", describe(preprocess)), ("plan", span)]
+
+
+def _outputs(classes: int | list[str] | None, data: Path | None, weights: Path | None) -> Outputs:
+    dataset = open_dataset(data) if data is not None else None
+    pictures = len(dataset.train) if dataset is not None else None
+    if classes is not None:
+        return Outputs(classes, pictures)
+    if dataset is not None:
+        return Outputs(dataset.classes, pictures)
+    known = read_weights(weights).metadata.get("classes") if weights is not None else None
+    if known is None:
+        raise ValueError("--classes is missing: how many outputs has the network, or what are they called?")
+    return Outputs(known, None)
+
+
+def _sizes(file: Path) -> list[tuple[str, str]]:
+    session = Session(file)
+    sizes, classes = session.sizes, session.classes
+    names = f": {listed(classes)}" if classes is not None else ", without names"
+    return [
+        ("classes", f"{sizes.classes}{names}"),
+        ("arena", f"{sizes.arena_bytes:,} of {sizes.budget_bytes:,} bytes"),
+        ("workspace", f"{sizes.workspace_bytes:,} bytes"),
+        ("file", f"{file}: {sizes.file_bytes:,} bytes"),
+    ]
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    session = Session(file)
+    return {
+        "file": str(file),
+        **vars(session.sizes),
+        "names": session.classes,
+        "batches": session.progress.batches,
+    }

@@ -1,0 +1,81 @@
+"""What a plan file is to PyTorch: a safetensors file whose weights may lie in the kernels' order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+
+#: What the header of a plan file says of itself.
+FORMAT, VERSION = "sparsebp-plan", "1.0"
+#: Of weights whose memory is in the kernels' order.
+LAYOUT = "HWIO"
+#: Before the names of tensors that are no weights.
+PREFIX = "sparsebp."
+_PLAIN = ("classes", "preprocess", "origin")
+
+
+def is_plan_file(header: Mapping[str, str]) -> bool:
+    """Whether the header of a safetensors file is that of a plan file."""
+    return header.get("format") == FORMAT
+
+
+def stored(weight: torch.Tensor) -> torch.Tensor:
+    """A weight of a convolution or linear layer as a plan file has it."""
+    return weight.permute((2, 3, 1, 0) if weight.dim() == 4 else (1, 0)).contiguous()
+
+
+def in_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata sorted, which safetensors writes in any order: equal plans, equal files."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
+
+
+def weights_of(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """The weights of a plan file, with their names and shapes in the original model."""
+    out = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(PREFIX):
+            order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(tensor.dim()) if header.get("layout") == LAYOUT else None
+            out[name] = tensor.permute(order).contiguous() if order else tensor
+    return out
+
+
+def about(header: Mapping[str, str]) -> dict[str, Any]:
+    """What a plan file says of its weights, as files of weights do: classes, preprocessing, where they came from.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    found = {key: json.loads(header[key]) for key in _PLAIN if key in header}
+    origin = found.pop("origin", {})
+    if not isinstance(origin, dict):
+        raise ValueError(f"origin: expected an object, got {type(origin).__name__}")
+    return {**origin, **found}
+
+
+def load_file(path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights of a plan file, by their names and with their shapes in the original model.
+
+    ``original.load_state_dict(sparsebp.load_file(path))`` takes them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no plan file.
+    """
+    try:
+        with safetensors.safe_open(str(path), "pt") as file:
+            header = file.metadata() or {}
+            if is_plan_file(header):
+                return weights_of({name: file.get_tensor(name) for name in file.keys()}, header)  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"path: {path} is damaged or no safetensors file ({error})") from error
+    raise ValueError(f"path: {path} is no plan file of sparsebp")

@@ -1,0 +1,65 @@
+"""One training step with softmax cross-entropy: as a session takes it, so that both give the same bits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ..optim import SGD
+from .fit_step import check_step, fit_step
+from .sparse_model import SparseModel
+
+
+def train_step(
+    model: SparseModel,
+    opt: SGD,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    skip_above: float = 1.0,
+    from_prefix: bool = False,
+) -> tuple[float, int]:
+    """Forward, loss, backward and update on a batch of any size; the mean loss, and how many images trained something.
+
+    The loss is computed in double precision, natively where the processor runs a float32 program, otherwise by torch.
+
+    Args:
+        model, opt, x, from_prefix: as of :func:`sparsebp.fit_step`.
+        labels: [N], whole numbers below the number of classes.
+        label_smoothing: share of the target spread over all classes.
+        skip_above: probability of its own class above which an image is learned already. A micro-batch of such images
+            trains nothing.
+
+    Raises:
+        TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`.
+    """
+    loss = partial(_loss, label_smoothing=label_smoothing)
+    check_step(model, opt, x, labels, loss, from_prefix)
+    runner = model._runner
+    if runner.computes_loss:
+        apart = runner.prefix_shape is not None
+        if apart:
+            features, first = (x if from_prefix else runner.prefix(x, training=True)), runner.span_begin
+        else:
+            features, first = runner.enter(x, training=True), 0
+        return runner.train_batch(features, first, labels, label_smoothing, skip_above)
+    trained = 0
+
+    def learned(output: torch.Tensor, own: torch.Tensor) -> bool:
+        nonlocal trained
+        skipped = skip_above < 1 and bool((_probability(output, own) > skip_above).all())
+        trained += 0 if skipped else len(own)
+        return skipped
+
+    return fit_step(model, opt, x, labels, loss, from_prefix=from_prefix, skip=learned), trained
+
+
+def _loss(output: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    return cross_entropy(output.double(), labels, label_smoothing=label_smoothing)
+
+
+def _probability(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return output.double().softmax(1).gather(1, labels[:, None])
