@@ -73,7 +73,7 @@ def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, fx.Node]:
             op = _read(node, training[node.name], modules, alias, traces, bool(written) and node < written[-1])
             frozen = training[node.name].meta["no_grad"]
             if op is not None:
-                ops.append(replace(op, frozen=frozen))
+                ops.append(replace(op, frozen=True) if frozen else op)
             elif frozen:  # it only gives a name to what an op made: no gradient reaches that op from here
                 made = alias[node]
                 ops = [replace(other, frozen=True) if other.output is made else other for other in ops]

@@ -62,6 +62,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self._whole = whole
         self._inside = [""]
+        self._created: list[fx.Node] = []
         self._parameters: dict[str, fx.Proxy] = {}  # torch.fx's own table of those that were asked for
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
@@ -78,14 +79,15 @@ class _Tracer(fx.Tracer):
         path = self.path_of_module(m)
         if m in self._whole or is_leaf(m) or self.is_leaf_module(m, path):
             return self.create_proxy("call_module", path, args, kwargs)
-        before, stack = set(self.graph.nodes), dict(self.module_stack)
+        before, stack = len(self._created), dict(self.module_stack)
         self._inside.append(path)
         try:
             with _same_buffers(m):
                 return super().call_module(m, forward, args, kwargs)
         except Exception:
             self._whole.add(m)
-            self._forget([node for node in self.graph.nodes if node not in before])
+            self._forget(self._created[before:])
+            del self._created[before:]
             self.module_stack.clear()
             self.module_stack.update(stack)
         finally:
@@ -103,6 +105,7 @@ class _Tracer(fx.Tracer):
         if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
             raise TraceError("autocast is switched on inside it")
         node = super().create_node(*args, **kwargs)
+        self._created.append(node)
         node.meta["owner"] = self._inside[-1]
         node.meta["no_grad"] = not torch.is_grad_enabled()
         return node

@@ -29,6 +29,8 @@ def verify(model: SparseModel, graph: Graph) -> None:
     original, engine, training = model.original, model.engine, model.training
     x = probe(len(expected), model.plan.input_size, torch.empty(0, dtype=engine.dtype, device=engine.device))
     runs_own_code = graph.native_begin > 0
+    if model.plan.batch_size == 1 and not runs_own_code:  # a second image would only run the same code again
+        x, expected = x[:1], expected[:1]
     with unchanged(original) if runs_own_code else nullcontext(), without_zeros(original), torch.no_grad():
         same = close(model.eval()(x), expected, _ROUNDING)
         model.train(training)
