@@ -43,8 +43,8 @@ Weights = Annotated[
     _option(
         "--weights",
         "FILE",
-        "Pretrained weights: a .safetensors, also a plan file, or a checkpoint that torch.save wrote. Classes keep their "
-        "rows by name.",
+        "Pretrained weights: a .safetensors, also a plan file, or a checkpoint that torch.save wrote. Classes keep "
+        "their rows by name.",
         MODEL,
     ),
 ]
