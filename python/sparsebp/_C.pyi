@@ -27,6 +27,8 @@ class Activation:
     identity: Activation
     relu: Activation
     relu6: Activation
+    @property
+    def name(self) -> str: ...
 
 class OpKind:
     conv: OpKind
@@ -37,6 +39,8 @@ class OpKind:
     activation: OpKind
     pool: OpKind
     dropout: OpKind
+    @property
+    def name(self) -> str: ...
 
 class Draw:
     uniform: Draw

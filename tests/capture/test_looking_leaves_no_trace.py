@@ -14,6 +14,8 @@ import torch
 from networks import batch
 from odd_networks import Calls, classify, network
 from sparsebp import UnsupportedModel
+from sparsebp.capture import tracing
+from sparsebp.capture.probe import run_both
 from torch import nn
 from torch.nn import functional
 from training import SIZE, one_thread  # noqa: F401
@@ -95,6 +97,19 @@ def test_the_sign_of_a_zero_is_a_bit() -> None:
     assert not torch.signbit(net.middle0.zero).any()
 
 
+def test_every_look_begins_with_what_there_was() -> None:
+    """The model is traced twice and then run: each of them is its first call, as far as it can tell."""
+
+    def run(m: Calls, x: torch.Tensor) -> torch.Tensor:
+        m.calls += 1
+        return classify(m, m.conv(x) if m.calls <= 2 else m.act(m.conv(x)))  # the run calls it twice
+
+    net = Calls(run)
+    net.calls = 0
+    plan(net)
+    assert net.calls == 0
+
+
 # -- what is read is what is computed ---------------------------------------------------------------
 
 
@@ -121,6 +136,27 @@ def test_a_head_of_zeros_hides_nothing() -> None:
     with pytest.raises(UnsupportedModel, match="computes something else"):
         plan(net)
     assert not net.classifier.weight.any()
+
+
+def test_zeros_are_zeros_again_after_they_were_compared_as_noise() -> None:
+    net = Calls(lambda m, x: classify(m, m.conv(x))).eval()
+    nn.init.zeros_(net.classifier.weight)
+    version, (x, _) = net.classifier.weight._version, batch(SIZE, 2)
+    expected = net(x).detach()
+    model = sparsebp.convert(net, "64KB", input_size=SIZE).eval()
+    assert not net.classifier.weight.any()
+    assert net.classifier.weight._version == version
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_a_network_that_computes_something_else_natively_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Calls(lambda m, x: classify(m, m.conv(x)))
+    strides = [p.stride() for p in net.parameters()]
+    monkeypatch.setattr(tracing, "run_both", lambda *arguments: run_both(*arguments) * 1.01)
+    with pytest.raises(UnsupportedModel, match="run natively it computes something else than in torch"):
+        sparsebp.convert(net, "64KB", input_size=SIZE)
+    assert [p.stride() for p in net.parameters()] == strides
+    assert all(p.requires_grad for p in net.parameters())
 
 
 def cast_statistics(m: Calls, x: torch.Tensor) -> torch.Tensor:

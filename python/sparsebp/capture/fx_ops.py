@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from .._C import Activation, OpKind
 from ..errors import UnsupportedModel
 from .behaviour import has_hooks, patched, runs_as
 from .shapes import is_value, resolve, shape_of
@@ -22,13 +23,14 @@ Pool = tuple[int, int, int, int, int, int, bool]
 class RawOp:
     """One op before fusion. ``inputs`` and ``output`` are fx nodes."""
 
-    kind: str  # conv, depthwise, norm, activation, add, pool, dropout, torch
+    kind: OpKind | None  # None: torch runs it
     inputs: tuple[fx.Node, ...]
     output: fx.Node
     module: str = ""
     layer_kind: str = ""
-    norm: str | None = None
-    activation: str = "identity"
+    norm: str | None = None  # the batch norm that was fused into it
+    is_norm: bool = False  # a batch norm, which torch runs unless it is fused into a convolution
+    activation: Activation = Activation.identity
     pool: Pool | None = None
     drop: float = 0.0
     what: str = ""  # for messages: a module's class, or a function
@@ -106,7 +108,7 @@ def _read(
     what, where = _describe(node, module)
     weighted = any(n.op == "get_attr" for n in node.all_input_nodes)
     weighted = weighted or (module is not None and any(True for _ in module.parameters()))
-    fallback = RawOp("torch", tensors, node, what=what, where=where, weighted=weighted)
+    fallback = RawOp(None, tensors, node, what=what, where=where, weighted=weighted)
     if len(tensors) == 1 and isinstance(module, nn.Identity) and runs_as(module, nn.Identity):
         alias[node] = tensors[0]
         return None
@@ -144,18 +146,18 @@ def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module) -> R
         return None
     if isinstance(m, nn.Conv2d) and runs_as(m, nn.Conv2d) and m.padding_mode == "zeros":
         kind = conv_kind(m)
-        return RawOp("depthwise" if kind == "depthwise" else "conv", tensors, node, name, kind)
+        return RawOp(OpKind.depthwise if kind == "depthwise" else OpKind.conv, tensors, node, name, kind)
     # Of the input itself: what it is an alias of may still be [N, C, 1, 1].
     if runs_as(m, nn.Linear) and len(shape_of(node.all_input_nodes[0])) == 2:
-        return RawOp("conv", tensors, node, name, "linear")
+        return RawOp(OpKind.conv, tensors, node, name, "linear")
     if any(runs_as(m, kind) for kind in (nn.BatchNorm2d, nn.SyncBatchNorm)) and m.running_var is not None:
-        return RawOp("norm", tensors, node, name)
+        return RawOp(None, tensors, node, name, is_norm=True)
     if runs_as(m, nn.ReLU):
-        return RawOp("activation", tensors, node, activation="relu")
+        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu)
     if isinstance(m, nn.Hardtanh) and runs_as(m, nn.Hardtanh) and (m.min_val, m.max_val) == (0, 6):  # as in a ReLU6
-        return RawOp("activation", tensors, node, activation="relu6")
+        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu6)
     if isinstance(m, nn.Dropout) and runs_as(m, nn.Dropout):
-        return RawOp("dropout", tensors, node, drop=float(m.p))
+        return RawOp(OpKind.dropout, tensors, node, drop=float(m.p))
     if runs_as(m, nn.Flatten):
         return _flatten(node, tensors[0])
     if runs_as(m, nn.AdaptiveAvgPool2d):
@@ -179,7 +181,7 @@ def _read_dropout(node: fx.Node, training: fx.Node, tensors: tuple[fx.Node, ...]
     p, other = argument(training, 1, "p", 0.5), argument(node, 1, "p", 0.5)
     if evaluated or not isinstance(p, (int, float)) or p != other:
         return None  # evaluation mode does not end it
-    return RawOp("dropout", tensors, node, drop=float(p)) if trained else "alias"
+    return RawOp(OpKind.dropout, tensors, node, drop=float(p)) if trained else "alias"
 
 
 def _read_call(node: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | None:
@@ -190,16 +192,16 @@ def _read_call(node: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | Non
 
     if target in (operator.add, operator.iadd, torch.add, "add", "add_", "__add__", "__iadd__"):
         same = len(tensors) == 2 and shape_of(tensors[0]) == shape_of(tensors[1]) == shape_of(node)
-        return RawOp("add", tensors, node) if same and resolve(kwargs.get("alpha", 1)) == 1 else None
+        return RawOp(OpKind.add, tensors, node) if same and resolve(kwargs.get("alpha", 1)) == 1 else None
     if len(tensors) != 1 or any(n.op == "get_attr" for n in node.all_input_nodes):
         return None
     x = tensors[0]
     if target in (functional.relu, torch.relu, "relu", "relu_", functional.relu_):
-        return RawOp("activation", tensors, node, activation="relu")
+        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu)
     if target is functional.relu6:
-        return RawOp("activation", tensors, node, activation="relu6")
+        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu6)
     if target is functional.hardtanh and (argument(1, "min_val", -1), argument(2, "max_val", 1)) == (0, 6):
-        return RawOp("activation", tensors, node, activation="relu6")
+        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu6)
     if target is functional.adaptive_avg_pool2d:
         return _global_pool(node, x)
     if target is functional.avg_pool2d:
@@ -247,7 +249,7 @@ def _global_pool(node: fx.Node, x: fx.Node) -> RawOp | None:
     if len(shape) != 4 or out not in ((*shape[:2], 1, 1), shape[:2]):
         return None
     height, width = shape[2:]
-    return RawOp("pool", (x,), node, pool=(height, width, height, width, 0, 0, True))
+    return RawOp(OpKind.pool, (x,), node, pool=(height, width, height, width, 0, 0, True))
 
 
 def _average_pool(
@@ -271,4 +273,4 @@ def _average_pool(
     if len(window) != 6 or not all(isinstance(v, int) for v in window):
         return None
     kh, kw, sh, sw, ph, pw = window
-    return RawOp("pool", (x,), node, pool=(kh, kw, sh, sw, ph, pw, bool(count)))
+    return RawOp(OpKind.pool, (x,), node, pool=(kh, kw, sh, sw, ph, pw, bool(count)))

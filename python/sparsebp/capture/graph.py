@@ -2,7 +2,7 @@
 
 ``trace`` follows the model with torch.fx and ``build`` fuses convolution + batch norm + activation into
 layers and recognises inverted residuals and the head. Ops that have no native counterpart stay in the
-graph as kind ``"torch"``; only ops behind the last of them can run natively.
+graph without a kind; only ops behind the last of them can run natively.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import fx, nn
 
+from .._C import Activation, OpKind
 from .fx_ops import RawOp, read_ops
 from .shapes import shape_of
 from .tracing import Traces, trace
+
+_CONVOLUTIONS = (OpKind.conv, OpKind.depthwise)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Layer:
     name: str
     kind: str  # pointwise, depthwise, conv, linear
     norm: str | None
-    activation: str  # identity, relu, relu6
+    activation: Activation
     input: Value
     output: Value
 
@@ -42,12 +45,12 @@ class Layer:
 class Op:
     """One op: ``inputs`` and ``output`` index ``Graph.values``, ``layers`` index ``Graph.layers``."""
 
-    kind: str  # conv, depthwise, block, head, add, activation, pool, dropout, torch
+    kind: OpKind | None  # None: torch runs it
     inputs: tuple[int, ...]
     output: int
     layers: tuple[int, ...] = ()
     residual: bool = False
-    activation: str = "identity"
+    activation: Activation = Activation.identity
     pool: tuple[int, int, int, int, int, int, bool] | None = None  # kernel, stride, padding (h, w), count
     drop: float = 0.0
     what: str = ""  # for messages: the class of a torch op's module, or its function
@@ -111,7 +114,7 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
         inputs = tuple(value(node) for node in item.inputs)
         output = value(item.output)
         index: tuple[int, ...] = ()
-        if item.kind in ("conv", "depthwise"):
+        if item.kind in _CONVOLUTIONS:
             index = (len(layers),)
             layers.append(
                 Layer(
@@ -123,7 +126,7 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
                     values[output],
                 )
             )
-        activation = item.activation if item.kind == "activation" else "identity"
+        activation = item.activation if item.kind == OpKind.activation else Activation.identity
         described = (item.what, item.where, item.weighted, item.frozen)
         ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, *described))
     ops = _fuse_heads(_fuse_blocks(ops, layers, value(fx_output)), layers, value(fx_output), values)
@@ -149,28 +152,27 @@ def _fuse_layers(raw: list[RawOp]) -> list[RawOp]:
         for node in op.inputs:
             readers[node.name] = readers.get(node.name, 0) + 1
     out: list[RawOp] = []
+    moved: set[int] = set()
     producer: dict[str, int] = {}
     for op in raw:
         before = producer.get(op.inputs[0].name) if op.inputs else None
         absorbed = None
         if before is not None and readers[op.inputs[0].name] == 1:
             layer = out[before]
-            if layer.kind in ("conv", "depthwise") and layer.activation == "identity":
-                if op.kind == "norm" and layer.norm is None and layer.layer_kind != "linear":
+            if layer.kind in _CONVOLUTIONS and layer.activation == Activation.identity:
+                if op.is_norm and layer.norm is None and layer.layer_kind != "linear":
                     absorbed = replace(layer, norm=op.module, output=op.output)
-                elif op.kind == "activation":
+                elif op.kind == OpKind.activation:
                     absorbed = replace(layer, activation=op.activation, output=op.output)
                 if absorbed is not None:
                     absorbed = replace(absorbed, frozen=layer.frozen or op.frozen)
         if absorbed is not None and before is not None:
             # Move to the end: ops in between do not read it, its only reader was `op`.
-            out[before] = replace(out[before], kind="gone")
+            moved.add(before)
             op = absorbed
-        elif op.kind == "norm":
-            op = replace(op, kind="torch")  # a batch norm that follows no convolution
         producer[op.output.name] = len(out)
         out.append(op)
-    return [op for op in out if op.kind != "gone"]
+    return [op for i, op in enumerate(out) if i not in moved]
 
 
 def _readers(ops: list[Op], output: int) -> dict[int, list[int]]:
@@ -192,17 +194,17 @@ def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
         return readers[v][0] if len(readers.get(v, [])) == 1 and readers[v][0] < len(ops) else None
 
     def is_pointwise(i: int | None) -> bool:
-        return i is not None and ops[i].kind == "conv" and layers[ops[i].layers[0]].kind == "pointwise"
+        return i is not None and ops[i].kind == OpKind.conv and layers[ops[i].layers[0]].kind == "pointwise"
 
     for i, op in enumerate(ops):
-        if op.kind != "depthwise":
+        if op.kind != OpKind.depthwise:
             continue
         after = only_reader(op.output)
         if not is_pointwise(after) or after in gone:
             continue
         assert after is not None
         project = ops[after]
-        if layers[project.layers[0]].activation != "identity":
+        if layers[project.layers[0]].activation != Activation.identity:
             continue
         before = producer.get(op.inputs[0])
         expands = is_pointwise(before) and before not in gone and only_reader(op.inputs[0]) == i
@@ -212,11 +214,16 @@ def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
         source = ops[parts[0]].inputs[0]
         last, out_value, residual = after, project.output, False
         tail = only_reader(project.output)
-        if tail is not None and ops[tail].kind == "add" and source in ops[tail].inputs and source != project.output:
+        if (
+            tail is not None
+            and ops[tail].kind == OpKind.add
+            and source in ops[tail].inputs
+            and source != project.output
+        ):
             last, out_value, residual = tail, ops[tail].output, True
         frozen = any(ops[p].frozen for p in (*parts, last))
         inner = tuple(ops[p].layers[0] for p in parts)
-        fused[last] = Op("block", (source,), out_value, inner, residual, frozen=frozen)
+        fused[last] = Op(OpKind.block, (source,), out_value, inner, residual, frozen=frozen)
         gone.update(parts)
     return [fused.get(i, op) for i, op in enumerate(ops) if i in fused or i not in gone]
 
@@ -227,7 +234,7 @@ def _fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Va
     fused: dict[int, Op] = {}
     gone: set[int] = set()
     for i, op in enumerate(ops):
-        if op.kind != "conv" or layers[op.layers[0]].kind != "pointwise":
+        if op.kind != OpKind.conv or layers[op.layers[0]].kind != "pointwise":
             continue
         reader = readers.get(op.output, [])
         if len(reader) != 1 or reader[0] >= len(ops):
@@ -235,14 +242,14 @@ def _fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Va
         pool = ops[reader[0]]
         size = values[op.output]
         if _pools_all(pool, size, values[pool.output]):
-            fused[reader[0]] = Op("head", op.inputs, pool.output, op.layers, frozen=op.frozen or pool.frozen)
+            fused[reader[0]] = Op(OpKind.head, op.inputs, pool.output, op.layers, frozen=op.frozen or pool.frozen)
             gone.add(i)
     return [fused.get(i, op) for i, op in enumerate(ops) if i not in gone]
 
 
 def _pools_all(op: Op, source: Value, result: Value) -> bool:
     """Whether an op averages over the whole image."""
-    if op.kind != "pool" or op.pool is None:
+    if op.kind != OpKind.pool or op.pool is None:
         return False
     window, padding = op.pool[:2], op.pool[4:6]
     return window == (source.height, source.width) and padding == (0, 0) and result.height == result.width == 1
@@ -250,7 +257,7 @@ def _pools_all(op: Op, source: Value, result: Value) -> bool:
 
 def _native_begin(graph: Graph) -> int:
     """First op from which on everything is native and enters through one activation."""
-    last = max((i for i, op in enumerate(graph.ops) if op.kind == "torch"), default=-1)
+    last = max((i for i, op in enumerate(graph.ops) if op.kind is None), default=-1)
     begin = last + 1
     while begin < len(graph.ops) and len(graph.crossing(begin)) != 1:
         begin += 1

@@ -102,7 +102,7 @@ def _cut(graph: Graph, boundary: str, training: bool) -> fx.GraphModule:
     they may be."""
     traces = graph.traces
     other = {node.name: node for node in traces.training.graph.nodes}
-    wanted = {graph.fx_names[op.output] for op in graph.ops[: graph.native_begin] if op.kind == "torch"} | {boundary}
+    wanted = {graph.fx_names[op.output] for op in graph.ops[: graph.native_begin] if op.kind is None} | {boundary}
     constants = _constants(traces.evaluation)
     part = fx.Graph()
     copied: dict[str, fx.Node] = {}

@@ -51,7 +51,7 @@ def foreign_ops(graph: Graph) -> tuple[ForeignOps, ...]:
         if not (op.layers or op.weighted or reached.intersection(op.inputs)):
             continue
         reached.add(op.output)
-        what = op.what if op.kind == "torch" else "no_grad" if op.frozen else ""
+        what = op.what if op.kind is None else "no_grad" if op.frozen else ""
         if what:
             found.setdefault(what, []).append(op.where or "the outermost forward")
     return tuple(ForeignOps(what, len(places), places[0]) for what, places in found.items())

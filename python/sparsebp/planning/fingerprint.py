@@ -154,7 +154,7 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
                 layer.name,
                 layer.kind,
                 layer.norm,
-                layer.activation,
+                layer.activation.name,
                 layer.input,
                 layer.output,
                 tuple(module.weight.shape),
@@ -167,14 +167,14 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
         )
     ops = tuple(
         OpPrint(
-            op.kind,
+            op.kind.name if op.kind is not None else "torch",
             op.what,
             op.inputs,
             op.output,
             graph.values[op.output],
             op.layers,
             op.residual,
-            op.activation,
+            op.activation.name,
             op.pool,
             op.drop > 0,
             op.frozen,

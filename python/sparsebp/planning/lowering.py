@@ -24,7 +24,7 @@ def layer_spec(layer: Layer, model: nn.Module) -> _C.LayerSpec:
     spec = _C.LayerSpec()
     spec.name = layer.name
     spec.shape = conv_shape(module, layer)
-    spec.activation = getattr(_C.Activation, layer.activation)
+    spec.activation = layer.activation
     spec.has_bias = module.bias is not None
     spec.has_norm = norm is not None
     spec.eps = float(norm.eps) if isinstance(norm, nn.BatchNorm2d) else 0.0
@@ -44,7 +44,7 @@ def conv_program(
     kind = conv_kind(conv)
     layer = _C.LayerSpec()
     layer.name = name
-    layer.shape = conv_shape(conv, Layer(name, kind, None, "identity", source, output))
+    layer.shape = conv_shape(conv, Layer(name, kind, None, _C.Activation.identity, source, output))
     layer.has_bias = conv.bias is not None
     layer.selected = selected if trains else 0
     layer.train_bias = trains
@@ -105,13 +105,14 @@ class SpecFactory:
     def _make_op(self, index: int, block: int) -> _C.OpSpec:
         op = self.graph.ops[index]
         spec = _C.OpSpec()
-        spec.kind = getattr(_C.OpKind, op.kind)
+        assert op.kind is not None
+        spec.kind = op.kind
         spec.inputs = [self.value_ids[v] for v in op.inputs]
         spec.output = self.value_ids[op.output]
         spec.layers = [self.layer_ids[layer] for layer in op.layers]
         spec.residual = op.residual
         spec.block = block
-        spec.activation = getattr(_C.Activation, op.activation)
+        spec.activation = op.activation
         spec.drop = op.drop
         if op.pool is not None:
             spec.window = self._window(index)

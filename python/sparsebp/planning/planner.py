@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from .._C import OpKind
 from ..capture.graph import Graph
 from ..capture.trainable_layers import listed, remedies
 from ..errors import BudgetExceeded, UnsupportedModel
@@ -130,7 +131,7 @@ class Planner(Layouts):
 
     def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""
-        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in ("block", "head")}
+        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in (OpKind.block, OpKind.head)}
         r = self.request
         return Choice(
             begin,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,29 +14,15 @@ from .. import _C
 from ..samplers import Sampler
 from . import engine_state
 from .bound_program import BoundProgram
+from .counters import Counters
 from .forward_pass import ForwardPass, ForwardPasses, check_alone
 from .loss_scaling import check_unscaled
 from .no_gradient import mark_gradients
 from .protocol import RuleSource
 from .rules import Rules, Slot
 
-T = TypeVar("T")
 
-
-class _OfTrainer(Generic[T]):
-    """What the native trainer counts, read and set through the engine."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, engine: Engine, owner: type[Engine]) -> T:
-        return getattr(engine.trainer, self._name)  # type: ignore[no-any-return]
-
-    def __set__(self, engine: Engine, value: T) -> None:
-        setattr(engine.trainer, self._name, value)
-
-
-class Engine(BoundProgram):
+class Engine(BoundProgram, Counters):
     """One native program, its weights and its training state.
 
     Args:
@@ -53,14 +39,6 @@ class Engine(BoundProgram):
         BudgetExceeded: the program needs more bytes.
         MemoryError, DeviceMemoryError: the system or the GPU cannot give as many.
     """
-
-    resample_every = _OfTrainer[int]("resample_every")
-    seed = _OfTrainer[int]("dropout_seed")
-    steps = _OfTrainer[int]("steps")  # optimizer steps done
-    turn = _OfTrainer[int]("turn")  # update sets drawn so far, less one
-    forwards = _OfTrainer[int]("forwards")  # forward passes that may drop values, the key of dropout
-    due = _OfTrainer[bool]("due")  # is a new draw due at the next training forward
-    pending = _OfTrainer[bool]("pending")  # has a backward pass trained since the last step
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .._C import OpKind
 from ..capture.graph import Graph
 from ..capture.torch_prefix import TorchPrefix
 from ..planning.plan import Plan
@@ -195,7 +196,7 @@ class NetworkRunner:
 
 
 def _dropouts(model: nn.Module, graph: Graph) -> list[nn.Module]:
-    names = [op.where for op in graph.ops[graph.native_begin :] if op.kind == "dropout" and op.drop > 0]
+    names = [op.where for op in graph.ops[graph.native_begin :] if op.kind == OpKind.dropout and op.drop > 0]
     modules = (model.get_submodule(name) for name in names)
     return [m for m in modules if isinstance(m, nn.Dropout)]  # a function goes with the whole model
 

@@ -1,0 +1,86 @@
+"""How much memory a process takes that fine-tunes MobileNetV2 at 128 pixels inside 256 KB, all of it, in several ways.
+
+python bench/footprint.py [--steps 5]
+
+Each way runs in a fresh process, which tells at its end what /proc/self/status says: VmHWM, the most that it ever had
+in memory; RssFile, pages of files at the end, which the system may drop and read again; RssAnon, its own. The C library
+is built in build/footprint; cmake and a C compiler are needed for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "footprint"
+MEGABYTE = 1024  # in the kilobytes that the system counts in
+Memory = dict[str, int]
+
+
+def in_python(way: str, plan: Path, steps: int) -> Memory:
+    """A function of footprint_ways.py in a process of its own."""
+    script = (
+        "import json, sys; from pathlib import Path; import footprint_ways as w; "
+        f"w.{way}(Path({str(plan)!r}), {steps}); print(json.dumps(w.memory()))"
+    )
+    path = os.pathsep.join([str(ROOT / "bench"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=env)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def program() -> Path:
+    """bench/native/footprint.c, linked to the C library."""
+    run = lambda *words: subprocess.run([str(w) for w in words], check=True, stdout=subprocess.DEVNULL)  # noqa: E731
+    cmake = Path(sys.executable).with_name("cmake")
+    cmake = cmake if cmake.exists() else Path("cmake")
+    run(cmake, "-S", ROOT, "-B", BUILD, "-DSPARSEBP_PYTHON=OFF", "-DSPARSEBP_LIBRARY=ON")
+    run(cmake, "--build", BUILD, "--parallel", os.cpu_count() or 1)
+    out, source = BUILD / "footprint", ROOT / "bench" / "native" / "footprint.c"
+    libraries = [BUILD / "libsparsebp_core.a", "-lstdc++", "-lpthread", "-ldl", "-lm"]
+    run("cc", "-O2", f"-I{ROOT / 'include'}", source, "-o", out, *libraries)
+    return out
+
+
+def in_c(binary: Path, *words: object) -> Memory:
+    done = subprocess.run([binary, *map(str, words)], check=True, capture_output=True, text=True)
+    fields = (line.partition(":") for line in done.stdout.splitlines())
+    return {key: int(rest.split()[0]) for key, _, rest in fields}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5, help="training steps of each process")
+    steps = parser.parse_args().steps
+    binary = program()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Path(folder) / "plan.safetensors"
+        in_python("export", plan, 0)
+        alone = in_python("numpy_alone", plan, steps)
+        rows = {
+            "C program": in_c(binary, plan, steps),
+            "C program that also saves a delta": in_c(binary, plan, steps, Path(folder) / "delta"),
+            "numpy imported, nothing else": alone,
+            "sparsebp.runtime": in_python("runtime", plan, steps),
+            "PyTorch with sparsebp": in_python("autograd", plan, steps),
+            "PyTorch, every weight trained": in_python("dense", plan, steps),
+        }
+        sizes = f"plan file {plan.stat().st_size:,} bytes, delta {(Path(folder) / 'delta').stat().st_size:,} bytes"
+    print(f"{steps} steps; {sizes}\n")
+    print("| process | VmHWM, MB | RssAnon | RssFile |\n|---|---|---|---|")
+    for name, memory in rows.items():
+        print(
+            f"| {name} | " + " | ".join(f"{memory[k] / MEGABYTE:.1f}" for k in ("VmHWM", "RssAnon", "RssFile")) + " |"
+        )
+    above = (rows["sparsebp.runtime"]["VmHWM"] - alone["VmHWM"]) / MEGABYTE
+    print(f"\nsparsebp.runtime is {above:.1f} MB above numpy.")
+
+
+if __name__ == "__main__":
+    main()
