@@ -136,7 +136,8 @@ def test_a_whole_module_is_refused_with_what_to_save(
 ) -> None:
     torch.save(wrap(tiny_mobilenet()), tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
     what = (
-        r"it holds a whole module, sparsebp\.models\.MobileNetV2, .*torch\.save\(model\.state_dict\(\), 'weights\.pt'\)"
+        r"it holds a whole module, sparsebp\.networks\.mobilenet_v2\.MobileNetV2, "
+        r".*torch\.save\(model\.state_dict\(\), 'weights\.pt'\)"
     )
     with pytest.raises(ValueError, match=what):
         read_weights(tmp_path / "w.pt")
