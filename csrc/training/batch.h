@@ -27,9 +27,9 @@ struct BatchSettings {
 // Throws InvalidArgument unless there is a label below `classes` for each of at least one image.
 void check_labels(const std::int32_t* labels, Index images, Index classes);
 
-// The span is run from op `first` on. `labels` are checked; `logits` has room for a micro-batch. `input(i, count)` gives
-// what that op reads of `count` images from number i on. If it throws, or a gradient is not finite, micro-batches before
-// are applied, but with gradient sums nothing is.
+// The span is run from op `first` on. `labels` are checked; `logits` has room for a micro-batch. `input(i, count)`
+// gives what that op reads of `count` images from number i on. If it throws, or a gradient is not finite, micro-batches
+// before are applied, but with gradient sums nothing is.
 template <class Input>
 Step train_batch(Trainer& trainer, int first, const std::int32_t* labels, Index images, const BatchSettings& settings,
                  float* logits, const Input& input) {
