@@ -69,7 +69,7 @@ def network():
     weights = Path(os.environ.get("SPARSEBP_DATA", ".")) / "mobilenet_v2_imagenet.pt"
     model = sparsebp.models.mobilenet_v2(1000)
     if weights.exists():
-        model.load_state_dict(torch.load(weights))
+        model.load_state_dict(torch.load(weights, mmap=True))
     model.classifier[1] = torch.nn.Linear(1280, CLASSES)
     return model
 
