@@ -11,7 +11,7 @@ import pytest
 import safetensors
 import sparsebp
 import torch
-from networks import tiny_mobilenet
+from networks import conv_norm, tiny_mobilenet
 from sparsebp.data import Preprocess
 from sparsebp.finetuning import Settings
 from sparsebp.networks.pretrained import read_weights
@@ -179,6 +179,25 @@ def test_layers_that_are_never_called_come_back_as_they_were(tmp_path: Path) -> 
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     sparsebp.export(sparsebp.convert(net, "1MB", input_size=SIZE), tmp_path / "plan", lr=0.01)
     assert_same(sparsebp.load_file(tmp_path / "plan"), before)
+
+
+def test_buffers_that_share_memory_are_written_one_by_one(tmp_path: Path) -> None:
+    net, shared = tiny_mobilenet(), torch.arange(8.0)
+    for name, buffer in (("one", shared), ("same", shared), ("part", shared[2:4])):
+        net.register_buffer(name, buffer)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    sparsebp.export(sparsebp.convert(net, "1MB", input_size=SIZE), tmp_path / "plan", lr=0.01)
+    assert_same(sparsebp.load_file(tmp_path / "plan"), before)
+
+
+def test_pictures_of_three_channels_are_no_input_of_a_grey_network(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(conv_norm(1, 8), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 2))
+    model = sparsebp.convert(net, "1MB", input_size=(1, 16, 16))
+    with pytest.raises(ValueError, match="preprocess: it makes images of 3 channels, this network takes 1"):
+        sparsebp.export(model, tmp_path / "plan", lr=0.01, preprocess=PICTURES)
+    assert list(tmp_path.iterdir()) == []
+    sparsebp.export(model, tmp_path / "plan", lr=0.01)
+    assert Session(tmp_path / "plan").sizes.channels == 1
 
 
 def test_a_damaged_header_and_what_is_no_plan_file_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from .plan_file import FORMAT, LAYOUT, PREFIX, VERSION, in_order, stored
 from .recipe import make_recipe
 from .sparse_model import SparseModel
 
+_COLOURS = 3  # of what a Preprocess makes
+
 
 def export(
     model: SparseModel,
@@ -143,6 +145,11 @@ def _check_described(model: SparseModel, classes: Sequence[str] | None, preproce
     if preprocess is not None:
         if not isinstance(preprocess, Preprocess):
             raise TypeError(f"preprocess: expected a sparsebp.data.Preprocess, got {type(preprocess).__name__}")
+        if model.plan.input_size[0] != _COLOURS:
+            raise ValueError(
+                f"preprocess: it makes images of {_COLOURS} channels, this network takes {model.plan.input_size[0]}; "
+                "leave it out, and give sessions float32"
+            )
         if tuple(preprocess.size) != model.plan.input_size[1:]:
             raise ValueError(f"preprocess: expected size {model.plan.input_size[1:]} as planned, got {preprocess.size}")
 
@@ -164,7 +171,13 @@ def _names(model: SparseModel, layer: int) -> list[str]:
 
 def _weights(model: SparseModel) -> dict[str, torch.Tensor]:
     weights = {name: tensor.detach() for name, tensor in model.original.state_dict().items()}
-    return {name: stored(tensor) if tensor.dim() in (2, 4) else tensor.contiguous() for name, tensor in weights.items()}
+    out, seen = {}, set()
+    for name, tensor in weights.items():
+        own = stored(tensor) if tensor.dim() in (2, 4) else tensor.contiguous()
+        memory = own.untyped_storage().data_ptr()
+        out[name] = own.clone() if memory in seen else own  # safetensors takes no memory twice
+        seen.add(memory)
+    return out
 
 
 def _state(model: SparseModel, done: int | None) -> bytes:
@@ -180,5 +193,5 @@ def _bytes(data: bytes) -> torch.Tensor:
 
 def _table(preprocess: Preprocess) -> torch.Tensor:
     """What each byte of each channel becomes, [3, 256]."""
-    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 256, 1).expand(1, 1, 256, 3).contiguous()
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 256, 1).expand(1, 1, 256, _COLOURS).contiguous()
     return preprocess.normalise(every)[0, :, 0, :].contiguous()
