@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 import sparsebp
 import torch
-from networks import batch, tiny_mobilenet
+from networks import batch, conv_norm, tiny_mobilenet
 from odd_networks import network
 from sparsebp import PlanFileError
 from sparsebp.data import Preprocess
@@ -86,6 +86,23 @@ def test_a_session_trains_the_bits_of_the_loop(
     with torch.no_grad():
         logits = model.eval()(PICTURES.normalise(torch.from_numpy(x)))
     assert np.array_equal(session.predict(x), logits.numpy())
+
+
+@pytest.mark.parametrize("images", [2, 5], ids=["one micro-batch", "three micro-batches"])
+def test_dropout_in_the_frozen_prefix_drops_the_same_values(images: int, tmp_path: Path) -> None:
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)]
+    net = nn.Sequential(conv_norm(3, 8), nn.Dropout(0.3), conv_norm(8, 8), conv_norm(8, 8), *head)
+    frozen = {"0.0": 0, "2.0": 0}
+    model = sparsebp.convert(net, "1MB", input_size=SIZE, ratios=frozen, batch_size=2).train()
+    assert model.prefix_is_random
+    opt = sparsebp.optim.SGD(model, lr=0.02)
+    sparsebp.export(model, tmp_path / "plan", preprocess=PICTURES, batch_size=images)
+    session = Session(tmp_path / "plan")
+    for step in range(4):
+        expected = by_autograd(model, opt, *pictures(images, step))
+        assert session.train(*pictures(images, step)).loss == pytest.approx(expected, rel=1e-12), f"step {step}"
+    session.save(tmp_path / "after")
+    assert_same_weights(tmp_path / "after", model)
 
 
 def test_a_saved_session_goes_on_with_the_same_bits(tmp_path: Path) -> None:

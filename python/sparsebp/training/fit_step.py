@@ -9,6 +9,7 @@ import torch
 
 from ..optim import SGD
 from .autograd import SpanFunction
+from .network_runner import NetworkRunner
 from .sparse_model import SparseModel
 
 
@@ -24,7 +25,8 @@ def fit_step(
 ) -> float:
     """Forward, backward and update on a batch of any size; returns the mean loss.
 
-    The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``. With
+    The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``; with dropout in
+    the prefix both run in micro-batches, so that one pass drops by one key as in a loop over ``model(x)``. With
     ``gradients="sum"`` these are summed and applied once; in place every micro-batch is applied at once with its
     share of the learning rate, or the root of it where steps are normalised, and momentum decays with each. The
     update set stays the same until the batch ends.
@@ -51,7 +53,7 @@ def fit_step(
         raise TypeError(f"skip: expected a function of (output, targets) or None, got {type(skip).__name__}")
     images = x.shape[0]
     engine, runner, step = model.engine, model._runner, model.plan.batch_size
-    apart = runner.prefix_shape is not None
+    apart = runs_apart(runner, from_prefix)
     engine.rebind_if_moved()
     features = runner.prefix(x, training=True) if apart and not from_prefix else x
     total, trains, earlier = 0.0, False, engine.last_forward
@@ -86,6 +88,11 @@ def fit_step(
         opt.step()
         opt.zero_grad()
     return total
+
+
+def runs_apart(runner: NetworkRunner, from_prefix: bool) -> bool:
+    """Whether a step runs the frozen prefix by itself, before the span."""
+    return from_prefix or (runner.prefix_shape is not None and not runner.prefix_is_random)
 
 
 def check_step(

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..optim import SGD
-from .fit_step import check_step, fit_step
+from .fit_step import check_step, fit_step, runs_apart
 from .sparse_model import SparseModel
 
 
@@ -40,8 +40,7 @@ def train_step(
     check_step(model, opt, x, labels, loss, from_prefix)
     runner = model._runner
     if runner.computes_loss:
-        apart = runner.prefix_shape is not None
-        if apart:
+        if runs_apart(runner, from_prefix):
             features, first = (x if from_prefix else runner.prefix(x, training=True)), runner.span_begin
         else:
             features, first = runner.enter(x, training=True), 0
