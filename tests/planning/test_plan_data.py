@@ -118,6 +118,12 @@ def test_a_sampler_of_ones_own_has_to_be_given_again() -> None:
 # -- keywords beside it ----------------------------------------------------------------------------
 
 
+def test_a_contradicting_sampler_is_called_by_its_name() -> None:
+    words = "^sampler: cyclic with seed 0 was given, but the plan was made with random with seed 0;"
+    with pytest.raises(ValueError, match=words):
+        sparsebp.convert(tiny_mobilenet(), plan=planned(), sampler="cyclic")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

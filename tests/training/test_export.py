@@ -132,6 +132,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"label_smoothing": 2.0}, ValueError, "label_smoothing: expected a finite number from 0 to 1"),
     ({"skip_above": 0.0}, ValueError, "skip_above: expected more than 0"),
     ({"classes": "abcdefghij"}, TypeError, "classes: expected the names of the outputs"),
+    ({"classes": iter("abcdefghij")}, TypeError, "classes: expected the names of the outputs"),
     ({"classes": ["a", "b"]}, ValueError, "classes: expected 10 names, got 2"),
     ({"preprocess": "usual"}, TypeError, r"preprocess: expected a sparsebp\.data\.Preprocess"),
     ({"preprocess": Preprocess((32, 32))}, ValueError, r"preprocess: expected size \(16, 16\) as planned"),

@@ -36,6 +36,9 @@ class SamplerName:
             None if given is None else {layer: tuple(map(int, chosen)) for layer, chosen in given.items()},
         )
 
+    def __str__(self) -> str:
+        return f"{self.name} with seed {self.seed}" + (", of given channels" if self.channels is not None else "")
+
     def check(self, where: str) -> None:
         """Raises ValueError unless there can be such a sampler; for what comes from a file."""
         try:

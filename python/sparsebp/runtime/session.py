@@ -27,7 +27,8 @@ class Sizes:
         height, width, channels: of an image.
         classes: logits of an image.
         micro_batch: images that go through at once.
-        batch: images of a whole step; a step of fewer takes its share of the rates.
+        batch: images of a whole step; a step of another size takes its share of the rates (normalised: the
+            root), of more images more.
     """
 
     arena_bytes: int

@@ -70,8 +70,8 @@ def export(
         momentum: needs a model converted with ``momentum=True``.
         weight_decay: L2 penalty on the selected weights.
         normalise: whether steps are divided by the size of their layer's gradient; by default if the plan reserves it.
-        batch_size: images of a whole step; a step of fewer takes its share of the rates. By default 1 where an
-            optimizer is attached, otherwise 16.
+        batch_size: images of a whole step, for which the rates are; a step of another size takes its share
+            (normalised: the root), of more images more. By default 1 where an optimizer is attached, otherwise 16.
         schedule: ``"cosine"``, ``"linear"`` or ``"constant"``; by default cosine where its end is known.
         warmup: share of the steps during which the rates rise from zero.
         label_smoothing: share of the target spread over all classes.
@@ -138,7 +138,11 @@ def _check_model(model: SparseModel) -> None:
 
 def _check_described(model: SparseModel, classes: Sequence[str] | None, preprocess: Preprocess | None) -> None:
     if classes is not None:
-        if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+        if (
+            isinstance(classes, str)
+            or not hasattr(classes, "__len__")
+            or not all(isinstance(name, str) for name in classes)
+        ):
             raise TypeError("classes: expected the names of the outputs, a sequence of str")
         if len(classes) != model.output_shape[0]:
             raise ValueError(f"classes: expected {model.output_shape[0]} names, got {len(classes)}")
