@@ -182,6 +182,12 @@ def test_layers_that_are_never_called_come_back_as_they_were(tmp_path: Path) -> 
     assert_same(sparsebp.load_file(tmp_path / "plan"), before)
 
 
+def test_a_plan_file_is_known_without_its_ending(tmp_path: Path) -> None:
+    model = converted()
+    sparsebp.export(model, tmp_path / "plan", lr=0.01)
+    assert_same(read_weights(tmp_path / "plan").tensors, sparsebp.restore(model).state_dict())
+
+
 def test_buffers_that_share_memory_are_written_one_by_one(tmp_path: Path) -> None:
     net, shared = tiny_mobilenet(), torch.arange(8.0)
     for name, buffer in (("one", shared), ("same", shared), ("part", shared[2:4])):

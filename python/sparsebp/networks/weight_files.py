@@ -42,7 +42,7 @@ class WeightFile:
 
 
 def read_weights(file: str | Path) -> WeightFile:
-    """Reads ``.safetensors``, or tensors and plain data that ``torch.save`` wrote; executes nothing.
+    """Reads safetensors, whatever they are called, or what ``torch.save`` wrote of tensors; executes nothing.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,7 +53,7 @@ def read_weights(file: str | Path) -> WeightFile:
         raise FileNotFoundError(f"weights: no such file: {path}")
     if path.is_dir():
         raise ValueError(f"weights: {path} is a folder; expected a .safetensors or .pt file")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or _looks_like_safetensors(path):
         return _read_safetensors(path)
     try:
         with warnings.catch_warnings(), plain_data():
@@ -67,6 +67,16 @@ def read_weights(file: str | Path) -> WeightFile:
     if not tensors:
         raise ValueError(f"weights: {path} holds no tensors with names (a state_dict), but {_summary(found)}")
     return WeightFile(tensors, {})
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+    """Whether the file begins with the length of a header that it has room for, and with the header's brace."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
+    except OSError:
+        return False  # what reads it says why
 
 
 def write_weights(file: Path, model: nn.Module, metadata: Mapping[str, Any]) -> None:
