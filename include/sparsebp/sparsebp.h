@@ -46,7 +46,7 @@ typedef struct {
   int32_t height, width, channels; /* of an image */
   int32_t classes;
   int32_t micro_batch; /* images that go through at once */
-  int32_t batch;       /* images of a whole step; a step of fewer takes its share of the rates */
+  int32_t batch;       /* images of a whole step; one of fewer, or of more, takes its share of the rates */
 } sbp_sizes;
 
 /* What a call to sbp_train or sbp_evaluate came to. */

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +170,14 @@ def test_a_batch_that_is_given_up_leaves_nothing_in_the_sums(tmp_path: Path) -> 
         session.save(out)
     expected = sparsebp.load_file(other)
     assert [n for n, t in sparsebp.load_file(one).items() if not torch.equal(t, expected[n])] == []
+
+
+def test_a_session_is_not_copied_in_memory(tmp_path: Path) -> None:
+    model, _ = trained({}, {})
+    sparsebp.export(model, tmp_path / "plan")
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="save it, and open the file"):
+            duplicate(Session(tmp_path / "plan"))
 
 
 def test_evaluation_counts_and_measures(tmp_path: Path) -> None:

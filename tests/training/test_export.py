@@ -218,3 +218,10 @@ def test_a_damaged_header_and_what_is_no_plan_file_are_refused(tmp_path: Path) -
         sparsebp.load_file(tmp_path / "text")
     with pytest.raises(FileNotFoundError):
         sparsebp.load_file(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("origin", "words"), [("mobilenet_v2", "a mapping such as"), ({"model": object()}, "JSON")])
+def test_an_origin_is_words(tmp_path: Path, origin: object, words: str) -> None:
+    with pytest.raises(TypeError, match=f"origin: expected .*{words}"):
+        sparsebp.export(converted(), tmp_path / "plan", lr=0.01, origin=origin)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -189,6 +189,9 @@ class Session:
         """
         self._plan.save_delta(os.fspath(path))
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Session cannot be copied or pickled; save it, and open the file once more")
+
     # -- arrays ----------------------------------------------------------------------------------
 
     def _images(self, pixels: npt.ArrayLike) -> npt.NDArray[Any]:

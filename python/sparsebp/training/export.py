@@ -116,13 +116,22 @@ def export(
     header["plan_digest"] = hashlib.sha256(plan).hexdigest()
     header["network_digest"] = model.plan.network.digest
     if origin is not None:
-        header["origin"] = json.dumps(dict(origin))
+        header["origin"] = _origin_text(origin)
     if classes is not None:
         header["classes"] = json.dumps(list(classes))
     if preprocess is not None:
         header["preprocess"] = json.dumps(preprocess.to_dict())
         tensors[f"{PREFIX}table"] = _table(preprocess)
     write_atomically(Path(path), in_order(safetensors.torch.save(tensors, header)))
+
+
+def _origin_text(origin: Mapping[str, Any]) -> str:
+    try:
+        if isinstance(origin, Mapping):
+            return json.dumps(dict(origin))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"origin: expected what JSON can hold, {error}") from error
+    raise TypeError(f'origin: expected a mapping such as {{"model": "mobilenet_v2"}}, got {type(origin).__name__}')
 
 
 def _check_model(model: SparseModel) -> None:
