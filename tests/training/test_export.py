@@ -141,7 +141,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("keywords", "error", "words"), WRONG, ids=[f"{i} {list(w[0])[0]}" for i, w in enumerate(WRONG)]
+    ("keywords", "error", "words"), WRONG, ids=[f"{i} {', '.join(case[0])}" for i, case in enumerate(WRONG)]
 )
 def test_a_wrong_keyword_is_named_and_nothing_is_written(
     keywords: dict[str, Any], error: type[Exception], words: str, tmp_path: Path
