@@ -1,5 +1,5 @@
 // The Python module sparsebp._C. Pointers cross as integers with the shapes agreed in the spec; the Python side
-// (sparsebp.engine) checks dtype, device and layout before it passes them.
+// (sparsebp.training) checks dtype, device and layout before it passes them.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

@@ -1,8 +1,8 @@
 /* sparsebp: fine-tuning a convolutional network inside a number of bytes, from a plan file that a PC has made.
  *
- * The order of calls: sbp_open_*, sbp_attach, then sbp_train, sbp_predict, sbp_evaluate, sbp_save and
- * sbp_save_delta as often as one likes, sbp_close. Nothing is allocated between sbp_attach and sbp_close but while saving. A session belongs to one
- * thread at a time; two sessions may run in two threads.
+ * The order of calls: sbp_open_*, sbp_attach, then sbp_train, sbp_predict, sbp_evaluate, sbp_save and sbp_save_delta as
+ * often as one likes, sbp_close. Nothing is allocated between sbp_attach and sbp_close but while saving. A session
+ * belongs to one thread at a time; two sessions may run in two threads.
  *
  * Every call that can fail returns a status. sbp_last_error says what went wrong, in a sentence. After an error weights
  * and counters are as they were, unless a call says otherwise. Nothing here prints, exits or throws.
