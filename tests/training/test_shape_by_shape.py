@@ -1,4 +1,4 @@
-"""A single convolution has a program per input shape; training goes on from one to the next as if there were only one."""
+"""A single convolution has a program for each input shape; training goes on from one to the next."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def test_states_of_earlier_versions_are_read() -> None:
         train(layer, opt, SHAPE, i)
     state = layer.runner().state_dict()
     program = {**state["program"], "due": False, "pending": True}
-    earlier = {"plan": state["plan"], "turn": 2, "due": True, "pending": False, "use": {"images": 2}, "program": program}
+    beside = {"turn": 2, "due": True, "pending": False, "use": {"images": 2}}
+    earlier = {"plan": state["plan"], **beside, "program": program}
     twin = layer_of("importance")
     other = sparsebp.optim.SGD(twin.parameters(), lr=0.01)
     twin.load_state_dict(layer.state_dict())

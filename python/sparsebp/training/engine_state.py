@@ -31,7 +31,7 @@ class Stateful(Protocol):
 
 
 #: Attributes of an engine.
-COUNTERS = {"steps": int, "turn": int, "forwards": int, "due": bool, "pending": bool}
+COUNTERS: dict[str, type[int]] = {"steps": int, "turn": int, "forwards": int, "due": bool, "pending": bool}
 
 
 def capture(engine: Stateful) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def export(
             ``origin["model"]``.
 
     Raises:
-        UnsupportedModel: something runs in torch in front of the native ops; it is named.
+        UnsupportedModel: something runs in torch in front of the native ops, which is named, or the network returns
+            images.
         BudgetExceeded: the gradient of the loss, which lies in the arena too, does not fit the plan's budget.
         TypeError, ValueError: an argument is wrong or contradicts the attached optimizer, there are no rates, or the
             sampler is one of the user's own.
@@ -107,11 +108,15 @@ def export(
         check_count("done", done)
     model.engine.rebind_if_moved()
     recipe = make_recipe(model, given, epochs, examples, steps)
+    behind = model.engine.steps if done is None else done
+    if recipe.steps and behind > recipe.steps:
+        whose = f"the model's optimizer took {behind}; give done, or steps" if done is None else f"got {done}"
+        raise ValueError(f"done: expected at most the {recipe.steps} steps of the whole schedule, {whose}")
     names = [_names(model, layer) for layer in model._graph.layers_from(0)]
     plan = _C.plan_record(model.engine.spec, recipe, names, model.plan.budget)
     tensors = _weights(model)
     tensors[f"{PREFIX}plan"] = _bytes(plan)
-    tensors[f"{PREFIX}state"] = _bytes(_state(model, done))
+    tensors[f"{PREFIX}state"] = _bytes(_state(model, behind))
     header = {"format": FORMAT, "version": VERSION, "sparsebp": __version__, "layout": LAYOUT}
     header["plan_digest"] = hashlib.sha256(plan).hexdigest()
     header["network_digest"] = model.plan.network.digest
@@ -141,6 +146,12 @@ def _check_model(model: SparseModel) -> None:
     if graph.native_begin:
         kinds = listed(model.plan.reach.foreign) or graph.ops[graph.native_begin - 1].what
         raise UnsupportedModel(f"export: torch runs a part of this network, and a board has no torch: {kinds}")
+    if model.output_shape[1:] not in ((), (1, 1)):
+        shape = ", ".join(map(str, model.output_shape))
+        raise UnsupportedModel(
+            f"export: expected a network that returns one number a class, [N, C] or [N, C, 1, 1]; this one returns "
+            f"images, [N, {shape}]"
+        )
     if engine.dtype != torch.float32 or engine.device.type != "cpu":
         raise ValueError(f"model: expected float32 on the cpu, got {engine.dtype} on {engine.device}")
 
@@ -193,10 +204,9 @@ def _weights(model: SparseModel) -> dict[str, torch.Tensor]:
     return out
 
 
-def _state(model: SparseModel, done: int | None) -> bytes:
+def _state(model: SparseModel, batches: int) -> bytes:
     engine = model.engine
     regions = list(engine.state()["regions"].items())
-    batches = engine.steps if done is None else done
     return _C.state_record(batches, engine.steps, engine.turn, engine.forwards, engine.due, regions)
 
 

@@ -134,9 +134,7 @@ class StandaloneConv:
             self._training, self._loaded = made, None
         return self._training
 
-    def _build(
-        self, x: torch.Tensor, input_grad: bool, made_for: tuple[object, ...], trains: bool = True
-    ) -> _Program:
+    def _build(self, x: torch.Tensor, input_grad: bool, made_for: tuple[object, ...], trains: bool = True) -> _Program:
         conv = self.conv
         spec, output = conv_program(conv, self.name, x, self.selected, trains)
         spec.input_grad = input_grad
