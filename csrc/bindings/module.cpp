@@ -12,6 +12,7 @@
 #include "isa/peak.h"
 #include "platform/parallel.h"
 #include "program/program.h"
+#include "sparsebp/sparsebp.h"
 
 namespace py = pybind11;
 using namespace sparsebp;
@@ -217,6 +218,7 @@ PYBIND11_MODULE(_C, m) {
   bind_program(m);
   bind_sessions(m);
   forbid_bare_new(m);
+  m.attr("__version__") = sbp_version();
   m.attr("PANEL") = kPanel;
   m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");
   m.def(
