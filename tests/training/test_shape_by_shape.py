@@ -113,7 +113,7 @@ def test_states_of_earlier_versions_are_read() -> None:
         assert train(twin, other, SHAPE, i) == train(layer, opt, SHAPE, i)
 
 
-@pytest.mark.parametrize("wrong", [{"program": 3}, {"program": {"turn": -1}}, {"plan": {}}], ids=["3", "-1", "plan"])
+@pytest.mark.parametrize("wrong", [{"program": 3}, {"program": {"turn": -1}}, {"turn": "1"}, {"plan": {}}], ids=str)
 def test_a_state_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     layer = layer_of()
     layer(images(SHAPE)).sum().backward()

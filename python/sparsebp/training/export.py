@@ -65,7 +65,7 @@ def export(
         epochs: passes over the pictures, of which there are ``examples``; the schedule ends with the last.
         examples: pictures of an epoch.
         steps: of the whole schedule, instead of both.
-        done: steps of the schedule that are behind; None takes those of the optimizer.
+        done: steps of the schedule that are behind, at most all of them; None takes those of the optimizer.
         lr, bias_lr, classifier_lr, layer_rates: learning rates, as in :class:`.learning_rules.LearningRules`.
         momentum: needs a model converted with ``momentum=True``.
         weight_decay: L2 penalty on the selected weights.

@@ -236,11 +236,7 @@ class StandaloneConv:
 
     def check_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises ValueError unless :meth:`load_state_dict` can take it."""
-        check_plan(state.get("plan"), self._plan())
-        if not isinstance(state.get("program", 0), dict | None):
-            raise ValueError(f"state: program: expected what was saved, got {state.get('program')!r}")
-        if state["program"] is not None:
-            check_counters(state["program"])
+        self._checked(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Puts back what :meth:`state_dict` returned; a forward pass in flight is lost.
@@ -248,12 +244,23 @@ class StandaloneConv:
         Raises:
             ValueError: it belongs to another convolution.
         """
-        self.check_state_dict(state)
+        loaded = self._checked(state)
         if self.last is not None:
             self.last.abandon()
+        self._training, self._loaded = None, loaded
+
+    def _checked(self, state: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The state of a program, as far as that can be told without one."""
+        check_plan(state.get("plan"), self._plan())
+        program = state.get("program", "none")
+        if program is None:
+            return None
+        if not isinstance(program, dict):
+            raise ValueError(f"state: program: expected what was saved, got {program!r}")
         # Earlier versions counted beside the program.
-        beside = {name: state[name] for name in ("turn", "due", "pending") if name in state}
-        self._training, self._loaded = None, state["program"] and {**state["program"], **beside}
+        program = {**program, **{name: state[name] for name in ("turn", "due", "pending") if name in state}}
+        check_counters(program)
+        return program
 
     def _plan(self) -> dict[str, Any]:
         return {"channels": {self.name: self.selected}, "shape": list(self.conv.weight.shape), **draws(self.sampler, 1)}
