@@ -91,18 +91,25 @@ Index count_of(size_t n) {
   return static_cast<Index>(n);
 }
 
-Pixels pixels_of(const void* images, sbp_pixels kind) {
-  Pixels pixels;
-  require(images != nullptr, "images: expected a pointer, got null");
+Images images_of(const void* data, sbp_pixels kind) {
+  Images images;
+  require(data != nullptr, "images: expected a pointer, got null");
   switch (kind) {
     case SBP_FLOAT32:
-      pixels.numbers = static_cast<const float*>(images);
-      return pixels;
+      images.numbers = static_cast<const float*>(data);
+      return images;
     case SBP_UINT8:
-      pixels.bytes = static_cast<const std::uint8_t*>(images);
-      return pixels;
+      images.bytes = static_cast<const std::uint8_t*>(data);
+      return images;
   }
   throw InvalidArgument("pixels: expected SBP_FLOAT32 or SBP_UINT8");
+}
+
+Images features_of(const float* features) {
+  require(features != nullptr, "features: expected a pointer, got null");
+  Images images;
+  images.features = features;
+  return images;
 }
 
 void put(const Step& step, sbp_result* result) {
@@ -166,6 +173,7 @@ sbp_status sbp_get_sizes(sbp_session* handle, sbp_sizes* sizes) {
     sizes->classes = static_cast<int32_t>(session.classes());
     sizes->micro_batch = static_cast<int32_t>(spec.batch);
     sizes->batch = static_cast<int32_t>(session.recipe().batch);
+    sizes->feature_count = static_cast<size_t>(session.feature_count());
   });
 }
 
@@ -192,21 +200,47 @@ sbp_status sbp_attach(sbp_session* handle, void* block, size_t block_bytes) {
 sbp_status sbp_train(sbp_session* handle, const void* images, sbp_pixels pixels, const int32_t* labels, size_t n,
                      sbp_result* result) {
   return with(handle,
-              [&](sbp_session& s) { put(s.session->train(pixels_of(images, pixels), labels, count_of(n)), result); });
+              [&](sbp_session& s) { put(s.session->train(images_of(images, pixels), labels, count_of(n)), result); });
 }
 
 sbp_status sbp_predict(sbp_session* handle, const void* images, sbp_pixels pixels, size_t n, float* logits) {
   return with(handle, [&](sbp_session& s) {
     require(logits != nullptr, "logits: expected room for n * classes numbers, got null");
-    s.session->predict(pixels_of(images, pixels), count_of(n), logits);
+    s.session->predict(images_of(images, pixels), count_of(n), logits);
   });
 }
 
 sbp_status sbp_evaluate(sbp_session* handle, const void* images, sbp_pixels pixels, const int32_t* labels, size_t n,
                         sbp_result* result) {
   return with(handle, [&](sbp_session& s) {
-    put(s.session->evaluate(pixels_of(images, pixels), labels, count_of(n)), result);
+    put(s.session->evaluate(images_of(images, pixels), labels, count_of(n)), result);
   });
+}
+
+sbp_status sbp_features(sbp_session* handle, const void* images, sbp_pixels pixels, size_t n, float* features) {
+  return with(handle, [&](sbp_session& s) {
+    require(features != nullptr, "features: expected room for n * feature_count numbers, got null");
+    s.session->features(images_of(images, pixels), count_of(n), features);
+  });
+}
+
+sbp_status sbp_train_features(sbp_session* handle, const float* features, const int32_t* labels, size_t n,
+                              sbp_result* result) {
+  return with(handle,
+              [&](sbp_session& s) { put(s.session->train(features_of(features), labels, count_of(n)), result); });
+}
+
+sbp_status sbp_predict_features(sbp_session* handle, const float* features, size_t n, float* logits) {
+  return with(handle, [&](sbp_session& s) {
+    require(logits != nullptr, "logits: expected room for n * classes numbers, got null");
+    s.session->predict(features_of(features), count_of(n), logits);
+  });
+}
+
+sbp_status sbp_evaluate_features(sbp_session* handle, const float* features, const int32_t* labels, size_t n,
+                                 sbp_result* result) {
+  return with(handle,
+              [&](sbp_session& s) { put(s.session->evaluate(features_of(features), labels, count_of(n)), result); });
 }
 
 sbp_status sbp_set_rate(sbp_session* handle, double factor) {

@@ -19,25 +19,40 @@ struct OpenPlan {
   std::unique_ptr<Session> session;
 };
 
-Pixels pixels_of(Address address, bool bytes) {
-  Pixels pixels;
-  if (bytes) {
-    pixels.bytes = reinterpret_cast<const std::uint8_t*>(address);
-  } else {
-    pixels.numbers = reinterpret_cast<const float*>(address);
+// What images are given as.
+enum class Form { numbers, bytes, features };
+
+Images images_of(Address address, Form form) {
+  Images images;
+  switch (form) {
+    case Form::numbers:
+      images.numbers = reinterpret_cast<const float*>(address);
+      break;
+    case Form::bytes:
+      images.bytes = reinterpret_cast<const std::uint8_t*>(address);
+      break;
+    case Form::features:
+      images.features = reinterpret_cast<const float*>(address);
   }
-  return pixels;
+  return images;
 }
 
 // `train` or `evaluate`: mean loss, images recognised, images that trained something.
-template <Step (Session::*call)(const Pixels&, const std::int32_t*, Index)>
-py::tuple on_labelled(OpenPlan& plan, Address pixels, bool bytes, Address labels, Index n) {
+template <Step (Session::*call)(const Images&, const std::int32_t*, Index)>
+py::tuple on_labelled(OpenPlan& plan, Address images, Form form, Address labels, Index n) {
   Step step;
   {
     py::gil_scoped_release release;
-    step = (plan.session.get()->*call)(pixels_of(pixels, bytes), reinterpret_cast<const std::int32_t*>(labels), n);
+    step = (plan.session.get()->*call)(images_of(images, form), reinterpret_cast<const std::int32_t*>(labels), n);
   }
   return py::make_tuple(step.loss, step.correct, step.trained);
+}
+
+// `predict` or `features`.
+template <void (Session::*call)(const Images&, Index, float*)>
+void on_images(OpenPlan& plan, Address images, Form form, Index n, Address out) {
+  py::gil_scoped_release release;
+  (plan.session.get()->*call)(images_of(images, form), n, reinterpret_cast<float*>(out));
 }
 
 py::dict sizes(const OpenPlan& plan) {
@@ -52,6 +67,7 @@ py::dict sizes(const OpenPlan& plan) {
   out["classes"] = session.classes();
   out["micro_batch"] = session.spec().batch;
   out["batch"] = session.recipe().batch;
+  out["features"] = session.feature_count();
   return out;
 }
 
@@ -101,6 +117,10 @@ py::bytes state_record(std::uint64_t batches, std::uint64_t steps, std::uint64_t
 }
 
 void bind_open_plan(py::module_& m) {
+  py::enum_<Form>(m, "Form")
+      .value("numbers", Form::numbers)
+      .value("bytes", Form::bytes)
+      .value("features", Form::features);
   py::class_<OpenPlan>(m, "OpenPlan")
       .def(py::init([](const std::string& path) { return std::make_unique<OpenPlan>(map_file(path)); }),
            py::arg("path"))
@@ -122,16 +142,12 @@ void bind_open_plan(py::module_& m) {
              p.file.load(*p.session);
            })
       .def_property_readonly("arena_peak", [](OpenPlan& p) { return p.session->attached().arena()->peak(); })
-      .def("train", &on_labelled<&Session::train>, py::arg("pixels"), py::arg("bytes"), py::arg("labels"), py::arg("n"))
-      .def("evaluate", &on_labelled<&Session::evaluate>, py::arg("pixels"), py::arg("bytes"), py::arg("labels"),
+      .def("train", &on_labelled<&Session::train>, py::arg("images"), py::arg("form"), py::arg("labels"), py::arg("n"))
+      .def("evaluate", &on_labelled<&Session::evaluate>, py::arg("images"), py::arg("form"), py::arg("labels"),
            py::arg("n"))
-      .def(
-          "predict",
-          [](OpenPlan& p, Address pixels, bool bytes, Index n, Address logits) {
-            py::gil_scoped_release release;
-            p.session->predict(pixels_of(pixels, bytes), n, reinterpret_cast<float*>(logits));
-          },
-          py::arg("pixels"), py::arg("bytes"), py::arg("n"), py::arg("logits"))
+      .def("predict", &on_images<&Session::predict>, py::arg("images"), py::arg("form"), py::arg("n"),
+           py::arg("logits"))
+      .def("features", &on_images<&Session::features>, py::arg("images"), py::arg("form"), py::arg("n"), py::arg("out"))
       .def(
           "set_rate", [](OpenPlan& p, double factor) { p.session->set_rate(factor); }, py::arg("factor"))
       .def_property_readonly("rate", [](const OpenPlan& p) { return p.session->rate(); })

@@ -21,4 +21,21 @@ Liveness find_liveness(const ProgramSpec& spec) {
   return live;
 }
 
+int end_of_prefix(const ProgramSpec& spec) {
+  const Liveness live = find_liveness(spec);
+  // By op: how many more values wait for it, or for one behind it, than for the op before it.
+  std::vector<int> more(spec.ops.size() + 1, 0);
+  for (std::size_t v = 0; v < spec.values.size(); ++v) {
+    if (static_cast<int>(v) == spec.output) continue;
+    ++more[static_cast<std::size_t>(live.producer[v] + 1)];
+    --more[static_cast<std::size_t>(live.consumer[v] + 1)];
+  }
+  int end = 0, waiting = 0;
+  for (int i = 0; i <= spec.span_begin; ++i) {
+    waiting += more[static_cast<std::size_t>(i)];
+    if (waiting == 1) end = i;
+  }
+  return end;
+}
+
 }  // namespace sparsebp
