@@ -4,6 +4,7 @@
 
 #include "api/delta.h"
 #include "bindings/classes.h"
+#include "spec/liveness.h"
 
 namespace py = pybind11;
 
@@ -55,6 +56,15 @@ void on_images(OpenPlan& plan, Address images, Form form, Index n, Address out) 
   (plan.session.get()->*call)(images_of(images, form), n, reinterpret_cast<float*>(out));
 }
 
+// None if the file names none.
+std::optional<std::vector<std::string>> class_names(const OpenPlan& plan) {
+  const ClassNames& names = plan.file.classes();
+  if (!names) return std::nullopt;
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < names.count(); ++i) out.emplace_back(names.at(i));
+  return out;
+}
+
 py::dict sizes(const OpenPlan& plan) {
   const Session& session = *plan.session;
   const ValueSpec& input = session.spec().values[static_cast<std::size_t>(session.spec().input)];
@@ -65,6 +75,7 @@ py::dict sizes(const OpenPlan& plan) {
   out["file_bytes"] = plan.file.bytes();
   out["height"] = input.height, out["width"] = input.width, out["channels"] = input.channels;
   out["classes"] = session.classes();
+  out["outputs"] = session.outputs();
   out["micro_batch"] = session.spec().batch;
   out["batch"] = session.recipe().batch;
   out["features"] = session.feature_count();
@@ -89,10 +100,11 @@ py::bytes as_bytes(const std::vector<unsigned char>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// The record of a plan; `tensors` are the names of each layer's weight, bias, gamma, beta, mean and variance.
+// The record of a plan whose outputs from number `classes` on are spare; `tensors` are the names of each layer's
+// weight, bias, gamma, beta, mean and variance.
 py::bytes plan_record(ProgramSpec spec, Recipe recipe, const std::vector<std::vector<std::string>>& tensors,
-                      std::uint64_t budget) {
-  const Session session(spec, recipe, {});
+                      std::uint64_t budget, std::optional<Index> classes) {
+  const Session session(spec, recipe, {}, classes);
   if (session.arena_bytes() > budget) {
     throw BudgetExceeded("budget: the plan needs " + std::to_string(session.arena_bytes()) +
                              " bytes with the gradient of the loss, the budget is " + std::to_string(budget),
@@ -133,6 +145,10 @@ void bind_open_plan(py::module_& m) {
           py::arg("data"))
       .def_property_readonly("sizes", &sizes)
       .def_property_readonly("metadata", [](const OpenPlan& p) { return p.file.header().metadata; })
+      .def_property_readonly("classes", &class_names)
+      .def(
+          "add_class", [](OpenPlan& p, const std::string& name) { return p.file.add_class(*p.session, name); },
+          py::arg("name"))
       .def_property_readonly("takes_bytes",
                              [](const OpenPlan& p) { return p.file.header().tensors.count(kTableTensor) != 0; })
       .def_property_readonly("plan", [](const OpenPlan& p) { return plan_data(*p.session, p.file.plan().budget); })
@@ -178,7 +194,9 @@ void bind_open_plan(py::module_& m) {
 void bind_sessions(py::module_& m) {
   bind_recipe(m);
   bind_open_plan(m);
-  m.def("plan_record", &plan_record, py::arg("spec"), py::arg("recipe"), py::arg("tensors"), py::arg("budget"));
+  m.def("classifier", &classifier, py::arg("spec"));
+  m.def("plan_record", &plan_record, py::arg("spec"), py::arg("recipe"), py::arg("tensors"), py::arg("budget"),
+        py::arg("classes"));
   m.def("apply_delta", &apply_delta, py::arg("base"), py::arg("delta"), py::arg("out"),
         py::call_guard<py::gil_scoped_release>());
   m.def("state_record", &state_record, py::arg("batches"), py::arg("steps"), py::arg("turn"), py::arg("forwards"),

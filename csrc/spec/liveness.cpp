@@ -38,4 +38,24 @@ int end_of_prefix(const ProgramSpec& spec) {
   return end;
 }
 
+int classifier(const ProgramSpec& spec) {
+  const std::vector<int> producer = find_liveness(spec).producer;
+  for (int op = producer[static_cast<std::size_t>(spec.output)]; op >= 0;) {
+    const OpSpec& made = spec.ops[static_cast<std::size_t>(op)];
+    switch (made.kind) {
+      case OpKind::conv:
+      case OpKind::head:
+        return made.layers[0];
+      case OpKind::activation:
+      case OpKind::pool:
+      case OpKind::dropout:
+        op = producer[static_cast<std::size_t>(made.inputs[0])];
+        break;
+      default:
+        return -1;
+    }
+  }
+  return -1;
+}
+
 }  // namespace sparsebp

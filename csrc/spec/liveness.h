@@ -20,4 +20,8 @@ Liveness find_liveness(const ProgramSpec& spec);
 // a frozen prefix can end.
 int end_of_prefix(const ProgramSpec& spec);
 
+// The layer that makes the outputs, one channel each: behind its op there are only ops that leave channels apart.
+// -1 if there is none.
+int classifier(const ProgramSpec& spec);
+
 }  // namespace sparsebp

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "spec/liveness.h"
+#include "spec/validate.h"
 
 namespace sparsebp {
 namespace {
@@ -18,7 +19,8 @@ Index count_of(const ProgramSpec& spec, int value) { return spec.values[static_c
 
 }  // namespace
 
-Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::string isa)
+Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::optional<Index> classes,
+                 std::string isa)
     : recipe_(std::move(recipe)),
       table_(std::move(table)),
       isa_(std::move(isa)),
@@ -43,6 +45,14 @@ Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std:
   if (made.values[static_cast<std::size_t>(made.output)].pixels() != 1) {
     throw InvalidArgument("session: expected a network that returns one number a class, not an image");
   }
+  classes_ = classes.value_or(output_), classifier_ = sparsebp::classifier(made);
+  if (classes_ < 1 || classes_ > output_) {
+    throw InvalidArgument("classes: expected 1 to " + std::to_string(output_) + " of the outputs, got " +
+                          std::to_string(classes_));
+  }
+  if (classes_ == output_) return;
+  if (classifier_ < 0) throw InvalidArgument("classes: no layer of its own makes the outputs; none can be spare");
+  check_spare(made.layers[static_cast<std::size_t>(classifier_)], output_ - classes_);
 }
 
 std::size_t Session::arena_bytes() const { return program_->training_layout().peak(); }
@@ -75,16 +85,27 @@ void Session::attach(std::size_t budget, void* block, std::size_t bytes) {
     own_logits_.assign(static_cast<std::size_t>(spec().batch * output_), 0);
     numbers_ = own_input_.data(), logits_ = own_logits_.data();
   }
+  if (classes_ < output_) program_->set_spare(classifier_, output_ - classes_);
   attached_ = true;
   trainer_->draw();
 }
 
+void Session::add_class() {
+  require_attached();
+  if (classes_ == output_) {
+    throw InvalidArgument("add_class: all " + std::to_string(output_) +
+                          " outputs are classes; export the plan again with more spare_classes");
+  }
+  program_->set_spare(classifier_, output_ - classes_ - 1);
+  ++classes_;
+}
+
 Step Session::train(const Images& images, const std::int32_t* labels, Index n) {
   check(images, n);
-  check_labels(labels, n, output_);
+  check_labels(labels, n, classes_);
   set_rules(n);
   const BatchSettings settings{recipe_.label_smoothing, recipe_.skip_above};
-  return train_batch(*trainer_, entry(images), labels, n, settings, logits_,
+  return train_batch(*trainer_, entry(images), labels, n, classes_, settings, logits_,
                      [&](Index first, Index count) { return read(images, first, count); });
 }
 
@@ -92,18 +113,24 @@ void Session::predict(const Images& images, Index n, float* logits) {
   check(images, n);
   for (Index first = 0; first < n; first += spec().batch) {
     const Index count = std::min(spec().batch, n - first);
-    trainer_->infer(entry(images), ops(), read(images, first, count), logits + first * output_, count, false);
+    const float* in = read(images, first, count);
+    if (classes_ == output_) {
+      trainer_->infer(entry(images), ops(), in, logits + first * classes_, count, false);
+      continue;
+    }
+    trainer_->infer(entry(images), ops(), in, logits_, count, false);
+    for (Index i = 0; i < count; ++i) std::copy_n(logits_ + i * output_, classes_, logits + (first + i) * classes_);
   }
 }
 
 Step Session::evaluate(const Images& images, const std::int32_t* labels, Index n) {
   check(images, n);
-  check_labels(labels, n, output_);
+  check_labels(labels, n, classes_);
   Step step;
   for (Index first = 0; first < n; first += spec().batch) {
     const Index count = std::min(spec().batch, n - first);
     trainer_->infer(entry(images), ops(), read(images, first, count), logits_, count, false);
-    const Loss loss = cross_entropy<float>(logits_, labels + first, count, output_, 0, 1, 1, nullptr);
+    const Loss loss = cross_entropy<float>(logits_, labels + first, count, classes_, output_, 0, 1, 1, nullptr);
     step.loss += loss.mean * static_cast<double>(count) / static_cast<double>(n);
     step.correct += loss.correct;
   }

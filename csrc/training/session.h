@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,14 +26,18 @@ struct Images {
 
 class Session {
  public:
-  // Lays the program out. `table` holds what each byte of each channel becomes, [channels][256], or is empty.
-  Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::string isa = "");
+  // Lays the program out. `table` holds what each byte of each channel becomes, [channels][256], or is empty. Of the
+  // outputs the first `classes` are classes, the others spare; without a number all are.
+  Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::optional<Index> classes = std::nullopt,
+          std::string isa = "");
 
   const ProgramSpec& spec() const { return program_->spec(); }
   const Recipe& recipe() const { return recipe_; }
   const AnyProgram& program() const { return *program_; }
-  Index classes() const { return output_; }
-  Index pixels() const { return input_; }  // numbers of one image
+  Index outputs() const { return output_; }
+  Index classes() const { return classes_; }      // the first outputs; the others are spare
+  int classifier() const { return classifier_; }  // the layer that makes the outputs; -1 if there is none
+  Index pixels() const { return input_; }         // numbers of one image
   Index feature_count() const {
     return features_;
   }  // numbers that the frozen prefix makes of it; without one, pixels()
@@ -48,6 +53,9 @@ class Session {
   // drawn. Nothing is allocated from here on.
   void attach(std::size_t budget, void* block = nullptr, std::size_t bytes = 0);
   void bind(int layer, const RawParams& params) { program_->bind(layer, params); }
+
+  // The next spare output becomes a class, whose weights are zero. Throws InvalidArgument if none is left.
+  void add_class();
 
   // One step on n images, which go through in micro-batches of spec().batch. `labels` lie below classes(). Features
   // train what their images would have, unless dropout lies in the frozen prefix.
@@ -86,8 +94,9 @@ class Session {
   std::unique_ptr<Trainer> trainer_;
   std::vector<float> own_input_, own_logits_;
   float *numbers_ = nullptr, *logits_ = nullptr;
-  int end_of_prefix_ = 0;
+  int end_of_prefix_ = 0, classifier_ = -1;
   Index input_ = 0, features_ = 0, output_ = 0;  // numbers of one image
+  Index classes_ = 0;
   double rate_ = 1;
   bool attached_ = false;
 };

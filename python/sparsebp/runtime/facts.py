@@ -16,6 +16,7 @@ class Sizes:
         file_bytes: of the plan file, weights included.
         height, width, channels: of an image.
         classes: logits of an image.
+        outputs: of the network; those that are no classes are spare.
         micro_batch: images that go through at once.
         batch: images of a whole step; a step of another size takes its share of the rates (normalised: the
             root), of more images more.
@@ -30,6 +31,7 @@ class Sizes:
     width: int
     channels: int
     classes: int
+    outputs: int
     micro_batch: int
     batch: int
     features: int

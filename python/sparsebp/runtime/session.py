@@ -136,13 +136,28 @@ class Session:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says beside the plan: class names, preprocessing, digest."""
+        """What the file says beside the plan: preprocessing, digest and, without spare classes, their names."""
         return {key: json.loads(text) if key in _JSON else text for key, text in self._plan.metadata.items()}
 
     @property
     def classes(self) -> Sequence[str] | None:
         """Names of the classes, if the file has them."""
-        return self.metadata.get("classes")
+        return self._plan.classes
+
+    def add_class(self, name: str) -> int:
+        """The next spare output becomes this class; returns its number.
+
+        Its weights begin at zero, those of the others stay as they are. Only in a file that was exported with
+        ``spare_classes``; until then a spare output counts in no loss and no logits.
+
+        Raises:
+            ValueError: no output is spare, there is such a class, or the name is no UTF-8 of 1 to 63 bytes.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name: expected a str, got {type(name).__name__}")
+        number = self._plan.add_class(name)
+        self.sizes = Sizes(**self._plan.sizes)
+        return number
 
     @property
     def plan(self) -> dict[str, Any]:
