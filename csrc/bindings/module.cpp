@@ -10,6 +10,7 @@
 #include "cuda/device.h"
 #include "isa/dispatch.h"
 #include "isa/peak.h"
+#include "platform/memory.h"
 #include "platform/parallel.h"
 #include "program/program.h"
 #include "sparsebp/sparsebp.h"
@@ -241,5 +242,6 @@ PYBIND11_MODULE(_C, m) {
       "How many GPUs programs can run on and, with none, why.");
   m.def("thread_count", &thread_count);
   m.def("thread_pool_name", &thread_pool_name);
+  m.def("release_free_memory", &release_free_memory, "Gives pages back to the system that were freed.");
   m.def("set_plain_threads", &set_plain_threads, py::arg("threads"));
 }

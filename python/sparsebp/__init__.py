@@ -37,6 +37,7 @@ _NAMES = {
     "Plan": "planning.plan",
     "prune": "networks.pruning",
     "resize_like": "networks.resizing",
+    "widen": "networks.widening",
     "fit_step": "training.fit_step",
 }
 _MODULES = ("data", "functional", "models", "nn", "optim", "runtime", "samplers")
@@ -77,6 +78,7 @@ __all__ = [
     "restore",
     "runtime",
     "samplers",
+    "widen",
 ]
 
 
