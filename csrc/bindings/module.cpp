@@ -13,6 +13,7 @@
 #include "platform/memory.h"
 #include "platform/parallel.h"
 #include "program/program.h"
+#include "sparsebp/sparsebp.h"
 
 namespace py = pybind11;
 using namespace sparsebp;
@@ -196,6 +197,7 @@ PYBIND11_MODULE(_C, m) {
   bind_sessions(m);
   bind_records(m);
   forbid_bare_new(m);
+  m.attr("__version__") = sbp_version();
   m.attr("PANEL") = kPanel;
   m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");
   m.def(

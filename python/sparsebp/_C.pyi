@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+__version__: str
 PANEL: int
 SQUARE_DECAY: float
 
