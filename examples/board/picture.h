@@ -7,8 +7,8 @@ typedef struct {
 } picture_size;
 
 /* Reads a picture and makes it fit: the centre in the shape of `fit`, resized by a triangle filter that is as wide as
- * the reduction wants, to out[fit.height][fit.width][3] in RGB. These are the bytes of Pillow's "bilinear", and so what
- * sparsebp makes of a picture on a PC.
+ * the reduction wants, to out[fit.height][fit.width][3] in RGB. That is what sparsebp makes of a picture on a PC, with
+ * Pillow's "bilinear": the same bytes, or off by one where Pillow resizes downwards before sideways.
  *
  * path: a binary PPM (P6) with values up to 255, or "-": standard input.
  * raw:  null, or the size of a camera's frame, which is read instead: rows of RGB bytes with nothing around them.
