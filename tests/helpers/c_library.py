@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -50,6 +51,19 @@ def install(folder: Path, *options: str) -> Path:
     run(command, "--build", build)
     run(command, "--install", build, "--prefix", prefix)
     return prefix
+
+
+def installed_once(factory: pytest.TempPathFactory) -> Path:
+    """The library, installed and then moved to the folder that is returned; one for all processes of a test run."""
+    place = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    moved = place / "library"
+    with (place / "library.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not moved.exists():
+            shutil.move(install(place / "library-build"), moved)
+    return moved
 
 
 def export(folder: Path, images: int, side: int = 16) -> tuple[list[Path], np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from c_library import PROGRAMS, STRICT, cmake, export, install, run
+from c_library import PROGRAMS, STRICT, cmake, export, installed_once, run
 from sparsebp.runtime import Session
 
 WAYS = ["CMake, shared", "CMake, static", "pkg-config, shared", "pkg-config, static"]
@@ -27,8 +27,7 @@ target_link_libraries(program PRIVATE {target})
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which the library was installed, and then moved."""
-    moved = tmp_path_factory.mktemp("moved") / "prefix"
-    return Path(shutil.move(install(tmp_path_factory.mktemp("library")), moved))
+    return installed_once(tmp_path_factory)
 
 
 def built(folder: Path, prefix: Path, way: str) -> Path:
