@@ -3,6 +3,10 @@
 #                      the GPU of a Jetson Orin along
 # make check-aarch64   native and Python tests for 64-bit ARM, under an emulator
 # make check-armhf     native tests for 32-bit ARM, under an emulator
+# make board-example-aarch64, board-example-armhf
+#                      the C library and examples/board against it: build/cross/board-aarch64/example/adapt, and
+#                      build/cross/board-aarch64/installed/lib, which goes to the board with it
+# make check-board-example   runs both under the emulator, beside a session on this machine
 # make cycles          estimates the cycles of the NEON kernels' inner loops
 
 CROSS := build/cross
@@ -10,7 +14,7 @@ CROSS_BIN := $(CROSS)/tools/bin
 WHEEL_PYTHON := $(filter 3.%,$(patsubst python%,%,$(notdir $(PYTHON))))
 UNPACK := python3 cross/debian.py
 
-.PHONY: cross-tools wheel-aarch64 check-aarch64 check-armhf check-aarch64-native emulator cycles
+.PHONY: cross-tools wheel-aarch64 check-aarch64 check-armhf check-aarch64-native check-board-example emulator cycles
 
 cross-tools: $(CROSS)/tools/stamp
 
@@ -48,6 +52,23 @@ check-armhf: $(CROSS)/tools/stamp emulator
 check-aarch64-native: $(CROSS)/tools/stamp emulator
 	$(UNPACK) $(CROSS)/arm64 libc6 --arch arm64
 	$(call native_tests,aarch64,$(AARCH64))
+
+# The library lies in the folder of the native tests, which share all that is compiled for it.
+BOARD_EXAMPLES := board-example-aarch64 board-example-armhf
+.PHONY: $(BOARD_EXAMPLES)
+
+$(BOARD_EXAMPLES): board-example-%: $(CROSS)/tools/stamp
+	PATH=$(CURDIR)/$(CROSS_BIN):$$PATH && board=$(CURDIR)/$(CROSS)/board-$* && \
+	  cmake --preset $* && cmake --build --preset $* --target sparsebp_shared && \
+	  cmake --install build/$* --prefix $$board/installed && \
+	  cmake -S examples/board -B $$board/example -G Ninja -DCMAKE_PREFIX_PATH=$$board/installed \
+	    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/toolchain-$*.cmake -DCMAKE_C_FLAGS=-Werror && \
+	  cmake --build $$board/example
+
+check-board-example: $(BOARD_EXAMPLES) emulator $(VENV)/test.stamp
+	$(UNPACK) $(CROSS)/arm64 libc6 --arch arm64
+	$(UNPACK) $(CROSS)/armhf libc6 --arch armhf
+	SPARSEBP_BOARD_EXAMPLES=$(CROSS) $(BIN)/python -m pytest -q tests/board/test_board_example.py
 
 # The Python part: the wheel, installed beside what a board has, imported by an ARM Python, must train the weights that
 # this machine trains, on an old processor (ARMv8.0: Raspberry Pi 3 and 4) and on a newer one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -52,6 +53,19 @@ def install(folder: Path, *options: str) -> Path:
     return prefix
 
 
+def installed_once(factory: pytest.TempPathFactory) -> Path:
+    """The library, installed and then moved to the folder that is returned; one for all processes of a test run."""
+    place = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    moved = place / "library"
+    with (place / "library.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not moved.exists():
+            shutil.move(install(place / "library-build"), moved)
+    return moved
+
+
 def export(folder: Path, images: int, side: int = 16, spare: int = 0) -> tuple[list[Path], np.ndarray, np.ndarray]:
     """Writes a plan of ten outputs, images and labels for a C program; their paths, and the arrays."""
     classes = 10 - spare
@@ -61,10 +75,8 @@ def export(folder: Path, images: int, side: int = 16, spare: int = 0) -> tuple[l
     sparsebp.export(model, folder / "plan", preprocess=Preprocess((side, side)), **names)
     del opt
     generator = np.random.default_rng(0)
-    pixels, labels = (
-        generator.integers(0, 256, (images, side, side, 3), np.uint8),
-        generator.integers(0, classes, images),
-    )
+    pixels = generator.integers(0, 256, (images, side, side, 3), np.uint8)
+    labels = generator.integers(0, classes, images)
     (folder / "images").write_bytes(pixels.tobytes())
     (folder / "labels").write_bytes(labels.astype(np.uint8).tobytes())
     return [folder / name for name in ("plan", "images", "labels")], pixels, labels

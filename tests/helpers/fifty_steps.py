@@ -26,9 +26,9 @@ from torch.nn.functional import cross_entropy
 STEPS, SIDE, CLASSES = 50, 96, 10
 
 
-def network(weights: Path | None) -> nn.Module:
+def network(weights: Path | None, classes: int = CLASSES) -> nn.Module:
     """A MobileNetV2 with the same bits everywhere: pretrained, or drawn."""
-    model = mobilenet_v2(CLASSES)
+    model = mobilenet_v2(classes)
     generator = np.random.default_rng(0)
     with torch.no_grad():
         for parameter in model.parameters():

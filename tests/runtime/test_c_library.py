@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_library import PROGRAMS, STRICT, cmake, export, install, run
+from c_library import PROGRAMS, STRICT, cmake, export, installed_once, run
 from sparsebp.runtime import Session, apply_delta
 
 WAYS = ["CMake, shared", "CMake, static", "pkg-config, shared", "pkg-config, static"]
@@ -28,8 +28,7 @@ target_link_libraries(program PRIVATE {target})
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which the library was installed, and then moved."""
-    moved = tmp_path_factory.mktemp("moved") / "prefix"
-    return Path(shutil.move(install(tmp_path_factory.mktemp("library")), moved))
+    return installed_once(tmp_path_factory)
 
 
 def built(folder: Path, prefix: Path, way: str) -> Path:

@@ -69,7 +69,7 @@ def export(
         epochs: passes over the pictures, of which there are ``examples``; the schedule ends with the last.
         examples: pictures of an epoch.
         steps: of the whole schedule, instead of both.
-        done: steps of the schedule that are behind; None takes those of the optimizer.
+        done: steps of the schedule that are behind, at most all of them; None takes those of the optimizer.
         lr, bias_lr, classifier_lr, layer_rates: learning rates, as in :class:`.learning_rules.LearningRules`.
         momentum: needs a model converted with ``momentum=True``.
         weight_decay: L2 penalty on the selected weights.
@@ -84,7 +84,8 @@ def export(
             ``origin["model"]``.
 
     Raises:
-        UnsupportedModel: something runs in torch in front of the native ops; it is named.
+        UnsupportedModel: something runs in torch in front of the native ops, which is named, or the network returns
+            images.
         BudgetExceeded: the gradient of the loss, which lies in the arena too, does not fit the plan's budget.
         TypeError, ValueError: an argument is wrong or contradicts the attached optimizer, there are no rates, or the
             sampler is one of the user's own.
@@ -111,12 +112,16 @@ def export(
         check_count("done", done)
     model.engine.rebind_if_moved()
     recipe = make_recipe(model, given, epochs, examples, steps)
+    behind = model.engine.steps if done is None else done
+    if recipe.steps and behind > recipe.steps:
+        whose = f"the model's optimizer took {behind}; give done, or steps" if done is None else f"got {done}"
+        raise ValueError(f"done: expected at most the {recipe.steps} steps of the whole schedule, {whose}")
     names = [_names(model, layer) for layer in model._graph.layers_from(0)]
     named = None if classes is None else len(classes)
     plan = _C.plan_record(model.engine.spec, recipe, names, model.plan.budget, named)
     tensors = _weights(model)
     tensors[f"{PREFIX}plan"] = _bytes(plan)
-    tensors[f"{PREFIX}state"] = _bytes(_state(model, done))
+    tensors[f"{PREFIX}state"] = _bytes(_state(model, behind))
     header = {"format": FORMAT, "version": VERSION, "sparsebp": __version__, "layout": LAYOUT}
     header["plan_digest"] = hashlib.sha256(plan).hexdigest()
     header["network_digest"] = model.plan.network.digest
@@ -149,6 +154,12 @@ def _check_model(model: SparseModel) -> None:
     if graph.native_begin:
         kinds = listed(model.plan.reach.foreign) or graph.ops[graph.native_begin - 1].what
         raise UnsupportedModel(f"export: torch runs a part of this network, and a board has no torch: {kinds}")
+    if model.output_shape[1:] not in ((), (1, 1)):
+        shape = ", ".join(map(str, model.output_shape))
+        raise UnsupportedModel(
+            f"export: expected a network that returns one number a class, [N, C] or [N, C, 1, 1]; this one returns "
+            f"images, [N, {shape}]"
+        )
     if engine.dtype != torch.float32 or engine.device.type != "cpu":
         raise ValueError(f"model: expected float32 on the cpu, got {engine.dtype} on {engine.device}")
 
@@ -212,10 +223,9 @@ def _weights(model: SparseModel) -> dict[str, torch.Tensor]:
     return out
 
 
-def _state(model: SparseModel, done: int | None) -> bytes:
+def _state(model: SparseModel, batches: int) -> bytes:
     engine = model.engine
     regions = list(engine.state()["regions"].items())
-    batches = engine.steps if done is None else done
     return _C.state_record(batches, engine.steps, engine.turn, engine.forwards, engine.due, regions)
 
 
