@@ -42,7 +42,8 @@ def test_it_trains_the_bits_of_a_session(adapt: Adapt, plan: Path, folder: Path,
     (folder / "bee" / "notes.txt").write_text("a file beside the pictures")
     done = call(adapt, "train", plan, tmp_path / "out", 2, folder, "--delta", tmp_path / "delta")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(r"before: \d of 3 .*\nafter: \d of 3 held-out pictures recognised\n", done.stdout)
+    counted = r"before: \d of 3 held-out pictures recognised\nafter: \d of 3 held-out pictures recognised\n"
+    assert re.fullmatch(counted + r".*/out: saved, \d+\.\d MB at most\n", done.stdout)
     trained(plan, folder, 2).save(tmp_path / "expected")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "expected").read_bytes()
     apply_delta(plan, tmp_path / "delta", tmp_path / "joined")
