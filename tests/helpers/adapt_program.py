@@ -14,7 +14,7 @@ from sparsebp.runtime import Session
 from torch import nn
 
 SOURCE = ROOT / "examples" / "board"
-CLASSES = ["bee", "ant", 'löwe "x"']  # neither in alphabetical order nor ASCII
+CLASSES = ["bee", "ant", 'löwe "🦁"']  # neither in alphabetical order nor ASCII
 HELD_OUT_EVERY = 5
 
 
