@@ -63,7 +63,7 @@ void strike_drawn(const Recipe& recipe, const LayerSpec& layer, std::size_t inde
 
 Moment moment_of(Session& session) {
   const Recipe& recipe = session.recipe();
-  Moment moment{session.progress(), can_draw_again(recipe.sampling)};
+  Moment moment{session.progress(), can_draw_again(recipe.sampling), session.classes()};
   const ProgramSpec& spec = session.spec();
   std::vector<std::int32_t> set;
   for (std::size_t i = 0; i < spec.layers.size() && moment.drawn; ++i) {

@@ -12,6 +12,7 @@ namespace sparsebp {
 struct Moment {
   Progress progress;
   bool drawn = false;  // the update sets of then were those that seed and turn draw, and not somebody's own
+  Index classes = 0;
 };
 
 Moment moment_of(Session& session);

@@ -58,18 +58,22 @@ void write_delta(const PlanFile& file, Session& session, const Moment& then, con
     const auto* data = reinterpret_cast<const char*>(file.tensor(stored));
     pieces.add(name, stored.type, stored.shape, {data, data + stored.bytes()});
   };
-  for (std::size_t i = 0; i < spec.layers.size() && trained_since(session, then); ++i) {
+  const bool trained = trained_since(session, then), named = session.classes() != then.classes;
+  if (named) add(kClassesTensor);
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const LayerSpec& layer = spec.layers[i];
+    const bool cleared = named && static_cast<int>(i) == session.classifier();  // where a class began at zero
     const LayerTensors& names = file.plan().tensors[i];
     const LayerRule& rule = session.recipe().rules[i];
-    if (static_cast<Index>(channels[i].size()) == layer.shape.in) {
+    if (cleared || static_cast<Index>(channels[i].size()) == layer.shape.in) {
       add(names.weight);
     } else if (!channels[i].empty()) {
       const auto* weight = reinterpret_cast<const float*>(file.tensor(file.header().at(names.weight)));
       add_rows(pieces, names.weight, layer.shape, weight, channels[i]);
     }
-    if (layer.trains_bias() && rule.bias.trains && !names.bias.empty()) add(names.bias);
-    if (layer.trains_bias() && rule.shift.trains && !names.beta.empty()) add(names.beta);
+    const bool moved = trained && layer.trains_bias();
+    if ((cleared || (moved && rule.bias.trains)) && !names.bias.empty()) add(names.bias);
+    if (moved && rule.shift.trains && !names.beta.empty()) add(names.beta);
   }
   add(kStateTensor);
   std::map<std::string, std::string> metadata = {{"format", kDeltaFormat},

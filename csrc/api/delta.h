@@ -1,9 +1,10 @@
 // A delta: what of a plan file has changed, as a safetensors file of its own. With its base it gives the file that
 // would have been saved instead, bit by bit.
 //
-// It holds the training state, shifts, biases and whole weights that trained, under their names in the plan file; of a
-// weight of which some input channels trained, [kernel_h][kernel_w][channels][out / groups] of those, with their
-// numbers beside it. Its metadata say the digests of the base and of the result.
+// It holds the training state, shifts, biases and whole weights that trained, under their names in the plan file; where
+// classes were added their names and the whole classifier; of a weight of which some input channels trained,
+// [kernel_h][kernel_w][channels][out / groups] of those, with their numbers beside it. Its metadata say the digests of
+// the base and of the result.
 #pragma once
 
 #include <string>

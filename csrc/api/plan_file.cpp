@@ -17,6 +17,13 @@ PlanFile::PlanFile(std::unique_ptr<FileImage> image) : image_(std::move(image)) 
   }
   plan_ = read_plan(tensor(found->second), found->second.bytes());
   header_.at(kStateTensor);
+  const auto rows = header_.tensors.find(kClassesTensor);
+  const auto json = header_.metadata.find("classes");
+  if (rows != header_.tensors.end()) {
+    classes_ = ClassNames(rows->second, tensor(rows->second));
+  } else if (json != header_.metadata.end()) {
+    classes_ = ClassNames(json->second);
+  }
 }
 
 std::unique_ptr<Session> PlanFile::make_session() const {
@@ -30,9 +37,15 @@ std::unique_ptr<Session> PlanFile::make_session() const {
   }
   std::unique_ptr<Session> session;
   try {
-    session = std::make_unique<Session>(plan_.spec, plan_.recipe, std::move(table));
+    const auto classes = static_cast<Index>(classes_.count());
+    session = std::make_unique<Session>(plan_.spec, plan_.recipe, std::move(table),
+                                        classes_ ? std::optional<Index>(classes) : std::nullopt);
   } catch (const InvalidArgument& error) {
     throw InvalidFile(std::string("the plan makes no program: ") + error.what());
+  }
+  if (classes_ && static_cast<Index>(classes_.outputs()) != session->outputs()) {
+    throw InvalidFile("the file has names for " + std::to_string(classes_.outputs()) + " outputs, its network has " +
+                      std::to_string(session->outputs()));
   }
   if (session->arena_bytes() != plan_.arena_bytes) {
     throw InvalidFile("the plan says that training needs " + std::to_string(plan_.arena_bytes) +
@@ -85,6 +98,13 @@ void PlanFile::store_state(Session& session) {
                       "this session has " + std::to_string(state.size()));
   }
   std::memcpy(tensor(stored), state.data(), state.size());
+}
+
+Index PlanFile::add_class(Session& session, const std::string& name) {
+  classes_.check_new(name);
+  session.add_class();
+  classes_.add(name);
+  return session.classes() - 1;
 }
 
 void PlanFile::save(Session& session, const std::string& path) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "api/changes.h"
+#include "api/class_names.h"
 #include "api/records.h"
 #include "api/safetensors.h"
 #include "platform/file_image.h"
@@ -19,7 +20,8 @@ namespace sparsebp {
 // Names of the tensors that are no weights.
 constexpr const char* kPlanTensor = "sparsebp.plan";
 constexpr const char* kStateTensor = "sparsebp.state";
-constexpr const char* kTableTensor = "sparsebp.table";  // optional: what each byte of each channel becomes
+constexpr const char* kTableTensor = "sparsebp.table";      // optional: what each byte of each channel becomes
+constexpr const char* kClassesTensor = "sparsebp.classes";  // where outputs may be spare: see class_names.h
 
 class PlanFile {
  public:
@@ -28,12 +30,15 @@ class PlanFile {
 
   const PlanRecord& plan() const { return plan_; }
   const SafetensorsHeader& header() const { return header_; }
+  const ClassNames& classes() const { return classes_; }
   std::size_t bytes() const { return image_->size(); }
 
   // A session with this file's program, recipe and table. It has no memory yet.
   std::unique_ptr<Session> make_session() const;
   // Gives an attached session this file's weights and state. The file must outlive it.
   void load(Session& session);
+  // The next spare output of an attached session becomes this class; its number. Throws InvalidArgument.
+  Index add_class(Session& session, const std::string& name);
   // Writes the file as it is now, with the session's weights and state.
   void save(Session& session, const std::string& path);
   // Writes what has changed since the last of load, save and save_delta (delta.h).
@@ -50,6 +55,7 @@ class PlanFile {
   std::unique_ptr<FileImage> image_;
   SafetensorsHeader header_;
   PlanRecord plan_;
+  ClassNames classes_;
   // Of the last load, save or save_delta; the digest of a file that was opened is known when it is asked for.
   Moment saved_;
   std::string saved_digest_;

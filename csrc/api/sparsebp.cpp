@@ -1,68 +1,15 @@
-// The C API: handles, status codes, and no exception that leaves the library.
-#include "sparsebp/sparsebp.h"
-
+// The C API: files, sessions, memory and threads. learning.cpp has what a session does with images.
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <new>
 
 #include "api/delta.h"
+#include "api/handle.h"
 #include "platform/parallel.h"
 
 using namespace sparsebp;
 
-struct sbp_session {
-  explicit sbp_session(std::unique_ptr<FileImage> image) : file(std::move(image)), session(file.make_session()) {}
-
-  PlanFile file;
-  std::unique_ptr<Session> session;
-  std::string error;
-};
-
 namespace {
-
-// Runs `body`; a status for whatever it throws, and the reason in `why`.
-template <class Body>
-sbp_status guarded(std::string& why, const Body& body) noexcept {
-  const auto failed = [&why](sbp_status status, const char* text) {
-    try {
-      why = text;
-    } catch (...) {  // no memory for the reason: the status has to do
-      why.clear();
-    }
-    return status;
-  };
-  try {
-    why.clear();
-    body();
-    return SBP_OK;
-  } catch (const InvalidArgument& error) {
-    return failed(SBP_INVALID_ARGUMENT, error.what());
-  } catch (const InvalidFile& error) {
-    return failed(SBP_INVALID_FILE, error.what());
-  } catch (const WrongState& error) {
-    return failed(SBP_WRONG_STATE, error.what());
-  } catch (const BudgetExceeded& error) {
-    return failed(SBP_BUDGET_EXCEEDED, error.what());
-  } catch (const NonFinite& error) {
-    return failed(SBP_NOT_FINITE, error.what());
-  } catch (const std::bad_alloc&) {
-    return failed(SBP_NO_MEMORY, "the system gives no more memory");
-  } catch (const std::exception& error) {
-    return failed(SBP_FAILED, error.what());
-  } catch (...) {
-    return failed(SBP_FAILED, "an unknown error");
-  }
-}
-
-template <class Body>
-sbp_status with(sbp_session* session, const Body& body) noexcept {
-  return session == nullptr ? SBP_INVALID_ARGUMENT : guarded(session->error, [&] { body(*session); });
-}
-
-void require(bool good, const char* message) {
-  if (!good) throw InvalidArgument(message);
-}
 
 // For calls without a session: the reason goes to a buffer of the caller's.
 template <class Body>
@@ -84,29 +31,6 @@ sbp_status opened(sbp_session** out, char* error, size_t error_bytes, const Imag
     *out = nullptr;
     *out = new sbp_session(image());
   });
-}
-
-Index count_of(size_t n) {
-  require(n <= static_cast<size_t>(std::numeric_limits<std::int32_t>::max()), "n: expected fewer than 2^31 images");
-  return static_cast<Index>(n);
-}
-
-Pixels pixels_of(const void* images, sbp_pixels kind) {
-  Pixels pixels;
-  require(images != nullptr, "images: expected a pointer, got null");
-  switch (kind) {
-    case SBP_FLOAT32:
-      pixels.numbers = static_cast<const float*>(images);
-      return pixels;
-    case SBP_UINT8:
-      pixels.bytes = static_cast<const std::uint8_t*>(images);
-      return pixels;
-  }
-  throw InvalidArgument("pixels: expected SBP_FLOAT32 or SBP_UINT8");
-}
-
-void put(const Step& step, sbp_result* result) {
-  if (result != nullptr) *result = {step.loss, step.correct, step.trained};
 }
 
 }  // namespace
@@ -164,8 +88,10 @@ sbp_status sbp_get_sizes(sbp_session* handle, sbp_sizes* sizes) {
     sizes->height = static_cast<int32_t>(input.height), sizes->width = static_cast<int32_t>(input.width);
     sizes->channels = static_cast<int32_t>(input.channels);
     sizes->classes = static_cast<int32_t>(session.classes());
+    sizes->outputs = static_cast<int32_t>(session.outputs());
     sizes->micro_batch = static_cast<int32_t>(spec.batch);
     sizes->batch = static_cast<int32_t>(session.recipe().batch);
+    sizes->feature_count = static_cast<size_t>(session.feature_count());
   });
 }
 
@@ -177,6 +103,17 @@ const char* sbp_metadata(const sbp_session* session, const char* key) {
   return nullptr;
 }
 
+const char* sbp_class_name(const sbp_session* session, size_t index) {
+  return session == nullptr ? nullptr : session->file.classes().at(index);
+}
+
+sbp_status sbp_add_class(sbp_session* handle, const char* name) {
+  return with(handle, [&](sbp_session& s) {
+    require(name != nullptr, "name: expected the name of a class, got null");
+    s.file.add_class(*s.session, name);
+  });
+}
+
 sbp_status sbp_attach(sbp_session* handle, void* block, size_t block_bytes) {
   return with(handle, [&](sbp_session& s) {
     s.session->attach(s.file.plan().budget, block, block_bytes);
@@ -186,38 +123,6 @@ sbp_status sbp_attach(sbp_session* handle, void* block, size_t block_bytes) {
       s.session = s.file.make_session();
       throw;
     }
-  });
-}
-
-sbp_status sbp_train(sbp_session* handle, const void* images, sbp_pixels pixels, const int32_t* labels, size_t n,
-                     sbp_result* result) {
-  return with(handle,
-              [&](sbp_session& s) { put(s.session->train(pixels_of(images, pixels), labels, count_of(n)), result); });
-}
-
-sbp_status sbp_predict(sbp_session* handle, const void* images, sbp_pixels pixels, size_t n, float* logits) {
-  return with(handle, [&](sbp_session& s) {
-    require(logits != nullptr, "logits: expected room for n * classes numbers, got null");
-    s.session->predict(pixels_of(images, pixels), count_of(n), logits);
-  });
-}
-
-sbp_status sbp_evaluate(sbp_session* handle, const void* images, sbp_pixels pixels, const int32_t* labels, size_t n,
-                        sbp_result* result) {
-  return with(handle, [&](sbp_session& s) {
-    put(s.session->evaluate(pixels_of(images, pixels), labels, count_of(n)), result);
-  });
-}
-
-sbp_status sbp_set_rate(sbp_session* handle, double factor) {
-  return with(handle, [&](sbp_session& s) { s.session->set_rate(factor); });
-}
-
-sbp_status sbp_get_progress(sbp_session* handle, sbp_progress* progress) {
-  return with(handle, [&](sbp_session& s) {
-    require(progress != nullptr, "progress: expected a place for it, got null");
-    const Progress& p = s.session->progress();
-    *progress = {p.batches, p.steps, p.turn, s.session->rate(), s.session->coverage()};
   });
 }
 

@@ -12,8 +12,12 @@ class Session;
 void bind_specs(pybind11::module_& m);
 // What trains a program.
 void bind_trainers(pybind11::module_& m);
-// What a session is made of, and sessions from plan files.
+// Sessions from plan files.
 void bind_sessions(pybind11::module_& m);
+// What plan files are made of.
+void bind_records(pybind11::module_& m);
+// Native exceptions become those of the module `errors` beside this one.
+void register_errors(const pybind11::module_& m);
 // An attached session's layers, ops, bytes and recipe.
 pybind11::dict plan_data(const Session& session, std::uint64_t budget);
 

@@ -10,8 +10,10 @@
 #include "cuda/device.h"
 #include "isa/dispatch.h"
 #include "isa/peak.h"
+#include "platform/memory.h"
 #include "platform/parallel.h"
 #include "program/program.h"
+#include "sparsebp/sparsebp.h"
 
 namespace py = pybind11;
 using namespace sparsebp;
@@ -23,29 +25,6 @@ using Address = std::uintptr_t;
 template <class P = void*>
 P pointer(Address address) {
   return reinterpret_cast<P>(address);
-}
-
-py::object error_type(const char* name) { return py::module_::import("sparsebp.errors").attr(name); }
-
-void translate(std::exception_ptr raised) {
-  try {
-    if (raised) std::rethrow_exception(raised);
-  } catch (const BudgetExceeded& error) {
-    const py::object type = error_type("BudgetExceeded");
-    PyErr_SetObject(type.ptr(), type(error.what(), error.required, error.budget).ptr());
-  } catch (const NonFinite& error) {
-    PyErr_SetString(PyExc_FloatingPointError, error.what());
-  } catch (const OutOfDeviceMemory& error) {
-    PyErr_SetString(error_type("DeviceMemoryError").ptr(), error.what());
-  } catch (const DeviceError& error) {
-    PyErr_SetString(error_type("DeviceError").ptr(), error.what());
-  } catch (const InvalidFile& error) {
-    PyErr_SetString(error_type("PlanFileError").ptr(), error.what());
-  } catch (const WrongState& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  } catch (const InvalidArgument& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
-  }
 }
 
 py::list layout_buffers(const Layout& layout) {
@@ -210,13 +189,15 @@ void bind_program(py::module_& m) {
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native core of sparsebp: the arena, the kernels and the program executor.";
-  py::register_exception_translator(&translate);
+  register_errors(m);
   bind_specs(m);
   bind_trainers(m);
   bind_arena(m);
   bind_program(m);
   bind_sessions(m);
+  bind_records(m);
   forbid_bare_new(m);
+  m.attr("__version__") = sbp_version();
   m.attr("PANEL") = kPanel;
   m.def("usable_isas", &usable_isas, "Instruction sets that this build has and this processor supports, best first.");
   m.def(
@@ -239,5 +220,6 @@ PYBIND11_MODULE(_C, m) {
       "How many GPUs programs can run on and, with none, why.");
   m.def("thread_count", &thread_count);
   m.def("thread_pool_name", &thread_pool_name);
+  m.def("release_free_memory", &release_free_memory, "Gives pages back to the system that were freed.");
   m.def("set_plain_threads", &set_plain_threads, py::arg("threads"));
 }

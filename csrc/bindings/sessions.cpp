@@ -19,25 +19,49 @@ struct OpenPlan {
   std::unique_ptr<Session> session;
 };
 
-Pixels pixels_of(Address address, bool bytes) {
-  Pixels pixels;
-  if (bytes) {
-    pixels.bytes = reinterpret_cast<const std::uint8_t*>(address);
-  } else {
-    pixels.numbers = reinterpret_cast<const float*>(address);
+// What images are given as.
+enum class Form { numbers, bytes, features };
+
+Images images_of(Address address, Form form) {
+  Images images;
+  switch (form) {
+    case Form::numbers:
+      images.numbers = reinterpret_cast<const float*>(address);
+      break;
+    case Form::bytes:
+      images.bytes = reinterpret_cast<const std::uint8_t*>(address);
+      break;
+    case Form::features:
+      images.features = reinterpret_cast<const float*>(address);
   }
-  return pixels;
+  return images;
 }
 
 // `train` or `evaluate`: mean loss, images recognised, images that trained something.
-template <Step (Session::*call)(const Pixels&, const std::int32_t*, Index)>
-py::tuple on_labelled(OpenPlan& plan, Address pixels, bool bytes, Address labels, Index n) {
+template <Step (Session::*call)(const Images&, const std::int32_t*, Index)>
+py::tuple on_labelled(OpenPlan& plan, Address images, Form form, Address labels, Index n) {
   Step step;
   {
     py::gil_scoped_release release;
-    step = (plan.session.get()->*call)(pixels_of(pixels, bytes), reinterpret_cast<const std::int32_t*>(labels), n);
+    step = (plan.session.get()->*call)(images_of(images, form), reinterpret_cast<const std::int32_t*>(labels), n);
   }
   return py::make_tuple(step.loss, step.correct, step.trained);
+}
+
+// `predict` or `features`.
+template <void (Session::*call)(const Images&, Index, float*)>
+void on_images(OpenPlan& plan, Address images, Form form, Index n, Address out) {
+  py::gil_scoped_release release;
+  (plan.session.get()->*call)(images_of(images, form), n, reinterpret_cast<float*>(out));
+}
+
+// None if the file names none.
+std::optional<std::vector<std::string>> class_names(const OpenPlan& plan) {
+  const ClassNames& names = plan.file.classes();
+  if (!names) return std::nullopt;
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < names.count(); ++i) out.emplace_back(names.at(i));
+  return out;
 }
 
 py::dict sizes(const OpenPlan& plan) {
@@ -50,57 +74,18 @@ py::dict sizes(const OpenPlan& plan) {
   out["file_bytes"] = plan.file.bytes();
   out["height"] = input.height, out["width"] = input.width, out["channels"] = input.channels;
   out["classes"] = session.classes();
+  out["outputs"] = session.outputs();
   out["micro_batch"] = session.spec().batch;
   out["batch"] = session.recipe().batch;
+  out["features"] = session.feature_count();
   return out;
 }
 
-void bind_recipe(py::module_& m) {
-  py::enum_<Schedule>(m, "Schedule")
-      .value("constant", Schedule::constant)
-      .value("linear", Schedule::linear)
-      .value("cosine", Schedule::cosine);
-  py::class_<Recipe>(m, "Recipe")
-      .def(py::init<>())
-#define FIELD(name) .def_readwrite(#name, &Recipe::name)
-          FIELD(rules) FIELD(sampling) FIELD(seed) FIELD(dropout_seed) FIELD(resample_every) FIELD(batch)
-              FIELD(schedule) FIELD(warmup) FIELD(steps) FIELD(label_smoothing) FIELD(skip_above)
-#undef FIELD
-      ;
-}
-
-py::bytes as_bytes(const std::vector<unsigned char>& bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-// The record of a plan; `tensors` are the names of each layer's weight, bias, gamma, beta, mean and variance.
-py::bytes plan_record(ProgramSpec spec, Recipe recipe, const std::vector<std::vector<std::string>>& tensors,
-                      std::uint64_t budget) {
-  const Session session(spec, recipe, {});
-  if (session.arena_bytes() > budget) {
-    throw BudgetExceeded("budget: the plan needs " + std::to_string(session.arena_bytes()) +
-                             " bytes with the gradient of the loss, the budget is " + std::to_string(budget),
-                         session.arena_bytes(), budget);
-  }
-  PlanRecord plan{std::move(spec), {}, std::move(recipe), budget, session.arena_bytes(), session.workspace_bytes()};
-  if (tensors.size() != plan.spec.layers.size()) throw InvalidArgument("tensors: expected those of every layer");
-  for (const auto& names : tensors) {
-    if (names.size() != 6) throw InvalidArgument("tensors: expected six names for each layer");
-    plan.tensors.push_back({names[0], names[1], names[2], names[3], names[4], names[5]});
-  }
-  ByteWriter out;
-  write_plan(out, plan);
-  return as_bytes(out.bytes());
-}
-
-py::bytes state_record(std::uint64_t batches, std::uint64_t steps, std::uint64_t turn, std::uint64_t forwards, bool due,
-                       const std::vector<std::pair<std::string, py::bytes>>& regions) {
-  Regions contents;
-  for (const auto& [name, bytes] : regions) contents.emplace_back(name, static_cast<std::string>(bytes));
-  return as_bytes(write_state({batches, steps, turn, forwards, due}, 1.0, contents));
-}
-
-void bind_open_plan(py::module_& m) {
+void bind_class(py::module_& m) {
+  py::enum_<Form>(m, "Form")
+      .value("numbers", Form::numbers)
+      .value("bytes", Form::bytes)
+      .value("features", Form::features);
   py::class_<OpenPlan>(m, "OpenPlan")
       .def(py::init([](const std::string& path) { return std::make_unique<OpenPlan>(map_file(path)); }),
            py::arg("path"))
@@ -113,6 +98,10 @@ void bind_open_plan(py::module_& m) {
           py::arg("data"))
       .def_property_readonly("sizes", &sizes)
       .def_property_readonly("metadata", [](const OpenPlan& p) { return p.file.header().metadata; })
+      .def_property_readonly("classes", &class_names)
+      .def(
+          "add_class", [](OpenPlan& p, const std::string& name) { return p.file.add_class(*p.session, name); },
+          py::arg("name"))
       .def_property_readonly("takes_bytes",
                              [](const OpenPlan& p) { return p.file.header().tensors.count(kTableTensor) != 0; })
       .def_property_readonly("plan", [](const OpenPlan& p) { return plan_data(*p.session, p.file.plan().budget); })
@@ -122,16 +111,12 @@ void bind_open_plan(py::module_& m) {
              p.file.load(*p.session);
            })
       .def_property_readonly("arena_peak", [](OpenPlan& p) { return p.session->attached().arena()->peak(); })
-      .def("train", &on_labelled<&Session::train>, py::arg("pixels"), py::arg("bytes"), py::arg("labels"), py::arg("n"))
-      .def("evaluate", &on_labelled<&Session::evaluate>, py::arg("pixels"), py::arg("bytes"), py::arg("labels"),
+      .def("train", &on_labelled<&Session::train>, py::arg("images"), py::arg("form"), py::arg("labels"), py::arg("n"))
+      .def("evaluate", &on_labelled<&Session::evaluate>, py::arg("images"), py::arg("form"), py::arg("labels"),
            py::arg("n"))
-      .def(
-          "predict",
-          [](OpenPlan& p, Address pixels, bool bytes, Index n, Address logits) {
-            py::gil_scoped_release release;
-            p.session->predict(pixels_of(pixels, bytes), n, reinterpret_cast<float*>(logits));
-          },
-          py::arg("pixels"), py::arg("bytes"), py::arg("n"), py::arg("logits"))
+      .def("predict", &on_images<&Session::predict>, py::arg("images"), py::arg("form"), py::arg("n"),
+           py::arg("logits"))
+      .def("features", &on_images<&Session::features>, py::arg("images"), py::arg("form"), py::arg("n"), py::arg("out"))
       .def(
           "set_rate", [](OpenPlan& p, double factor) { p.session->set_rate(factor); }, py::arg("factor"))
       .def_property_readonly("rate", [](const OpenPlan& p) { return p.session->rate(); })
@@ -160,13 +145,9 @@ void bind_open_plan(py::module_& m) {
 }  // namespace
 
 void bind_sessions(py::module_& m) {
-  bind_recipe(m);
-  bind_open_plan(m);
-  m.def("plan_record", &plan_record, py::arg("spec"), py::arg("recipe"), py::arg("tensors"), py::arg("budget"));
+  bind_class(m);
   m.def("apply_delta", &apply_delta, py::arg("base"), py::arg("delta"), py::arg("out"),
         py::call_guard<py::gil_scoped_release>());
-  m.def("state_record", &state_record, py::arg("batches"), py::arg("steps"), py::arg("turn"), py::arg("forwards"),
-        py::arg("due"), py::arg("regions"));
 }
 
 }  // namespace sparsebp

@@ -70,7 +70,7 @@ py::tuple train(Trainer& trainer, int first, Address in, Index images, Address l
   Step step;
   {
     py::gil_scoped_release release;
-    step = train_batch(trainer, first, given, images, {label_smoothing, skip_above, drop},
+    step = train_batch(trainer, first, given, images, value(spec.output), {label_smoothing, skip_above, drop},
                        static_cast<float*>(output(logits)),
                        [&](Index i, Index) { return static_cast<const float*>(input(in)) + i * one; });
   }

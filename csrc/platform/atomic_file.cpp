@@ -1,6 +1,7 @@
 #include "platform/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,7 +22,7 @@ void sync_folder(const std::string& path) {
 
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)),
-      partial_(path_ + ".part" + std::to_string(getpid())),
+      partial_(path_ + ".part" + std::to_string(syscall(SYS_gettid))),  // no two threads of any process share it
       file_(open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
   if (*file_ < 0) refuse_file(path_, "cannot be written");
 }

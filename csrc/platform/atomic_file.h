@@ -9,8 +9,9 @@
 
 namespace sparsebp {
 
-// A file that is written under another name and then put where `path` says. Unless `finish` was called nothing is left
-// of it. Every call throws InvalidFile if the system refuses.
+// A file that is written under another name, the thread's own, and then put where `path` says: of several writers the
+// last to finish wins. Unless `finish` was called nothing is left of it. Every call throws InvalidFile if the system
+// refuses.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);

@@ -7,6 +7,10 @@
 #include <limits>
 #include <new>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "core/layout.h"
 
 namespace sparsebp {
@@ -35,6 +39,12 @@ class HostMemory final : public Memory {
 Memory& host_memory() {
   static HostMemory memory;
   return memory;
+}
+
+void release_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 std::byte* GivenMemory::allocate(std::size_t bytes) {

@@ -8,6 +8,9 @@ namespace sparsebp {
 // What the system gives.
 Memory& host_memory();
 
+// Gives pages back to the system that were freed and kept for later; does nothing where the C library cannot.
+void release_free_memory();
+
 // A block that somebody else has given, handed out from its beginning: for as many allocations as fit.
 class GivenMemory final : public Memory {
  public:

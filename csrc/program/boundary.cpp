@@ -43,8 +43,7 @@ class Boundary final : public AnyProgram {
 
   void bind(int layer, const RawParams& p) override {
     const Lock lock(mutex_);
-    require_layer("bind", layer);
-    const LayerSpec& l = spec().layers[static_cast<std::size_t>(layer)];
+    const LayerSpec& l = require_layer("bind", layer);
     const Index out = l.shape.out;
     enum Need { unknown, optional, required };  // to this kind of layer
     const auto check = [&](const char* name, const void* address, Index count, Need need) {
@@ -61,6 +60,16 @@ class Boundary final : public AnyProgram {
     check("var", p.var, out, l.has_norm ? required : unknown);
     program_->bind(layer, p);
     bound_[static_cast<std::size_t>(layer)] = 1;
+  }
+
+  void set_spare(int layer, Index count) override {
+    const Lock lock(mutex_);
+    require_memory_taken("set_spare");
+    require_landed("set_spare");
+    check_spare(require_layer("set_spare", layer), count);
+    if (std::string(isa()) == "cuda")
+      throw InvalidArgument("set_spare: expected a program on this processor, not cuda");
+    program_->set_spare(layer, count);
   }
 
   void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
@@ -159,8 +168,7 @@ class Boundary final : public AnyProgram {
     const Lock lock(mutex_);
     require_memory_taken("set_indices");
     require_landed("set_indices");
-    require_layer("set_indices", layer);
-    check_channels(spec().layers[static_cast<std::size_t>(layer)], channels);
+    check_channels(require_layer("set_indices", layer), channels);
     program_->set_indices(layer, channels);
   }
   std::vector<std::int32_t> indices(int layer) const override {
@@ -212,8 +220,9 @@ class Boundary final : public AnyProgram {
     if (!program_->in_flight()) return;
     throw WrongState(std::string(call) + ": a training forward pass still waits for its backward");
   }
-  void require_layer(const char* call, int layer) const {
-    if (layer >= 0 && static_cast<std::size_t>(layer) < bound_.size()) return;
+  const LayerSpec& require_layer(const char* call, int layer) const {
+    const auto index = static_cast<std::size_t>(layer);
+    if (layer >= 0 && index < bound_.size()) return spec().layers[index];
     throw InvalidArgument(std::string(call) + ": layer: expected " +
                           (bound_.empty() ? "none" : "0 to " + std::to_string(bound_.size() - 1)) + ", got " +
                           std::to_string(layer));

@@ -62,7 +62,8 @@ void Layer<T>::update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, c
 template <class T>
 void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved,
                              Index begin, Index count) {
-  if (!wants_weight_grad()) return;
+  const Index columns = std::min(grad.count, training_outputs() - grad.begin);
+  if (!wants_weight_grad() || columns <= 0) return;
   const ConvShape& s = spec.shape;
   const Index k = spec.selected;
   const bool all = selects_all();  // then channel j is row j, and there is nothing to look for
@@ -82,7 +83,7 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
     // Without groups the gradient may cover a part of the columns (streaming); with groups it covers all.
     const Index first = s.groups == 1 ? grad.begin : group * s.out_per_group();
     WeightGradArgs<T> args{};
-    args.cols = s.groups == 1 ? grad.count : s.out_per_group();
+    args.cols = s.groups == 1 ? columns : s.out_per_group();
     args.scale = grad.scale != nullptr ? grad.scale + (first - grad.begin) : nullptr;
     const T* dz = grad.dz + (first - grad.begin);
     if (s.pointwise()) {
@@ -145,7 +146,8 @@ void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const O
 
 template <class T>
 void Layer<T>::update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale) {
-  if (!spec.trains_bias()) return;
+  count = std::min(count, training_outputs() - begin);
+  if (!spec.trains_bias() || count <= 0) return;
   T bias_grad[kPanel];
   for (Index c = 0; c < count; ++c) bias_grad[c] = scale != nullptr ? sums[c] * scale[c] : sums[c];
   const auto train = [&](T* weight, const T* grad, T* momentum, T* sum, const Rule& rule, float* squares) {
@@ -178,21 +180,38 @@ void Layer<T>::update_statistics() {
   };
   const Index panels = div_up(spec.shape.out, kPanel);
   // With gradient sums the squared norms are there for the scores alone; `apply` squares the sums.
-  update(state.sum == nullptr ? state.square : nullptr, rules.weight, squared_norms.rows, spec.selected, sum_count());
-  update(state.bias_square, rules.bias, squared_norms.bias, panels, spec.shape.out);
-  update(state.beta_square, rules.beta, squared_norms.beta, panels, spec.shape.out);
+  update(state.sum == nullptr ? state.square : nullptr, rules.weight, squared_norms.rows, spec.selected,
+         training_weights());
+  update(state.bias_square, rules.bias, squared_norms.bias, panels, training_outputs());
+  update(state.beta_square, rules.beta, squared_norms.beta, panels, training_outputs());
   squared_norms = {};
+}
+
+template <class T>
+void Layer<T>::set_spare(Index count) {
+  const ConvShape& s = spec.shape;
+  const auto clear = [&](T* numbers, Index rows) {
+    for (Index row = 0; row < rows && numbers != nullptr && count < spare; ++row) {
+      std::fill_n(numbers + row * s.out + training_outputs(), spare - count, T(0));
+    }
+  };
+  clear(params.weight, s.taps() * s.in);
+  clear(params.bias, 1);
+  clear(state.momentum, spec.selected * s.taps());
+  clear(state.bias_momentum, 1);
+  spare = count;
 }
 
 namespace {
 
-// The step to take with a whole gradient at hand: its own square counts already.
+// The step to take with a whole gradient at hand, of which `training` elements train and the others are zero: its own
+// square counts already.
 template <class T>
-Sgd step_of_sums(const Rule& rule, MeanSquare* square, const T* grad, Index count) {
+Sgd step_of_sums(const Rule& rule, MeanSquare* square, const T* grad, Index count, Index training) {
   if (square != nullptr && rule.square_decay != 0) {
     double total = 0;
     for (Index i = 0; i < count; ++i) total += static_cast<double>(grad[i]) * static_cast<double>(grad[i]);
-    square->add(total / static_cast<double>(count), rule.square_decay);
+    square->add(total / static_cast<double>(training), rule.square_decay);
   }
   return rule.step_after(square);
 }
@@ -203,19 +222,20 @@ template <class T>
 void Layer<T>::apply(const Kernels<T>& kernels) {
   const ConvShape& s = spec.shape;
   if (state.sum != nullptr && rules.weight.on) {
-    const Sgd rule = step_of_sums(rules.weight, state.square, state.sum, sum_count());
+    const Sgd rule = step_of_sums(rules.weight, state.square, state.sum, sum_count(), training_weights());
     for (Index j = 0; j < spec.selected; ++j) {
       const Index u = channel(j) % s.in_per_group(), first = channel(j) / s.in_per_group() * s.out_per_group();
       for (Index tap = 0; tap < s.taps(); ++tap) {
         const Index row = (j * s.taps() + tap) * s.out_per_group();
         kernels.sgd({params.weight + (tap * s.in_per_group() + u) * s.out + first, state.sum + row,
-                     state.momentum != nullptr ? state.momentum + row : nullptr, s.out_per_group(), rule});
+                     state.momentum != nullptr ? state.momentum + row : nullptr, s.out_per_group() - spare, rule});
       }
     }
   }
   const auto train = [&](T* weight, T* sum, T* momentum, const Rule& rule, MeanSquare* square) {
     if (sum == nullptr) return;
-    if (rule.on) kernels.sgd({weight, sum, momentum, s.out, step_of_sums(rule, square, sum, s.out)});
+    const Index count = training_outputs();
+    if (rule.on) kernels.sgd({weight, sum, momentum, count, step_of_sums(rule, square, sum, count, count)});
     std::fill_n(sum, s.out, T(0));
   };
   train(params.bias, state.bias_sum, state.bias_momentum, rules.bias, state.bias_square);

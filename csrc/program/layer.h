@@ -64,10 +64,13 @@ class Layer {
   LayerState<T> state;
   LayerRules rules;
   SquaredNorms squared_norms;
+  Index spare = 0;  // output channels, the last ones, that do not train; only without groups
 
   bool selects_all() const { return spec.selected == spec.shape.in; }
   Index channel(Index j) const { return state.indices != nullptr ? state.indices[j] : j; }
   Index sum_count() const { return spec.selected * spec.shape.weights_per_channel(); }
+  Index training_outputs() const { return spec.shape.out - spare; }
+  Index training_weights() const { return sum_count() - spec.selected * spec.shape.taps() * spare; }
   // Is there something to do with the weights' gradient?
   bool wants_weight_grad() const { return spec.trains_weight() && (rules.weight.on || state.sum != nullptr); }
 
@@ -91,6 +94,10 @@ class Layer {
 
   // Brings scores and mean squares up to date with the pass's squared norms, and lets go of those.
   void update_statistics();
+
+  // The last `count` output channels do not train from here on. Of those that did not and do now, weights, bias and
+  // momentum are zero.
+  void set_spare(Index count);
 
   // Applies and clears the gradient sums.
   void apply(const Kernels<T>& kernels);

@@ -70,6 +70,8 @@ class Program final : public AnyProgram {
     params.mean = static_cast<const T*>(p.mean), params.var = static_cast<const T*>(p.var);
   }
 
+  void set_spare(int layer, Index count) override { layer_at(layer).set_spare(count); }
+
   void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
                std::uint64_t dropout_key) override {
     const DeviceScope<T> scope(*device_, stream_);

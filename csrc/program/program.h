@@ -38,6 +38,10 @@ class AnyProgram {
   virtual Arena* arena() = 0;
   virtual Arena* workspace() = 0;
   virtual void bind(int layer, const RawParams& params) = 0;
+  // The last `count` output channels of a layer without groups and batch norm, not all of them, are spare: nothing of
+  // them trains or counts in what the others' steps are divided by. Those that are spare no more begin at zero. Only
+  // on this processor.
+  virtual void set_spare(int layer, Index count) = 0;
 
   // Runs ops [first, last) on `images` images, at most the planned batch; `in` and `out` are NHWC and belong to the
   // caller. No other value may come into these ops from outside. With `save` a backward pass may follow: they are the

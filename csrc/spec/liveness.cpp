@@ -21,4 +21,41 @@ Liveness find_liveness(const ProgramSpec& spec) {
   return live;
 }
 
+int end_of_prefix(const ProgramSpec& spec) {
+  const Liveness live = find_liveness(spec);
+  // By op: how many more values wait for it, or for one behind it, than for the op before it.
+  std::vector<int> more(spec.ops.size() + 1, 0);
+  for (std::size_t v = 0; v < spec.values.size(); ++v) {
+    if (static_cast<int>(v) == spec.output) continue;
+    ++more[static_cast<std::size_t>(live.producer[v] + 1)];
+    --more[static_cast<std::size_t>(live.consumer[v] + 1)];
+  }
+  int end = 0, waiting = 0;
+  for (int i = 0; i <= spec.span_begin; ++i) {
+    waiting += more[static_cast<std::size_t>(i)];
+    if (waiting == 1) end = i;
+  }
+  return end;
+}
+
+int classifier(const ProgramSpec& spec) {
+  const std::vector<int> producer = find_liveness(spec).producer;
+  for (int op = producer[static_cast<std::size_t>(spec.output)]; op >= 0;) {
+    const OpSpec& made = spec.ops[static_cast<std::size_t>(op)];
+    switch (made.kind) {
+      case OpKind::conv:
+      case OpKind::head:
+        return made.layers[0];
+      case OpKind::activation:
+      case OpKind::pool:
+      case OpKind::dropout:
+        op = producer[static_cast<std::size_t>(made.inputs[0])];
+        break;
+      default:
+        return -1;
+    }
+  }
+  return -1;
+}
+
 }  // namespace sparsebp

@@ -16,4 +16,12 @@ struct Liveness {
 
 Liveness find_liveness(const ProgramSpec& spec);
 
+// The last op, up to the one with which the span begins, that needs one value alone of all that comes before it: there
+// a frozen prefix can end.
+int end_of_prefix(const ProgramSpec& spec);
+
+// The layer that makes the outputs, one channel each: behind its op there are only ops that leave channels apart.
+// -1 if there is none.
+int classifier(const ProgramSpec& spec);
+
 }  // namespace sparsebp

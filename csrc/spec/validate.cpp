@@ -113,6 +113,13 @@ void validate(const ProgramSpec& spec) {
   check_order(spec);
 }
 
+void check_spare(const LayerSpec& layer, Index count) {
+  if (count >= 0 && count < layer.shape.out && (count == 0 || (layer.shape.groups == 1 && !layer.has_norm))) return;
+  throw InvalidArgument(layer.name + ": spare: expected 0 to " + std::to_string(layer.shape.out - 1) +
+                        " output channels, more than 0 only without groups and batch norm, got " +
+                        std::to_string(count));
+}
+
 void check_channels(const LayerSpec& layer, const std::vector<std::int32_t>& channels) {
   if (static_cast<Index>(channels.size()) != layer.selected) {
     throw InvalidArgument(layer.name + ": expected " + std::to_string(layer.selected) + " channels, got " +

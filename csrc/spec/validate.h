@@ -12,6 +12,10 @@ namespace sparsebp {
 
 void validate(const ProgramSpec& spec);
 
+// Throws InvalidArgument unless so many output channels of the layer can be spare: not all of one without groups and
+// batch norm.
+void check_spare(const LayerSpec& layer, Index count);
+
 // Parts of it: an op, whose values and layers are valid each by itself: do they exist, and fit together.
 void validate_op(const ProgramSpec& spec, std::size_t index);
 void check_activation(const std::string& of, Activation activation);

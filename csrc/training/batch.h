@@ -27,16 +27,16 @@ struct BatchSettings {
 // Throws InvalidArgument unless there is a label below `classes` for each of at least one image.
 void check_labels(const std::int32_t* labels, Index images, Index classes);
 
-// The span is run from op `first` on. `labels` are checked; `logits` has room for a micro-batch. `input(i, count)`
-// gives what that op reads of `count` images from number i on. If it throws, or a gradient is not finite, micro-batches
-// before are applied, but with gradient sums nothing is.
+// The span is run from op `first` on. `labels` are checked; the first `classes` outputs count. `logits` has room for a
+// micro-batch. `input(i, count)` gives what that op reads of `count` images from number i on. If it throws, or a
+// gradient is not finite, micro-batches before are applied, but with gradient sums nothing is.
 template <class Input>
-Step train_batch(Trainer& trainer, int first, const std::int32_t* labels, Index images, const BatchSettings& settings,
-                 float* logits, const Input& input) {
+Step train_batch(Trainer& trainer, int first, const std::int32_t* labels, Index images, Index classes,
+                 const BatchSettings& settings, float* logits, const Input& input) {
   AnyProgram& program = trainer.program();
   const ProgramSpec& spec = program.spec();
   const int ops = static_cast<int>(spec.ops.size());
-  const Index classes = spec.values[static_cast<std::size_t>(spec.output)].count();
+  const Index outputs = spec.values[static_cast<std::size_t>(spec.output)].count();
   Step step;
   for (Index i = 0; i < images; i += spec.batch) {
     const Index count = std::min(spec.batch, images - i);
@@ -44,8 +44,8 @@ Step train_batch(Trainer& trainer, int first, const std::int32_t* labels, Index 
     try {
       trainer.forward(first, ops, input(i, count), logits, count, settings.drop);
       const auto gradient = static_cast<float*>(program.loss_gradient());
-      const Loss loss = cross_entropy(logits, labels + i, count, classes, settings.label_smoothing, settings.skip_above,
-                                      spec.sums ? share : 1.0, gradient);
+      const Loss loss = cross_entropy(logits, labels + i, count, classes, outputs, settings.label_smoothing,
+                                      settings.skip_above, spec.sums ? share : 1.0, gradient);
       step.loss += loss.mean * share;
       step.correct += loss.correct;
       if (settings.skip_above < 1 && loss.confident) {

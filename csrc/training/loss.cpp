@@ -6,13 +6,13 @@
 namespace sparsebp {
 
 template <class T>
-Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, Index classes, double smoothing,
-                   double confident_above, double scale, T* grad) {
+Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, Index classes, Index outputs,
+                   double smoothing, double confident_above, double scale, T* grad) {
   Loss out;
   out.confident = images > 0;
   const double everywhere = smoothing / static_cast<double>(classes);
   for (Index i = 0; i < images; ++i) {
-    const T* z = logits + i * classes;
+    const T* z = logits + i * outputs;
     const Index label = labels[i];
     const Index best = std::max_element(z, z + classes) - z;
     const double top = static_cast<double>(z[best]);
@@ -29,14 +29,17 @@ Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, In
     for (Index c = 0; c < classes; ++c) {
       const double target = everywhere + (c == label ? 1 - smoothing : 0);
       const double probability = std::exp(static_cast<double>(z[c]) - log_sum);
-      grad[i * classes + c] = static_cast<T>((probability - target) / static_cast<double>(images) * scale);
+      grad[i * outputs + c] = static_cast<T>((probability - target) / static_cast<double>(images) * scale);
     }
+    std::fill(grad + i * outputs + classes, grad + (i + 1) * outputs, T(0));
   }
   out.mean /= static_cast<double>(std::max<Index>(images, 1));
   return out;
 }
 
-template Loss cross_entropy<float>(const float*, const std::int32_t*, Index, Index, double, double, double, float*);
-template Loss cross_entropy<double>(const double*, const std::int32_t*, Index, Index, double, double, double, double*);
+template Loss cross_entropy<float>(const float*, const std::int32_t*, Index, Index, Index, double, double, double,
+                                   float*);
+template Loss cross_entropy<double>(const double*, const std::int32_t*, Index, Index, Index, double, double, double,
+                                    double*);
 
 }  // namespace sparsebp

@@ -14,10 +14,11 @@ struct Loss {
   bool confident = false;  // every image has its class's probability above the threshold
 };
 
-// logits: [images][classes]; labels: [images], below `classes`; grad: [images][classes], `scale` times the gradient of
-// the mean, or null. The target is (1 - smoothing) of the class and `smoothing` spread over all classes.
+// logits: [images][outputs], of which the first `classes` count; labels: [images], below `classes`; grad:
+// [images][outputs], `scale` times the gradient of the mean, or null. The target is (1 - smoothing) of the class and
+// `smoothing` spread over all classes.
 template <class T>
-Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, Index classes, double smoothing,
-                   double confident_above, double scale, T* grad);
+Loss cross_entropy(const T* logits, const std::int32_t* labels, Index images, Index classes, Index outputs,
+                   double smoothing, double confident_above, double scale, T* grad);
 
 }  // namespace sparsebp

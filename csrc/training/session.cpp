@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "spec/liveness.h"
+#include "spec/validate.h"
 
 namespace sparsebp {
 namespace {
@@ -17,7 +19,8 @@ Index count_of(const ProgramSpec& spec, int value) { return spec.values[static_c
 
 }  // namespace
 
-Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::string isa)
+Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::optional<Index> classes,
+                 std::string isa)
     : recipe_(std::move(recipe)),
       table_(std::move(table)),
       isa_(std::move(isa)),
@@ -31,7 +34,9 @@ Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std:
       if (r->normalise && !made.normalise) throw InvalidArgument("recipe: this program keeps no mean squares");
     }
   }
+  end_of_prefix_ = end_of_prefix(made);
   input_ = count_of(made, made.input), output_ = count_of(made, made.output);
+  features_ = count_of(made, made.ops[static_cast<std::size_t>(end_of_prefix_)].inputs[0]);
   const Index channels = made.values[static_cast<std::size_t>(made.input)].channels;
   if (!table_.empty() && static_cast<Index>(table_.size()) != 256 * channels) {
     throw InvalidArgument("table: expected 256 numbers for each of " + std::to_string(channels) + " channels, got " +
@@ -40,6 +45,14 @@ Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std:
   if (made.values[static_cast<std::size_t>(made.output)].pixels() != 1) {
     throw InvalidArgument("session: expected a network that returns one number a class, not an image");
   }
+  classes_ = classes.value_or(output_), classifier_ = sparsebp::classifier(made);
+  if (classes_ < 1 || classes_ > output_) {
+    throw InvalidArgument("classes: expected 1 to " + std::to_string(output_) + " of the outputs, got " +
+                          std::to_string(classes_));
+  }
+  if (classes_ == output_) return;
+  if (classifier_ < 0) throw InvalidArgument("classes: no layer of its own makes the outputs; none can be spare");
+  check_spare(made.layers[static_cast<std::size_t>(classifier_)], output_ - classes_);
 }
 
 std::size_t Session::arena_bytes() const { return program_->training_layout().peak(); }
@@ -72,39 +85,70 @@ void Session::attach(std::size_t budget, void* block, std::size_t bytes) {
     own_logits_.assign(static_cast<std::size_t>(spec().batch * output_), 0);
     numbers_ = own_input_.data(), logits_ = own_logits_.data();
   }
+  if (classes_ < output_) program_->set_spare(classifier_, output_ - classes_);
   attached_ = true;
   trainer_->draw();
 }
 
-Step Session::train(const Pixels& pixels, const std::int32_t* labels, Index n) {
-  check(pixels, labels, n);
-  set_rules(n);
-  const BatchSettings settings{recipe_.label_smoothing, recipe_.skip_above};
-  return train_batch(*trainer_, 0, labels, n, settings, logits_,
-                     [&](Index first, Index count) { return images(pixels, first, count); });
+void Session::add_class() {
+  require_attached();
+  if (classes_ == output_) {
+    throw InvalidArgument("add_class: all " + std::to_string(output_) +
+                          " outputs are classes; export the plan again with more spare_classes");
+  }
+  program_->set_spare(classifier_, output_ - classes_ - 1);
+  ++classes_;
 }
 
-void Session::predict(const Pixels& pixels, Index n, float* logits) {
-  require_attached();
-  if (n < 0) throw InvalidArgument("n: expected at least 0, got " + std::to_string(n));
+Step Session::train(const Images& images, const std::int32_t* labels, Index n) {
+  check(images, n);
+  check_labels(labels, n, classes_);
+  set_rules(n);
+  const BatchSettings settings{recipe_.label_smoothing, recipe_.skip_above};
+  return train_batch(*trainer_, entry(images), labels, n, classes_, settings, logits_,
+                     [&](Index first, Index count) { return read(images, first, count); });
+}
+
+void Session::predict(const Images& images, Index n, float* logits) {
+  check(images, n);
   for (Index first = 0; first < n; first += spec().batch) {
     const Index count = std::min(spec().batch, n - first);
-    trainer_->infer(0, static_cast<int>(spec().ops.size()), images(pixels, first, count), logits + first * output_,
-                    count, false);
+    const float* in = read(images, first, count);
+    if (classes_ == output_) {
+      trainer_->infer(entry(images), ops(), in, logits + first * classes_, count, false);
+      continue;
+    }
+    trainer_->infer(entry(images), ops(), in, logits_, count, false);
+    for (Index i = 0; i < count; ++i) std::copy_n(logits_ + i * output_, classes_, logits + (first + i) * classes_);
   }
 }
 
-Step Session::evaluate(const Pixels& pixels, const std::int32_t* labels, Index n) {
-  check(pixels, labels, n);
+Step Session::evaluate(const Images& images, const std::int32_t* labels, Index n) {
+  check(images, n);
+  check_labels(labels, n, classes_);
   Step step;
   for (Index first = 0; first < n; first += spec().batch) {
     const Index count = std::min(spec().batch, n - first);
-    trainer_->infer(0, static_cast<int>(spec().ops.size()), images(pixels, first, count), logits_, count, false);
-    const Loss loss = cross_entropy<float>(logits_, labels + first, count, output_, 0, 1, 1, nullptr);
+    trainer_->infer(entry(images), ops(), read(images, first, count), logits_, count, false);
+    const Loss loss = cross_entropy<float>(logits_, labels + first, count, classes_, output_, 0, 1, 1, nullptr);
     step.loss += loss.mean * static_cast<double>(count) / static_cast<double>(n);
     step.correct += loss.correct;
   }
   return step;
+}
+
+void Session::features(const Images& images, Index n, float* out) {
+  check(images, n);
+  if (images.features != nullptr) throw InvalidArgument("images: expected pixels, got features");
+  for (Index first = 0; first < n; first += spec().batch) {
+    const Index count = std::min(spec().batch, n - first);
+    const float* in = read(images, first, count);
+    if (end_of_prefix_ == 0) {
+      std::copy_n(in, count * features_, out + first * features_);
+    } else {
+      trainer_->infer(0, end_of_prefix_, in, out + first * features_, count, false);
+    }
+  }
 }
 
 void Session::set_rate(double factor) {
@@ -123,20 +167,19 @@ void Session::require_attached() const {
   if (!attached_) throw WrongState("session: attach was not called; it has no memory yet");
 }
 
-void Session::check(const Pixels& pixels, const std::int32_t* labels, Index n) const {
+void Session::check(const Images& images, Index n) const {
   require_attached();
-  check_labels(labels, n, output_);
-  if (pixels.bytes != nullptr && table_.empty()) {
-    throw InvalidArgument("pixels: this plan has no table for bytes; expected floating-point numbers");
-  }
-}
-
-const float* Session::images(const Pixels& pixels, Index first, Index count) {
-  if (pixels.numbers != nullptr) return pixels.numbers + first * input_;
-  if (pixels.bytes == nullptr) throw InvalidArgument("pixels: expected images, got none");
+  if (n < 0) throw InvalidArgument("n: expected at least 0, got " + std::to_string(n));
+  if (images.numbers != nullptr || images.features != nullptr) return;
+  if (images.bytes == nullptr) throw InvalidArgument("images: expected pixels or features, got none");
   if (table_.empty())
     throw InvalidArgument("pixels: this plan has no table for bytes; expected floating-point numbers");
-  const std::uint8_t* from = pixels.bytes + first * input_;
+}
+
+const float* Session::read(const Images& images, Index first, Index count) {
+  if (images.features != nullptr) return images.features + first * features_;
+  if (images.numbers != nullptr) return images.numbers + first * input_;
+  const std::uint8_t* from = images.bytes + first * input_;
   const Index channels = static_cast<Index>(table_.size()) / 256;
   for (Index i = 0; i < count * input_; ++i)
     numbers_[i] = table_[static_cast<std::size_t>(i % channels * 256 + from[i])];

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,22 +16,31 @@
 
 namespace sparsebp {
 
-// Images [n][height][width][channels]: as numbers that the network reads, or as bytes that a table turns into them.
-struct Pixels {
+// Images, given in one way: [n][height][width][channels] as numbers that the network reads, or as bytes that a table
+// turns into them; or [n][feature_count] as what the frozen prefix made of them.
+struct Images {
   const float* numbers = nullptr;
   const std::uint8_t* bytes = nullptr;
+  const float* features = nullptr;
 };
 
 class Session {
  public:
-  // Lays the program out. `table` holds what each byte of each channel becomes, [channels][256], or is empty.
-  Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::string isa = "");
+  // Lays the program out. `table` holds what each byte of each channel becomes, [channels][256], or is empty. Of the
+  // outputs the first `classes` are classes, the others spare; without a number all are.
+  Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std::optional<Index> classes = std::nullopt,
+          std::string isa = "");
 
   const ProgramSpec& spec() const { return program_->spec(); }
   const Recipe& recipe() const { return recipe_; }
   const AnyProgram& program() const { return *program_; }
-  Index classes() const { return output_; }
-  Index pixels() const { return input_; }  // numbers of one image
+  Index outputs() const { return output_; }
+  Index classes() const { return classes_; }      // the first outputs; the others are spare
+  int classifier() const { return classifier_; }  // the layer that makes the outputs; -1 if there is none
+  Index pixels() const { return input_; }         // numbers of one image
+  Index feature_count() const {
+    return features_;
+  }  // numbers that the frozen prefix makes of it; without one, pixels()
 
   // Bytes of the arena, which is all of training, and of the workspace, which inference needs.
   std::size_t arena_bytes() const;
@@ -44,12 +54,18 @@ class Session {
   void attach(std::size_t budget, void* block = nullptr, std::size_t bytes = 0);
   void bind(int layer, const RawParams& params) { program_->bind(layer, params); }
 
-  // One step on n images, which go through in micro-batches of spec().batch. `labels` lie below classes().
-  Step train(const Pixels& pixels, const std::int32_t* labels, Index n);
+  // The next spare output becomes a class, whose weights are zero. Throws InvalidArgument if none is left.
+  void add_class();
+
+  // One step on n images, which go through in micro-batches of spec().batch. `labels` lie below classes(). Features
+  // train what their images would have, unless dropout lies in the frozen prefix.
+  Step train(const Images& images, const std::int32_t* labels, Index n);
   // Logits [n][classes], as in evaluation.
-  void predict(const Pixels& pixels, Index n, float* logits);
+  void predict(const Images& images, Index n, float* logits);
   // Loss and images recognised, as in evaluation.
-  Step evaluate(const Pixels& pixels, const std::int32_t* labels, Index n);
+  Step evaluate(const Images& images, const std::int32_t* labels, Index n);
+  // What the frozen prefix makes of images, as in evaluation: [n][feature_count].
+  void features(const Images& images, Index n, float* out);
 
   // All rates are multiplied by this, beside the schedule.
   void set_rate(double factor);
@@ -63,8 +79,11 @@ class Session {
 
  private:
   void require_attached() const;
-  void check(const Pixels& pixels, const std::int32_t* labels, Index n) const;
-  const float* images(const Pixels& pixels, Index first, Index count);
+  void check(const Images& images, Index n) const;
+  int entry(const Images& images) const { return images.features != nullptr ? end_of_prefix_ : 0; }
+  int ops() const { return static_cast<int>(spec().ops.size()); }
+  // What op entry(images) reads of `count` images from number `first` on.
+  const float* read(const Images& images, Index first, Index count);
   void set_rules(Index of);
 
   const Recipe recipe_;
@@ -75,7 +94,9 @@ class Session {
   std::unique_ptr<Trainer> trainer_;
   std::vector<float> own_input_, own_logits_;
   float *numbers_ = nullptr, *logits_ = nullptr;
-  Index input_ = 0, output_ = 0;
+  int end_of_prefix_ = 0, classifier_ = -1;
+  Index input_ = 0, features_ = 0, output_ = 0;  // numbers of one image
+  Index classes_ = 0;
   double rate_ = 1;
   bool attached_ = false;
 };

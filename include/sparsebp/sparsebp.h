@@ -44,9 +44,11 @@ typedef struct {
   size_t attach_bytes;    /* what sbp_attach wants of a block of the caller's */
   size_t file_bytes;
   int32_t height, width, channels; /* of an image */
-  int32_t classes;
-  int32_t micro_batch; /* images that go through at once */
-  int32_t batch;       /* images of a whole step; one of fewer, or of more, takes its share of the rates */
+  int32_t classes;                 /* sbp_add_class makes them more */
+  int32_t outputs;                 /* classes and spare ones */
+  int32_t micro_batch;             /* images that go through at once */
+  int32_t batch;                   /* images of a whole step; one of fewer, or of more, takes its share of the rates */
+  size_t feature_count;            /* numbers that the frozen prefix makes of an image; see sbp_features */
 } sbp_sizes;
 
 /* What a call to sbp_train or sbp_evaluate came to. */
@@ -93,9 +95,12 @@ SBP_API const char* sbp_last_error(const sbp_session* session);
 
 SBP_API sbp_status sbp_get_sizes(sbp_session* session, sbp_sizes* sizes);
 
-/* A text of the file: "classes" (a JSON array of names), "preprocess", "format", ...; null if it has none of that name.
- * Valid until sbp_close. */
+/* A text of the file: "classes" (a JSON array of names; null in a file with spare classes, see sbp_class_name),
+ * "preprocess", "format", ...; null if it has none of that name. Valid until sbp_close. */
 SBP_API const char* sbp_metadata(const sbp_session* session, const char* key);
+
+/* The name of class `index`, as UTF-8; null if the file names none or there are no so many. Valid until sbp_close. */
+SBP_API const char* sbp_class_name(const sbp_session* session, size_t index);
 
 /* Takes memory, once: a block of at least sizes.attach_bytes that outlives the session, or null for the session's own.
  * The arena in it has exactly the plan's budget. */
@@ -114,6 +119,25 @@ SBP_API sbp_status sbp_predict(sbp_session* session, const void* images, sbp_pix
 SBP_API sbp_status sbp_evaluate(sbp_session* session, const void* images, sbp_pixels pixels, const int32_t* labels,
                                 size_t n, sbp_result* result);
 
+/* One more class, in a file that was exported with spare classes: the next spare output gets this name, 1 to 63 bytes
+ * of UTF-8, and the number sizes.classes had. Its weights begin at zero; those of the others stay as they are. Spare
+ * outputs count in no loss and no logits. SBP_INVALID_ARGUMENT if none is left, or a class has that name. */
+SBP_API sbp_status sbp_add_class(sbp_session* session, const char* name);
+
+/* What the frozen prefix, the layers in front of all that train, makes of images: [n][feature_count] numbers, as in
+ * evaluation. They stay the same however long the session trains, so that they may be kept in place of images to train
+ * on again. Where nothing is frozen they are the numbers that the network reads. */
+SBP_API sbp_status sbp_features(sbp_session* session, const void* images, sbp_pixels pixels, size_t n, float* features);
+
+/* sbp_train, sbp_predict and sbp_evaluate of images whose features these are, [n][feature_count]: what they do without
+ * the frozen prefix, with the same bits. Only if dropout lies in the frozen prefix, which drops nothing here, sbp_train
+ * gives others. */
+SBP_API sbp_status sbp_train_features(sbp_session* session, const float* features, const int32_t* labels, size_t n,
+                                      sbp_result* result);
+SBP_API sbp_status sbp_predict_features(sbp_session* session, const float* features, size_t n, float* logits);
+SBP_API sbp_status sbp_evaluate_features(sbp_session* session, const float* features, const int32_t* labels, size_t n,
+                                         sbp_result* result);
+
 /* Multiplies all learning rates, beside the plan's schedule; at first by 1. */
 SBP_API sbp_status sbp_set_rate(sbp_session* session, double factor);
 
@@ -128,8 +152,8 @@ SBP_API sbp_status sbp_save(sbp_session* session, const char* path);
 SBP_API sbp_status sbp_save_delta(sbp_session* session, const char* path);
 
 /* Writes to `out` what `base`, a plan file, becomes with `delta`: bit for bit the file that sbp_save would have written
- * instead of the delta. Deltas are applied one by one, in the order in which they were saved; a delta of another base is
- * refused with SBP_INVALID_FILE. `out` may be `base`. `error`: see sbp_open_path. */
+ * instead of the delta. Deltas are applied one by one, in the order in which they were saved; a delta of another base
+ * is refused with SBP_INVALID_FILE. `out` may be `base`. `error`: see sbp_open_path. */
 SBP_API sbp_status sbp_apply_delta(const char* base, const char* delta, const char* out, char* error,
                                    size_t error_bytes);
 

@@ -9,8 +9,20 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+try:
+    from . import _C
+except ImportError as error:
+    raise ImportError(f"sparsebp: its native module cannot be loaded ({error}); build it: pip install .") from error
+
 from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, PlanFileError, TrainingDiverged, UnsupportedModel
 from .version import __version__
+
+_STALE = (
+    f"{_C.__file__}: this native module was built from other sources than the Python files beside it, which are "
+    f"sparsebp {__version__}; build it anew: pip install ."
+)
+if getattr(_C, "__version__", None) != __version__:
+    raise ImportError(_STALE, name=_C.__name__, path=_C.__file__)
 
 #: Where each name is; ``__init__.pyi`` says the same to type checkers.
 _NAMES = {
@@ -25,6 +37,7 @@ _NAMES = {
     "Plan": "planning.plan",
     "prune": "networks.pruning",
     "resize_like": "networks.resizing",
+    "widen": "networks.widening",
     "fit_step": "training.fit_step",
 }
 _MODULES = ("data", "functional", "models", "nn", "optim", "runtime", "samplers")
@@ -65,6 +78,7 @@ __all__ = [
     "restore",
     "runtime",
     "samplers",
+    "widen",
 ]
 
 
@@ -73,7 +87,14 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    try:
+        module = importlib.import_module(f".{_NAMES[name]}", __name__)
+    except (AttributeError, ImportError) as error:
+        lacking = getattr(error, "obj", None)  # what has no such attribute: the native module, or a class of it
+        if _C.__name__ in (error.name, getattr(lacking, "__name__", None), getattr(lacking, "__module__", None)):
+            raise ImportError(_STALE, name=_C.__name__, path=_C.__file__) from error
+        raise
+    found = globals()[name] = getattr(module, name)
     return found
 
 

@@ -6,6 +6,7 @@ from .finetuning import FineTuned, Interrupted, Observer, finetune
 from .networks.pretrained import LoadedWeights, load_weights
 from .networks.pruning import prune
 from .networks.resizing import resize_like
+from .networks.widening import widen
 from .planning.plan import Plan
 from .training.audit import Audit, audit
 from .training.convert import convert, explain, min_budget, plan, restore
@@ -52,4 +53,5 @@ __all__ = [
     "restore",
     "runtime",
     "samplers",
+    "widen",
 ]

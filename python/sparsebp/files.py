@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +21,7 @@ def write_atomically(file: Path, data: bytes) -> None:
         with named_errors(file), open(file, "wb") as stream:
             stream.write(data)
         return
-    part = partial_of(file)
+    part = _begin(file)
     try:
         _write(part, data)
         os.replace(part, file)
@@ -30,20 +32,14 @@ def write_atomically(file: Path, data: bytes) -> None:
     _sync_folder(file.parent)
 
 
-def partial_of(path: Path) -> Path:
-    """What a file or folder is called until it is complete; a kill leaves it behind."""
-    return path.with_name(f".{path.name}.partial")
-
-
 def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
     """Makes ``folder`` appear with all its files at once; it must not exist yet.
 
     Raises:
         OSError: as for :func:`write_atomically`; nothing is left behind.
     """
-    part = partial_of(folder)
+    part = _begin(folder)
     try:
-        remove_folder(part)
         part.mkdir()
         for name, data in files.items():
             _write(part / name, data)
@@ -53,6 +49,40 @@ def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
         shutil.rmtree(part, ignore_errors=True)
         raise
     _sync_folder(folder.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what writers of a file or folder left when they were killed; those that are at work keep theirs."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        writer = left.name.removesuffix(".partial").rpartition(".")[2].partition("-")[0]
+        if writer.isdecimal() and not _runs(int(writer)):
+            _remove(left)
+
+
+def _begin(path: Path) -> Path:
+    """What ``path`` is called until it is complete: by a name that no other thread of any process has."""
+    remove_leftovers(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.partial")
+    _remove(part)  # of an earlier process of this number
+    return part
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # the next writer tries again
+            path.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> None:

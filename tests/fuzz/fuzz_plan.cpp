@@ -60,7 +60,8 @@ bool small(const Session& session) {
          session.workspace_bytes() <= kMostBytes;
 }
 
-// One step and one prediction. A loss or gradient may be beyond what is finite.
+// A step on images, one on what the frozen prefix makes of them, and one prediction. A loss or gradient may be beyond
+// what is finite.
 void train(Session& session, bool bytes) {
   const auto images = static_cast<std::size_t>(std::min<Index>(session.spec().batch, 2));
   const std::size_t count = images * static_cast<std::size_t>(session.pixels());
@@ -69,15 +70,20 @@ void train(Session& session, bool bytes) {
   for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<float>(random_unit(3, i));
   const std::vector<std::int32_t> labels(images, static_cast<std::int32_t>(session.classes() - 1));
   std::vector<float> logits(images * static_cast<std::size_t>(session.classes()));
-  Pixels pixels;
+  std::vector<float> features(images * static_cast<std::size_t>(session.feature_count()));
+  Images pixels, made;
   if (bytes) {
     pixels.bytes = levels.data();
   } else {
     pixels.numbers = numbers.data();
   }
-  try {
-    session.train(pixels, labels.data(), static_cast<Index>(images));
-  } catch (const NonFinite&) {
+  session.features(pixels, static_cast<Index>(images), features.data());
+  made.features = features.data();
+  for (const Images& given : {pixels, made}) {
+    try {
+      session.train(given, labels.data(), static_cast<Index>(images));
+    } catch (const NonFinite&) {
+    }
   }
   session.predict(pixels, static_cast<Index>(images), logits.data());
   require(session.attached().arena()->peak() <= session.arena_bytes(), "the measured peak is within the planned one");

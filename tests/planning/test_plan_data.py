@@ -72,6 +72,15 @@ def test_a_plan_reads_back_as_it_was(keywords: dict[str, Any], tmp_path: Path) -
     assert str(again) == str(plan)
 
 
+@pytest.mark.parametrize("keywords", WAYS.values(), ids=WAYS.keys())
+def test_equal_plans_have_equal_hashes(keywords: dict[str, Any]) -> None:
+    """So that plans can be keys, and members of sets."""
+    plan = planned(**keywords)
+    again = Plan.from_json(plan.to_json())
+    assert len({plan, again, planned(**keywords), planned("65KB", **keywords)}) == 2
+    assert {*plan.layers, *again.layers} == set(plan.layers)
+
+
 def test_networks_of_which_torch_runs_a_part_have_plans_too() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), *tail(8))
     plan = sparsebp.plan(net, "64KB", input_size=SIZE)
@@ -227,6 +236,8 @@ def test_other_weights_and_another_dropout_are_the_same_network() -> None:
 Edit = Callable[[dict[str, Any]], object]
 EDITS: dict[str, tuple[Edit, str]] = {
     "a newer version": (lambda p: p.update(version=2), "written in version 2, this sparsebp reads 1"),
+    "a version as a fraction": (lambda p: p.update(version=1.0), r"written in version 1\.0, this sparsebp reads 1"),
+    "a version that is none": (lambda p: p.update(version=True), "written in version True, this sparsebp reads 1"),
     "something else": (lambda p: p.pop("format"), r"expected what Plan\.to_json wrote"),
     "a key less": (lambda p: p.pop("buffers"), r"plan\.buffers: it is missing"),
     "a key more": (lambda p: p.update(colour="red"), r"plan\.colour: there is no such key"),
@@ -283,6 +294,12 @@ def test_what_is_no_plan_is_refused(text: str | bytes, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ValueError, match=r"plan\.json: plan: "):
         Plan.load(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("text", [None, 3, {}, Path("plan.json")], ids=lambda text: type(text).__name__)
+def test_what_is_no_text_is_refused(text: Any) -> None:
+    with pytest.raises(TypeError, match="text: expected the JSON of a plan as str or bytes, got"):
+        Plan.from_json(text)
 
 
 def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

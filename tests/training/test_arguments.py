@@ -47,6 +47,7 @@ SETTINGS: dict[str, list[tuple[Any, type[Exception]]]] = {
         ((True, 16, 16), TypeError),
         ((4, 16, 16), sparsebp.UnsupportedModel),
         ((3, 10**9, 10**9), sparsebp.UnsupportedModel),
+        ((3, 2**70, 16), ValueError),
     ],
     "batch_size": [
         (0, ValueError),
@@ -80,7 +81,14 @@ SETTINGS: dict[str, list[tuple[Any, type[Exception]]]] = {
         ({"features*": 0}, ValueError),
     ],
     "sampler": [("uniform", ValueError), (None, TypeError), (3, TypeError), (samplers.Random, TypeError)],
-    "resample_every": [(0, ValueError), (-1, ValueError), (True, TypeError), (1.5, TypeError), (None, TypeError)],
+    "resample_every": [
+        (2**70, ValueError),
+        (0, ValueError),
+        (-1, ValueError),
+        (True, TypeError),
+        (1.5, TypeError),
+        (None, TypeError),
+    ],
     "momentum": [(0.9, TypeError), (1, TypeError), (None, TypeError)],
     "train_bias": [(1, TypeError), ("yes", TypeError), (None, TypeError)],
     "seed": [(-1, ValueError), (2**64, ValueError), (1.5, TypeError), (True, TypeError), (None, TypeError)],

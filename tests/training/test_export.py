@@ -16,7 +16,7 @@ from sparsebp.data import Preprocess
 from sparsebp.finetuning import Settings
 from sparsebp.networks.pretrained import read_weights
 from sparsebp.runtime import Session
-from training import SIZE, assert_same, everything, one_thread  # noqa: F401
+from training import SIZE, assert_same, everything, one_thread, step  # noqa: F401
 
 PICTURES = Preprocess((16, 16))
 
@@ -64,6 +64,20 @@ def test_what_is_done_of_the_schedule_goes_along(tmp_path: Path) -> None:
     model = converted()
     sparsebp.export(model, tmp_path / "plan", lr=0.01, steps=100, done=40)
     assert Session(tmp_path / "plan").progress.batches == 40
+    sparsebp.export(model, tmp_path / "end", lr=0.01, steps=100, done=100)
+    assert Session(tmp_path / "end").progress.batches == 100
+
+
+def test_an_optimizer_is_not_beyond_the_end_of_the_schedule(tmp_path: Path) -> None:
+    model = converted()
+    opt = sparsebp.optim.SGD(model, lr=0.01)
+    for _ in range(3):
+        step(model, opt)
+    sparsebp.export(model, tmp_path / "plan", steps=3)
+    with pytest.raises(ValueError, match=r"done: expected at most the 2 steps .*, the model's optimizer took 3"):
+        sparsebp.export(model, tmp_path / "plan", steps=2)
+    sparsebp.export(model, tmp_path / "anew", steps=2, done=0)
+    assert Session(tmp_path / "anew").progress.batches == 0
 
 
 # -- beside an optimizer -----------------------------------------------------------------------------
@@ -114,6 +128,14 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"epochs": 0, "examples": 2}, ValueError, "epochs: expected at least 1"),
     ({"steps": -1}, ValueError, "steps: expected at least 1"),
     ({"steps": 1.5}, TypeError, "steps: expected a whole number"),
+    ({"steps": 2**70}, ValueError, f"steps: expected at most {2**63 - 1}, got {2**70}"),
+    ({"epochs": 2**62, "examples": 100}, ValueError, f"epochs: expected at most {(2**63 - 1) // 7} of 100 examples"),
+    ({"epochs": 1, "examples": 2**70}, ValueError, f"examples: expected at most {2**63 - 1}"),
+    ({"done": 2**70}, ValueError, f"done: expected at most {2**63 - 1}"),
+    ({"done": 11, "steps": 10}, ValueError, "done: expected at most the 10 steps of the whole schedule, got 11"),
+    ({"done": 6, "epochs": 1, "examples": 80}, ValueError, "done: expected at most the 5 steps"),
+    ({"batch_size": 2**70}, ValueError, f"batch_size: expected at most {2**63 - 1}"),
+    ({"lr": 10**400}, ValueError, "lr: expected a finite number"),
     ({"done": -1}, ValueError, "done: expected at least 1"),
     ({"lr": -0.1}, ValueError, "lr: expected a finite number from 0"),
     ({"lr": math.nan}, ValueError, "lr: expected a finite number"),

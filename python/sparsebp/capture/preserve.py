@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from .copies import Copies
+
 #: What nothing can be changed in.
 _ATOMS = (str, bytes, int, float, bool, type(None), type)
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 Undo = Callable[[], object]
 
 
@@ -30,6 +32,7 @@ class _Memory:
         self._kept: list[Any] = []  # so that no number of `_seen` is given to another object
         self._empty: list[dict[Any, Any]] = []  # a module has ten dictionaries, most of them empty
         self._undo: list[Undo] = []
+        self._copies = Copies()
         self._look(model)
 
     def restore(self) -> None:
@@ -40,6 +43,9 @@ class _Memory:
             if table:
                 table.clear()
 
+    def close(self) -> None:
+        self._copies.close()
+
     def _look(self, value: Any) -> None:
         if isinstance(value, _ATOMS) or id(value) in self._seen:
             return
@@ -48,7 +54,7 @@ class _Memory:
         if isinstance(value, dict):
             self._look_into(value)
         elif isinstance(value, torch.Tensor):
-            self._undo.append(_tensor(value))
+            self._undo.append(_tensor(value, self._copies))
         elif isinstance(value, torch.Generator):
             self._undo.append(partial(value.set_state, value.get_state()))
         elif isinstance(value, np.ndarray):
@@ -78,28 +84,20 @@ class _Memory:
             self._look(value)
 
 
-def _tensor(tensor: torch.Tensor) -> Undo:
+def _tensor(tensor: torch.Tensor, copies: Copies) -> Undo:
     if tensor.is_meta or nn.parameter.is_lazy(tensor):
         return lambda: None
     memory, wanted = tensor.detach(), tensor.requires_grad
-    numbers = memory.clone()
+    numbers_back = copies.keep(memory)
 
     def undo() -> None:
         if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
             tensor.data = memory
         if tensor.is_leaf and tensor.requires_grad != wanted:
             tensor.requires_grad_(wanted)
-        if not _same_bits(memory, numbers):  # writing all the same would tell autograd of a change
-            memory.copy_(numbers)
+        numbers_back()
 
     return undo
-
-
-def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a.layout != torch.strided or a.is_complex() or a.is_quantized:
-        return torch.equal(a, b)
-    bits = _INTEGERS[a.element_size()]
-    return torch.equal(a.view(bits), b.view(bits))
 
 
 def _reset(members: set[Any], before: set[Any]) -> None:
@@ -130,14 +128,17 @@ class _Randomness:
     def __init__(self, model: nn.Module) -> None:
         devices = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
         self._gpus = [(device, torch.cuda.get_rng_state(device)) for device in devices]
-        self._cpu, self._python, self._numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
+        self._cpu, self._python = torch.get_rng_state(), random.getstate()
+        # numpy loads its generators, 3 MB, when they are first asked for; until then nobody has drawn from them.
+        self._numpy = np.random.get_state() if "numpy.random" in sys.modules else None
 
     def restore(self) -> None:
         torch.set_rng_state(self._cpu)
         for device, state in self._gpus:
             torch.cuda.set_rng_state(state, device)
         random.setstate(self._python)
-        np.random.set_state(self._numpy)
+        if self._numpy is not None:
+            np.random.set_state(self._numpy)
 
 
 @contextmanager
@@ -145,7 +146,7 @@ def unchanged(model: nn.Module) -> Iterator[Undo]:
     """Afterwards parameters, buffers, modes and attributes of every module are what they were, bit by bit.
 
     So is what lists, dictionaries and the like among the attributes hold, and the states of the generators of random
-    numbers of torch, Python and numpy. The weights are held twice meanwhile.
+    numbers of torch, Python and numpy.
 
     What it yields does the same at any moment in between: who looks several times begins each time with what there was.
     """
@@ -159,6 +160,7 @@ def unchanged(model: nn.Module) -> Iterator[Undo]:
         yield undo
     finally:
         undo()
+        memory.close()
 
 
 def random_state(device: torch.device) -> torch.Tensor:

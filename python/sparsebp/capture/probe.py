@@ -14,13 +14,14 @@ from ..errors import UnsupportedModel
 from .preserve import random_state
 from .shapes import record
 
+_IMAGES = 2  # of a batch that a model is tried on
 #: Relative difference of two runs of one network: of the same ops, and of the same image in another batch.
 _SAME, _ROUNDING = 1e-4, 1e-3
 
 
-def probe(images: int, input_size: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
+def probe(images: int, input_size: tuple[int, int, int], like: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """Random images, always the same, of the type and on the device of ``like``."""
-    generator = torch.Generator("cpu").manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn((images, *input_size), generator=generator, device="cpu").to(like)
 
 
@@ -43,8 +44,16 @@ def without_zeros(model: nn.Module) -> Iterator[None]:
             parameter.data = memory
 
 
-def run_both(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor) -> torch.Tensor | None:
+def run_both(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor, third: torch.Tensor) -> torch.Tensor | None:
     """Runs ``model`` and its ``evaluation`` trace, whose nodes get shapes and values.
+
+    The model gets two images, the trace the second of them at the first place and a third one beside it: if both return
+    the same for it, the trace was not misread, and what is returned for an image depends neither on its place nor on
+    its neighbours. Always two images, since torch's convolutions keep memory for each size of a batch.
+
+    Args:
+        x: two images.
+        third: another one.
 
     Returns:
         What the model returned for ``x``; None if that is no tensor, or random.
@@ -58,44 +67,47 @@ def run_both(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor) -> t
         torch.manual_seed(0)
         return run()
 
+    def traced(images: torch.Tensor) -> Any:
+        try:
+            with redirect_stderr(io.StringIO()):  # torch.fx prints where it was when something is raised
+                return seeded(lambda: record(evaluation, images))
+        except Exception as error:
+            raise UnsupportedModel(f"{kind} cannot be followed by torch.fx: its trace fails, {error}") from error
+
     with torch.no_grad():
         try:
             before = seeded(lambda: random_state(x.device))
-            first = seeded(lambda: model(x[:1].clone()))
+            expected = seeded(lambda: model(x.clone()))
             draws = not torch.equal(before, random_state(x.device))
-            expected = None if draws else _together(first, model(x[1:].clone()))
         except Exception as error:
             raise UnsupportedModel(f"{kind} does not accept an input of size {tuple(x.shape)}: {error}") from error
-        try:
-            with redirect_stderr(io.StringIO()):  # torch.fx prints where it was when something is raised
-                got = seeded(lambda: record(evaluation, x.clone()))
-        except Exception as error:
-            raise UnsupportedModel(f"{kind} cannot be followed by torch.fx: its trace fails, {error}") from error
-        if expected is not None and isinstance(got, torch.Tensor) and close(got, expected, _SAME):
-            return expected  # the trace of both is the model for each alone: neither misread nor mixed
-        whole = seeded(lambda: model(x.clone()))
-    if not isinstance(whole, torch.Tensor) or not isinstance(got, torch.Tensor):
-        return None  # refused later, by what it returns
-    if not close(got, whole, _SAME):
-        raise UnsupportedModel(
-            f"{kind} cannot be followed by torch.fx: as traced it computes something else. Its forward may depend on "
-            "what a trace cannot see, such as attributes that it changes"
-        )
+        if isinstance(expected, torch.Tensor):
+            expected = expected.clone()  # it may be memory of the model
+        moved = traced(torch.cat([x[1:], third]))
+        if not isinstance(expected, torch.Tensor) or not isinstance(moved, torch.Tensor):
+            return None  # refused later, by what it returns
+        if not draws and _same_image(expected, moved, _SAME):
+            return expected
+        if not close(traced(x.clone()), expected, _SAME):
+            raise UnsupportedModel(
+                f"{kind} cannot be followed by torch.fx: as traced it computes something else. Its forward may depend "
+                "on what a trace cannot see, such as attributes that it changes"
+            )
     if draws:
         return None
-    if not close(first, whole[:1], _ROUNDING):
+    if not _same_image(expected, moved, _ROUNDING):
         raise UnsupportedModel(
             f"{kind} mixes the images of a batch in evaluation mode: what it returns for one depends on the others. "
             "A batch norm without running statistics does so; expected a model that takes images one by one"
         )
-    return whole.clone()  # it may be memory of the model
+    return expected
 
 
-def _together(first: Any, second: Any) -> torch.Tensor | None:
-    """What was returned for two images, one after the other, as one batch; None if it is none."""
-    if not all(isinstance(y, torch.Tensor) and y.dim() > 0 and len(y) == 1 for y in (first, second)):
-        return None
-    return torch.cat([first, second]) if first.shape == second.shape else None
+def _same_image(first: torch.Tensor, second: torch.Tensor, tolerance: float) -> bool:
+    """Whether for the last image of one batch was returned what was for the first image of another."""
+    if any(y.dim() == 0 or len(y) != _IMAGES for y in (first, second)):
+        return False
+    return close(first[1:], second[:1], tolerance)
 
 
 def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import fx, nn
 
+from .. import _C
 from ..errors import UnsupportedModel
 from .behaviour import has_hooks, patched
 from .preserve import Undo, unchanged
@@ -68,9 +69,11 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Traces, t
     with _plainly(tensor.device.type), unchanged(model) as undo:
         evaluation, training, differing = _in_both_modes(model, undo)
         model.eval()
-        x = probe(2, input_size, tensor)
+        x, third = probe(2, input_size, tensor), probe(1, input_size, tensor, seed=1)
+        _C.release_free_memory()  # running the model takes the most memory of all that converting does
         with without_zeros(model):
-            expected = run_both(model, evaluation, x)
+            expected = run_both(model, evaluation, x, third)
+    _C.release_free_memory()
     return Traces(evaluation, training, len(x), tensor.dtype, frozenset(differing)), expected
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..data import open_dataset
 from ..data.dataset import listed
 from ..files import check_writable
 from ..finetuning import Settings
 from ..finetuning.export_run import export_run
 from ..finetuning.loop import dropout as with_dropout
 from ..finetuning.settings import check_agrees, of_plan
-from ..networks.pretrained import read_weights
+from ..networks.widening import widen
 from ..planning.plan import Plan
 from ..runtime import Session
 from ..training.convert import convert
@@ -28,7 +27,6 @@ from .chosen import given, settings_of
 from .console import print_json, print_pairs
 from .options import (
     DEFAULT_MODEL,
-    MODEL,
     OUTPUT,
     TRAINING,
     Budget,
@@ -43,38 +41,13 @@ from .options import (
     Sampler,
     Seed,
     at_least,
-    checked,
 )
+from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, preprocess_for
-
-
-def parse_classes(text: str) -> int | list[str]:
-    """``"10"`` as so many classes, ``"ants,bees"`` as their names.
-
-    Raises:
-        ValueError: neither.
-    """
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    names = [name.strip() for name in text.split(",")]
-    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-        raise ValueError(f"expected a number, or names with commas between them such as ants,bees, got {text!r}")
-    return names
-
 
 RunFolder = Annotated[
     Path | None,
     typer.Argument(metavar="RUN", help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on."),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(
-        "--classes",
-        metavar="N|NAMES",
-        help="Outputs of the network: how many, or their names, ants,bees. [default: what --data or the weights say]",
-        callback=checked(parse_classes),
-        rich_help_panel=MODEL,
-    ),
 ]
 Epochs = Annotated[
     int | None,
@@ -121,6 +94,7 @@ def export(
     model: Model = DEFAULT_MODEL,
     weights: t.Weights = None,
     classes: Classes = None,
+    spare_classes: SpareClasses = 0,
     data: t.Data = None,
     plan: t.PlanFile = None,
     input_size: InputSize = "224",
@@ -178,7 +152,7 @@ def export(
             settings,
             model=model,
             weights=weights,
-            outputs=_outputs(parse_classes(classes) if classes is not None else None, data, weights),
+            outputs=outputs_of(parse_classes(classes) if classes is not None else None, spare_classes, data, weights),
             planned=planned,
             pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_},
         )
@@ -196,19 +170,6 @@ def _of_run(run: Path, file: Path, rules: dict[str, Any], stated: set[str]) -> l
     position = export_run(run, file, **rules)
     where = "finished" if position.finished else f"epoch {position.epoch + 1}, step {position.step}"
     return [("run", f"{run}: {where} of {position.epochs} epochs")]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a network is to tell apart.
-
-    Attributes:
-        classes: their names, or how many there are.
-        pictures: how many there are to train on, if that is known.
-    """
-
-    classes: int | Sequence[str]
-    pictures: int | None
 
 
 def _of_network(
@@ -230,6 +191,8 @@ def _of_network(
     if planned is not None:
         check_agrees(wanted, planned)
     pretrained = load(model, weights, outputs.classes, wanted.seed)
+    if outputs.spare:
+        widen(pretrained.model, outputs.count)
     preprocess = preprocess_for(pretrained.weights, wanted.size, **pixels)
     by_plan = {"plan": planned, "sampler": wanted.sampler}
     with with_dropout(pretrained.model, wanted.dropout):
@@ -238,33 +201,28 @@ def _of_network(
             **(by_plan if planned is not None else {"budget": wanted.budget, **wanted.conversion()}),
         )
     rules = {f.name: getattr(wanted, f.name) for f in fields(LearningRules)} | {"schedule": schedule, **ends}
-    names = None if isinstance(outputs.classes, int) else list(outputs.classes)
-    write(sparse, file, classes=names, preprocess=preprocess, origin={"model": model}, **rules)
+    write(
+        sparse,
+        file,
+        classes=outputs.names,
+        spare_classes=outputs.spare,
+        preprocess=preprocess,
+        origin={"model": model},
+        **rules,
+    )
     plan = sparse.plan
     span = f"{len(plan.layers)} layers from {plan.layers[0].name}, {plan.update_ratio:.2%} of the convolution weights"
     title = f"{model}, {weights}" if weights is not None else f"{model}, as the function makes it (no --weights)"
     return [("model", title), *pretrained.said, ("input", describe(preprocess)), ("plan", span)]
 
 
-def _outputs(classes: int | list[str] | None, data: Path | None, weights: Path | None) -> Outputs:
-    dataset = open_dataset(data) if data is not None else None
-    pictures = len(dataset.train) if dataset is not None else None
-    if classes is not None:
-        return Outputs(classes, pictures)
-    if dataset is not None:
-        return Outputs(dataset.classes, pictures)
-    known = read_weights(weights).metadata.get("classes") if weights is not None else None
-    if known is None:
-        raise ValueError("--classes is missing: how many outputs has the network, or what are they called?")
-    return Outputs(known, None)
-
-
 def _sizes(file: Path) -> list[tuple[str, str]]:
     session = Session(file)
     sizes, classes = session.sizes, session.classes
+    spare = sizes.outputs - sizes.classes
     names = f": {listed(classes)}" if classes is not None else ", without names"
     return [
-        ("classes", f"{sizes.classes}{names}"),
+        ("classes", f"{sizes.classes}{names}{f', and {spare} spare' if spare else ''}"),
         ("arena", f"{sizes.arena_bytes:,} of {sizes.budget_bytes:,} bytes"),
         ("workspace", f"{sizes.workspace_bytes:,} bytes"),
         ("file", f"{file}: {sizes.file_bytes:,} bytes"),

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..data import Dataset, Preprocess
-from ..files import partial_of, write_atomically
+from ..files import remove_leftovers, write_atomically
 from ..networks.pretrained import write_weights
 from ..version import __version__
 from . import checkpoint as checkpoints
@@ -106,7 +106,7 @@ class RunFolder:
             raise FileExistsError(f"out: {self.path} holds a run already; resume it, or choose another folder")
         checkpoints.clean(self.path)
         for name in (WEIGHTS, REPORT):
-            partial_of(self.path / name).unlink(missing_ok=True)
+            remove_leftovers(self.path / name)
         if newest is None:
             return None
         found = checkpoints.read(newest)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data import Preprocess, parse_augment
 from ..planning.plan import Plan
-from ..planning.request import check_gradients
+from ..planning.request import MOST_SIZE, check_gradients
 from ..samplers import NAMES, Sampler, check_seed
 from ..training.learning_rules import LearningRules, check_count, check_number
 from ..units import parse_bytes
@@ -66,7 +66,7 @@ class Settings(LearningRules):
         for name in ("epochs", "micro_batch", "resample_every"):
             check_count(name, getattr(self, name))
         for size in (self.input_size,) if isinstance(self.input_size, int) else _pair(self.input_size):
-            check_count("input_size", size)
+            check_count("input_size", size, MOST_SIZE)
         if self.micro_batch > self.batch_size:
             raise ValueError(f"micro_batch: expected at most the batch size, {self.batch_size}, got {self.micro_batch}")
         if not isinstance(self.train_bias, bool):

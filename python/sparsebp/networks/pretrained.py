@@ -130,7 +130,7 @@ def replace_classifier(model: nn.Module, classes: int) -> None:
         raise ValueError(f"model: it has no linear layer or convolution that could tell {classes} classes apart")
     old = model.get_submodule(name)
     if len(old.weight) != classes:  # type: ignore[arg-type]
-        model.set_submodule(name, _fresh_layer(old, classes))
+        model.set_submodule(name, fresh_layer(old, classes))
 
 
 def usual_preprocess(weights: WeightFile, size: tuple[int, int]) -> Preprocess:
@@ -159,7 +159,7 @@ def _norms_are_folded(tensors: Mapping[str, torch.Tensor]) -> bool:
     return bool(means) and all(not t.any() for t in means) and all(((t - 1).abs() < 0.01).all() for t in variances)
 
 
-def _fresh_layer(old: nn.Module, outputs: int) -> nn.Linear | nn.Conv2d:
+def fresh_layer(old: nn.Module, outputs: int) -> nn.Linear | nn.Conv2d:
     """A layer like ``old``, which is linear or a convolution, with ``outputs`` rows of fresh values."""
     new: nn.Linear | nn.Conv2d
     if isinstance(old, nn.Linear):
@@ -211,7 +211,7 @@ def _for_classes(
     if None not in matched.rows:
         fresh = given
     else:
-        layer_state = _fresh_layer(layer, outputs).state_dict()
+        layer_state = fresh_layer(layer, outputs).state_dict()
         fresh = {name: layer_state[name.removeprefix(f"{last}.")] for name in names}
     afresh = all(row is None for row in matched.rows)
     how = "starts afresh" if afresh else "goes on by name"

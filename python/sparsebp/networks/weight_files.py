@@ -117,8 +117,8 @@ def _read_safetensors(path: Path) -> WeightFile:
         raise ValueError(f"weights: {path} is damaged or no safetensors file ({error})") from error
     try:
         plan = is_plan_file(metadata)
+        known = about(metadata, tensors) if plan else json.loads(metadata.get(_METADATA, "{}"))
         tensors = weights_of(tensors, metadata) if plan else tensors
-        known = about(metadata) if plan else json.loads(metadata.get(_METADATA, "{}"))
         if not isinstance(known, dict):
             raise ValueError(f"expected an object, got {type(known).__name__}")
         if "preprocess" in known:

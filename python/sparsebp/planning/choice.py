@@ -17,8 +17,8 @@ class Choice:
     """What a planner decides; with graph and shapes it determines every byte."""
 
     begin: int  # first op of the span, an index into Graph.ops
-    selected: dict[int, int]  # layer -> channels trained at once
-    blocks: dict[int, int] = field(default_factory=dict)  # op -> backward channel block
+    selected: dict[int, int] = field(hash=False)  # layer -> channels trained at once
+    blocks: dict[int, int] = field(default_factory=dict, hash=False)  # op -> backward channel block
     batch: int = 1
     momentum: bool = False
     normalise: bool = False

@@ -161,8 +161,9 @@ class Plan:
         """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError("plan: expected what Plan.to_json wrote, got something else")
-        if data.get("version") != VERSION:
-            raise ValueError(f"plan: written in version {data.get('version')!r}, this sparsebp reads {VERSION}")
+        version = data.get("version")
+        if type(version) is not int or version != VERSION:
+            raise ValueError(f"plan: written in version {version!r}, this sparsebp reads {VERSION}")
         check_keys(data, _KEYS, "plan")
         check_keys(data["settings"], ["budget", *Request.__dataclass_fields__], "plan.settings")
         network = without(data["network"], "digest", "plan.network")
@@ -193,8 +194,10 @@ class Plan:
         """The plan that :meth:`to_json` wrote.
 
         Raises:
-            ValueError: it is no JSON, or as :meth:`from_dict`.
+            TypeError, ValueError: it is no text, no JSON, or as :meth:`from_dict`.
         """
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"text: expected the JSON of a plan as str or bytes, got {type(text).__name__}")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -249,13 +252,10 @@ class Plan:
         from rich import box  # 5 MB, which training alone does without
         from rich.table import Table
 
+        title = f"{len(self.layers)} trained layers, from {self.layers[0].name}"
+        narrow = (0, 1, 0, 0)  # a MobileNetV2 fits 80 columns
         table = Table(
-            title=f"{len(self.layers)} trained layers, from {self.layers[0].name}",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-            pad_edge=False,
-            padding=(0, 1, 0, 0),  # a MobileNetV2 fits 80 columns
+            title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=narrow
         )
         table.add_column("layer", no_wrap=True)
         table.add_column("kind")

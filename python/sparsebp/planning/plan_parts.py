@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 #: The kinds of training memory, in the order of the design's list.
 CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler")
@@ -31,7 +31,7 @@ class LayerPlan:
     selected: int
     weights: int
     total_weights: int
-    bytes: dict[str, int]
+    bytes: dict[str, int] = field(hash=False)
 
     @property
     def ratio(self) -> float:

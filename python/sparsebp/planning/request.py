@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..samplers import resolve
@@ -19,7 +19,7 @@ class Request:
     input_size: tuple[int, int, int]
     batch_size: int
     max_update_ratio: float | None
-    ratios: dict[str, float]
+    ratios: dict[str, float] = field(hash=False)
     sampler: SamplerName
     resample_every: int
     momentum: bool
@@ -67,6 +67,9 @@ class Request:
         return asked if "sampler" in given else replace(asked, sampler=self.sampler)
 
 
+#: Of a height, a width or a number of channels: native code counts them with 32 bits.
+MOST_SIZE = 2**31 - 1
+
 #: The keywords of :func:`sparsebp.convert` with their defaults, all but the budget.
 DEFAULTS: dict[str, Any] = {
     "input_size": (3, 224, 224),
@@ -92,7 +95,7 @@ def checked(settings: Mapping[str, Any]) -> Request:
     size = settings["input_size"]
     if not isinstance(size, (tuple, list)) or len(size) != 3:
         raise ValueError(f"input_size: expected (channels, height, width), got {size!r}")
-    channels, height, width = (_check_int("input_size", s, 1) for s in size)
+    channels, height, width = (_check_int("input_size", s, 1, MOST_SIZE) for s in size)
     cap = settings["max_update_ratio"]
     ratios = settings["ratios"]
     if ratios is not None and not isinstance(ratios, Mapping):

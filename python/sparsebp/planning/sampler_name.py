@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..samplers import NAMES, Sampler, Static, check_seed
 
@@ -21,7 +21,7 @@ class SamplerName:
     name: str
     seed: int
     scores: bool
-    channels: dict[str, tuple[int, ...]] | None = None
+    channels: dict[str, tuple[int, ...]] | None = field(default=None, hash=False)
 
     @classmethod
     def of(cls, sampler: Sampler) -> SamplerName:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .deltas import apply_delta
-from .session import Progress, Session, Sizes, Step
+from .facts import Progress, Sizes, Step
+from .session import Session
 
 __all__ = ["Progress", "Session", "Sizes", "Step", "apply_delta"]

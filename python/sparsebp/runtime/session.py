@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,64 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _C
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes and shapes of a plan.
-
-    Attributes:
-        arena_bytes: the most that one training step needs of the budget.
-        budget_bytes: what the plan was made for, and what the arena has.
-        workspace_bytes: activations of inference, with one micro-batch of images and of logits.
-        file_bytes: of the plan file, weights included.
-        height, width, channels: of an image.
-        classes: logits of an image.
-        micro_batch: images that go through at once.
-        batch: images of a whole step; a step of another size takes its share of the rates (normalised: the
-            root), of more images more.
-    """
-
-    arena_bytes: int
-    budget_bytes: int
-    workspace_bytes: int
-    file_bytes: int
-    height: int
-    width: int
-    channels: int
-    classes: int
-    micro_batch: int
-    batch: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a call came to.
-
-    Attributes:
-        loss: the mean.
-        correct: images that were recognised, before the update.
-        trained: images that trained something; with a skip threshold fewer than there were.
-    """
-
-    loss: float
-    correct: int
-    trained: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training is.
-
-    Attributes:
-        batches: seen so far; the schedule goes by them.
-        steps: taken so far.
-        turn: draws of the channels so far, less one.
-    """
-
-    batches: int
-    steps: int
-    turn: int
+from . import arrays
+from .facts import Progress, Sizes, Step
 
 
 class Session:
@@ -109,21 +52,64 @@ class Session:
             TypeError, ValueError: an array has another shape or type; nothing was trained.
             FloatingPointError: the loss is not finite; micro-batches before it are applied.
         """
-        images, targets = self._pair(pixels, labels)
-        return Step(*self._plan.train(images.ctypes.data, images.dtype == np.uint8, targets.ctypes.data, len(images)))
+        return self._learn(self._plan.train, self._pixels(pixels), labels)
 
     def predict(self, pixels: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Logits [N, classes] of images [N, H, W, C], as in evaluation."""
-        images = self._images(pixels)
-        out = np.empty((len(images), self.sizes.classes), np.float32)
-        self._plan.predict(images.ctypes.data, images.dtype == np.uint8, len(images), out.ctypes.data)
-        return out
+        return self._infer(self._plan.predict, self._pixels(pixels), self.sizes.classes)
 
     def evaluate(self, pixels: npt.ArrayLike, labels: npt.ArrayLike) -> Step:
         """Loss and recognised images without training."""
-        images, targets = self._pair(pixels, labels)
-        found = self._plan.evaluate(images.ctypes.data, images.dtype == np.uint8, targets.ctypes.data, len(images))
-        return Step(*found)
+        return self._learn(self._plan.evaluate, self._pixels(pixels), labels)
+
+    # -- from what the frozen prefix makes of images -----------------------------------------------
+
+    def features(self, pixels: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """What the frozen prefix, the layers in front of all that train, makes of images: [N, sizes.features].
+
+        They stay the same however long the session trains, so that they may be kept in place of images to train on
+        again. Where nothing is frozen they are the numbers that the network reads.
+        """
+        return self._infer(self._plan.features, self._pixels(pixels), self.sizes.features)
+
+    def train_features(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> Step:
+        """As :meth:`train` of the images whose features these are, with the same bits and without the frozen prefix.
+
+        Only if dropout lies in the frozen prefix, which :meth:`features` drops nothing in, the bits are others.
+
+        Args:
+            features: float32 [N, sizes.features], from :meth:`features`.
+            labels: [N] in [0, classes).
+        """
+        return self._learn(self._plan.train, self._features(features), labels)
+
+    def predict_features(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Logits [N, classes] of the images whose features these are."""
+        return self._infer(self._plan.predict, self._features(features), self.sizes.classes)
+
+    def evaluate_features(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> Step:
+        """Loss and recognised images, of those whose features these are."""
+        return self._learn(self._plan.evaluate, self._features(features), labels)
+
+    def _pixels(self, pixels: npt.ArrayLike) -> tuple[npt.NDArray[Any], _C.Form]:
+        images = arrays.pixels(pixels, self.sizes, self._plan.takes_bytes)
+        return images, _C.Form.bytes if images.dtype == np.uint8 else _C.Form.numbers
+
+    def _features(self, features: npt.ArrayLike) -> tuple[npt.NDArray[Any], _C.Form]:
+        return arrays.features(features, self.sizes), _C.Form.features
+
+    def _learn(self, call: _OnLabelled, given: tuple[npt.NDArray[Any], _C.Form], labels: npt.ArrayLike) -> Step:
+        images, form = given
+        targets = arrays.labels(labels, len(images), self.sizes)
+        return Step(*call(images.ctypes.data, form, targets.ctypes.data, len(images)))
+
+    def _infer(self, call: _OnImages, given: tuple[npt.NDArray[Any], _C.Form], numbers: int) -> npt.NDArray[np.float32]:
+        images, form = given
+        out = np.empty((len(images), numbers), np.float32)
+        call(images.ctypes.data, form, len(images), out.ctypes.data)
+        return out
+
+    # -- what it knows ---------------------------------------------------------------------------
 
     @property
     def rate(self) -> float:
@@ -133,8 +119,6 @@ class Session:
     @rate.setter
     def rate(self, factor: float) -> None:
         self._plan.set_rate(float(factor))
-
-    # -- what it knows ---------------------------------------------------------------------------
 
     @property
     def progress(self) -> Progress:
@@ -152,13 +136,28 @@ class Session:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says beside the plan: class names, preprocessing, digest."""
+        """What the file says beside the plan: preprocessing, digest and, without spare classes, their names."""
         return {key: json.loads(text) if key in _JSON else text for key, text in self._plan.metadata.items()}
 
     @property
     def classes(self) -> Sequence[str] | None:
         """Names of the classes, if the file has them."""
-        return self.metadata.get("classes")
+        return self._plan.classes
+
+    def add_class(self, name: str) -> int:
+        """The next spare output becomes this class; returns its number.
+
+        Its weights begin at zero, those of the others stay as they are. Only in a file that was exported with
+        ``spare_classes``; until then a spare output counts in no loss and no logits.
+
+        Raises:
+            ValueError: no output is spare, there is such a class, or the name is no UTF-8 of 1 to 63 bytes.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name: expected a str, got {type(name).__name__}")
+        number = self._plan.add_class(name)
+        self.sizes = Sizes(**self._plan.sizes)
+        return number
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -192,28 +191,7 @@ class Session:
     def __reduce__(self) -> Any:
         raise TypeError("a Session cannot be copied or pickled; save it, and open the file once more")
 
-    # -- arrays ----------------------------------------------------------------------------------
 
-    def _images(self, pixels: npt.ArrayLike) -> npt.NDArray[Any]:
-        images = np.ascontiguousarray(pixels)
-        shape = (self.sizes.height, self.sizes.width, self.sizes.channels)
-        if images.ndim != 4 or images.shape[1:] != shape:
-            raise ValueError(f"pixels: expected [N, {', '.join(map(str, shape))}], got {list(images.shape)}")
-        if images.dtype not in (np.uint8, np.float32):
-            raise TypeError(f"pixels: expected uint8 or float32, got {images.dtype}")
-        if images.dtype == np.uint8 and not self._plan.takes_bytes:
-            raise TypeError("pixels: this plan was exported without preprocessing; expected float32, got uint8")
-        return images
-
-    def _pair(self, pixels: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
-        images, given = self._images(pixels), np.asarray(labels)
-        if given.ndim != 1 or len(given) != len(images):
-            raise ValueError(f"labels: expected one for each of {len(images)} images, got {list(given.shape)}")
-        if not np.issubdtype(given.dtype, np.integer):
-            raise TypeError(f"labels: expected whole numbers, got {given.dtype}")
-        if len(given) and not 0 <= given.min() <= given.max() < self.sizes.classes:
-            raise ValueError(f"labels: expected 0 to {self.sizes.classes - 1}, got {given.min()} to {given.max()}")
-        return images, np.ascontiguousarray(given, np.int32)
-
-
+_OnLabelled = Callable[[int, _C.Form, int, int], tuple[float, int, int]]
+_OnImages = Callable[[int, _C.Form, int, int], None]
 _JSON = ("classes", "origin", "preprocess", "settings")

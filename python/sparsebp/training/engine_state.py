@@ -26,9 +26,12 @@ class Stateful(Protocol):
     def state(self) -> dict[str, Any]:
         """What :func:`capture` returns."""
 
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse, checked."""
+
 
 #: Attributes of an engine.
-COUNTERS = ("steps", "turn", "forwards", "due", "pending")
+COUNTERS: dict[str, type[int]] = {"steps": int, "turn": int, "forwards": int, "due": bool, "pending": bool}
 
 
 def capture(engine: Stateful) -> dict[str, Any]:
@@ -40,16 +43,22 @@ def capture(engine: Stateful) -> dict[str, Any]:
 
 def check(engine: Stateful, state: Mapping[str, Any]) -> None:
     """Raises ValueError unless ``state`` is what :func:`capture` returns for a plan like the engine's."""
+    check_counters(state)
     try:
-        saved, counters = dict(state["regions"]), {name: state[name] for name in COUNTERS}
+        saved = dict(state["regions"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"state: incomplete or damaged ({error!r})") from error
     if {n: len(data) for n, data in saved.items()} != {n: size for n, _, size in engine.program.persistent()}:
         raise ValueError("state: it was saved under another plan; expected the same model, budget and settings")
-    for name, value in counters.items():
-        if type(value) is not type(getattr(engine, name)) or not 0 <= value < 2**63:
-            raise ValueError(f"state: {name}: expected what was saved, got {value!r}")
     check_update_sets(engine.specs, np.frombuffer(saved.get("indices", b""), np.int32))
+
+
+def check_counters(state: Mapping[str, Any]) -> None:
+    """Raises ValueError unless ``state`` has all counters, and they can be some."""
+    for name, kind in COUNTERS.items():
+        value = state.get(name)
+        if type(value) is not kind or not 0 <= value < 2**63:
+            raise ValueError(f"state: {name}: expected what was saved, got {value!r}")
 
 
 def put_back(engine: Stateful, state: Mapping[str, Any]) -> None:
@@ -75,13 +84,29 @@ def exported(engine: Stateful) -> dict[str, Any]:
 def imported(engine: Stateful, exported: Mapping[str, Any]) -> dict[str, Any]:
     """What :func:`capture` had returned; raises ValueError if it belongs to another plan or is no such state."""
     check_plan(exported.get("plan"), plan_of(engine))
-    try:
-        regions = {str(n): t.detach().cpu().numpy().tobytes() for n, t in exported["regions"].items()}
-    except (KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise ValueError(f"state: incomplete or damaged ({error!r})") from error
-    state = {**exported, "regions": regions}
+    state = {**exported, "regions": _as_bytes(exported)}
     check(engine, state)
     return state
+
+
+def go_on(engine: Stateful, exported: Mapping[str, Any]) -> None:
+    """Continues what a program of the same layers had exported that was made for another shape.
+
+    Gradient sums, which only some programs have, belong to a backward pass and stay behind.
+
+    Raises:
+        ValueError: it is no such state.
+    """
+    carried = {name: data for name, data in _as_bytes(exported).items() if name != "sums"}
+    own = {name: data for name, data in engine.state()["regions"].items() if name == "sums"}
+    engine.load_state({**exported, "regions": {**carried, **own}})
+
+
+def _as_bytes(exported: Mapping[str, Any]) -> dict[str, bytes]:
+    try:
+        return {str(n): t.detach().cpu().numpy().tobytes() for n, t in exported["regions"].items()}
+    except (KeyError, AttributeError, TypeError, RuntimeError) as error:
+        raise ValueError(f"state: incomplete or damaged ({error!r})") from error
 
 
 def as_tensor(data: bytes) -> torch.Tensor:

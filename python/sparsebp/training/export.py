@@ -18,8 +18,9 @@ from ..data import Preprocess
 from ..errors import UnsupportedModel
 from ..files import write_atomically
 from ..version import __version__
+from .class_names import TENSOR, name_rows
 from .learning_rules import check_count
-from .plan_file import FORMAT, LAYOUT, PREFIX, VERSION, in_order, stored
+from .plan_file import CLASSIFIER, FORMAT, LAYOUT, PREFIX, VERSION, in_order, stored
 from .recipe import make_recipe
 from .sparse_model import SparseModel
 
@@ -31,6 +32,7 @@ def export(
     path: str | Path,
     *,
     classes: Sequence[str] | None = None,
+    spare_classes: int = 0,
     preprocess: Preprocess | None = None,
     epochs: int | None = None,
     examples: int | None = None,
@@ -61,11 +63,13 @@ def export(
         model: converted, its whole network native, float32.
         path: of the file; it is replaced whole or not at all.
         classes: names of the outputs.
+        spare_classes: how many outputs, the last ones, are no classes yet: a session names them one by one, with
+            :meth:`.Session.add_class`. :func:`sparsebp.widen` gives a network more outputs.
         preprocess: how a picture becomes input; with it sessions take uint8 pixels.
         epochs: passes over the pictures, of which there are ``examples``; the schedule ends with the last.
         examples: pictures of an epoch.
         steps: of the whole schedule, instead of both.
-        done: steps of the schedule that are behind; None takes those of the optimizer.
+        done: steps of the schedule that are behind, at most all of them; None takes those of the optimizer.
         lr, bias_lr, classifier_lr, layer_rates: learning rates, as in :class:`.learning_rules.LearningRules`.
         momentum: needs a model converted with ``momentum=True``.
         weight_decay: L2 penalty on the selected weights.
@@ -80,14 +84,15 @@ def export(
             ``origin["model"]``.
 
     Raises:
-        UnsupportedModel: something runs in torch in front of the native ops; it is named.
+        UnsupportedModel: something runs in torch in front of the native ops, which is named, or the network returns
+            images.
         BudgetExceeded: the gradient of the loss, which lies in the arena too, does not fit the plan's budget.
         TypeError, ValueError: an argument is wrong or contradicts the attached optimizer, there are no rates, or the
             sampler is one of the user's own.
         OSError: the file cannot be written.
     """
     _check_model(model)
-    _check_described(model, classes, preprocess)
+    _check_described(model, classes, spare_classes, preprocess)
     rules = {
         "lr": lr,
         "bias_lr": bias_lr,
@@ -107,17 +112,25 @@ def export(
         check_count("done", done)
     model.engine.rebind_if_moved()
     recipe = make_recipe(model, given, epochs, examples, steps)
+    behind = model.engine.steps if done is None else done
+    if recipe.steps and behind > recipe.steps:
+        whose = f"the model's optimizer took {behind}; give done, or steps" if done is None else f"got {done}"
+        raise ValueError(f"done: expected at most the {recipe.steps} steps of the whole schedule, {whose}")
     names = [_names(model, layer) for layer in model._graph.layers_from(0)]
-    plan = _C.plan_record(model.engine.spec, recipe, names, model.plan.budget)
+    named = None if classes is None else len(classes)
+    plan = _C.plan_record(model.engine.spec, recipe, names, model.plan.budget, named)
     tensors = _weights(model)
     tensors[f"{PREFIX}plan"] = _bytes(plan)
-    tensors[f"{PREFIX}state"] = _bytes(_state(model, done))
+    tensors[f"{PREFIX}state"] = _bytes(_state(model, behind))
     header = {"format": FORMAT, "version": VERSION, "sparsebp": __version__, "layout": LAYOUT}
     header["plan_digest"] = hashlib.sha256(plan).hexdigest()
     header["network_digest"] = model.plan.network.digest
     if origin is not None:
         header["origin"] = _origin_text(origin)
-    if classes is not None:
+    if classes is not None and spare_classes:
+        tensors[TENSOR] = name_rows(classes, len(classes) + spare_classes)
+        header[CLASSIFIER] = model.engine.specs[_C.classifier(model.engine.spec)].name
+    elif classes is not None:
         header["classes"] = json.dumps(list(classes))
     if preprocess is not None:
         header["preprocess"] = json.dumps(preprocess.to_dict())
@@ -141,11 +154,23 @@ def _check_model(model: SparseModel) -> None:
     if graph.native_begin:
         kinds = listed(model.plan.reach.foreign) or graph.ops[graph.native_begin - 1].what
         raise UnsupportedModel(f"export: torch runs a part of this network, and a board has no torch: {kinds}")
+    if model.output_shape[1:] not in ((), (1, 1)):
+        shape = ", ".join(map(str, model.output_shape))
+        raise UnsupportedModel(
+            f"export: expected a network that returns one number a class, [N, C] or [N, C, 1, 1]; this one returns "
+            f"images, [N, {shape}]"
+        )
     if engine.dtype != torch.float32 or engine.device.type != "cpu":
         raise ValueError(f"model: expected float32 on the cpu, got {engine.dtype} on {engine.device}")
 
 
-def _check_described(model: SparseModel, classes: Sequence[str] | None, preprocess: Preprocess | None) -> None:
+def _check_described(
+    model: SparseModel, classes: Sequence[str] | None, spare: int, preprocess: Preprocess | None
+) -> None:
+    if spare != 0:
+        check_count("spare_classes", spare)
+        if classes is None:
+            raise ValueError("classes: expected the names of those that are not spare; spare_classes needs them")
     if classes is not None:
         if (
             isinstance(classes, str)
@@ -153,8 +178,13 @@ def _check_described(model: SparseModel, classes: Sequence[str] | None, preproce
             or not all(isinstance(name, str) for name in classes)
         ):
             raise TypeError("classes: expected the names of the outputs, a sequence of str")
-        if len(classes) != model.output_shape[0]:
-            raise ValueError(f"classes: expected {model.output_shape[0]} names, got {len(classes)}")
+        outputs = model.output_shape[0]
+        if len(classes) + spare != outputs:
+            beside = f" beside {spare} spare outputs" if spare else ""
+            raise ValueError(
+                f"classes: expected {max(0, outputs - spare)} names{beside}, got {len(classes)}; the network has "
+                f"{outputs} outputs, sparsebp.widen gives it more"
+            )
     if preprocess is not None:
         if not isinstance(preprocess, Preprocess):
             raise TypeError(f"preprocess: expected a sparsebp.data.Preprocess, got {type(preprocess).__name__}")
@@ -193,10 +223,9 @@ def _weights(model: SparseModel) -> dict[str, torch.Tensor]:
     return out
 
 
-def _state(model: SparseModel, done: int | None) -> bytes:
+def _state(model: SparseModel, batches: int) -> bytes:
     engine = model.engine
     regions = list(engine.state()["regions"].items())
-    batches = engine.steps if done is None else done
     return _C.state_record(batches, engine.steps, engine.turn, engine.forwards, engine.due, regions)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,9 @@ from torch import nn
 from .rules import Slot
 from .schedule import SCHEDULES
 from .sparse_model import SparseModel
+
+#: The largest number of steps, images and the like: native code counts with 64 bits.
+MOST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -142,19 +146,21 @@ def last_layer(model: nn.Module) -> str | None:
     return linear or convolution
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raises TypeError or ValueError unless it is a whole number of at least 1."""
+def check_count(name: str, value: Any, most: int = MOST) -> None:
+    """Raises TypeError or ValueError unless it is a whole number from 1 to ``most``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: expected a whole number, got {type(value).__name__} {value!r}")
     if value < 1:
         raise ValueError(f"{name}: expected at least 1, got {value}")
+    if value > most:
+        raise ValueError(f"{name}: expected at most {most}, got {value}")
 
 
 def check_number(name: str, value: Any, least: float, most: float) -> None:
     """Raises TypeError or ValueError unless it is a finite number from ``least`` to ``most``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}")
-    if not (math.isfinite(value) and least <= value <= most):
+    if not least <= value <= min(most, sys.float_info.max):  # which leaves out nan, too
         upper = "" if most == math.inf else f" to {most:g}"
         raise ValueError(f"{name}: expected a finite number from {least:g}{upper}, got {value}")
 

@@ -10,12 +10,16 @@ from typing import Any
 import safetensors
 import torch
 
+from .class_names import TENSOR, names_of, without_spare
+
 #: What the header of a plan file says of itself.
 FORMAT, VERSION = "sparsebp-plan", "1.0"
 #: Of weights whose memory is in the kernels' order.
 LAYOUT = "HWIO"
 #: Before the names of tensors that are no weights.
 PREFIX = "sparsebp."
+#: In the header of one with spare outputs: the layer that makes them.
+CLASSIFIER = "classifier"
 _PLAIN = ("classes", "preprocess", "origin")
 
 
@@ -40,16 +44,23 @@ def in_order(file: bytes) -> bytes:
 
 
 def weights_of(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """The weights of a plan file, with their names and shapes in the original model."""
+    """The weights of a plan file, with their names and shapes in the original model of as many classes.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     out = {}
     for name, tensor in tensors.items():
         if not name.startswith(PREFIX):
             order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(tensor.dim()) if header.get("layout") == LAYOUT else None
             out[name] = tensor.permute(order).contiguous() if order else tensor
-    return out
+    names = names_of(tensors)
+    if names is None:
+        return out
+    return without_spare(out, header.get(CLASSIFIER, ""), len(tensors[TENSOR]), len(names))
 
 
-def about(header: Mapping[str, str]) -> dict[str, Any]:
+def about(header: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """What a plan file says of its weights, as files of weights do: classes, preprocessing, where they came from.
 
     Raises:
@@ -59,23 +70,25 @@ def about(header: Mapping[str, str]) -> dict[str, Any]:
     origin = found.pop("origin", {})
     if not isinstance(origin, dict):
         raise ValueError(f"origin: expected an object, got {type(origin).__name__}")
-    return {**origin, **found}
+    names = names_of(tensors)
+    return {**origin, **found, **({} if names is None else {"classes": names})}
 
 
 def load_file(path: str | Path) -> dict[str, torch.Tensor]:
     """The weights of a plan file, by their names and with their shapes in the original model.
 
-    ``original.load_state_dict(sparsebp.load_file(path))`` takes them.
+    ``original.load_state_dict(sparsebp.load_file(path))`` takes them, in an original with as many outputs as the file
+    has classes: rows of spare outputs stay behind.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no plan file.
+        ValueError: the file is damaged or no plan file.
     """
     try:
         with safetensors.safe_open(str(path), "pt") as file:
             header = file.metadata() or {}
             if is_plan_file(header):
                 return weights_of({name: file.get_tensor(name) for name in file.keys()}, header)  # noqa: SIM118
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, ValueError) as error:
         raise ValueError(f"path: {path} is damaged or no safetensors file ({error})") from error
     raise ValueError(f"path: {path} is no plan file of sparsebp")

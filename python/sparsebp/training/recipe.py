@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _C
 from ..samplers import NAMES
-from .learning_rules import LearningRules, check_count
+from .learning_rules import MOST, LearningRules, check_count
 from .protocol import RuleSource
 from .rules import Slot
 from .sparse_model import SparseModel
@@ -77,7 +77,12 @@ def _steps(epochs: int | None, examples: int | None, steps: int | None, batch: i
     if (epochs is None) != (examples is None):
         missing, there = ("examples", "epochs") if examples is None else ("epochs", "examples")
         raise ValueError(f"{missing}: expected beside {there}, or steps instead of both")
-    return 0 if epochs is None or examples is None else epochs * -(-examples // batch)
+    if epochs is None or examples is None:
+        return 0
+    of_epoch = -(-examples // batch)
+    if epochs * of_epoch > MOST:
+        raise ValueError(f"epochs: expected at most {MOST // of_epoch} of {examples} examples, got {epochs}")
+    return epochs * of_epoch
 
 
 #: A rule with the argument that its rate is of.

@@ -17,13 +17,14 @@ from ..planning.lowering import conv_program
 from ..samplers import Sampler
 from .bound_program import OWNERS
 from .engine import Engine
-from .engine_state import check_plan, draws
+from .engine_state import check_counters, check_plan, draws, go_on
 from .forward_pass import ForwardPass
 from .protocol import RuleSource
 
 
 @dataclass
 class _Program:
+    made_for: tuple[object, ...]
     engine: Engine
     output: Value
 
@@ -55,21 +56,15 @@ class StandaloneConv:
         self.budget = budget
         self.sampler = sampler
         self.isa = isa
-        self._programs: dict[tuple[object, ...], _Program] = {}  # at most one
-        self._inference: dict[tuple[object, ...], _Program] = {}  # likewise; it holds no training memory
-        self.last: Engine | None = None
-        self.turn = 0
-        self.due = False  # is a new draw due at the next training forward
-        self.pending = False  # has a backward pass trained since the last step
-        self.untried = False  # as of an engine
-        self._last_use: dict[str, Any] | None = None
-        self._resumed: Mapping[str, Any] | None = None  # what the next program continues, if it has the same use
+        self._training: _Program | None = None
+        self._inference: _Program | None = None  # it holds no training memory
+        self._loaded: Mapping[str, Any] | None = None  # what the first program goes on with
         self._optimizer: weakref.ref[RuleSource] | None = None
         self._slots: dict[tuple[int, int], int] = {}
 
     # -- what a sparsebp optimizer sees: the same as an Engine ------------------------------------
 
-    #: A program of its own is made for every shape; there is no state that could outlive it.
+    #: No memory is reserved for either.
     momentum = False
     normalise = False
     #: Under an optimizer of ours the update is applied in place.
@@ -100,14 +95,13 @@ class StandaloneConv:
         """Makes ``optimizer`` the source of the training rules."""
         self._optimizer = weakref.ref(optimizer)
         self._slots = dict(slots)
-        self.untried = True
-        for made in self._programs.values():
-            made.engine.attach(optimizer, slots)
+        if self.last is not None:
+            self.last.attach(optimizer, slots)
 
     def finish_step(self) -> None:
         """The optimizer's step: the next training forward draws, if a backward pass has used the last draw."""
-        if self.pending:
-            self.due, self.pending, self.untried = True, False, False
+        if self.last is not None:
+            self.last.finish_step()
 
     def forget_sums(self, set_to_none: bool = True) -> None:
         """Nothing: gradients are applied at once or belong to autograd."""
@@ -118,34 +112,29 @@ class StandaloneConv:
 
     # -- programs --------------------------------------------------------------------------------
 
+    @property
+    def last(self) -> Engine | None:
+        """The program of the last training forward pass."""
+        return self._training.engine if self._training is not None else None
+
     def program(self, x: torch.Tensor, input_grad: bool) -> _Program:
-        """The program for inputs like ``x``. One shape is kept: a new one replaces the last.
+        """The program for inputs like ``x``. One shape is kept: a new one goes on where the last was.
 
         Raises:
             BudgetExceeded: the budget does not hold this shape.
         """
-        key = (x.device, *self._use(x, input_grad).values())
-        if key not in self._programs:
-            made = self._build(x, input_grad)
-            resumed, self._resumed = self._resumed, None
-            if resumed is not None and resumed["use"] == self._use(x, input_grad):
-                made.engine.load_state_dict(resumed["program"])
-            self._programs = {key: made}
-        return self._programs[key]
+        made_for = (x.dtype, x.device, *x.shape, self.in_place, input_grad)
+        if self._training is None or self._training.made_for != made_for:
+            made = self._build(x, input_grad, made_for)
+            before = self._state()
+            if before is not None:
+                go_on(made.engine, before)
+            if self.last is not None:
+                made.engine.untried = self.last.untried
+            self._training, self._loaded = made, None
+        return self._training
 
-    def _use(self, x: torch.Tensor, input_grad: bool) -> dict[str, Any]:
-        """What a program is made for, besides the device."""
-        images, _, height, width = x.shape
-        return {
-            "dtype": str(x.dtype),
-            "images": images,
-            "height": height,
-            "width": width,
-            "in_place": self.in_place,
-            "input_grad": input_grad,
-        }
-
-    def _build(self, x: torch.Tensor, input_grad: bool, trains: bool = True) -> _Program:
+    def _build(self, x: torch.Tensor, input_grad: bool, made_for: tuple[object, ...], trains: bool = True) -> _Program:
         conv = self.conv
         spec, output = conv_program(conv, self.name, x, self.selected, trains)
         spec.input_grad = input_grad
@@ -160,19 +149,16 @@ class StandaloneConv:
             )
         budget = (self.budget or need) if trains else need
         engine = Engine(spec, [(conv, None)], budget, self.sampler, 1, x.dtype, self.isa)
-        engine.turn = self.turn
-        engine.draw()
-        optimizer = self._optimizer() if self._optimizer is not None else None
-        if optimizer is not None and self.in_place:
+        optimizer = self.optimizer
+        if optimizer is not None:
             engine.attach(optimizer, self._slots)
-        return _Program(engine, output)
+        return _Program(made_for, engine, output)
 
     def infer(self, x: torch.Tensor) -> torch.Tensor:
         """Forward without saving anything."""
-        key = (x.dtype, x.device, *x.shape)
-        if key not in self._inference:
-            self._inference = {key: self._build(x, False, trains=False)}
-        made = self._inference[key]
+        made, made_for = self._inference, (x.dtype, x.device, *x.shape)
+        if made is None or made.made_for != made_for:
+            made = self._inference = self._build(x, False, made_for, trains=False)
         made.engine.rebind_if_moved()
         x = x.detach().contiguous(memory_format=torch.channels_last)
         y = self._empty(x, made.output)
@@ -190,13 +176,9 @@ class StandaloneConv:
         made = self.program(x, x.requires_grad)
         engine = made.engine
         engine.rebind_if_moved()
-        self.last = engine
-        engine.due, engine.turn, engine.untried = self.due, self.turn, self.untried
         x = x.detach().contiguous(memory_format=torch.channels_last)
         y = self._empty(x, made.output)
         forward_pass = engine.forward(0, 1, x.data_ptr(), y.data_ptr(), x.shape[0])
-        self.turn, self.due = engine.turn, False
-        self._last_use = self._use(x, engine.input_grad)
         forward_pass.context = (engine, tuple(x.shape))
         return y, forward_pass
 
@@ -212,15 +194,14 @@ class StandaloneConv:
         address = dx.data_ptr() if dx is not None else 0
         if not engine.sums:
             engine.check_incoming(forward_pass, dy)
-            self.untried = engine.untried
             engine.backward(forward_pass, dy.data_ptr(), address)
-            self.pending = True
             return dx, None, None
         sums = engine.layer_sums(0)
         for view in sums.values():
             view.zero_()
         engine.backward(forward_pass, dy.data_ptr(), address, keep=True)
-        self.due = True  # when torch's optimizer takes its step is not seen
+        if self.last is not None:  # another engine, if there was a forward pass of another shape since
+            self.last.due, self.last.pending = True, False  # when torch's optimizer takes its step is not seen
         return (
             dx,
             self._dense(engine, sums["weight"]),
@@ -246,20 +227,16 @@ class StandaloneConv:
     # -- persistence -----------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What draws and the program of the last shape need to go on elsewhere, as tensors and plain data."""
-        last, program = self._last_use, None if self.last is None else self.last.state_dict()
-        if self._resumed is not None:
-            last, program = self._resumed["use"], self._resumed["program"]
-        counters = {"turn": self.turn, "due": self.due, "pending": self.pending}
-        return {"plan": self._plan(), **counters, "use": last, "program": program}
+        """What programs of any shape need to go on elsewhere, as tensors and plain data."""
+        return {"plan": self._plan(), "program": self._state()}
+
+    def _state(self) -> Mapping[str, Any] | None:
+        """That of the last program; None if nothing has trained yet."""
+        return self.last.state_dict() if self.last is not None else self._loaded
 
     def check_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises ValueError unless :meth:`load_state_dict` can take it."""
-        check_plan(state.get("plan"), self._plan())
-        kinds = {"turn": int, "due": bool, "pending": bool, "use": dict | None, "program": dict | None}
-        for name, kind in kinds.items():
-            if name not in state or not isinstance(state[name], kind):
-                raise ValueError(f"state: {name}: expected what was saved, got {state.get(name)!r}")
+        self._checked(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Puts back what :meth:`state_dict` returned; a forward pass in flight is lost.
@@ -267,12 +244,23 @@ class StandaloneConv:
         Raises:
             ValueError: it belongs to another convolution.
         """
-        self.check_state_dict(state)
+        loaded = self._checked(state)
         if self.last is not None:
             self.last.abandon()
-        self._programs, self.last, self._last_use = {}, None, None
-        self.turn, self.due, self.pending = state["turn"], state["due"], state["pending"]
-        self._resumed = state if state["program"] is not None else None
+        self._training, self._loaded = None, loaded
+
+    def _checked(self, state: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The state of a program, as far as that can be told without one."""
+        check_plan(state.get("plan"), self._plan())
+        program = state.get("program", "none")
+        if program is None:
+            return None
+        if not isinstance(program, dict):
+            raise ValueError(f"state: program: expected what was saved, got {program!r}")
+        # Earlier versions counted beside the program.
+        program = {**program, **{name: state[name] for name in ("turn", "due", "pending") if name in state}}
+        check_counters(program)
+        return program
 
     def _plan(self) -> dict[str, Any]:
         return {"channels": {self.name: self.selected}, "shape": list(self.conv.weight.shape), **draws(self.sampler, 1)}

@@ -28,16 +28,19 @@ def train_step(
 
     Args:
         model, opt, x, from_prefix: as of :func:`sparsebp.fit_step`.
-        labels: [N], whole numbers below the number of classes.
+        labels: [N], whole numbers below the number of classes. Of a network that returns images, one for each pixel.
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already. A micro-batch of such images
             trains nothing.
 
     Raises:
-        TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`.
+        TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels.
     """
     loss = partial(_loss, label_smoothing=label_smoothing)
     check_step(model, opt, x, labels, loss, from_prefix)
+    pixels = list(model.output_shape[1:])
+    if labels.dim() == 1 and pixels not in ([], [1, 1]):
+        raise ValueError(f"labels: this network returns images; expected {[len(x), *pixels]} of them, got {[len(x)]}")
     runner = model._runner
     if runner.computes_loss:
         if runs_apart(runner, from_prefix):
@@ -57,8 +60,13 @@ def train_step(
 
 
 def _loss(output: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    return cross_entropy(output.double(), labels, label_smoothing=label_smoothing)
+    return cross_entropy(_logits(output, labels), labels, label_smoothing=label_smoothing)
 
 
 def _probability(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return output.double().softmax(1).gather(1, labels[:, None])
+    return _logits(output, labels).softmax(1).gather(1, labels[:, None])
+
+
+def _logits(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """An image of one pixel is one number a class, if there is one label an image."""
+    return (output.flatten(1) if labels.dim() == 1 else output).double()
