@@ -70,6 +70,14 @@ def trained(plan: Path, folder: Path, epochs: int) -> Session:
     return session
 
 
+def answer(session: Session, file: Path) -> str:
+    """What the program prints of a picture: classes and their probabilities, the likeliest first."""
+    logits = session.predict(fitted(session, file)[None])[0].astype(np.float64)
+    powers = np.exp(logits - logits.max())
+    shares = powers / powers.sum()
+    return ", ".join(f"{CLASSES[i]} {100 * shares[i]:.1f} %" for i in np.argsort(-shares, kind="stable"))
+
+
 def fitted(session: Session, file: Path) -> np.ndarray:
     with Image.open(file) as image:
         return Preprocess.from_dict(session.metadata["preprocess"]).fit(image)
