@@ -5,11 +5,13 @@
 #include "bindings/classes.h"
 #include "isa/dispatch.h"
 #include "platform/parallel.h"
+#include "sparsebp/sparsebp.h"
 
 using namespace sparsebp;
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native core of sparsebp_runtime: sessions from plan files.";
+  m.attr("__version__") = sbp_version();
   register_errors(m);
   bind_sessions(m);
   forbid_bare_new(m);

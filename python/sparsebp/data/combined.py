@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from .decode import BrokenPicture
+from .broken import BrokenPicture
 from .levels import SURVEYED, Levels, Survey
 from .sources import Files, PictureFiles, Source, check_index, check_integers
+
+if TYPE_CHECKING:
+    from .pictures import Picture
 
 S = TypeVar("S", bound=Source)
 
@@ -36,7 +38,7 @@ class Subset:
         source, inside = self.place(index)
         return source.name(inside)
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         source, inside = self.place(index)
         return source.picture(inside)
 
@@ -62,7 +64,7 @@ class Joined:
         part, inside = self.place(index)
         return part.name(inside)
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         part, inside = self.place(index)
         return part.picture(inside)
 

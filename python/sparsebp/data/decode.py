@@ -13,6 +13,7 @@ from typing import TypeVar
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from . import formats
+from .broken import BrokenPicture
 from .deep import Depth, depth_of
 from .levels import Levels
 
@@ -31,23 +32,6 @@ _UPRIGHT = {
 
 #: How JPEG, GIF, BMP and WebP begin: what is not opened need not be asked.
 _OF_8_BITS = (b"\xff\xd8", b"GIF8", b"BM", b"RIFF")
-
-
-class BrokenPicture(ValueError):  # noqa: N818 - it names what there is, not what went wrong in the program
-    """A picture that cannot be read.
-
-    Attributes:
-        name: the file, or its place in an archive such as ``cifar10_train.npz[17]``.
-        reason: why, in a few words.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)  # what pickle hands to the copy in another process
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
 
 
 def decode(file: Path | bytes, name: str, levels: Levels | None = None) -> Image.Image:

@@ -14,8 +14,8 @@ import torch
 from ..samplers import check_seed
 from .augment import augment as augmented
 from .augment import parse_augment
+from .broken import BrokenPicture
 from .combined import at_levels
-from .decode import BrokenPicture
 from .preprocess import Preprocess
 from .sources import Source
 from .workers import Workers

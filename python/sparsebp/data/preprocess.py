@@ -6,13 +6,17 @@ import math
 import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from PIL import Image
 
+from . import pictures
 from .levels import Levels
+
+if TYPE_CHECKING:
+    import torch
+
+    from .pictures import Picture
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -67,13 +71,15 @@ class Preprocess:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")
 
-    def fit(self, image: Image.Image) -> np.ndarray:
+    def fit(self, image: Picture) -> np.ndarray:
         """An RGB picture as uint8 [H, W, 3]."""
         place = self.placement(image)
         return self.canvas(self.resized(image, place), place)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] as float32 [N, 3, H, W] in channels_last memory."""
+        import torch
+
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images: expected uint8 [N, H, W, 3], got {images.dtype} {list(images.shape)}")
         n, height, width, _ = images.shape
@@ -86,7 +92,7 @@ class Preprocess:
         torch.addcmul(offset.repeat(width), rows, scale.repeat(width), out=rows)
         return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
 
-    def placement(self, image: Image.Image) -> Placement:
+    def placement(self, image: Picture) -> Placement:
         """What ``fit`` takes of a picture, and where it puts it."""
         if image.mode != "RGB":
             raise ValueError(f"image: expected mode RGB, got {image.mode}; convert it first: image.convert('RGB')")
@@ -103,11 +109,11 @@ class Preprocess:
             box = (left, top, min(w, left + cut_w), min(h, top + cut_h))
         return Placement(box, (width, height), (0, 0))
 
-    def resized(self, image: Image.Image, place: Placement) -> Image.Image:
+    def resized(self, image: Picture, place: Placement) -> Picture:
         """The placed part of a picture at its new size."""
-        return image.resize(place.size, Image.Resampling[self.filter.upper()], box=place.box)
+        return pictures.resize(image, place.size, self.filter, place.box)
 
-    def canvas(self, image: Image.Image, place: Placement) -> np.ndarray:
+    def canvas(self, image: Picture, place: Placement) -> np.ndarray:
         """A resized picture at its place, uint8 [H, W, 3]."""
         if image.size == self.size[::-1]:
             return np.array(image)

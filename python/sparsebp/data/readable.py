@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .decode import BrokenPicture
+from .broken import BrokenPicture
 from .sources import Source
 
 

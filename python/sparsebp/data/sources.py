@@ -10,14 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from .decode import decode, extremes, is_deep
 from .levels import Levels
+from .pictures import decode, extremes, from_array, is_deep
+
+if TYPE_CHECKING:
+    from .pictures import Picture
 
 _BEGINNING = 1 << 14
 """Bytes of a file that tell it from others of its name and size: as many as come from a disk at once anyway."""
@@ -34,7 +36,7 @@ class Source(Protocol):
         """What messages call a picture."""
         ...
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         """In RGB. Raises BrokenPicture."""
         ...
 
@@ -58,7 +60,7 @@ class PictureFiles(ABC):
     @abstractmethod
     def _file(self, index: int) -> Path | bytes: ...
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         return decode(self._file(index), self.name(index), self.levels)
 
     def is_deep(self, index: int) -> bool:
@@ -162,8 +164,8 @@ class Arrays:
     def name(self, index: int) -> str:
         return f"{self.title}[{check_index(self, index)}]"
 
-    def picture(self, index: int) -> Image.Image:
-        return Image.fromarray(self.images[check_index(self, index)]).convert("RGB")
+    def picture(self, index: int) -> Picture:
+        return from_array(self.images[check_index(self, index)])
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"arrays {list(self.images.shape)}".encode())
