@@ -52,6 +52,11 @@ class Listener(Protocol):
     def saved(self, step: int, out: Path) -> None: ...
 
 
+_SMOOTH = 20  # steps that the running loss is the mean of, about
+_LARGEST = 30.0
+"""A running loss that no training comes back from; a class that is never recognised costs about ten."""
+
+
 class TrainingRun:
     """A run, begun or gone on with.
 
@@ -85,7 +90,7 @@ class TrainingRun:
         new_classes: bool = False,
     ) -> None:
         self.out, self.every = out, every
-        self._data, self._settings = data, settings
+        self._data, self._settings, self._loss = data, settings, 0.0
         file = beside(out)
         found = RunFile.read(file) if resume and file.exists() else None
         self.resumed = found is not None and found.state != STARTING
@@ -148,6 +153,9 @@ class TrainingRun:
         pixels, labels = self._batch(step, listener)
         try:
             came_to = self.session.train(pixels, labels)
+            self._loss += (came_to.loss - self._loss) / _SMOOTH
+            if not self._loss < _LARGEST:
+                raise FloatingPointError(f"the running loss is {self._loss:.3g}")
         except FloatingPointError as error:
             raise TrainingDiverged(
                 f"step {step + 1}: training diverged, {error}; {self.out} is as it was saved last. Take a smaller "
