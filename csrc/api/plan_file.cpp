@@ -66,6 +66,12 @@ float* PlanFile::parameter(const std::string& name, std::uint64_t count) const {
   return reinterpret_cast<float*>(tensor(stored));
 }
 
+float* PlanFile::weight(std::size_t layer) const {
+  const ConvShape& shape = plan_.spec.layers[layer].shape;
+  return parameter(plan_.tensors[layer].weight,
+                   static_cast<std::uint64_t>(shape.in) * static_cast<std::uint64_t>(shape.weights_per_channel()));
+}
+
 void PlanFile::load(Session& session) {
   const ProgramSpec& spec = session.spec();
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
@@ -74,8 +80,7 @@ void PlanFile::load(Session& session) {
     const auto out = static_cast<std::uint64_t>(layer.shape.out);
     const auto optional = [&](const std::string& name) { return name.empty() ? nullptr : parameter(name, out); };
     RawParams raw;
-    raw.weight = parameter(names.weight, static_cast<std::uint64_t>(layer.shape.in) *
-                                             static_cast<std::uint64_t>(layer.shape.weights_per_channel()));
+    raw.weight = weight(i);
     raw.bias = optional(names.bias);
     raw.gamma = optional(names.gamma), raw.beta = optional(names.beta);
     raw.mean = optional(names.mean), raw.var = optional(names.var);

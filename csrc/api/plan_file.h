@@ -44,6 +44,8 @@ class PlanFile {
   // Writes what has changed since the last of load, save and save_delta (delta.h).
   void save_delta(Session& session, const std::string& path);
 
+  // A layer's weight, [kernel_h][kernel_w][in / groups][out]. Throws InvalidFile if the file has it in another size.
+  float* weight(std::size_t layer) const;
   unsigned char* tensor(const StoredTensor& stored) const { return image_->data() + stored.begin; }
   const FileImage& image() const { return *image_; }
 
