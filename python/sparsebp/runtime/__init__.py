@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .deltas import apply_delta, make_delta
 from .facts import Progress, Sizes, Step
+from .reservoir import Reservoir
 from .session import Session
 from .threads import set_threads
+from .watching import watch
 
-__all__ = ["Progress", "Session", "Sizes", "Step", "apply_delta", "make_delta", "set_threads"]
+__all__ = ["Progress", "Reservoir", "Session", "Sizes", "Step", "apply_delta", "make_delta", "set_threads", "watch"]
