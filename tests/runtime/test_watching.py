@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def put(folder: Path, name: str, count: int, begin: int = 0) -> None:
     """Pictures of a class; 0.png and so on."""
     (folder / name).mkdir(exist_ok=True)
-    for number, pixels in enumerate(noise(count, begin), begin):
+    for number, pixels in enumerate(noise(count, int.from_bytes(name.encode()[:3], "big") + begin), begin):
         Image.fromarray(pixels).save(folder / name / f"{number}.png")
 
 
