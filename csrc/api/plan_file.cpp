@@ -105,7 +105,7 @@ void PlanFile::store_state(Session& session) {
   std::memcpy(tensor(stored), state.data(), state.size());
 }
 
-Index PlanFile::add_class(Session& session, const std::string& name) {
+Index PlanFile::add_class(Session& session, std::string_view name) {
   classes_.check_new(name);
   session.add_class();
   classes_.add(name);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "api/changes.h"
 #include "api/class_names.h"
@@ -38,7 +39,7 @@ class PlanFile {
   // Gives an attached session this file's weights and state. The file must outlive it.
   void load(Session& session);
   // The next spare output of an attached session becomes this class; its number. Throws InvalidArgument.
-  Index add_class(Session& session, const std::string& name);
+  Index add_class(Session& session, std::string_view name);
   // Writes the file as it is now, with the session's weights and state.
   void save(Session& session, const std::string& path);
   // Writes what has changed since the last of load, save and save_delta (delta.h).

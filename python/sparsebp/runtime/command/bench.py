@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -78,9 +77,9 @@ def _times(call: Callable[[], object], seconds: float, stop: StopRequest) -> lis
 def _summary(times: list[float]) -> dict[str, float]:
     tenth = max(1, len(times) // 10)
     return {
-        "median": statistics.median(times),
-        "first": statistics.median(times[:tenth]),
-        "last": statistics.median(times[-tenth:]),
+        "median": float(np.median(times)),
+        "first": float(np.median(times[:tenth])),
+        "last": float(np.median(times[-tenth:])),
         "longest": max(times),
         "calls": len(times),
     }
