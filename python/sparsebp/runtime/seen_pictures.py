@@ -11,7 +11,6 @@ how many in all; the keys; a CRC-32 of all that. Numbers are little-endian.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..data.digests import blake2b, sha256
 from ..files import write_atomically
 from .session import Session
 
@@ -35,7 +35,7 @@ Keys = npt.NDArray[np.uint64]
 def key_of(name: str, picture: str, size: int) -> int:
     """The key of a picture of a class."""
     text = "\0".join((name, picture, str(size))).encode(errors="surrogateescape")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
 class SeenPictures:
@@ -53,7 +53,7 @@ class SeenPictures:
     def __init__(self, out: Path, session: Session) -> None:
         self.path = out.with_name(f"{out.name}.seen")
         self._session = session
-        self._digest = hashlib.sha256(session.metadata.get("plan_digest", "").encode()).digest()
+        self._digest = sha256(session.metadata.get("plan_digest", "").encode()).digest()
         self._saved: Keys = self._read() if self.path.exists() else np.empty(0, np.uint64)
         self._batches = session.progress.batches
         self._new: set[int] = set()
