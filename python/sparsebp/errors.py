@@ -58,5 +58,9 @@ class PlanFileError(ValueError):
     """A plan file is damaged, foreign, of a newer version, or cannot be read or written."""
 
 
+class ReservoirError(ValueError):
+    """A file of kept features is damaged, foreign, of a newer version, of another network, or in use."""
+
+
 class TiedWeights(UnsupportedModel, ValueError):  # noqa: N818
     """A weight that would train natively is used in more than one place."""

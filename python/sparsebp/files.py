@@ -29,7 +29,7 @@ def write_atomically(file: Path, data: bytes) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
 
 
 def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
@@ -43,12 +43,12 @@ def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
         part.mkdir()
         for name, data in files.items():
             _write(part / name, data)
-        _sync_folder(part)
+        sync_folder(part)
         os.rename(part, folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -113,7 +113,7 @@ def _write(file: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A new name is on the disk only when its folder is."""
     handle = os.open(folder, os.O_RDONLY)
     try:

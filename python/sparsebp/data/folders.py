@@ -121,7 +121,7 @@ def _pictures(root: Path, folder: str) -> list[str]:
                 if _is_folder(entry):
                     inside.append(f"{here}/{entry.name}")
                 # A link that leads nowhere counts: reading it will say that a picture is missing.
-                elif not _is_something_else(entry.name) and (entry.is_symlink() or entry.is_file()):
+                elif not is_something_else(entry.name) and (entry.is_symlink() or entry.is_file()):
                     found.append(f"{here}/{entry.name}")
         waiting += reversed(inside)
     return sorted(found)
@@ -134,7 +134,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_something_else(name: str) -> bool:
+def is_something_else(name: str) -> bool:
+    """Whether a file is no picture, by its extension."""
     return os.path.splitext(name)[1].lower() in _NO_PICTURES
 
 
