@@ -13,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc include python -type f -not -name '*.pyc' -not -name '*.so')
-CXX_SOURCES := $(shell find csrc tests/native tests/fuzz bench/native -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+CXX_SOURCES := $(shell find csrc tests/native tests/fuzz tests/c bench/native examples/board -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo test test-python test-native test-emulated check-cuda lint format bench kernels instructions clean
 

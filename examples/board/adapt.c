@@ -126,6 +126,7 @@ static void save(const board* b, const char* out, const char* delta) {
     stop(NOT_SAVED, "%s: %s", delta, sbp_last_error(b->session));
   }
   if (sbp_save(b->session, out) != SBP_OK) stop(NOT_SAVED, "%s: %s", out, sbp_last_error(b->session));
+  printf("%s: saved, %.1f MB at most\n", out, most_memory());
 }
 
 /* Prints the likeliest classes of b->pixels and their probabilities. */

@@ -2,9 +2,9 @@
  *
  * usage: train PLAN IMAGES LABELS OUT [caller]
  * IMAGES: images of the plan's size, one byte a number, one after the other; LABELS: a byte each. One step an image.
- * Prints the losses and the first image's logits as hexadecimal floating-point numbers; writes OUT, the trained plan, and
- * what is the same: OUT.delta, and OUT.joined, made of PLAN and that. With `caller` the session's memory is a block of
- * this program's. */
+ * Prints the losses and the first image's logits as hexadecimal floating-point numbers; writes OUT, the trained plan,
+ * and what is the same: OUT.delta, and OUT.joined, made of PLAN and that. With `caller` the session's memory is a block
+ * of this program's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Two sessions of one plan train at the same time in two threads, on threads of this program.
  *
  * usage: two_sessions PLAN IMAGES LABELS STEPS
- * IMAGES and LABELS: see train.c; the first STEPS images are the first session's, the next STEPS the second's. Prints the
- * losses of the first and then of the second, and how many tasks this program's threads were given. */
+ * IMAGES and LABELS: see train.c; the first STEPS images are the first session's, the next STEPS the second's. Prints
+ * the losses of the first and then of the second, and how many tasks this program's threads were given. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -14,7 +14,7 @@ from sparsebp.runtime import Session
 from torch import nn
 
 SOURCE = ROOT / "examples" / "board"
-CLASSES = ["bee", "ant", 'löwe "x"']  # neither in alphabetical order nor ASCII
+CLASSES = ["bee", "ant", 'löwe "🦁"']  # neither in alphabetical order nor ASCII
 HELD_OUT_EVERY = 5
 
 
@@ -68,6 +68,14 @@ def trained(plan: Path, folder: Path, epochs: int) -> Session:
         for file, label in training:
             session.train(fitted(session, file)[None], [label])
     return session
+
+
+def answer(session: Session, file: Path) -> str:
+    """What the program prints of a picture: classes and their probabilities, the likeliest first."""
+    logits = session.predict(fitted(session, file)[None])[0].astype(np.float64)
+    powers = np.exp(logits - logits.max())
+    shares = powers / powers.sum()
+    return ", ".join(f"{CLASSES[i]} {100 * shares[i]:.1f} %" for i in np.argsort(-shares, kind="stable"))
 
 
 def fitted(session: Session, file: Path) -> np.ndarray:
