@@ -56,17 +56,17 @@ ClassNames::ClassNames(const StoredTensor& stored, unsigned char* rows) : rows_(
   check_different(names_);
 }
 
-void ClassNames::check_new(const std::string& name) const {
+void ClassNames::check_new(std::string_view name) const {
   if (rows_ == nullptr) {
     throw InvalidArgument("add_class: this plan has no spare outputs; export it again with spare_classes");
   }
-  if (name.empty() || name.size() >= kRow || name.find('\0') != std::string::npos ||
+  if (name.empty() || name.size() >= kRow || name.find('\0') != std::string_view::npos ||
       !is_utf8(name.data(), name.size())) {
     throw InvalidArgument("name: expected 1 to " + std::to_string(kRow - 1) + " bytes of UTF-8 without zeros, got " +
                           std::to_string(name.size()) + " bytes");
   }
   if (std::any_of(names_.begin(), names_.end(), [&](const char* known) { return name == known; })) {
-    throw InvalidArgument("name: there is a class " + name + " already");
+    throw InvalidArgument("name: there is a class " + std::string(name) + " already");
   }
   if (names_.size() == outputs_) {
     throw InvalidArgument("add_class: all " + std::to_string(outputs_) +
@@ -74,7 +74,7 @@ void ClassNames::check_new(const std::string& name) const {
   }
 }
 
-void ClassNames::add(const std::string& name) {
+void ClassNames::add(std::string_view name) {
   unsigned char* row = rows_ + names_.size() * kRow;
   std::memcpy(row, name.data(), name.size());
   names_.push_back(reinterpret_cast<const char*>(row));

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/safetensors.h"
@@ -33,9 +34,9 @@ class ClassNames {
   const char* at(std::size_t i) const { return i < names_.size() ? names_[i] : nullptr; }
 
   // Throws InvalidArgument unless `name` can be that of another class.
-  void check_new(const std::string& name) const;
+  void check_new(std::string_view name) const;
   // Names the first spare output. `name` was checked.
-  void add(const std::string& name);
+  void add(std::string_view name);
 
  private:
   std::size_t outputs_ = 0;

@@ -23,6 +23,10 @@ constexpr const char* kDeltaChannels = "sparsebp.channels.";
 void write_delta(const PlanFile& file, Session& session, const Moment& then, const std::string& before,
                  const std::string& after, const std::string& path);
 
+// Writes what has changed from one plan file to another of the same plan. Throws InvalidFile if one of them is damaged,
+// or they have different plans.
+void make_delta(const std::string& base, const std::string& next, const std::string& out);
+
 // Writes what `base` becomes with `delta`. Throws InvalidFile if one of them is damaged, or the delta continues another
 // file; nothing is written then.
 void apply_delta(const std::string& base, const std::string& delta, const std::string& out);

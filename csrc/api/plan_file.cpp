@@ -66,6 +66,12 @@ float* PlanFile::parameter(const std::string& name, std::uint64_t count) const {
   return reinterpret_cast<float*>(tensor(stored));
 }
 
+float* PlanFile::weight(std::size_t layer) const {
+  const ConvShape& shape = plan_.spec.layers[layer].shape;
+  return parameter(plan_.tensors[layer].weight,
+                   static_cast<std::uint64_t>(shape.in) * static_cast<std::uint64_t>(shape.weights_per_channel()));
+}
+
 void PlanFile::load(Session& session) {
   const ProgramSpec& spec = session.spec();
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
@@ -74,8 +80,7 @@ void PlanFile::load(Session& session) {
     const auto out = static_cast<std::uint64_t>(layer.shape.out);
     const auto optional = [&](const std::string& name) { return name.empty() ? nullptr : parameter(name, out); };
     RawParams raw;
-    raw.weight = parameter(names.weight, static_cast<std::uint64_t>(layer.shape.in) *
-                                             static_cast<std::uint64_t>(layer.shape.weights_per_channel()));
+    raw.weight = weight(i);
     raw.bias = optional(names.bias);
     raw.gamma = optional(names.gamma), raw.beta = optional(names.beta);
     raw.mean = optional(names.mean), raw.var = optional(names.var);
@@ -100,7 +105,7 @@ void PlanFile::store_state(Session& session) {
   std::memcpy(tensor(stored), state.data(), state.size());
 }
 
-Index PlanFile::add_class(Session& session, const std::string& name) {
+Index PlanFile::add_class(Session& session, std::string_view name) {
   classes_.check_new(name);
   session.add_class();
   classes_.add(name);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "api/changes.h"
 #include "api/class_names.h"
@@ -38,12 +39,14 @@ class PlanFile {
   // Gives an attached session this file's weights and state. The file must outlive it.
   void load(Session& session);
   // The next spare output of an attached session becomes this class; its number. Throws InvalidArgument.
-  Index add_class(Session& session, const std::string& name);
+  Index add_class(Session& session, std::string_view name);
   // Writes the file as it is now, with the session's weights and state.
   void save(Session& session, const std::string& path);
   // Writes what has changed since the last of load, save and save_delta (delta.h).
   void save_delta(Session& session, const std::string& path);
 
+  // A layer's weight, [kernel_h][kernel_w][in / groups][out]. Throws InvalidFile if the file has it in another size.
+  float* weight(std::size_t layer) const;
   unsigned char* tensor(const StoredTensor& stored) const { return image_->data() + stored.begin; }
   const FileImage& image() const { return *image_; }
 

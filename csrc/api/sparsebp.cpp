@@ -148,6 +148,13 @@ sbp_status sbp_apply_delta(const char* base, const char* delta, const char* out,
   });
 }
 
+sbp_status sbp_make_delta(const char* base, const char* next, const char* out, char* error, size_t error_bytes) {
+  return without(error, error_bytes, [&] {
+    require(base != nullptr && next != nullptr && out != nullptr, "base, next, out: expected names of files, got null");
+    make_delta(base, next, out);
+  });
+}
+
 sbp_status sbp_set_threads(int threads) {
   std::string why;
   return guarded(why, [&] { set_plain_threads(threads); });

@@ -148,6 +148,8 @@ void bind_sessions(py::module_& m) {
   bind_class(m);
   m.def("apply_delta", &apply_delta, py::arg("base"), py::arg("delta"), py::arg("out"),
         py::call_guard<py::gil_scoped_release>());
+  m.def("make_delta", &make_delta, py::arg("base"), py::arg("new"), py::arg("out"),
+        py::call_guard<py::gil_scoped_release>());
 }
 
 }  // namespace sparsebp

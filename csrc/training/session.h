@@ -38,9 +38,8 @@ class Session {
   Index classes() const { return classes_; }      // the first outputs; the others are spare
   int classifier() const { return classifier_; }  // the layer that makes the outputs; -1 if there is none
   Index pixels() const { return input_; }         // numbers of one image
-  Index feature_count() const {
-    return features_;
-  }  // numbers that the frozen prefix makes of it; without one, pixels()
+  // Numbers that the frozen prefix makes of an image; without one, pixels().
+  Index feature_count() const { return features_; }
 
   // Bytes of the arena, which is all of training, and of the workspace, which inference needs.
   std::size_t arena_bytes() const;

@@ -40,7 +40,10 @@ typedef struct {
 static board open_plan(const char* path, const picture_size* raw) {
   char error[256];
   board b = {NULL, {0}, NULL, raw, NULL};
-  if (sbp_open_path(path, &b.session, error, sizeof error) != SBP_OK) stop(WRONG_PLAN, "%s: %s", path, error);
+  if (sbp_open_path(path, &b.session, error, sizeof error) != SBP_OK) {
+    const int named = strncmp(error, path, strlen(path)) == 0; /* what the system says comes with the name */
+    stop(WRONG_PLAN, "%s%s%s", named ? "" : path, named ? "" : ": ", error);
+  }
   if (sbp_get_sizes(b.session, &b.sizes) != SBP_OK || sbp_attach(b.session, NULL, 0) != SBP_OK) {
     stop(WRONG_PLAN, "%s: %s", path, sbp_last_error(b.session));
   }
@@ -122,10 +125,9 @@ static void train(const board* b, examples* training, int epochs) {
 }
 
 static void save(const board* b, const char* out, const char* delta) {
-  if (delta != NULL && sbp_save_delta(b->session, delta) != SBP_OK) {
-    stop(NOT_SAVED, "%s: %s", delta, sbp_last_error(b->session));
+  if ((delta != NULL && sbp_save_delta(b->session, delta) != SBP_OK) || sbp_save(b->session, out) != SBP_OK) {
+    stop(NOT_SAVED, "%s", sbp_last_error(b->session));
   }
-  if (sbp_save(b->session, out) != SBP_OK) stop(NOT_SAVED, "%s: %s", out, sbp_last_error(b->session));
   printf("%s: saved, %.1f MB at most\n", out, most_memory());
 }
 

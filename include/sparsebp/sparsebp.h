@@ -157,6 +157,10 @@ SBP_API sbp_status sbp_save_delta(sbp_session* session, const char* path);
 SBP_API sbp_status sbp_apply_delta(const char* base, const char* delta, const char* out, char* error,
                                    size_t error_bytes);
 
+/* Writes to `out` the delta from `base` to `next`, two plan files of the same plan, however `next` came about. `error`:
+ * see sbp_open_path. */
+SBP_API sbp_status sbp_make_delta(const char* base, const char* next, const char* out, char* error, size_t error_bytes);
+
 /* Threads that kernels run on, 1 to 64, unless the host gives its own; at first 1. For all sessions. With any number of
  * threads the results have the same bits. */
 SBP_API sbp_status sbp_set_threads(int threads);

@@ -149,6 +149,31 @@ def test_a_run_begins_with_the_weights_of_a_plan_file(run: Run, here: Path) -> N
     assert re.search(r"classifier +classifier\.1 goes on by name", out)
 
 
+def test_a_file_with_spare_classes_learns_one_and_goes_back_to_the_pc(run: Run, here: Path) -> None:
+    told = [*EXPORT, "--classes", "blue,green,grey", "--spare-classes", "2", *RATES, "--batch-size", "8", *OUT]
+    code, out, err = run(*told)
+    assert (code, err) == (Exit.OK, "")
+    assert re.search(r"classes +3: blue, green, grey, and 2 spare\n", out)
+    session = Session("plan.safetensors")
+    assert session.add_class("red") == 3
+    for step in range(60):
+        train_on(session, step)
+    session.save("trained.safetensors")
+    code, out, _ = run("evaluate", "--weights", "trained.safetensors", "--data", "pictures", "--all", "--workers", "0")
+    assert code == Exit.OK
+    assert re.search(r"red", out)
+    classes = [*CLASSES[::-1], "new"]
+    fresh = load("tiny:tiny", Path("trained.safetensors"), classes)
+    assert "4 kept (red, grey, green and 1 more), 1 new (new)" in fresh.loaded.classifier
+    words = ["trained.safetensors" if word == "weights.pt" else word for word in RUN]
+    assert run(*words, "--epochs", "1", "--out", "run")[0] == Exit.OK
+    # Exported again there are other outputs to spare.
+    again = ["export", "--weights", "trained.safetensors", *_SMALL.split(), "--spare-classes", "3", "--lr", "0.1", *OUT]
+    assert run(*again)[0] == Exit.OK
+    sizes = Session("plan.safetensors").sizes
+    assert (sizes.classes, sizes.outputs) == (4, 7)
+
+
 # -- of a run ----------------------------------------------------------------------------------------
 
 
@@ -221,6 +246,8 @@ REFUSED: list[tuple[list[str], str]] = [
     ([*EXPORT, "--classes", "4", "--schedule", "foo", *OUT], "--schedule: expected one of cosine, linear, constant"),
     ([*EXPORT, "--classes", "4", "--schedule", "linear", *OUT], "--schedule: 'linear' has to know where the steps end"),
     ([*EXPORT, "--classes", "4", "--epochs", "2", *OUT], "--examples: expected beside epochs"),
+    ([*EXPORT, "--classes", "4", "--spare-classes", "2", *OUT], "--spare-classes: expected the names of the others"),
+    (["export", "run", "--spare-classes", "2", *OUT], "export its weights, --weights run/model.safetensors"),
     ([*EXPORT, "--classes", "4", "--out", "absent/plan"], "--out: there is no folder absent"),
     ([*EXPORT, "--classes", "4", "--plan", "absent.json", *OUT], "absent.json: no such file or directory"),
     ([*EXPORT, "--classes", "4", "--plan", "weights.pt", *OUT], "weights.pt: plan: not valid JSON"),

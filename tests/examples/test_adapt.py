@@ -133,6 +133,10 @@ def _foreign(place: Path) -> None:
     (place / "plan").write_bytes(bytes(100))
 
 
+def _no_plan(place: Path) -> None:
+    (place / "plan").unlink()
+
+
 def _truncated(place: Path) -> None:
     (place / "plan").write_bytes((place / "plan").read_bytes()[:-100])
 
@@ -170,6 +174,7 @@ def _all_broken(place: Path) -> None:
 BAD_FILES = {
     _foreign: (3, "header"),
     _truncated: (3, "plan"),
+    _no_plan: (3, "No such file"),
     _nameless: (3, "classes="),
     _stretched: (3, "crop"),
     _no_bytes: (3, "preprocess"),
@@ -189,6 +194,12 @@ def test_what_cannot_be_trained_is_named(
     done = call(adapt, "train", plan, tmp_path / "out", 1, folder)
     assert (done.returncode, reason in done.stderr.splitlines()[-1]) == (code, True), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_not_there_is_named(adapt: Adapt, plan: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "nowhere" / "out"
+    done = call(adapt, "train", plan, out, 1, folder)
+    assert (done.returncode, done.stderr) == (5, f"{out}: cannot be written: No such file or directory\n")
 
 
 BAD_PICTURES = {

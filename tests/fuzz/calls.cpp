@@ -126,7 +126,7 @@ class Caller {
   }
 
   void any_call() {
-    switch (choices_.below(18)) {
+    switch (choices_.below(19)) {
       case 0:
         return allocate(odd_bytes());
       case 1:
@@ -165,6 +165,8 @@ class Caller {
         return program_.replayed();
       case 16:
         return own_gradient();
+      case 17:
+        return program_.set_spare(odd_layer(), choices_.below(12) - 1);
       default:
         program_.set_stream(choices_.word());
         program_.spoilt();

@@ -89,6 +89,20 @@ void train(Session& session, bool bytes) {
   require(session.attached().arena()->peak() <= session.arena_bytes(), "the measured peak is within the planned one");
 }
 
+// A new class, if there is an output to spare; the loss and the logits know of it from then on.
+void add_class(PlanFile& file, Session& session) {
+  const Index before = session.classes();
+  bool added = true;
+  try {
+    file.add_class(session, "a new class");
+  } catch (const InvalidArgument&) {
+    added = false;
+  }
+  require(session.classes() == before + (added ? 1 : 0), "a class more, or as many as before");
+  require(!added || file.classes().at(static_cast<std::size_t>(before)) == std::string("a new class"),
+          "a class has the name that it was given");
+}
+
 void save_and_join(PlanFile& file, Session& session, const Bytes& opened) {
   const std::string base = place("base"), delta = place("delta"), saved = place("saved"), out = place("out");
   put(base, opened);
@@ -123,6 +137,7 @@ void open_and_train(const Bytes& bytes) {
   if (!accepted([&] { file->load(*session); })) return;
   const bool table = file->header().tensors.count(kTableTensor) != 0;
   train(*session, table);
+  add_class(*file, *session);
   train(*session, false);
   save_and_join(*file, *session, bytes);
   const Bytes saved = contents(place("saved"));
@@ -130,6 +145,7 @@ void open_and_train(const Bytes& bytes) {
   const auto same = again.make_session();
   same->attach(budget);
   again.load(*same);
+  require(same->classes() == session->classes(), "a saved file has the classes of its session");
 }
 
 }  // namespace

@@ -71,6 +71,22 @@ class Tensors {
   std::uint64_t drawn_ = 0;
 };
 
+// Names of some of the outputs, if the others can be spare.
+void add_class_names(Tensors& tensors, const PlanRecord& plan, Index outputs, Choices& choices) {
+  const Index classes = choices.from(1, outputs);
+  try {
+    const Session session(plan.spec, plan.recipe, {}, classes);
+  } catch (const InvalidArgument&) {
+    return;
+  }
+  std::string rows(static_cast<std::size_t>(outputs) * ClassNames::kRow, '\0');
+  for (std::size_t i = 0; i < static_cast<std::size_t>(classes); ++i) {
+    const std::string name = "class " + std::to_string(i);
+    rows.replace(i * ClassNames::kRow, name.size(), name);
+  }
+  tensors.add(kClassesTensor, "U8", {static_cast<std::uint64_t>(outputs), ClassNames::kRow}, rows);
+}
+
 }  // namespace
 
 std::vector<unsigned char> make_plan_bytes(Choices& choices) {
@@ -105,6 +121,7 @@ std::vector<unsigned char> make_plan_bytes(Choices& choices) {
   if (choices.flag()) {
     tensors.numbers(kTableTensor, 256 * plan.spec.values[static_cast<std::size_t>(plan.spec.input)].channels);
   }
+  if (choices.flag()) add_class_names(tensors, plan, session->outputs(), choices);
   ByteWriter record;
   write_plan(record, plan);
   const auto bytes = [&](const char* name, const std::vector<unsigned char>& data) {

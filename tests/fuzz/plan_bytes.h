@@ -7,8 +7,8 @@
 
 namespace fuzz {
 
-// A small plan file that opens, with weights, and sometimes with state and table; empty where the choices make no
-// network that a session trains.
+// A small plan file that opens, with weights, and sometimes with state, table and spare outputs; empty where the
+// choices make no network that a session trains.
 std::vector<unsigned char> make_plan_bytes(Choices& choices);
 
 }  // namespace fuzz

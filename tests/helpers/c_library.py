@@ -66,14 +66,17 @@ def installed_once(factory: pytest.TempPathFactory) -> Path:
     return moved
 
 
-def export(folder: Path, images: int, side: int = 16) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """Writes a plan, images and labels for a C program; their paths, and the arrays."""
+def export(folder: Path, images: int, side: int = 16, spare: int = 0) -> tuple[list[Path], np.ndarray, np.ndarray]:
+    """Writes a plan of ten outputs, images and labels for a C program; their paths, and the arrays."""
+    classes = 10 - spare
     model = sparsebp.convert(tiny_mobilenet(dropout=0.2), "1MB", input_size=(3, side, side)).train()
     opt = sparsebp.optim.SGD(model, lr=0.02)
-    sparsebp.export(model, folder / "plan", preprocess=Preprocess((side, side)))
+    names = {"classes": [f"class {i}" for i in range(classes)], "spare_classes": spare} if spare else {}
+    sparsebp.export(model, folder / "plan", preprocess=Preprocess((side, side)), **names)
     del opt
     generator = np.random.default_rng(0)
-    pixels, labels = generator.integers(0, 256, (images, side, side, 3), np.uint8), generator.integers(0, 10, images)
+    pixels = generator.integers(0, 256, (images, side, side, 3), np.uint8)
+    labels = generator.integers(0, classes, images)
     (folder / "images").write_bytes(pixels.tobytes())
     (folder / "labels").write_bytes(labels.astype(np.uint8).tobytes())
     return [folder / name for name in ("plan", "images", "labels")], pixels, labels

@@ -6,9 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from c_library import PROGRAMS, STRICT, cmake, export, installed_once, run
-from sparsebp.runtime import Session
+from sparsebp.runtime import Session, apply_delta
 
 WAYS = ["CMake, shared", "CMake, static", "pkg-config, shared", "pkg-config, static"]
 
@@ -53,6 +54,13 @@ def built(folder: Path, prefix: Path, way: str) -> Path:
     return folder / "program"
 
 
+def compiled(folder: Path, prefix: Path, name: str) -> Path:
+    """A program of ``tests/c`` with the shared library."""
+    library = [f"-L{prefix / 'lib'}", "-lsparsebp", "-lpthread", f"-Wl,-rpath,{prefix / 'lib'}"]
+    run("cc", *STRICT, f"-I{prefix / 'include'}", PROGRAMS / f"{name}.c", "-o", folder / name, *library)
+    return folder / name
+
+
 def test_the_library_is_small_and_shows_the_c_api_only_under_a_version(installed: Path) -> None:
     library = installed / "lib" / "libsparsebp.so"
     assert library.stat().st_size < 2 * 1024 * 1024
@@ -79,10 +87,28 @@ def test_a_c_program_trains_the_bits_of_a_session(tmp_path: Path, installed: Pat
             assert (tmp_path / name).read_bytes() == (tmp_path / "saved").read_bytes()
 
 
+def test_a_c_program_keeps_features_and_learns_a_new_class(tmp_path: Path, installed: Path) -> None:
+    program = compiled(tmp_path, installed, "new_class")
+    (plan, pictures, labels), images, known = export(tmp_path, 10, spare=2)
+    known[7:] = 8  # the first of the spare ones
+    labels.write_bytes(known.astype(np.uint8).tobytes())
+    session = Session(plan)
+    features = session.features(images)
+    expected = [session.train_features(features[i : i + 1], known[i : i + 1]).loss for i in range(7)]
+    session.add_class("a new one")
+    expected += [session.train(images[i : i + 1], known[i : i + 1]).loss for i in range(7, 10)]
+    expected += session.predict(images[:1])[0].tolist()
+    said = run(program, plan, pictures, labels, "a new one", tmp_path / "out").splitlines()
+    assert [float.fromhex(line) for line in said[:-9]] == expected
+    assert said[-9:] == session.classes
+    session.save(tmp_path / "saved")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "saved").read_bytes()
+    apply_delta(plan, tmp_path / "out.delta", tmp_path / "joined")
+    assert (tmp_path / "joined").read_bytes() == (tmp_path / "saved").read_bytes()
+
+
 def test_two_sessions_in_two_threads_give_the_bits_that_they_give_alone(tmp_path: Path, installed: Path) -> None:
-    program = tmp_path / "two_sessions"
-    library = [f"-L{installed / 'lib'}", "-lsparsebp", "-lpthread", f"-Wl,-rpath,{installed / 'lib'}"]
-    run("cc", *STRICT, f"-I{installed / 'include'}", PROGRAMS / "two_sessions.c", "-o", program, *library)
+    program = compiled(tmp_path, installed, "two_sessions")
     files, images, labels = export(tmp_path, 20, side=48)
     *losses, tasks = run(program, *files, "10").split()
     for first in (0, 10):

@@ -16,8 +16,8 @@ from ..benchmark.environment import environment
 from ..benchmark.steps import SECONDS, StepCase, Steps
 from ..benchmark.timing import Effort, Quartiles
 from ..files import check_writable, named_errors
-from ..finetuning.stop import StopRequest
 from ..networks.names import build_model
+from ..runtime.stop import StopRequest
 from ..units import format_bytes
 from .console import is_terminal, out, status, table
 from .errors import endings

@@ -13,6 +13,7 @@ from ..data.dataset import listed
 from ..files import check_writable
 from ..finetuning import Settings
 from ..finetuning.export_run import export_run
+from ..finetuning.folder import WEIGHTS
 from ..finetuning.loop import dropout as with_dropout
 from ..finetuning.settings import check_agrees, of_plan
 from ..networks.widening import widen
@@ -164,6 +165,8 @@ def export(
 
 
 def _of_run(run: Path, file: Path, rules: dict[str, Any], stated: set[str]) -> list[tuple[str, str]]:
+    if "spare_classes" in stated:
+        raise typer.BadParameter(f"a run has no spare outputs; export its weights, --weights {run / WEIGHTS}")
     foreign = sorted(stated - _OF_RULES - {"run", "out_file", "as_json"})
     if foreign:
         raise typer.BadParameter(f"a run has its own {foreign[0].strip('_').replace('_', ' ')}; leave that out")

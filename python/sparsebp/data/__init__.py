@@ -1,7 +1,8 @@
 """From a path to pictures to batches for fine-tuning.
 
 ``open_dataset`` finds out what lies at a path, ``Preprocess`` says what the network wants, ``Loader`` reads in worker
-processes. Only the last needs torch; each is loaded when it is first asked for.
+processes. Only the last needs torch; each is loaded when it is first asked for. A board reads folders: what unpacks
+archives is imported where that is done.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,6 +142,8 @@ def find(path: Path) -> tuple[Version | None, Path] | None:
 
 
 def _is_archive(path: Path) -> bool:
+    import tarfile
+
     try:
         return tarfile.is_tarfile(path)
     except (EOFError, zlib.error) as error:
@@ -186,6 +187,8 @@ def _folder(place: Path, version: Version) -> Iterator[tuple[str, bytes]]:
 
 def _members(place: Path) -> Iterator[tuple[str, bytes]]:
     """The known files of an archive. Nothing is written to disk, so where a member wants to go does not matter."""
+    import tarfile
+
     known = {name for version in VERSIONS for name in (*version.batches, version.meta)}
     try:
         with tarfile.open(place, "r:*") as archive:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .broken import BrokenPicture
+from .digests import sha256
 from .levels import SURVEYED, Levels, Survey
 from .sources import Files, PictureFiles, Source, check_index, check_integers
 
@@ -47,7 +47,7 @@ class Subset:
         return self.source, int(self.indices[check_index(self, index)])
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.source.fingerprint().encode() + self.indices.tobytes()).hexdigest()
+        return sha256(self.source.fingerprint().encode() + self.indices.tobytes()).hexdigest()
 
 
 class Joined:
@@ -69,7 +69,7 @@ class Joined:
         return part.picture(inside)
 
     def fingerprint(self) -> str:
-        return hashlib.sha256("".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
+        return sha256("".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
 
     def place(self, index: int) -> tuple[Source, int]:
         """Where a picture comes from, and its index there."""

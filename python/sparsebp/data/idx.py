@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
 
@@ -67,6 +66,8 @@ def _source(images: Path, labels: Path) -> Arrays:
 
 def _read(file: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     """An array of bytes: two zeros, the code of the type, the number of dimensions, each as 4 bytes, the data."""
+    import gzip
+
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,8 @@ def read(train: Path, test: Path) -> tuple[Source, Source, tuple[str, ...]]:
 
 
 def _read(file: Path) -> tuple[Source, tuple[str, ...]]:
+    import zipfile
+
     try:
         if not zipfile.is_zipfile(file):
             raise ValueError("it is damaged, or no .npz file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
 import unicodedata
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .digests import blake2b, sha256
 from .levels import Levels
 from .pictures import decode, extremes, from_array, is_deep
 
@@ -102,7 +102,7 @@ class Files(PictureFiles):
         return self.root / self.paths[check_index(self, index)]
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(b"files")
+        digest = sha256(b"files")
         for path, size, label in zip(self.paths, self._sizes(), self.labels.tolist(), strict=True):
             digest.update(os.fsencode(path) + f"\0{size}\0{label}\0".encode())
         return digest.hexdigest()
@@ -124,7 +124,7 @@ class Files(PictureFiles):
         if file.is_file():  # reading a pipe would wait for ever
             with suppress(OSError), file.open("rb") as stream:
                 row += stream.read(_BEGINNING)
-        return hashlib.blake2b(row, digest_size=8).digest()
+        return blake2b(row, digest_size=8).digest()
 
     def _sizes(self) -> list[int]:
         """In bytes; -1 where there is no file any more."""
@@ -168,7 +168,7 @@ class Arrays:
         return from_array(self.images[check_index(self, index)])
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"arrays {list(self.images.shape)}".encode())
+        digest = sha256(f"arrays {list(self.images.shape)}".encode())
         digest.update(self.labels.tobytes())
         digest.update(np.ascontiguousarray(self.images).data)
         return digest.hexdigest()
@@ -209,7 +209,7 @@ class Encoded(PictureFiles):
         return self.jpeg[first:last].tobytes()
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"encoded {len(self.jpeg)} {len(self)}".encode())
+        digest = sha256(f"encoded {len(self.jpeg)} {len(self)}".encode())
         for part in (self.offsets, self.labels, self.jpeg):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import unicodedata
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from .digests import blake2b
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -91,7 +92,7 @@ def _number(name: str, seed: int) -> int:
     first, last = found.span(1) if found else (len(stem), len(stem))
     block, step = divmod(int(stem[first:last] or 0), _BLOCK)
     rest = f"{seed}\0{block}\0".encode() + os.fsencode(f"{stem[:first]}\0{stem[last:]}\0{extension}")
-    start = int.from_bytes(hashlib.blake2b(rest, digest_size=8).digest(), "big")
+    start = int.from_bytes(blake2b(rest, digest_size=8).digest(), "big")
     return (start + step * _GOLDEN) % 2**64
 
 

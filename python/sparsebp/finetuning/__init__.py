@@ -1,5 +1,6 @@
 """Whole fine-tuning runs: :func:`sparsebp.finetune` and what it is made of."""
 
+from ..runtime.stop import Interrupted
 from .checkpoint import CheckpointError
 from .evaluation import Evaluation
 from .history import Epoch, History, Position
@@ -8,7 +9,6 @@ from .memory import MemoryReport
 from .observer import Observer
 from .order import Change
 from .settings import Settings
-from .stop import Interrupted
 
 __all__ = [
     "Change",

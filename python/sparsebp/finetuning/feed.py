@@ -11,6 +11,7 @@ import torch
 from ..data import Batch, BrokenPicture, Dataset, Loader, Preprocess, parse_augment
 from ..data.combined import keys_of
 from ..data.readable import broken_picture, check_classes
+from ..runtime.stop import StopRequest
 from ..training.sparse_model import SparseModel
 from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix
 from .history import Position
@@ -19,7 +20,6 @@ from .order import Change, Order
 from .settings import Settings
 from .slide import NAME as SLIDE
 from .slide import check_slides, slid
-from .stop import StopRequest
 
 EVALUATION_BATCH = 64
 """Pictures that are read together for a test; through the network they go in micro-batches."""

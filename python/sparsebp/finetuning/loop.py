@@ -17,6 +17,7 @@ from ..devices import own_randomness
 from ..networks.pretrained import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
 from ..networks.weight_files import not_finite
 from ..planning.plan import Plan
+from ..runtime.stop import Interrupted, StopRequest
 from ..training.convert import restore
 from . import checkpoint as checkpoints
 from .cache import FORMS, PLACES
@@ -29,7 +30,6 @@ from .memory import MemoryReport, dense_step_bytes, measure
 from .observer import Observer
 from .run import Run
 from .settings import Settings, check_agrees, of_plan
-from .stop import Interrupted, StopRequest
 
 
 @dataclass(frozen=True)

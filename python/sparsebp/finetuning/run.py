@@ -13,6 +13,7 @@ import torch
 
 from ..errors import TrainingDiverged
 from ..optim import SGD
+from ..runtime.stop import Interrupted, StopRequest
 from ..training.engine_state import as_tensor
 from ..training.schedule import rate_factor
 from ..training.sparse_model import SparseModel
@@ -26,7 +27,6 @@ from .history import History, Position
 from .observer import Observer
 from .order import Change
 from .settings import Settings
-from .stop import Interrupted, StopRequest
 
 _ARENA = "arena."
 _GENERATOR = "torch_generator"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .deltas import apply_delta
+from .deltas import apply_delta, make_delta
 from .facts import Progress, Sizes, Step
 from .session import Session
+from .threads import set_threads
 
-__all__ = ["Progress", "Session", "Sizes", "Step", "apply_delta"]
+__all__ = ["Progress", "Session", "Sizes", "Step", "apply_delta", "make_delta", "set_threads"]

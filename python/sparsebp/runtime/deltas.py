@@ -8,6 +8,21 @@ from pathlib import Path
 from .. import _C
 
 
+def make_delta(base: str | Path, new: str | Path, out: str | Path) -> None:
+    """Writes what has changed from one plan file to another of the same plan, however the second came about.
+
+    It holds the input channels of weights, and the other tensors, of which a bit differs, and the training state.
+
+    Args:
+        base, new: plan files, the second trained on from the first.
+        out: the delta, whole or not at all.
+
+    Raises:
+        PlanFileError: a file is damaged, or they have different plans.
+    """
+    _C.make_delta(os.fspath(base), os.fspath(new), os.fspath(out))
+
+
 def apply_delta(base: str | Path, delta: str | Path, out: str | Path) -> None:
     """Writes what ``base`` becomes with ``delta``: bit for bit the file that :meth:`.Session.save` would have written.
 

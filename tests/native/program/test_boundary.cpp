@@ -73,6 +73,7 @@ TEST(without_memory_nothing_runs) {
   refused([&] { p.apply(s.rules); });
   refused([&] { p.prepare_replay(s.rules, 0); });
   refused([&] { p.replayed(); });
+  refused([&] { p.set_spare(0, 0); });
   refused([&] { p.spoilt(); });
   refused([&] { p.discard(); });
   refused([&] { p.draw(0, Draw::uniform, 1, 1); });
@@ -260,6 +261,31 @@ TEST(update_sets_are_channels_of_their_layer) {
   }
   spec.scores = false;
   CHECK_THROWS(WrongState, Subject(spec).program->draw(0, Draw::weighted, 0, 0), "keeps no scores");
+}
+
+TEST(spare_outputs_are_those_of_a_layer_without_groups_and_batch_norm) {
+  Options options;
+  options.span_begin = 0, options.input_grad = true;
+  Builder b(options, {1, 1, 4});
+  b.conv(0, b.layer(4, 6, 1, 1, 1, 1, Activation::identity, 4, false));
+  b.conv(1, b.layer(6, 6, 1, 1, 1, 2, Activation::identity, 6, false));
+  b.conv(2, b.layer(6, 4, 1, 1, 1, 1, Activation::identity, 6));
+  Subject s(b.spec);
+  AnyProgram& p = *s.program;
+  for (Index count : {Index{-1}, Index{6}, std::numeric_limits<Index>::max()}) {
+    CHECK_THROWS(InvalidArgument, p.set_spare(0, count), "layer0: spare: expected 0 to 5 output channels");
+  }
+  for (int layer : {1, 2}) CHECK_THROWS(InvalidArgument, p.set_spare(layer, 1), "only without groups and batch norm");
+  for (int layer : {-1, 3}) CHECK_THROWS(InvalidArgument, p.set_spare(layer, 1), "set_spare: layer: expected 0 to 2");
+  s.forward();
+  CHECK_THROWS(WrongState, p.set_spare(0, 1), "set_spare: a training forward pass still waits");
+  s.backward();
+  p.set_spare(0, 2);
+  const std::vector<float> before = s.weights;  // of which a row of layer 0 has six
+  p.set_spare(0, 1);
+  CHECK_EQUAL(s.weights[3], before[3]);
+  CHECK_EQUAL(s.weights[4], 0.0f);
+  CHECK_EQUAL(s.weights[5], before[5]);
 }
 
 TEST(state_is_written_as_it_was_read) {

@@ -11,6 +11,7 @@
 #include "platform/memory.h"
 #include "platform/parallel.h"
 #include "program_cases.h"
+#include "training/session.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -115,4 +116,38 @@ TEST(every_isa_keeps_to_it) {
     trainer.step(0);
     CHECK_EQUAL(allocations_of([&] { trainer.step(1); }), 0);
   }
+}
+
+TEST(once_it_has_memory_a_session_keeps_to_it) {
+  Builder b(Options(), {1, 1, 4});  // the first op is the frozen prefix
+  b.conv(0, b.layer(4, 6, 1, 1, 1, 1, Activation::relu, 0, false));
+  b.conv(1, b.layer(6, 6, 1, 1, 1, 1, Activation::relu, 2, false));
+  b.conv(2, b.layer(6, 5, 1, 1, 1, 1, Activation::identity, 6, false));
+  Recipe recipe;
+  const ParameterRule rule{true, 0.01, 0, 0, false};
+  recipe.rules.assign(3, {rule, rule, rule});
+  Session session(b.spec, recipe, {}, 3);
+  session.attach(session.arena_bytes());
+  std::vector<float> weights(3 * 42, 0.1f), features(2 * 6), logits(2 * 5);
+  for (int layer = 0; layer < 3; ++layer) {
+    float* own = weights.data() + 42 * layer;
+    session.bind(layer, {own, own + 36, nullptr, nullptr, nullptr, nullptr});
+  }
+  const std::vector<float> x(2 * 4, 0.5f);
+  const std::int32_t labels[] = {0, 2};
+  Images pixels, made;
+  pixels.numbers = x.data(), made.features = features.data();
+  for (int round = 0; round < 2; ++round) {
+    const int allocated = allocations_of([&] {
+      session.features(pixels, 2, features.data());
+      for (const Images& images : {pixels, made}) {
+        session.train(images, labels, 2);
+        session.predict(images, 2, logits.data());
+        session.evaluate(images, labels, 2);
+      }
+      session.add_class();
+    });
+    if (round > 0) CHECK_EQUAL(allocated, 0);
+  }
+  CHECK_EQUAL(session.classes(), Index{5});
 }

@@ -1,0 +1,5 @@
+"""``python -m sparsebp.runtime`` is the command for boards."""
+
+from .command import main
+
+main()

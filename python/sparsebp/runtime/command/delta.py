@@ -1,0 +1,41 @@
+"""Makes a delta, which is what has changed from one plan file to another, or applies deltas to a plan file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ..deltas import apply_delta, make_delta
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(metavar="make | apply", required=True, dest="what")
+    made = what.add_parser("make", help="what has changed from BASE to NEW")
+    made.add_argument("base", type=Path, metavar="BASE", help="a plan file")
+    made.add_argument("new", type=Path, metavar="NEW", help="the same plan, trained on")
+    made.add_argument("--out", type=Path, required=True, metavar="DELTA", help="the delta that is written")
+    applied = what.add_parser("apply", help="what BASE becomes with deltas, in the order in which they were made")
+    applied.add_argument("base", type=Path, metavar="BASE", help="a plan file")
+    applied.add_argument("deltas", type=Path, nargs="+", metavar="DELTA", help="what `make` or `train --delta` wrote")
+    applied.add_argument("--out", type=Path, required=True, metavar="NEW", help="the plan file; may be BASE")
+
+
+def run(given: argparse.Namespace) -> int:
+    if given.what == "make":
+        make_delta(given.base, given.new, given.out)
+        share = given.out.stat().st_size / given.new.stat().st_size
+        print(f"{given.out}: {given.out.stat().st_size:,} bytes, {100 * share:.1f} % of {given.new}")
+        return 0
+    # Step by step beside the result, which appears at once when all of them could be applied.
+    part = given.out.with_name(f".{given.out.name}.applying")
+    try:
+        base = given.base
+        for delta in given.deltas:
+            apply_delta(base, delta, part)
+            base = part
+        os.replace(part, given.out)
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"{given.out}: {given.out.stat().st_size:,} bytes, {given.base} with {len(given.deltas)} deltas")
+    return 0

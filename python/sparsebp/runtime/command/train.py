@@ -1,0 +1,81 @@
+"""Trains a plan file on a folder of pictures, and tells how well it recognises held-out ones before and after.
+
+PICTURES holds a folder a class, or train/ and test/ with these; of one without test/ a share of each class is held out.
+OUT is written right away, every --every steps and at the end, whole or not at all; OUT.run.json beside it says what the
+run is. After Ctrl-C, a kill or a power cut the same command with --resume goes on and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...data.dataset import DEFAULT_TEST_SHARE
+from ...data.opening import open_dataset
+from ..deltas import make_delta
+from ..session import Session
+from ..stop import StopRequest
+from ..threads import set_threads
+from ..training_run import Settings, TrainingRun
+from .options import add_plan, add_threads, between, whole
+from .progress import Progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_plan(parser)
+    parser.add_argument("--data", type=Path, required=True, metavar="PICTURES", help="a folder with a folder per class")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="the trained plan file; may be PLAN")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--epochs", type=whole(1), metavar="N", help="passes over the pictures (default: to the end of the schedule)"
+    )
+    length.add_argument("--steps", type=whole(1), metavar="N", help="steps, of as many pictures as the plan says")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the pictures' order (default: 0)")
+    parser.add_argument(
+        "--rate",
+        type=between(0, 1e6),
+        default=1.0,
+        metavar="X",
+        help="factor of the plan's learning rates (default: 1)",
+    )
+    parser.add_argument("--mirror", action="store_true", help="mirror every other picture, left to right")
+    parser.add_argument(
+        "--test-share",
+        type=between(0, 1),
+        default=DEFAULT_TEST_SHARE,
+        metavar="X",
+        help=f"of each class, held out where the pictures have no test folder (default: {DEFAULT_TEST_SHARE})",
+    )
+    parser.add_argument("--every", type=whole(1), default=200, metavar="N", help="steps between saves (default: 200)")
+    parser.add_argument("--resume", action="store_true", help="go on with OUT's run; begin one if there is none")
+    parser.add_argument("--overwrite", action="store_true", help="replace an OUT that belongs to no run")
+    parser.add_argument(
+        "--allow-new-classes", action="store_true", help="take a spare output for a class that the plan has not"
+    )
+    parser.add_argument("--delta", type=Path, metavar="FILE", help="write also what has changed between PLAN and OUT")
+    add_threads(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    set_threads(given.threads)
+    if given.delta is not None and given.out.exists() and given.plan.exists() and given.out.samefile(given.plan):
+        raise ValueError("--delta: OUT replaces PLAN, so that nothing is left to compare with; give another --out")
+    levels = Session(given.plan).metadata.get("preprocess", {}).get("levels")
+    data = open_dataset(given.data, test_share=given.test_share, levels=levels)
+    with StopRequest() as stop, Progress() as progress:
+        training = TrainingRun(
+            given.plan,
+            data,
+            given.out,
+            Settings(given.epochs, given.steps, given.seed, given.rate, given.mirror),
+            every=given.every,
+            resume=given.resume,
+            overwrite=given.overwrite,
+            new_classes=given.allow_new_classes,
+        )
+        progress.begins(training, data)
+        training.run(progress, stop)
+    if given.delta is not None:
+        make_delta(given.plan, given.out, given.delta)
+        print(f"{given.delta}: {given.delta.stat().st_size:,} bytes, of {given.out.stat().st_size:,}")
+    return 0
