@@ -94,12 +94,8 @@ class TrainingRun:
         file = beside(out)
         found = RunFile.read(file) if resume and file.exists() else None
         self.resumed = found is not None and found.state != STARTING
-        if found is None and out.exists() and not overwrite and not out.samefile(plan):
-            raise FileExistsError(
-                f"out: {out} exists; --resume goes on with its run if it has one, --overwrite replaces it"
-                if not resume
-                else f"out: {out} exists and belongs to no run that could be resumed; --overwrite replaces it"
-            )
+        if found is None:
+            check_replaceable(plan, out, resume, overwrite)
         self.session = Session(out if self.resumed else plan)
         self.session.rate = settings.rate
         self._reader = Reader(self.session)
@@ -245,6 +241,17 @@ class TrainingRun:
     def _steps_asked(self) -> int | None:
         settings = self._settings
         return settings.steps if settings.steps is not None else settings.epochs and settings.epochs * self._order.steps
+
+
+def check_replaceable(plan: Path, out: Path, resume: bool, overwrite: bool) -> None:
+    """Raises FileExistsError if ``out`` is a file that nobody asked to replace."""
+    if not out.exists() or overwrite or (plan.exists() and out.samefile(plan)):
+        return
+    raise FileExistsError(
+        f"out: {out} exists and belongs to no run that could be resumed; --overwrite replaces it"
+        if resume
+        else f"out: {out} exists; --resume goes on with its run if it has one, --overwrite replaces it"
+    )
 
 
 def _labels(session: Session, classes: tuple[str, ...], new_classes: bool) -> list[int]:
