@@ -15,7 +15,7 @@ from pathlib import Path
 from ...data.dataset import DEFAULT_TEST_SHARE
 from ...data.opening import open_dataset
 from ..deltas import make_delta
-from ..session import Session
+from ..session import Session, metadata_of
 from ..stop import StopRequest
 from ..threads import set_threads
 from ..training_run import Settings, TrainingRun, check_replaceable
@@ -83,7 +83,7 @@ def _learn(given: argparse.Namespace) -> int:
     _check_unused(given, "--data", ("reservoir", "reservoir_file", "reservoir_kind", "stop_after"))
     if given.delta is not None and given.out.exists() and given.plan.exists() and given.out.samefile(given.plan):
         raise ValueError("--delta: OUT replaces PLAN, so that nothing is left to compare with; give another --out")
-    levels = Session(given.plan).metadata.get("preprocess", {}).get("levels")
+    levels = metadata_of(given.plan).get("preprocess", {}).get("levels")
     data = open_dataset(given.data, test_share=given.test_share, levels=levels)
     with StopRequest() as stop, Progress() as progress:
         training = TrainingRun(
