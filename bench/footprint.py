@@ -1,10 +1,11 @@
 """How much memory a process takes that fine-tunes MobileNetV2 at 128 pixels inside 256 KB, all of it, in several ways.
 
-python bench/footprint.py [--steps 5]
+python bench/footprint.py [--steps 5] [--pictures 1000] [--mnn PYTHON]
 
 Each way runs in a fresh process, which tells at its end what /proc/self/status says: VmHWM, the most that it ever had
 in memory; RssFile, pages of files at the end, which the system may drop and read again; RssAnon, its own. The C library
-is built in build/footprint; cmake and a C compiler are needed for that.
+is built in build/footprint; cmake and a C compiler are needed for that. With --pictures the commands for boards, in
+Python and in C, train on as many of CIFAR-10's pictures, one a step, from $SPARSEBP_DATA/cifar10_train.npz.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,7 @@ MEGABYTE = 1024  # in the kilobytes that the system counts in
 Memory = dict[str, int]
 
 
-def in_python(way: str, plan: Path, steps: int) -> Memory:
+def in_python(way: str, plan: Path, steps: int, python: str = sys.executable) -> Memory:
     """A function of footprint_ways.py in a process of its own."""
     script = (
         "import json, sys; from pathlib import Path; import footprint_ways as w; "
@@ -31,17 +33,50 @@ def in_python(way: str, plan: Path, steps: int) -> Memory:
     )
     path = os.pathsep.join([str(ROOT / "bench"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=env)
+    done = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True, env=env)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def on_pictures(folder: Path, count: int) -> dict[str, Memory]:
+    """The commands for boards, each a pass over so many pictures."""
+    plan = folder / "one_a_step.safetensors"
+    in_python("export_one_a_step", plan, 0)
+    for kind in ("png", "ppm"):
+        in_python(f"write_{kind}", folder / kind, count)
+    rows = {
+        f"sparsebp-runtime train, {count:,} PNG": in_python("command_with_pillow", plan, count),
+        f"sparsebp-runtime train, {count:,} PPM, no Pillow": in_python("command_without_pillow", plan, count),
+    }
+    adapt = example()
+    for few in (count // 10, count):
+        in_python("write_ppm", folder / f"ppm{few}", few)
+        words = [adapt, "train", plan, folder / "c.safetensors", 1, folder / f"ppm{few}"]
+        said = subprocess.run([str(w) for w in words], check=True, capture_output=True, text=True).stdout
+        peak = int(float(re.findall(r"([0-9.]+) MB", said)[-1]) * MEGABYTE)
+        rows[f"examples/board/adapt, {few:,} PPM"] = {"VmHWM": peak}
+    return rows
+
+
+def example() -> Path:
+    """examples/board, built against the library as it is installed."""
+    run = lambda *words: subprocess.run([str(w) for w in words], check=True, stdout=subprocess.DEVNULL)  # noqa: E731
+    installed, build = BUILD / "installed", BUILD / "board"
+    run(cmake(), "--install", BUILD, "--prefix", installed)
+    run(cmake(), "-S", ROOT / "examples" / "board", "-B", build, f"-DCMAKE_PREFIX_PATH={installed}")
+    run(cmake(), "--build", build)
+    return build / "adapt"
+
+
+def cmake() -> Path:
+    beside = Path(sys.executable).with_name("cmake")
+    return beside if beside.exists() else Path("cmake")
 
 
 def program() -> Path:
     """bench/native/footprint.c, linked to the C library."""
     run = lambda *words: subprocess.run([str(w) for w in words], check=True, stdout=subprocess.DEVNULL)  # noqa: E731
-    cmake = Path(sys.executable).with_name("cmake")
-    cmake = cmake if cmake.exists() else Path("cmake")
-    run(cmake, "-S", ROOT, "-B", BUILD, "-DSPARSEBP_PYTHON=OFF", "-DSPARSEBP_LIBRARY=ON")
-    run(cmake, "--build", BUILD, "--parallel", os.cpu_count() or 1)
+    run(cmake(), "-S", ROOT, "-B", BUILD, "-DSPARSEBP_PYTHON=OFF", "-DSPARSEBP_LIBRARY=ON")
+    run(cmake(), "--build", BUILD, "--parallel", os.cpu_count() or 1)
     out, source = BUILD / "footprint", ROOT / "bench" / "native" / "footprint.c"
     libraries = [BUILD / "libsparsebp_core.a", "-lstdc++", "-lpthread", "-ldl", "-lm"]
     run("cc", "-O2", f"-I{ROOT / 'include'}", source, "-o", out, *libraries)
@@ -57,7 +92,12 @@ def in_c(binary: Path, *words: object) -> Memory:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=5, help="training steps of each process")
-    steps = parser.parse_args().steps
+    parser.add_argument(
+        "--pictures", type=int, default=0, help="how many the commands for boards train on (default: 0)"
+    )
+    parser.add_argument("--mnn", metavar="PYTHON", help="a Python that has MNN: adds a row for it")
+    given = parser.parse_args()
+    steps = given.steps
     binary = program()
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder) / "plan.safetensors"
@@ -71,12 +111,18 @@ def main() -> None:
             "PyTorch with sparsebp": in_python("autograd", plan, steps),
             "PyTorch, every weight trained": in_python("dense", plan, steps),
         }
+        if given.mnn:
+            rows["MNN, every weight trained"] = in_python("mnn", plan, steps, given.mnn)
+        if given.pictures:
+            rows |= on_pictures(Path(folder), given.pictures)
         sizes = f"plan file {plan.stat().st_size:,} bytes, delta {(Path(folder) / 'delta').stat().st_size:,} bytes"
     print(f"{steps} steps; {sizes}\n")
     print("| process | VmHWM, MB | RssAnon | RssFile |\n|---|---|---|---|")
     for name, memory in rows.items():
         print(
-            f"| {name} | " + " | ".join(f"{memory[k] / MEGABYTE:.1f}" for k in ("VmHWM", "RssAnon", "RssFile")) + " |"
+            f"| {name} | "
+            + " | ".join(f"{memory[k] / MEGABYTE:.1f}" if k in memory else "" for k in ("VmHWM", "RssAnon", "RssFile"))
+            + " |"
         )
     above = (rows["sparsebp.runtime"]["VmHWM"] - alone["VmHWM"]) / MEGABYTE
     print(f"\nsparsebp.runtime is {above:.1f} MB above numpy.")

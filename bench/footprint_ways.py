@@ -20,19 +20,23 @@ KEYS = ("VmHWM", "RssAnon", "RssFile")
 
 def numpy_alone(plan: Path, steps: int) -> None:
     """What sparsebp.runtime is compared to."""
-    import numpy as np
-
-    np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    _noise()
 
 
 def runtime(plan: Path, steps: int) -> None:
     """A session in Python."""
-    import numpy as np
     from sparsebp.runtime import Session
 
-    session, noise = Session(plan), np.random.default_rng(0)
+    session = Session(plan)
     for step in range(steps):
-        session.train(noise.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8), [step % CLASSES])
+        session.train(_noise(), [step % CLASSES])
+
+
+def _noise():
+    """One picture; numpy's own generators would take 7 MB, most of it for OpenSSL."""
+    import numpy as np
+
+    return np.frombuffer(os.urandom(SIZE * SIZE * 3), np.uint8).reshape(1, SIZE, SIZE, 3)
 
 
 def autograd(plan: Path, steps: int) -> None:
@@ -89,3 +93,63 @@ def export(plan: Path, steps: int) -> None:
     preprocess = sparsebp.data.Preprocess((SIZE, SIZE), range=(-1.0, 1.0), mean=(0.0,) * 3, std=(1.0,) * 3)
     sparsebp.export(model, plan, preprocess=preprocess)
     del opt
+
+
+def mnn(plan: Path, steps: int) -> None:
+    """The same network in MNN."""
+    import footprint_mnn
+
+    footprint_mnn.train(steps)
+
+
+def export_one_a_step(plan: Path, steps: int) -> None:
+    """A plan file for CIFAR-10 whose steps are of one picture."""
+    import sparsebp
+
+    preprocess = sparsebp.data.Preprocess((SIZE, SIZE), range=(-1.0, 1.0), mean=(0.0,) * 3, std=(1.0,) * 3)
+    sparsebp.export(converted(), plan, classes=_cifar()[1], preprocess=preprocess, lr=0.0001, batch_size=1)
+
+
+def write_png(folder: Path, count: int) -> None:
+    _write(folder, count, "png")
+
+
+def write_ppm(folder: Path, count: int) -> None:
+    _write(folder, count, "ppm")
+
+
+def command_with_pillow(plan: Path, steps: int) -> None:
+    _command(plan, plan.with_name("png"), steps)
+
+
+def command_without_pillow(plan: Path, steps: int) -> None:
+    import sys
+
+    sys.modules["PIL"] = None  # as if it were not installed
+    _command(plan, plan.with_name("ppm"), steps)
+
+
+def _command(plan: Path, pictures: Path, steps: int) -> None:
+    import contextlib
+
+    from sparsebp.runtime.command import main
+
+    out = plan.with_name(f"{pictures.name}.safetensors")
+    words = ["train", plan, "--data", pictures, "--out", out, "--steps", steps, "--test-share", 0.01]
+    with contextlib.suppress(SystemExit):
+        main(list(map(str, words)))
+
+
+def _write(folder: Path, count: int, kind: str) -> None:
+    train, names = _cifar()
+    for i in range(count):
+        inside = folder / names[train.labels[i]]
+        inside.mkdir(parents=True, exist_ok=True)
+        train.picture(i).save(inside / f"{i:05d}.{kind}")
+
+
+def _cifar() -> tuple[object, tuple[str, ...]]:
+    from sparsebp.data import open_dataset
+
+    found = open_dataset(os.environ["SPARSEBP_DATA"])
+    return found.train, found.classes
