@@ -30,17 +30,9 @@ from sparsebp.units import format_bytes
 
 OLD, ALL = 8, 10
 BATCH = 16
-ENOUGH = "1GB"  # for all pictures
-#: Size and kind of each reservoir; the file takes what it needs where there is room for all.
-RESERVOIRS = [
-    ("none", "", ""),
-    ("1 MB", "1MB", "uint8"),
-    ("1 MB", "1MB", "float16"),
-    ("8 MB", "8MB", "uint8"),
-    ("8 MB", "8MB", "float16"),
-    ("all pictures", ENOUGH, "uint8"),
-    ("all pictures", ENOUGH, "float16"),
-]
+ENOUGH = "all"
+#: Size and kind of each reservoir; one for all pictures takes what it needs.
+RESERVOIRS = ("none", *(f"{size}/{kind}" for size in ("1MB", "8MB", ENOUGH) for kind in ("uint8", "float16")))
 
 
 @dataclass(frozen=True)
@@ -155,6 +147,9 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=200, help="pictures of each class to test with (default: 200)")
     parser.add_argument("--epochs", type=int, default=3, help="over the first eight classes (default: 3)")
     parser.add_argument("--replay", type=int, default=7, help="features of the reservoir in a step (default: 7)")
+    parser.add_argument(
+        "--reservoirs", nargs="+", default=RESERVOIRS, metavar="SIZE/KIND", help=f"(default: {' '.join(RESERVOIRS)})"
+    )
     parser.add_argument("--lr", type=float, default=0.0003, help="learning rate, of 16 pictures (default: 0.0003)")
     parser.add_argument("--seed", type=int, default=0, help="of the classifier and the channels (default: 0)")
     parser.add_argument("--threads", type=int, default=1, help="(default: 1)")
@@ -180,11 +175,12 @@ def table(given: argparse.Namespace, train: Source, tests: Source, classes: list
     session.save(place / "eight")
     add_classes(session, classes)
     rows = [measured("before the other two come", "", session, test)]
-    for name, limit, kind in RESERVOIRS:
+    for name in given.reservoirs:
+        size, _, kind = name.partition("/")
         session = Session(place / "eight")
         add_classes(session, classes)
-        limit = min(limit, needed(session, len(known.labels), kind), key=sparsebp.units.parse_bytes) if limit else ""
-        reservoir = Reservoir.open(place / "kept", limit, session, kind=kind) if limit else None
+        limit = needed(session, len(known.labels), kind) if size == ENOUGH else size
+        reservoir = Reservoir.open(place / "kept", limit, session, kind=kind, seed=given.seed) if kind else None
         facts: dict[str, float] = {}
         if reservoir:
             reservoir.add(old.features, old.labels)
@@ -196,7 +192,7 @@ def table(given: argparse.Namespace, train: Source, tests: Source, classes: list
             facts["kept"] = sum(reservoir.kept.values())
             reservoir.close()
             (place / "kept").unlink()
-        rows.append(measured(name, kind, session, test, **facts))
+        rows.append(measured(size, kind, session, test, **facts))
     plan(given, classes, place / "plan")
     session = Session(place / "plan")
     learn(session, known, given.epochs)
@@ -204,7 +200,7 @@ def table(given: argparse.Namespace, train: Source, tests: Source, classes: list
 
 
 def needed(session: Session, pictures: int, kind: str) -> int:
-    """Bytes of a reservoir that keeps so many pictures, and a little more."""
+    """Bytes of a reservoir for so many pictures, and a little more."""
     return (pictures + 10) * (session.sizes.features * np.dtype(kind).itemsize + 32) + 65536
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from small_plans import noise, small_plan
 from sparsebp.errors import PlanFileError, TrainingDiverged
 from sparsebp.runtime import Reservoir, Session, watch, watched_folder
+from sparsebp.runtime.draws import Draws
 from sparsebp.runtime.seen_pictures import SeenPictures
 from sparsebp.runtime.stop import StopRequest
 from training import one_thread  # noqa: F401
@@ -257,7 +259,7 @@ def test_a_kill_at_any_write_trains_no_picture_twice_in_what_is_saved(
 
 def test_a_session_that_began_anew_learns_from_all_pictures_again(plan: Path, folder: Path) -> None:
     put(folder, "ant", 3)
-    watched(Session(plan), folder, stop_after=3)
+    watched(Session(plan), folder, stop_after=3, every=1)
     again = Steps(plan)
     watched(again, folder, stop_after=3)
     assert len(again.new) == 3
@@ -299,6 +301,16 @@ def test_a_run_that_diverges_keeps_what_was_saved(tmp_path: Path, folder: Path) 
     assert (tmp_path / "out").read_bytes() == before
 
 
+def test_a_network_that_a_step_spoilt_is_not_saved(plan: Path, folder: Path) -> None:
+    """The loss of the step is that from before it."""
+    put(folder, "ant", 1)
+    session = Session(plan)
+    session.rate = 1e37
+    with pytest.raises(TrainingDiverged, match="its outputs are not finite; nothing was saved"):
+        watched(session, folder, stop_after=1)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["pictures"]
+
+
 @pytest.mark.parametrize("damage", [lambda data: b"foreign" * 20, lambda data: data[:-8], lambda data: data + b"x"])
 def test_a_damaged_list_of_pictures_is_refused(plan: Path, folder: Path, damage: Callable[[bytes], bytes]) -> None:
     put(folder, "ant", 2)
@@ -328,6 +340,20 @@ def test_of_many_pictures_only_some_are_held_at_once(plan: Path, folder: Path, m
     watched(session, folder, stop_after=18)
     assert sorted(session.new) == [0] * 9 + [1] * 9
     assert [len(found) for found in looks[:5]] == [4, 4, 4, 4, 2]
+
+
+def test_of_many_pictures_each_is_as_likely_to_be_taken_first(
+    plan: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_folder, "AT_ONCE", 4)
+    put(folder, "ant", 8)
+    put(folder, "bee", 8)
+    seen, times = SeenPictures(folder.parent / "out", Session(plan)), Counter[Path]()
+    for seed in range(400):
+        found = watched_folder.WatchedFolder(folder, seen, Draws(seed)).look(lambda name: True)
+        times.update(picture.file for picture in found)
+    assert len(times) == 16
+    assert all(abs(count - 100) < 45 for count in times.values())  # five standard deviations
 
 
 def test_keys_of_pictures_that_are_gone_are_forgotten_when_they_are_too_many(
