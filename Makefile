@@ -7,6 +7,7 @@
 # make check-cuda    everything that needs a GPU: tests, compute-sanitizer, benchmark
 # make fuzz    looks for what breaks the native core, for SECONDS=600; see tests/fuzz/rules.mk
 # ARM boards: make wheel-aarch64, check-aarch64, check-armhf; see cross/rules.mk
+# The wheel without torch: make wheel-runtime, check-runtime; see cross/runtime.mk
 # Each target sets up .venv by itself; nothing else has to be installed but a C++ compiler and Python >= 3.10.
 
 PYTHON ?= python3
@@ -94,4 +95,5 @@ clean:
 	rm -rf $(VENV) build dist
 
 include cross/rules.mk
+include cross/runtime.mk
 include tests/fuzz/rules.mk

@@ -16,7 +16,8 @@ function(sparsebp_add_isas target)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
     sparsebp_add_isa(${target} avx2 -mavx2 -mfma -mno-avx512f)
     # GCC 12's own AVX-512 header trips -Wmaybe-uninitialized.
-    sparsebp_add_isa(${target} avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -Wno-maybe-uninitialized)
+    sparsebp_add_isa(${target} avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma
+      $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     sparsebp_add_isa(${target} neon)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "arm")

@@ -1,7 +1,7 @@
 # The Python files of sparsebp that sparsebp-runtime is made of, in the same places under its own name. None of them
 # needs torch.
 set(package ${PROJECT_SOURCE_DIR}/python/sparsebp)
-foreach(name errors files samplers units version)
+foreach(name errors files units version)
   install(FILES ${package}/${name}.py DESTINATION sparsebp_runtime)
 endforeach()
 install(FILES ${package}/_C.pyi ${package}/py.typed DESTINATION sparsebp_runtime)

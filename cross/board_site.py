@@ -1,20 +1,38 @@
-"""Installs wheels for 64-bit ARM and Python 3.11 into a folder: `python cross/board_site.py FOLDER pip's arguments`."""
+"""Installs wheels for another machine into a folder: `python cross/board_site.py FOLDER --arch aarch64 numpy`.
+
+What follows the folder goes to pip.
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-# Newest first: pip takes a wheel that any of them fits.
-PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
+from targets import TARGETS
+
+C_LIBRARIES = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+"""Newest first: pip takes a wheel that any of them fits."""
+
+
+def install(folder: Path, arch: str, version: str, wanted: Sequence[str | Path]) -> int:
+    """Installs ``wanted`` without looking for dependencies; returns pip's exit code."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--only-binary=:all:"]
+    pip += ["--python-version", version, "--target", folder]
+    pip += [f"--platform={library}_{TARGETS[arch].platform}" for library in C_LIBRARIES]
+    return subprocess.run([*pip, *wanted]).returncode
 
 
 def main() -> None:
-    folder, *wanted = sys.argv[1:]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--only-binary=:all:"]
-    pip += ["--python-version", "3.11", "--target", folder]
-    pip += [f"--platform={platform}" for platform in PLATFORMS]
-    sys.exit(subprocess.run([*pip, *wanted]).returncode)
+    parser = argparse.ArgumentParser(description=__doc__)
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--arch", choices=TARGETS, required=True, help="the processor")
+    parser.add_argument("--python", default=here, metavar="X.Y", help=f"its Python (default: {here})")
+    args, wanted = parser.parse_known_args()
+    sys.exit(install(args.folder, args.arch, args.python, wanted))
 
 
 if __name__ == "__main__":

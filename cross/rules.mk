@@ -7,6 +7,7 @@
 #                      the C library and examples/board against it: build/cross/board-aarch64/example/adapt, and
 #                      build/cross/board-aarch64/installed/lib, which goes to the board with it
 # make check-board-example   runs both under the emulator, beside a session on this machine
+# Wheels without torch, for 32-bit ARM as well: see runtime.mk.
 # make cycles          estimates the cycles of the NEON kernels' inner loops
 
 CROSS := build/cross
@@ -28,7 +29,7 @@ emulator:
 	$(UNPACK) $(CROSS)/amd64 qemu-user-static --no-dependencies
 
 wheel-aarch64: $(CROSS)/tools/stamp
-	$(CROSS_BIN)/python cross/wheel.py $(addprefix --python ,$(WHEEL_PYTHON)) $(if $(CUDA),--cuda --out dist/cuda)
+	$(CROSS_BIN)/python cross/wheel.py sparsebp --arch aarch64 $(addprefix --python ,$(WHEEL_PYTHON)) $(if $(CUDA),--cuda --out dist/cuda)
 
 # $(call native_tests,PRESET,CPU=ISA...): builds the native tests and runs them on each of the emulated processors, the
 # kernels of which have to be those of ISA. Brief: all of the kernels' tests, some of those of whole programs.
@@ -73,20 +74,19 @@ check-board-example: $(BOARD_EXAMPLES) emulator $(VENV)/test.stamp
 # The Python part: the wheel, installed beside what a board has, imported by an ARM Python, must train the weights that
 # this machine trains, on an old processor (ARMv8.0: Raspberry Pi 3 and 4) and on a newer one.
 BOARDS := cortex-a53 cortex-a76
-ARM_PYTHON := cross/bin/run-aarch64 $(CROSS)/arm64/usr/bin/python3.11
+ARM_PYTHON := cross/bin/python-aarch64
 ARM_SITE := $(CROSS)/site
 
 $(ARM_SITE)/stamp: cross/board-requirements.txt $(CROSS)/tools/stamp
 	rm -rf $(ARM_SITE)
-	$(CROSS_BIN)/python cross/board_site.py $(ARM_SITE) -r cross/board-requirements.txt
+	$(CROSS_BIN)/python cross/board_site.py $(ARM_SITE) --arch aarch64 --python 3.11 -r cross/board-requirements.txt
 	@touch $@
 	@echo "$(ARM_SITE): installed what a board needs beside sparsebp, from PyPI"
 
 check-aarch64: check-aarch64-native $(ARM_SITE)/stamp $(VENV)/test.stamp
 	$(UNPACK) $(CROSS)/arm64 python3.11-minimal libpython3.11-stdlib libgomp1 libstdc++6 --arch arm64
-	$(CROSS_BIN)/python cross/wheel.py --python 3.11
-	SPARSEBP_WHEEL=$$(ls -t dist/*-cp311-*aarch64.whl | head -1) $(BIN)/python -m pytest -q tests/board/test_wheel.py
-	$(CROSS_BIN)/python cross/board_site.py $(ARM_SITE) $$(ls -t dist/*-cp311-*aarch64.whl | head -1)
+	$(CROSS_BIN)/python cross/wheel.py sparsebp --arch aarch64 --python 3.11 --site $(ARM_SITE)
+	SPARSEBP_WHEELS="$$(echo dist/sparsebp-*-cp311-*aarch64.whl)" $(BIN)/python -m pytest -q tests/board/test_wheel.py
 	$(BIN)/python tests/helpers/fifty_steps.py $(CROSS)/reference.safetensors \
 	  $(if $(SPARSEBP_DATA),--weights $(SPARSEBP_DATA)/mobilenet_v2_imagenet.pt)
 	for cpu in $(BOARDS); do \

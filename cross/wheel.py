@@ -1,4 +1,4 @@
-"""Builds the wheel for 64-bit ARM Linux on any machine: `python cross/wheel.py --python 3.12`.
+"""Builds wheels for Linux on any machine: `python cross/wheel.py sparsebp-runtime --arch armhf --python 3.11`.
 
 Whatever Python runs this: of the one that the wheel is for only the headers are needed.
 """
@@ -13,37 +13,39 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import board_site
 import cuda
 import headers
+from targets import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = "aarch64-linux-gnu"
+PACKAGES = {"sparsebp": ROOT, "sparsebp-runtime": ROOT / "python/sparsebp-runtime"}
 
 
-def build(version: str, out: Path, with_cuda: bool = False) -> Path:
-    """The wheel for Python ``version`` ("3.12"), in ``out``."""
+def build(package: str, arch: str, version: str, out: Path, with_cuda: bool = False) -> Path:
+    """The wheel of ``package`` for Python ``version`` ("3.12"), in ``out``."""
+    target = TARGETS[arch]
     cache = ROOT / "build/cross"
-    include = headers.find(version, cache)
     tag = "cp" + version.replace(".", "")
-    suffix = f".cpython-{version.replace('.', '')}-{TARGET}.so"
+    suffix = f".cpython-{version.replace('.', '')}-{target.triplet}.so"
     arguments = {
-        "CMAKE_TOOLCHAIN_FILE": ROOT / "cmake/toolchain-aarch64.cmake",
-        "Python_INCLUDE_DIR": include,
+        "CMAKE_TOOLCHAIN_FILE": ROOT / f"cmake/toolchain-{arch}.cmake",
+        "Python_INCLUDE_DIR": headers.find(version, cache, target.debian),
         "PYTHON_MODULE_EXTENSION": suffix,
         **(cuda.toolchain(cache) if with_cuda else {}),
     }
     environment = {
         **_with_own_tools(),
-        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+        "_PYTHON_HOST_PLATFORM": f"linux-{target.platform}",
         "SETUPTOOLS_EXT_SUFFIX": suffix,
         **({"LDFLAGS": cuda.LINKER_FLAGS} if with_cuda else {}),
         "CMAKE_ARGS": " ".join(f"-D{key}={value}" for key, value in arguments.items()),
     }
+    objects = cache / "-".join(["wheel", package, arch, *(["cuda"] if with_cuda else [])])
     with tempfile.TemporaryDirectory() as folder:
         # Without isolation pybind11 stays where it is from one build to the next, and what was compiled stays good.
-        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", ROOT]
-        pip += ["--wheel-dir", folder]
-        pip += ["--config-settings", f"build-dir={cache / ('wheel-cuda' if with_cuda else 'wheel')}"]
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", PACKAGES[package]]
+        pip += ["--wheel-dir", folder, "--config-settings", f"build-dir={objects}"]
         subprocess.run(pip, check=True, env=environment)
         (made,) = Path(folder).glob("*.whl")
         tags = [sys.executable, "-m", "wheel", "tags", "--python-tag", tag, "--abi-tag", tag, "--remove", made]
@@ -53,7 +55,8 @@ def build(version: str, out: Path, with_cuda: bool = False) -> Path:
         done = subprocess.run([*repair, made.parent / name], env=_with_own_tools(), capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(done.stderr)
-    return max(out.glob(f"*-{tag}-manylinux*aarch64.whl"), key=lambda wheel: wheel.stat().st_mtime)
+    wheels = out.glob(f"{package.replace('-', '_')}-*-{tag}-manylinux*{target.platform}.whl")
+    return max(wheels, key=lambda wheel: wheel.stat().st_mtime)
 
 
 def _with_own_tools() -> dict[str, str]:
@@ -64,15 +67,22 @@ def _with_own_tools() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    parser.add_argument("package", choices=PACKAGES)
+    parser.add_argument("--arch", choices=TARGETS, required=True, help="the processor that it is for")
     parser.add_argument("--python", default=here, metavar="X.Y", help=f"the board's Python (default: {here})")
     parser.add_argument("--cuda", action="store_true", help="with CUDA for Jetson Orin; needs an x86-64 machine")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the wheel (default: dist)")
+    parser.add_argument("--site", type=Path, help="a folder to install the wheel in as well")
     args = parser.parse_args()
+    if args.cuda and (args.package, args.arch) != ("sparsebp", "aarch64"):
+        parser.error("--cuda: only sparsebp for aarch64 has a GPU to take along")
     try:
-        wheel = build(args.python, args.out, args.cuda)
+        wheel = build(args.package, args.arch, args.python, args.out, args.cuda)
     except subprocess.CalledProcessError as error:
         sys.exit(f"{' '.join(map(str, error.cmd[:4]))} failed; see above")
     print(f"{wheel}: {wheel.stat().st_size:,} bytes")
+    if args.site:
+        sys.exit(board_site.install(args.site, args.arch, args.python, [wheel]))
 
 
 if __name__ == "__main__":

@@ -25,13 +25,16 @@ bool trained_since(const Session& session, const Moment& then);
 // trained, and then it is every channel that was ever visited.
 std::vector<std::vector<std::int32_t>> channels_since(Session& session, const Moment& then);
 
+// Where in the weight tensor the weights of one tap begin that read an input channel: shape.out_per_group() neighbours.
+inline Index run_begin(const ConvShape& shape, Index channel, Index tap) {
+  const Index rows = shape.in_per_group();
+  return (tap * rows + channel % rows) * shape.out + channel / rows * shape.out_per_group();
+}
+
 // The weights that read one input channel, as runs of neighbouring numbers of the weight tensor: body(first, count).
 template <class Body>
 void each_run(const ConvShape& shape, Index channel, const Body& body) {
-  const Index rows = shape.in_per_group(), columns = shape.out_per_group();
-  for (Index tap = 0; tap < shape.taps(); ++tap) {
-    body((tap * rows + channel % rows) * shape.out + channel / rows * columns, columns);
-  }
+  for (Index tap = 0; tap < shape.taps(); ++tap) body(run_begin(shape, channel, tap), shape.out_per_group());
 }
 
 }  // namespace sparsebp

@@ -1,48 +1,53 @@
 #include "api/delta_pieces.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "api/delta.h"
-#include "platform/atomic_file.h"
 
 namespace sparsebp {
 
 void DeltaPieces::add(const std::string& name, const std::string& type, std::vector<std::uint64_t> shape,
-                      std::string bytes) {
+                      Content content) {
   tensors_[name] = {type, std::move(shape), 0, 0};
   names_.push_back(name);
-  contents_.push_back(std::move(bytes));
+  contents_.push_back(std::move(content));
 }
 
 void DeltaPieces::add(const PlanFile& file, const std::string& name) {
   const StoredTensor& stored = file.header().at(name);
-  const auto* data = reinterpret_cast<const char*>(file.tensor(stored));
-  add(name, stored.type, stored.shape, {data, data + stored.bytes()});
+  const unsigned char* data = file.tensor(stored);
+  add(name, stored.type, stored.shape, [data, size = stored.bytes()](AtomicFile& out) { out.write(data, size); });
 }
 
 void DeltaPieces::add_rows(const PlanFile& file, const std::string& name, const ConvShape& shape,
                            const std::vector<std::int32_t>& channels) {
   const auto* weight = reinterpret_cast<const float*>(file.tensor(file.header().at(name)));
-  const auto taps = static_cast<std::size_t>(shape.taps()), columns = static_cast<std::size_t>(shape.out_per_group());
-  const std::size_t run = columns * sizeof(float);
-  std::string rows(taps * channels.size() * run, '\0');
-  for (std::size_t j = 0; j < channels.size(); ++j) {
-    std::size_t tap = 0;
-    each_run(shape, channels[j],
-             [&](Index first, Index) { std::memcpy(&rows[(tap++ * channels.size() + j) * run], weight + first, run); });
-  }
-  ByteWriter numbers;
-  for (const std::int32_t channel : channels) numbers.put(channel);
   const auto size = [](Index n) { return static_cast<std::uint64_t>(n); };
-  add(name, "F32", {size(shape.kernel_h), size(shape.kernel_w), channels.size(), columns}, std::move(rows));
-  add(kDeltaChannels + name, "I32", {channels.size()}, {numbers.bytes().begin(), numbers.bytes().end()});
+  const std::vector<std::uint64_t> rows = {size(shape.kernel_h), size(shape.kernel_w), channels.size(),
+                                           size(shape.out_per_group())};
+  add(name, "F32", rows, [=](AtomicFile& out) {
+    std::vector<float> tap_rows(channels.size() * static_cast<std::size_t>(shape.out_per_group()));
+    for (Index tap = 0; tap < shape.taps(); ++tap) {
+      float* to = tap_rows.data();
+      for (const std::int32_t channel : channels) {
+        const float* from = weight + run_begin(shape, channel, tap);
+        to = std::copy(from, from + shape.out_per_group(), to);
+      }
+      out.write(tap_rows.data(), tap_rows.size() * sizeof(float));
+    }
+  });
+  add(kDeltaChannels + name, "I32", {channels.size()}, [=](AtomicFile& out) {
+    ByteWriter numbers;
+    for (const std::int32_t channel : channels) numbers.put(channel);
+    out.write(numbers.bytes().data(), numbers.bytes().size());
+  });
 }
 
 void DeltaPieces::write(const std::map<std::string, std::string>& metadata, const std::string& path) {
   AtomicFile file(path);
   const std::string header = make_header(tensors_, names_, metadata);
   file.write(header.data(), header.size());
-  for (const std::string& bytes : contents_) file.write(bytes.data(), bytes.size());
+  for (const Content& content : contents_) content(file);
   file.finish();
 }
 

@@ -10,8 +10,9 @@
 namespace sparsebp {
 
 // A file that is written under another name, the thread's own, and then put where `path` says: of several writers the
-// last to finish wins. Unless `finish` was called nothing is left of it. Every call throws InvalidFile if the system
-// refuses.
+// last to finish wins. Unless `finish` was called nothing is left of it, and what a killed process left is removed by
+// the next writer (sparsebp.files does the same, by the same names). Every call throws InvalidFile if the system
+// refuses, and the constructor also where something lies that is no regular file: a device is not to be replaced.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);

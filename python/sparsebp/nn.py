@@ -12,12 +12,12 @@ from torch import nn
 
 from . import devices
 from .capture.behaviour import runs_as
-from .samplers import Sampler, check_seed, resolve
+from .samplers import Sampler, resolve
 from .training.autograd import ConvFunction
 from .training.sparse_model import SparseModel
 from .training.standalone_conv import StandaloneConv
 from .training.weight_memory import kernel_layout_
-from .units import parse_bytes
+from .units import check_seed, parse_bytes
 
 __all__ = ["SparseConv2d", "SparseModel", "replace"]
 

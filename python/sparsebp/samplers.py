@@ -13,19 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from . import _C
-
-
-def check_seed(seed: int) -> int:
-    """``seed`` if it is an int of 64 bits without a sign.
-
-    Raises:
-        TypeError, ValueError: it is not.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed: expected an int, got {type(seed).__name__} {seed!r}")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed: expected 0 to 2**64 - 1, got {seed}")
-    return seed
+from .units import check_seed
 
 
 class Sampler:

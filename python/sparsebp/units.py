@@ -1,4 +1,4 @@
-"""Byte counts as people write them."""
+"""Byte counts and seeds as people write them."""
 
 from __future__ import annotations
 
@@ -43,3 +43,16 @@ def format_bytes(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} GB"
+
+
+def check_seed(seed: int) -> int:
+    """``seed`` if it is an int of 64 bits without a sign.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed: expected an int, got {type(seed).__name__} {seed!r}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed: expected 0 to 2**64 - 1, got {seed}")
+    return seed

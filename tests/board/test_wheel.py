@@ -1,6 +1,7 @@
 """A built wheel keeps what its name promises: processor, Python, and no C library newer than its tag.
 
-``SPARSEBP_WHEEL`` names the wheel; ``make check-aarch64`` builds one and runs these tests.
+``SPARSEBP_WHEELS`` names wheels, with spaces between them; ``make check-aarch64`` and ``make check-runtime`` build some
+and run these tests.
 """
 
 from __future__ import annotations
@@ -17,27 +18,36 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
-MACHINES = {"aarch64": "EM_AARCH64", "x86_64": "EM_X86_64"}
-C_LIBRARY = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux-aarch64.so.1"}
-LEGACY = {"manylinux2014": (2, 17)}
+MACHINES = {
+    "aarch64": ("EM_AARCH64", "aarch64-linux-gnu"),
+    "armv7l": ("EM_ARM", "arm-linux-gnueabihf"),
+    "x86_64": ("EM_X86_64", "x86_64-linux-gnu"),
+}
+"""By what wheels call them: what ELF files do, and Python's modules."""
+C_LIBRARY = {
+    *("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1"),
+    *("ld-linux-aarch64.so.1", "ld-linux-armhf.so.3", "ld-linux-x86-64.so.2"),
+}
+MOST_BYTES = {"sparsebp": 2_000_000, "sparsebp_runtime": 1024 * 1024}
 
 
-@pytest.fixture
-def wheel() -> Path:
-    name = os.environ.get("SPARSEBP_WHEEL")
-    if not name:
-        pytest.skip("SPARSEBP_WHEEL names no wheel")
-    return Path(name)
+@pytest.fixture(params=os.environ.get("SPARSEBP_WHEELS", "").split() or [None])
+def wheel(request: pytest.FixtureRequest) -> Path:
+    if request.param is None:
+        pytest.skip("SPARSEBP_WHEELS names no wheel")
+    return Path(request.param)
 
 
 @pytest.fixture
 def module(wheel: Path) -> ELFFile:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if ".so" in Path(name).suffixes]
-        python, machine = re.match(r"sparsebp-[^-]+-cp(\d+)-cp\1-.*_(aarch64|x86_64)\.whl", wheel.name).groups()
-        assert name == f"sparsebp/_C.cpython-{python}-{machine}-linux-gnu.so"
+        promise = re.fullmatch(r"(\w+)-[^-]+-cp(\d+)-cp\2-\w+[\w.]*_(aarch64|armv7l|x86_64)\.whl", wheel.name)
+        package, python, machine = promise.groups()
+        elf_name, triplet = MACHINES[machine]
+        assert name == f"{package}/_C.cpython-{python}-{triplet}.so"
         file = ELFFile(io.BytesIO(archive.read(name)))
-    assert file["e_machine"] == MACHINES[machine]
+    assert file["e_machine"] == elf_name
     return file
 
 
@@ -90,4 +100,4 @@ def test_it_exports_nothing_but_its_entry(module: ELFFile) -> None:
 
 
 def test_it_is_small(wheel: Path) -> None:
-    assert wheel.stat().st_size < 2_000_000
+    assert wheel.stat().st_size < MOST_BYTES[wheel.name.partition("-")[0]]

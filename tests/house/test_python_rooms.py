@@ -18,13 +18,13 @@ BASE = {"_C", "errors", "units", "version", "files", "samplers", "devices", "__i
 #: What a room may import from, beside itself and the base.
 ARROWS = {
     "base": set(),
-    "runtime": set(),
+    "runtime": {"data"},
     "data": set(),
     "capture": set(),
     "planning": {"capture"},
     "training": {"planning", "capture", "data"},
     "networks": {"training", "data"},
-    "finetuning": {"training", "planning", "networks", "data"},
+    "finetuning": {"training", "planning", "networks", "data", "runtime"},
     "benchmark": {"training", "planning", "capture"},
     "cli": {"finetuning", "benchmark", "training", "planning", "capture", "networks", "data", "runtime"},
 }

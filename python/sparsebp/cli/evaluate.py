@@ -20,7 +20,7 @@ from ..data import Levels, Loader, Preprocess
 from ..data.readable import broken_picture, check_classes
 from ..finetuning.evaluation import TOP, Evaluation, score
 from ..networks.pretrained import read_weights
-from ..samplers import check_seed
+from ..units import check_seed
 from . import training_options as t
 from .console import err, is_terminal, out, print_json, print_pairs
 from .errors import endings

@@ -15,8 +15,8 @@ import typer
 from .. import devices
 from ..planning.choice import GRADIENTS
 from ..planning.request import check_gradients
-from ..samplers import NAMES, check_seed
-from ..units import parse_bytes
+from ..samplers import NAMES
+from ..units import check_seed, parse_bytes
 
 MODEL, MEMORY, TRAINING, OUTPUT = "Model", "Memory", "Training", "Output"
 """Panels of the help."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, PpmImagePlugin, TiffImagePlugin
+from PIL import Image
 
 from .levels import Levels
 
@@ -80,10 +80,10 @@ def depth_of(image: Image.Image) -> Depth | None:
     if not (image.mode == "F" or image.mode.startswith("I")):
         color = isinstance(layout, str) and ";16" in layout and image.mode in ("RGB", "RGBA")
         return Depth(color=True) if color else None
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags: Any = image.tag_v2
+    tags: Any = getattr(image, "tag_v2", None)  # as TIFFs have them, by which they are known without their plugin
+    if tags is not None:
         return Depth(False, _stated(tags), tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
-    if isinstance(image, PpmImagePlugin.PpmImageFile) and tile[0].startswith("ppm"):
+    if image.format == "PPM" and tile[0].startswith("ppm"):
         greatest = int(arguments[1])
         return Depth(False, Levels(0, greatest), unit=greatest / 65535)
     return Depth(False)

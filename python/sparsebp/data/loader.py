@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..samplers import check_seed
+from ..units import check_seed
 from .augment import augment as augmented
 from .augment import parse_augment
 from .broken import BrokenPicture

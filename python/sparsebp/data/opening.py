@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..samplers import check_seed
+from ..units import check_seed
 from . import cifar, folders, idx, npz
 from .dataset import DEFAULT_TEST_SHARE, Dataset, divided, listed
 from .levels import Levels

@@ -9,9 +9,9 @@ from typing import Any
 from ..data import Preprocess, parse_augment
 from ..planning.plan import Plan
 from ..planning.request import MOST_SIZE, check_gradients
-from ..samplers import NAMES, Sampler, check_seed
+from ..samplers import NAMES, Sampler
 from ..training.learning_rules import LearningRules, check_count, check_number
-from ..units import parse_bytes
+from ..units import check_seed, parse_bytes
 
 
 @dataclass(frozen=True)

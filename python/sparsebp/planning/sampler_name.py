@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..samplers import NAMES, Sampler, Static, check_seed
+from ..samplers import NAMES, Sampler, Static
+from ..units import check_seed
 
 
 @dataclass(frozen=True)

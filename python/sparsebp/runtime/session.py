@@ -137,7 +137,7 @@ class Session:
     @property
     def metadata(self) -> dict[str, Any]:
         """What the file says beside the plan: preprocessing, digest and, without spare classes, their names."""
-        return {key: json.loads(text) if key in _JSON else text for key, text in self._plan.metadata.items()}
+        return _read_metadata(self._plan)
 
     @property
     def classes(self) -> Sequence[str] | None:
@@ -190,6 +190,19 @@ class Session:
 
     def __reduce__(self) -> Any:
         raise TypeError("a Session cannot be copied or pickled; save it, and open the file once more")
+
+
+def metadata_of(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """:attr:`Session.metadata` of a plan file, without the memory of a session.
+
+    Raises:
+        PlanFileError: it is damaged, foreign or of a newer version.
+    """
+    return _read_metadata(_C.OpenPlan(os.fspath(file)))
+
+
+def _read_metadata(plan: _C.OpenPlan) -> dict[str, Any]:
+    return {key: json.loads(text) if key in _JSON else text for key, text in plan.metadata.items()}
 
 
 _OnLabelled = Callable[[int, _C.Form, int, int], tuple[float, int, int]]

@@ -52,6 +52,11 @@ class Listener(Protocol):
     def saved(self, step: int, out: Path) -> None: ...
 
 
+_SMOOTH = 20  # steps that the running loss is the mean of, about
+_LARGEST = 30.0
+"""A running loss that no training comes back from; a class that is never recognised costs about ten."""
+
+
 class TrainingRun:
     """A run, begun or gone on with.
 
@@ -85,16 +90,12 @@ class TrainingRun:
         new_classes: bool = False,
     ) -> None:
         self.out, self.every = out, every
-        self._data, self._settings = data, settings
+        self._data, self._settings, self._loss = data, settings, 0.0
         file = beside(out)
         found = RunFile.read(file) if resume and file.exists() else None
         self.resumed = found is not None and found.state != STARTING
-        if found is None and out.exists() and not overwrite and not out.samefile(plan):
-            raise FileExistsError(
-                f"out: {out} exists; --resume goes on with its run if it has one, --overwrite replaces it"
-                if not resume
-                else f"out: {out} exists and belongs to no run that could be resumed; --overwrite replaces it"
-            )
+        if found is None:
+            check_replaceable(plan, out, resume, overwrite)
         self.session = Session(out if self.resumed else plan)
         self.session.rate = settings.rate
         self._reader = Reader(self.session)
@@ -148,6 +149,9 @@ class TrainingRun:
         pixels, labels = self._batch(step, listener)
         try:
             came_to = self.session.train(pixels, labels)
+            self._loss += (came_to.loss - self._loss) / _SMOOTH
+            if not self._loss < _LARGEST:
+                raise FloatingPointError(f"the running loss is {self._loss:.3g}")
         except FloatingPointError as error:
             raise TrainingDiverged(
                 f"step {step + 1}: training diverged, {error}; {self.out} is as it was saved last. Take a smaller "
@@ -237,6 +241,17 @@ class TrainingRun:
     def _steps_asked(self) -> int | None:
         settings = self._settings
         return settings.steps if settings.steps is not None else settings.epochs and settings.epochs * self._order.steps
+
+
+def check_replaceable(plan: Path, out: Path, resume: bool, overwrite: bool) -> None:
+    """Raises FileExistsError if ``out`` is a file that nobody asked to replace."""
+    if not out.exists() or overwrite or (plan.exists() and out.samefile(plan)):
+        return
+    raise FileExistsError(
+        f"out: {out} exists and belongs to no run that could be resumed; --overwrite replaces it"
+        if resume
+        else f"out: {out} exists; --resume goes on with its run if it has one, --overwrite replaces it"
+    )
 
 
 def _labels(session: Session, classes: tuple[str, ...], new_classes: bool) -> list[int]:

@@ -3,6 +3,8 @@
 PICTURES holds a folder a class, or train/ and test/ with these; of one without test/ a share of each class is held out.
 OUT is written right away, every --every steps and at the end, whole or not at all; OUT.run.json beside it says what the
 run is. After Ctrl-C, a kill or a power cut the same command with --resume goes on and ends with the same bits.
+
+With --watch instead of --data it never ends: it learns from pictures as they come into FOLDER/CLASS/.
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ from pathlib import Path
 from ...data.dataset import DEFAULT_TEST_SHARE
 from ...data.opening import open_dataset
 from ..deltas import make_delta
-from ..session import Session
+from ..session import Session, metadata_of
 from ..stop import StopRequest
 from ..threads import set_threads
-from ..training_run import Settings, TrainingRun
+from ..training_run import Settings, TrainingRun, check_replaceable
+from . import watch_options
 from .options import add_plan, add_threads, between, whole
 from .progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plan(parser)
-    parser.add_argument("--data", type=Path, required=True, metavar="PICTURES", help="a folder with a folder per class")
+    parser.add_argument("--data", type=Path, metavar="PICTURES", help="a folder with a folder per class")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="the trained plan file; may be PLAN")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
@@ -53,14 +56,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-new-classes", action="store_true", help="take a spare output for a class that the plan has not"
     )
     parser.add_argument("--delta", type=Path, metavar="FILE", help="write also what has changed between PLAN and OUT")
+    watch_options.add_arguments(parser)
     add_threads(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     set_threads(given.threads)
+    if (given.data is None) == (given.watch is None):
+        raise ValueError("train: expected either --data PICTURES, to learn from them, or --watch FOLDER, as they come")
+    return _watch(given) if given.data is None else _learn(given)
+
+
+def _watch(given: argparse.Namespace) -> int:
+    _check_unused(given, "--watch", ("epochs", "steps", "delta", "mirror", "seed", "test_share"))
+    goes_on = given.resume and given.out.exists()
+    check_replaceable(given.plan, given.out, given.resume, given.overwrite or goes_on)
+    session = Session(given.out if goes_on else given.plan)
+    session.rate = given.rate
+    with StopRequest() as stop:
+        code = watch_options.run(session, given, stop)
+        stop.check(given.out)
+    return code
+
+
+def _learn(given: argparse.Namespace) -> int:
+    _check_unused(given, "--data", ("reservoir", "reservoir_file", "reservoir_kind", "stop_after"))
     if given.delta is not None and given.out.exists() and given.plan.exists() and given.out.samefile(given.plan):
         raise ValueError("--delta: OUT replaces PLAN, so that nothing is left to compare with; give another --out")
-    levels = Session(given.plan).metadata.get("preprocess", {}).get("levels")
+    levels = metadata_of(given.plan).get("preprocess", {}).get("levels")
     data = open_dataset(given.data, test_share=given.test_share, levels=levels)
     with StopRequest() as stop, Progress() as progress:
         training = TrainingRun(
@@ -79,3 +102,12 @@ def run(given: argparse.Namespace) -> int:
         make_delta(given.plan, given.out, given.delta)
         print(f"{given.delta}: {given.delta.stat().st_size:,} bytes, of {given.out.stat().st_size:,}")
     return 0
+
+
+def _check_unused(given: argparse.Namespace, way: str, options: tuple[str, ...]) -> None:
+    """Options that would have no effect are refused rather than ignored."""
+    defaults = argparse.ArgumentParser()
+    add_arguments(defaults)
+    for name in options:
+        if getattr(given, name) != defaults.get_default(name):
+            raise ValueError(f"--{name.replace('_', '-')} has no effect with {way}; leave it out")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...files import check_writable
 from ...units import format_bytes, parse_bytes
 from ..encoding import KINDS
-from ..reservoir import Reservoir
-from ..session import Session
-from ..stop import StopRequest
-from ..watching import watch
 from .errors import OK
 from .options import between, whole
+
+if TYPE_CHECKING:
+    from ..session import Session
+    from ..stop import StopRequest
 
 REPLAY = 7
 
@@ -54,6 +55,9 @@ def run(session: Session, given: argparse.Namespace, stop: StopRequest) -> int:
         OSError, ValueError: an option, a file or a folder is wrong, or a disk is full.
         TrainingDiverged: see :func:`..watching.watch`.
     """
+    from ..reservoir import Reservoir  # not for runs on a folder, which do without
+    from ..watching import watch
+
     if not given.watch.is_dir():
         raise NotADirectoryError(f"--watch: {given.watch} is no folder; make it, with a folder per class inside")
     out = check_writable(given.out, "--out")
