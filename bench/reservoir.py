@@ -8,8 +8,8 @@ DATA is what `sparsebp finetune --data` takes for CIFAR-10. The network trains i
 weights a step, from a plan file with two spare outputs: --epochs over the pictures of the first eight classes, in steps
 of 16. From there on each row of the table goes its own way: every picture of the other classes comes once, as
 `sparsebp-runtime train --watch` takes it, with --replay features of a reservoir that was offered each picture of the
-first classes once. Accuracy is of --test pictures a class from the test set. Prints Markdown; last the mean over --seeds,
-and half the distance of the extremes.
+first classes once. Accuracy is of --test pictures a class from the test set. Prints Markdown: a table for each of
+--seeds, then their mean and half the distance of the extremes.
 """
 
 from __future__ import annotations
