@@ -49,9 +49,11 @@ class Steps(Session):
         super().__init__(file)
         self.labels: list[list[int]] = []
         self.features_of_steps: list[np.ndarray] = []
+        self.known = 0
         self._after = after
 
     def train_features(self, features: Any, labels: Any) -> Any:
+        self.known += int(self.predict_features(features)[0].argmax() == labels[0])
         step = super().train_features(features, labels)
         self.labels.append(list(labels))
         self.features_of_steps.append(features)
@@ -103,7 +105,8 @@ def test_without_a_reservoir_steps_are_those_of_the_pictures(plan: Path, folder:
     put(folder, "ant", 6)
     put(folder, "bee", 6)
     session, plain = Steps(plan), Session(plan)
-    watched(session, folder, stop_after=12)
+    said = watched(session, folder, stop_after=12)
+    assert f"12 pictures, {session.known / 12:.0%} known before" in said[0]
     files = list(folder.glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
     known = plain.features(pixels)
@@ -120,8 +123,9 @@ def test_a_reservoir_gives_each_step_earlier_pictures(plan: Path, folder: Path) 
     put(folder, "bee", 6)
     session = Steps(plan)
     with Reservoir.open(folder.parent / "kept", "64KB", session) as reservoir:
-        watched(session, folder, reservoir=reservoir, replay=3, stop_after=12)
+        said = watched(session, folder, reservoir=reservoir, replay=3, stop_after=12)
         assert sorted(reservoir.kept.items()) == [("ant", 6), ("bee", 6)]
+    assert f"12 pictures, {session.known / 12:.0%} known before" in said[0]
     assert [len(labels) for labels in session.labels] == [1, 2, 3] + [4] * 9
     firsts = np.stack([features[0] for features in session.features_of_steps])
     for step, (features, labels) in enumerate(zip(session.features_of_steps, session.labels, strict=True)):

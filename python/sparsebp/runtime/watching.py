@@ -172,18 +172,19 @@ class _Watcher:
         self._session.save(self._out)
         self._seen.saved()
         self._say(
-            f"{self.learned} pictures, {self._correct / self._images:.0%} of each step recognised before it, loss "
-            f"{self._loss:.3f}, {1000 * self._seconds / pictures:.0f} ms a step, at most {peak_memory() / 2**20:.0f} "
-            f"MB; {self._out} is saved"
+            f"{self.learned} pictures, {self._known / pictures:.0%} known before, loss {self._loss:.3f}, "
+            f"{1000 * self._seconds / pictures:.0f} ms a step, at most {peak_memory() / 2**20:.0f} MB; "
+            f"{self._out} is saved"
         )
         self._begin_line()
 
     def _begin_line(self) -> None:
-        self._told, self._seconds, self._correct, self._images = self.learned, 0.0, 0, 0
+        self._told, self._seconds, self._known = self.learned, 0.0, 0
 
     def _step(self, new: Features, label: int) -> None:
         features, labels = new, np.array([label], np.int32)
         if self._reservoir is not None:
+            self._known += int(self._session.predict_features(new).argmax() == label)
             earlier, theirs = self._reservoir.draw(self._replay)
             features, labels = np.concatenate([features, earlier]), np.append(labels, theirs)
         try:
@@ -193,8 +194,9 @@ class _Watcher:
         self._loss += _FORGETS * (step.loss - self._loss)
         if not self._loss < _MOST:
             raise self._diverged(f"the running loss is {self._loss:.3g}", self._loss)
-        self._correct, self._images = self._correct + step.correct, self._images + len(labels)
-        if self._reservoir is not None:
+        if self._reservoir is None:
+            self._known += step.correct
+        else:
             self._reservoir.add(new, [label])
         self._latest.append((new, label))
 
