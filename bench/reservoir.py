@@ -8,7 +8,8 @@ DATA is what `sparsebp finetune --data` takes for CIFAR-10. The network trains i
 weights a step, from a plan file with two spare outputs: --epochs over the pictures of the first eight classes, in steps
 of 16. From there on each row of the table goes its own way: every picture of the other classes comes once, as
 `sparsebp-runtime train --watch` takes it, with --replay features of a reservoir that was offered each picture of the
-first classes once. Accuracy is of --test pictures a class from the test set. Prints Markdown.
+first classes once. Accuracy is of --test pictures a class from the test set. Prints Markdown: a table for each of
+--seeds, then their mean and half the distance of the extremes.
 """
 
 from __future__ import annotations
@@ -26,21 +27,15 @@ import torch
 from sparsebp.data import Preprocess, open_dataset
 from sparsebp.data.sources import Source
 from sparsebp.runtime import Reservoir, Session
+from sparsebp.runtime.encoding import KINDS, decode, encode
 from sparsebp.units import format_bytes
 
+HEAD = "| reservoir | kind | file | kept | error | all ten | first eight | last two |\n|" + "---|" * 8
 OLD, ALL = 8, 10
 BATCH = 16
-ENOUGH = "1GB"  # for all pictures
-#: Size and kind of each reservoir; the file takes what it needs where there is room for all.
-RESERVOIRS = [
-    ("none", "", ""),
-    ("1 MB", "1MB", "uint8"),
-    ("1 MB", "1MB", "float16"),
-    ("8 MB", "8MB", "uint8"),
-    ("8 MB", "8MB", "float16"),
-    ("all pictures", ENOUGH, "uint8"),
-    ("all pictures", ENOUGH, "float16"),
-]
+ENOUGH = "all"
+#: Size and kind of each reservoir; one for all pictures takes what it needs.
+RESERVOIRS = ("none", *(f"{size}/{kind}" for size in ("1MB", "8MB", ENOUGH) for kind in ("uint8", "float16")))
 
 
 @dataclass(frozen=True)
@@ -78,14 +73,14 @@ def features(session: Session, preprocess: Preprocess, source: Source, each: int
     return Pictures(np.concatenate(made), source.labels[chosen])
 
 
-def plan(given: argparse.Namespace, classes: list[str], path: Path) -> None:
+def plan(given: argparse.Namespace, seed: int, classes: list[str], path: Path) -> None:
     """A plan file of ImageNet's network, whose classifier is new."""
-    torch.manual_seed(given.seed)
+    torch.manual_seed(seed)
     net = sparsebp.models.mobilenet_v2(len(classes))
     sparsebp.load_weights(net, given.weights)
     sparsebp.widen(net, ALL)
     size = (3, given.input_size, given.input_size)
-    model = sparsebp.convert(net, "256KB", input_size=size, max_update_ratio=0.02, normalise=True, seed=given.seed)
+    model = sparsebp.convert(net, "256KB", input_size=size, max_update_ratio=0.02, normalise=True, seed=seed)
     spare = ALL - len(classes)
     sparsebp.export(model, path, classes=classes, spare_classes=spare, preprocess=preprocess(given), lr=given.lr)
 
@@ -129,6 +124,16 @@ def error(reservoir: Reservoir, original: Pictures) -> float:
     return float(np.linalg.norm(found - rows) / np.linalg.norm(rows))
 
 
+def stored(pictures: Pictures, kind: str) -> Pictures:
+    """As a reservoir would give them back."""
+    return Pictures(np.stack([decode(*as_stored(picture, kind)) for picture in pictures.features]), pictures.labels)
+
+
+def as_stored(picture: np.ndarray, kind: str) -> tuple[bytes, str, float, float]:
+    data, offset, scale = encode(picture, kind)
+    return data, kind, offset, scale
+
+
 def measured(name: str, kind: str, session: Session, test: Pictures, **facts: float) -> Row:
     eight, two = accuracy(session, test.of(range(OLD))), accuracy(session, test.of(range(OLD, ALL)))
     whole = (OLD * eight + (ALL - OLD) * two) / ALL  # as many pictures of each class
@@ -146,6 +151,16 @@ def line(row: Row) -> str:
     return f"| {row.name} | {row.kind or '-'} | {size} | {kept} | {wrong} | {shares} |"
 
 
+def mean(runs: list[list[Row]]) -> list[str]:
+    """Lines of the table, over several seeds."""
+    lines = []
+    for rows in zip(*runs, strict=True):
+        shares = [[100 * getattr(row, key) for row in rows] for key in ("all_ten", "first_eight", "last_two")]
+        cells = " | ".join(f"{np.mean(of):.1f} ±{(max(of) - min(of)) / 2:.1f} %" for of in shares)
+        lines.append(" | ".join(line(rows[0]).split(" | ")[:5]) + f" | {cells} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10")
@@ -155,36 +170,51 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=200, help="pictures of each class to test with (default: 200)")
     parser.add_argument("--epochs", type=int, default=3, help="over the first eight classes (default: 3)")
     parser.add_argument("--replay", type=int, default=7, help="features of the reservoir in a step (default: 7)")
+    parser.add_argument(
+        "--reservoirs", nargs="+", default=RESERVOIRS, metavar="SIZE/KIND", help=f"(default: {' '.join(RESERVOIRS)})"
+    )
     parser.add_argument("--lr", type=float, default=0.0003, help="learning rate, of 16 pictures (default: 0.0003)")
-    parser.add_argument("--seed", type=int, default=0, help="of the classifier and the channels (default: 0)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1], help="of classifier, channels and reservoirs (default: 0 1)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="(default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     data = open_dataset(given.data)
     classes = list(data.classes)
-    with tempfile.TemporaryDirectory() as place:
-        rows = table(given, data.train, data.test, classes, Path(place))
+    runs = []
+    for seed in given.seeds:
+        print(f"\nseed {seed}\n\n{HEAD}", flush=True)
+        with tempfile.TemporaryDirectory() as place:
+            runs.append(table(given, seed, data.train, data.test, classes, Path(place)))
+    print("\nmean\n", HEAD, *mean(runs), sep="\n")
     if given.json:
         settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
-        given.json.write_text(json.dumps({"settings": settings, "rows": [asdict(row) for row in rows]}, indent=1))
+        given.json.write_text(
+            json.dumps({"settings": settings, "runs": [list(map(asdict, rows)) for rows in runs]}, indent=1)
+        )
 
 
-def table(given: argparse.Namespace, train: Source, tests: Source, classes: list[str], place: Path) -> list[Row]:
-    plan(given, classes[:OLD], place / "plan")
+def table(
+    given: argparse.Namespace, seed: int, train: Source, tests: Source, classes: list[str], place: Path
+) -> list[Row]:
+    plan(given, seed, classes[:OLD], place / "plan")
     session = Session(place / "plan")
     known, test = (features(session, preprocess(given), s, n) for s, n in ((train, given.train), (tests, given.test)))
     old, new = known.of(range(OLD)), known.of(range(OLD, ALL))
-    print("| reservoir | kind | file | kept | error | all ten | first eight | last two |\n|" + "---|" * 8)
     learn(session, old, given.epochs)
     session.save(place / "eight")
     add_classes(session, classes)
     rows = [measured("before the other two come", "", session, test)]
-    for name, limit, kind in RESERVOIRS:
+    for kind in KINDS:
+        rows.append(measured("the same, of stored features", kind, session, stored(test, kind)))
+    for name in given.reservoirs:
+        size, _, kind = name.partition("/")
         session = Session(place / "eight")
         add_classes(session, classes)
-        limit = min(limit, needed(session, len(known.labels), kind), key=sparsebp.units.parse_bytes) if limit else ""
-        reservoir = Reservoir.open(place / "kept", limit, session, kind=kind) if limit else None
+        limit = needed(session, len(known.labels), kind) if size == ENOUGH else size
+        reservoir = Reservoir.open(place / "kept", limit, session, kind=kind, seed=seed) if kind else None
         facts: dict[str, float] = {}
         if reservoir:
             reservoir.add(old.features, old.labels)
@@ -196,15 +226,15 @@ def table(given: argparse.Namespace, train: Source, tests: Source, classes: list
             facts["kept"] = sum(reservoir.kept.values())
             reservoir.close()
             (place / "kept").unlink()
-        rows.append(measured(name, kind, session, test, **facts))
-    plan(given, classes, place / "plan")
+        rows.append(measured(size, kind, session, test, **facts))
+    plan(given, seed, classes, place / "plan")
     session = Session(place / "plan")
     learn(session, known, given.epochs)
     return [*rows, measured("all ten from the beginning", "", session, test)]
 
 
 def needed(session: Session, pictures: int, kind: str) -> int:
-    """Bytes of a reservoir that keeps so many pictures, and a little more."""
+    """Bytes of a reservoir for so many pictures, and a little more."""
     return (pictures + 10) * (session.sizes.features * np.dtype(kind).itemsize + 32) + 65536
 
 

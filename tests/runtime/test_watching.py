@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from small_plans import noise, small_plan
 from sparsebp.errors import PlanFileError, TrainingDiverged
 from sparsebp.runtime import Reservoir, Session, watch, watched_folder
+from sparsebp.runtime.draws import Draws
 from sparsebp.runtime.seen_pictures import SeenPictures
 from sparsebp.runtime.stop import StopRequest
 from training import one_thread  # noqa: F401
@@ -47,9 +49,11 @@ class Steps(Session):
         super().__init__(file)
         self.labels: list[list[int]] = []
         self.features_of_steps: list[np.ndarray] = []
+        self.known = 0
         self._after = after
 
     def train_features(self, features: Any, labels: Any) -> Any:
+        self.known += int(self.predict_features(features)[0].argmax() == labels[0])
         step = super().train_features(features, labels)
         self.labels.append(list(labels))
         self.features_of_steps.append(features)
@@ -101,7 +105,8 @@ def test_without_a_reservoir_steps_are_those_of_the_pictures(plan: Path, folder:
     put(folder, "ant", 6)
     put(folder, "bee", 6)
     session, plain = Steps(plan), Session(plan)
-    watched(session, folder, stop_after=12)
+    said = watched(session, folder, stop_after=12)
+    assert f"12 pictures, {session.known / 12:.0%} known before" in said[0]
     files = list(folder.glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
     known = plain.features(pixels)
@@ -118,8 +123,9 @@ def test_a_reservoir_gives_each_step_earlier_pictures(plan: Path, folder: Path) 
     put(folder, "bee", 6)
     session = Steps(plan)
     with Reservoir.open(folder.parent / "kept", "64KB", session) as reservoir:
-        watched(session, folder, reservoir=reservoir, replay=3, stop_after=12)
+        said = watched(session, folder, reservoir=reservoir, replay=3, stop_after=12)
         assert sorted(reservoir.kept.items()) == [("ant", 6), ("bee", 6)]
+    assert f"12 pictures, {session.known / 12:.0%} known before" in said[0]
     assert [len(labels) for labels in session.labels] == [1, 2, 3] + [4] * 9
     firsts = np.stack([features[0] for features in session.features_of_steps])
     for step, (features, labels) in enumerate(zip(session.features_of_steps, session.labels, strict=True)):
@@ -257,7 +263,7 @@ def test_a_kill_at_any_write_trains_no_picture_twice_in_what_is_saved(
 
 def test_a_session_that_began_anew_learns_from_all_pictures_again(plan: Path, folder: Path) -> None:
     put(folder, "ant", 3)
-    watched(Session(plan), folder, stop_after=3)
+    watched(Session(plan), folder, stop_after=3, every=1)
     again = Steps(plan)
     watched(again, folder, stop_after=3)
     assert len(again.new) == 3
@@ -294,9 +300,19 @@ def test_a_run_that_diverges_keeps_what_was_saved(tmp_path: Path, folder: Path) 
     watched(session, folder, stop_after=2)
     before = (tmp_path / "out").read_bytes()
     session.rate = 1e6
-    with pytest.raises(TrainingDiverged, match=r"picture \d+: training diverged, .*take a smaller rate"):
+    with pytest.raises(TrainingDiverged, match=r"training diverged after \d+ pictures: .*take a smaller rate"):
         watched(session, folder, every=1000)
     assert (tmp_path / "out").read_bytes() == before
+
+
+def test_a_network_that_a_step_spoilt_is_not_saved(plan: Path, folder: Path) -> None:
+    """The loss of a step is that from before it: only another look at some pictures shows what the last one did."""
+    put(folder, "ant", 4)
+    put(folder, "bee", 4)
+    session = Steps(plan, after=lambda step: setattr(session, "rate", 1e30) if step == 7 else None)
+    with pytest.raises(TrainingDiverged, match=r"the loss of the last 8 pictures is now .*; nothing was saved"):
+        watched(session, folder, stop_after=8)
+    assert [path.name for path in folder.parent.iterdir()] == ["pictures"]
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"foreign" * 20, lambda data: data[:-8], lambda data: data + b"x"])
@@ -328,6 +344,20 @@ def test_of_many_pictures_only_some_are_held_at_once(plan: Path, folder: Path, m
     watched(session, folder, stop_after=18)
     assert sorted(session.new) == [0] * 9 + [1] * 9
     assert [len(found) for found in looks[:5]] == [4, 4, 4, 4, 2]
+
+
+def test_of_many_pictures_each_is_as_likely_to_be_taken_first(
+    plan: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_folder, "AT_ONCE", 4)
+    put(folder, "ant", 8)
+    put(folder, "bee", 8)
+    seen, times = SeenPictures(folder.parent / "out", Session(plan)), Counter[Path]()
+    for seed in range(400):
+        found = watched_folder.WatchedFolder(folder, seen, Draws(seed)).look(lambda name: True)
+        times.update(picture.file for picture in found)
+    assert len(times) == 16
+    assert all(abs(count - 100) < 45 for count in times.values())  # five standard deviations
 
 
 def test_keys_of_pictures_that_are_gone_are_forgotten_when_they_are_too_many(

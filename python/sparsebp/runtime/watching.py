@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..data.folders import spelt
 from ..errors import PlanFileError, TrainingDiverged
 from .board import peak_memory
 from .draws import Draws
+from .encoding import Features
 from .pictures import Reader
 from .reservoir import Reservoir, class_names
 from .seen_pictures import SeenPictures
@@ -28,6 +30,8 @@ _FORGETS = 0.02
 """Share of the newest step in the running loss."""
 _MOST = 30.0
 """A running loss that no run comes back from: probabilities of 1e-13."""
+_LATEST = 8
+"""Pictures that are looked at again before each save."""
 
 
 def watch(
@@ -124,7 +128,7 @@ class _Watcher:
         self._folder = WatchedFolder(folder, self._seen, Draws(session.progress.batches))
         self._passed_over: set[str] = set()  # names of folders that are no class
         self._unreadable: dict[int, float] = {}  # since when, by key
-        self._features = np.empty((0, session.sizes.features), np.float32)  # of the last picture
+        self._latest: deque[tuple[Features, int]] = deque(maxlen=_LATEST)
         self._loss = 1.0
         self.learned = 0
         self._begin_line()
@@ -149,8 +153,7 @@ class _Watcher:
         if label is None:
             return
         begin = time.perf_counter()
-        self._features = self._session.features(pixels[None])
-        self._step(label)
+        self._step(self._session.features(pixels[None]), label)
         self._seen.add(picture.key)
         self.learned += 1
         self._seconds += time.perf_counter() - begin
@@ -162,26 +165,26 @@ class _Watcher:
         pictures = self.learned - self._told
         if not pictures:
             return
-        if not np.isfinite(self._session.predict_features(self._features)).all():
-            raise self._diverged("its outputs are not finite", math.nan)
+        self._look_back()
         self._seen.write()
         if self._reservoir is not None:
             self._reservoir.sync()
         self._session.save(self._out)
         self._seen.saved()
         self._say(
-            f"{self.learned} pictures, {self._correct / self._images:.0%} of each step recognised before it, loss "
-            f"{self._loss:.3f}, {1000 * self._seconds / pictures:.0f} ms a step, at most {peak_memory() / 2**20:.0f} "
-            f"MB; {self._out} is saved"
+            f"{self.learned} pictures, {self._known / pictures:.0%} known before, loss {self._loss:.3f}, "
+            f"{1000 * self._seconds / pictures:.0f} ms a step, at most {peak_memory() / 2**20:.0f} MB; "
+            f"{self._out} is saved"
         )
         self._begin_line()
 
     def _begin_line(self) -> None:
-        self._told, self._seconds, self._correct, self._images = self.learned, 0.0, 0, 0
+        self._told, self._seconds, self._known = self.learned, 0.0, 0
 
-    def _step(self, label: int) -> None:
-        features, labels = self._features, np.array([label], np.int32)
+    def _step(self, new: Features, label: int) -> None:
+        features, labels = new, np.array([label], np.int32)
         if self._reservoir is not None:
+            self._known += int(self._session.predict_features(new).argmax() == label)
             earlier, theirs = self._reservoir.draw(self._replay)
             features, labels = np.concatenate([features, earlier]), np.append(labels, theirs)
         try:
@@ -191,15 +194,27 @@ class _Watcher:
         self._loss += _FORGETS * (step.loss - self._loss)
         if not self._loss < _MOST:
             raise self._diverged(f"the running loss is {self._loss:.3g}", self._loss)
-        self._correct, self._images = self._correct + step.correct, self._images + len(labels)
-        if self._reservoir is not None:
-            self._reservoir.add(self._features, [label])
+        if self._reservoir is None:
+            self._known += step.correct
+        else:
+            self._reservoir.add(new, [label])
+        self._latest.append((new, label))
+
+    def _look_back(self) -> None:
+        """Raises if the last step spoilt the network, which its own loss, from before the update, does not show."""
+        pictures, labels = zip(*self._latest, strict=True)
+        try:
+            loss = self._session.evaluate_features(np.concatenate(pictures), labels).loss
+        except FloatingPointError:
+            loss = math.nan
+        if not loss < _MOST:
+            raise self._diverged(f"the loss of the last {len(labels)} pictures is now {loss:.3g}", loss)
 
     def _diverged(self, what: str, loss: float) -> TrainingDiverged:
-        number = self.learned + 1
-        kept = f"{self._out} is as it was saved last" if self._told else "nothing was saved"
+        kept = f"{self._out} is as it was saved last" if self._out.exists() else "nothing was saved"
         advice = f"take a smaller rate, a third of {self._session.rate:g}, or export the plan with smaller ones"
-        return TrainingDiverged(f"picture {number}: training diverged, {what}; {kept}; {advice}", 1, number, loss)
+        text = f"training diverged after {self.learned} pictures: {what}; {kept}; {advice}"
+        return TrainingDiverged(text, 1, self.learned, loss)
 
     def _wait_for(self, picture: Picture, error: BrokenPicture) -> None:
         """It may still be written: then its size changes, and with it the key that it is known by."""
