@@ -175,7 +175,11 @@ def main() -> None:
     )
     parser.add_argument("--lr", type=float, default=0.0003, help="learning rate, of 16 pictures (default: 0.0003)")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1], help="of classifier, channels and reservoirs (default: 0 1)"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="of classifier, channels and reservoirs (default: 0 1 2)",
     )
     parser.add_argument("--threads", type=int, default=1, help="(default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers")
