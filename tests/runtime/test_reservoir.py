@@ -120,6 +120,28 @@ def test_drawn_pictures_differ_and_each_comes_as_often(file: Path, session: Sess
     assert np.all(np.abs(times - 160) < 50)  # five standard deviations of a count of 400 draws at 0.4
 
 
+def test_only_what_is_drawn_is_read(file: Path, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Reservoir.open(file, "1MB", session) as reservoir:
+        reservoir.add(*numbered(session, 200, 0))
+    real, read = os.pread, [0]
+
+    def counted(handle: int, count: int, place: int) -> bytes:
+        data = real(handle, count, place)
+        read[0] += len(data)
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    slot = session.sizes.features + 24
+    with Reservoir.open(file, "1MB", session) as reservoir:
+        assert read[0] < 8192 + 24 * reservoir.capacity
+        read[0] = 0
+        reservoir.draw(5)
+        assert read[0] == 5 * slot
+        read[0] = 0
+        reservoir.add(*numbered(session, 1, 1))
+        assert read[0] == 0
+
+
 # -- bounds ------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,8 @@ def watch(
         PlanFileError, OSError: ``out``, ``OUT.seen`` or the reservoir cannot be written; what was saved last is there.
         ValueError: the plan was exported without preprocessing, or ``OUT.seen`` is damaged.
     """
-    watcher = _Watcher(session, folder, out, reservoir, allow_new_classes, replay, every, patience, say)
+    settings = _Settings(allow_new_classes, replay, every, patience)
+    watcher = _Watcher(session, folder, out, reservoir, settings, say)
     try:
         while stop.signal is None and (stop_after is None or watcher.learned < stop_after):
             begin = time.monotonic()
@@ -104,6 +106,16 @@ def _wait(seconds: float, stop: StopRequest) -> None:
         time.sleep(min(_PAUSE, left))
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """Options of :func:`watch`, as they are called there."""
+
+    allow_new_classes: bool
+    replay: int
+    every: int
+    patience: float
+
+
 class _Watcher:
     """What :func:`watch` does with one picture after the other."""
 
@@ -113,16 +125,11 @@ class _Watcher:
         folder: Path,
         out: Path,
         reservoir: Reservoir | None,
-        allow_new_classes: bool,
-        replay: int,
-        every: int,
-        patience: float,
+        settings: _Settings,
         say: Callable[[str], None],
     ) -> None:
         self._session, self._root, self._out, self._reservoir = session, folder, out, reservoir
-        self._allow, self._replay, self._every, self._patience, self._say = (
-            allow_new_classes, replay, every, patience, say,
-        )  # fmt: skip
+        self._settings, self._say = settings, say
         self._reader = Reader(session)
         self._seen = SeenPictures(out, session)
         self._folder = WatchedFolder(folder, self._seen, Draws(session.progress.batches))
@@ -157,7 +164,7 @@ class _Watcher:
         self._seen.add(picture.key)
         self.learned += 1
         self._seconds += time.perf_counter() - begin
-        if self.learned % self._every == 0:
+        if self.learned % self._settings.every == 0:
             self.save()
 
     def save(self) -> None:
@@ -185,7 +192,7 @@ class _Watcher:
         features, labels = new, np.array([label], np.int32)
         if self._reservoir is not None:
             self._known += int(self._session.predict_features(new).argmax() == label)
-            earlier, theirs = self._reservoir.draw(self._replay)
+            earlier, theirs = self._reservoir.draw(self._settings.replay)
             features, labels = np.concatenate([features, earlier]), np.append(labels, theirs)
         try:
             step = self._session.train_features(features, labels)
@@ -221,7 +228,7 @@ class _Watcher:
         since = self._unreadable.setdefault(picture.key, time.monotonic())
         if not picture.file.exists():
             del self._unreadable[picture.key]
-        elif time.monotonic() - since >= self._patience:
+        elif time.monotonic() - since >= self._settings.patience:
             self._say(f"{error}; it is passed over")
             self._seen.add(picture.key)
             del self._unreadable[picture.key]
@@ -229,7 +236,7 @@ class _Watcher:
     def _takes(self, name: str) -> bool:
         if name in self._passed_over:
             return False
-        if self._allow or name in map(spelt, class_names(self._session)):
+        if self._settings.allow_new_classes or name in map(spelt, class_names(self._session)):
             return True
         self._pass_over(name, "it is no class of this plan, and new ones are not allowed")
         return False
