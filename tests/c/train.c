@@ -2,9 +2,9 @@
  *
  * usage: train PLAN IMAGES LABELS OUT [caller]
  * IMAGES: images of the plan's size, one byte a number, one after the other; LABELS: a byte each. One step an image.
- * Prints the losses and the first image's logits as hexadecimal floating-point numbers; writes OUT, the trained plan,
- * and what is the same: OUT.delta, and OUT.joined, made of PLAN and that. With `caller` the session's memory is a block
- * of this program's. */
+ * Prints the losses and the first image's logits as hexadecimal floating-point numbers. Writes OUT, the trained plan;
+ * what is the same: OUT.delta, and OUT.joined, made of PLAN and that; and OUT.made, the delta between the two files.
+ * With `caller` the session's memory is a block of this program's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,7 @@ static int fail(const sbp_session* session, const char* what) {
 }
 
 int main(int count, char** words) {
-  char error[256], delta[256], joined[256];
+  char error[256], delta[256], joined[256], made[256];
   sbp_session* session = NULL;
   sbp_sizes sizes;
   sbp_progress progress;
@@ -63,9 +63,11 @@ int main(int count, char** words) {
   if (sbp_get_progress(session, &progress) != SBP_OK || progress.steps != label_bytes) return fail(session, "progress");
   sprintf(delta, "%.200s.delta", words[4]);
   sprintf(joined, "%.200s.joined", words[4]);
+  sprintf(made, "%.200s.made", words[4]);
   if (sbp_save_delta(session, delta) != SBP_OK) return fail(session, "save_delta");
   if (sbp_save(session, words[4]) != SBP_OK) return fail(session, "save");
-  if (sbp_apply_delta(words[1], delta, joined, error, sizeof error) != SBP_OK) {
+  if (sbp_apply_delta(words[1], delta, joined, error, sizeof error) != SBP_OK ||
+      sbp_make_delta(words[1], words[4], made, error, sizeof error) != SBP_OK) {
     fprintf(stderr, "%s\n", error);
     return 1;
   }

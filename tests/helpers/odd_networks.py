@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import sparsebp
 import torch
 from networks import conv_norm
 from torch import nn
+from training import SIZE
 
 
 def network(*middle: nn.Module) -> nn.Sequential:
@@ -51,3 +54,7 @@ class Calls(nn.Module):
 
 def classify(model: Calls, x: torch.Tensor) -> torch.Tensor:
     return model.classifier(x.mean((2, 3)))
+
+
+def plan(net: nn.Module, **settings: Any) -> list[str]:
+    return [layer.name for layer in sparsebp.plan(net, "64KB", input_size=SIZE, **settings)]

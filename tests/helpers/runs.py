@@ -100,6 +100,11 @@ def with_broken(train: Collection[int] = (), test: Collection[int] = ()) -> Data
     return Dataset(*parts, CLASSES, "tinted noise")
 
 
+def torn() -> Dataset:
+    """A broken picture that batches meet early and late, and one in the test set."""
+    return with_broken({3, 11}, {66})
+
+
 def finetune(
     out: Path | None = None,
     model: nn.Module | None = None,

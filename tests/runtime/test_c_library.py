@@ -83,7 +83,8 @@ def test_a_c_program_trains_the_bits_of_a_session(tmp_path: Path, installed: Pat
     for memory in ([], ["caller"]):
         said = [float.fromhex(line) for line in run(program, *files, tmp_path / "after", *memory).split()]
         assert said == expected
-        for name in ("after", "after.joined"):
+        apply_delta(files[0], tmp_path / "after.made", tmp_path / "made")
+        for name in ("after", "after.joined", "made"):
             assert (tmp_path / name).read_bytes() == (tmp_path / "saved").read_bytes()
 
 
