@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import random
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +12,8 @@ import sparsebp
 import torch
 from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
-from networks import batch, random_network, residual_network, tiny_mobilenet
+from networks import batch, residual_network, tiny_mobilenet
+from random_networks import random_network
 from sparsebp import BudgetExceeded, SparseModel, devices
 from sparsebp.planning.lowering import SpecFactory
 from sparsebp.planning.plan_parts import CATEGORIES
@@ -255,43 +251,6 @@ def test_every_planned_byte_is_written_and_no_other(case: tuple[Any, int | None,
         assert not (seen & ~planned).any(), f"{arena}: a byte outside every buffer was written"
         assert not (planned & ~seen).any(), f"{arena}: a planned byte was never written"
         assert int(planned.nonzero().max()) + 1 == getattr(models[0], arena).peak
-
-
-# -- what a plan depends on -----------------------------------------------------------------------
-
-
-def plans() -> str:
-    """A few plans, as JSON."""
-    settings = {"input_size": (3, 20, 20), "batch_size": 2, "sampler": "importance"}
-    made = [
-        sparsebp.plan(make(), budget, **settings)
-        for make in (tiny_mobilenet, residual_network)
-        for budget in ("24KB", "300KB")
-    ]
-    return json.dumps([plan.to_dict() for plan in made])
-
-
-def test_a_plan_does_not_depend_on_instruction_set_or_threads() -> None:
-    """A process with the scalar kernels and three threads, against this one."""
-    helpers = Path(__file__).parents[1] / "helpers"
-    paths = [Path(sparsebp.__file__).parent.parent, Path(__file__).parent, helpers, os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "SPARSEBP_ISA": "scalar"}
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
-    script = "import test_budget, torch; torch.set_num_threads(3); print(test_budget.plans())"
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == plans()
-
-
-@pytest.mark.parametrize("isa", sparsebp._C.usable_isas())
-def test_every_instruction_set_measures_the_same(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    default = converted(sampler="importance").plan
-    monkeypatch.setenv("SPARSEBP_ISA", isa)
-    model = converted(sampler="importance")
-    step(model, sparsebp.optim.SGD(model, lr=0.05))
-    assert model.engine.program.isa == isa
-    assert model.arena.peak == model.plan.peak_bytes == default.peak_bytes
-    assert model.plan == default
 
 
 def test_an_optimizer_and_more_steps_need_no_more_bytes() -> None:

@@ -7,19 +7,27 @@ something visible. In float32, where a mask may flip in either run, networks are
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import pytest
 import sparsebp
 import torch
-from networks import Size, batch, biased_network, mobilenet, relative_error, residual_network, tiny_mobilenet
+from dense_torch import (
+    assert_follows,
+    convert,
+    dense,
+    dense_gradients,
+    groups,
+    plans,
+    rates,
+    step,
+    train_both,
+    trains,
+    values,
+)
+from networks import Size, batch, biased_network, mobilenet, residual_network, tiny_mobilenet
 from sparsebp import SparseModel
 from torch import nn
-from torch.nn.functional import cross_entropy
-
-plans = pytest.mark.parametrize("sums", [False, True], ids=["in place", "gradient sums"])
 
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], Size]] = {
     "inverted residuals": (tiny_mobilenet, (3, 32, 32)),
@@ -27,92 +35,6 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], Size]] = {
     "biases before norms": (biased_network, (3, 15, 17)),
 }
 networks = pytest.mark.parametrize("kind", NETWORKS)
-
-
-def convert(model: nn.Module, size: Size, sums: bool, **settings: Any) -> SparseModel:
-    """Converted in the smallest budget that holds all of it."""
-    gradients = "sum" if sums else "in_place"
-    settings = {"input_size": size, "batch_size": 2, "ratios": {"*": 1.0}, "gradients": gradients, **settings}
-    need = sparsebp.plan(model, "1GB", **settings).peak_bytes
-    converted = sparsebp.convert(model, need, **settings).train()
-    assert converted.plan.gradient_sums is sums
-    return converted
-
-
-def dense(model: nn.Module) -> nn.Module:
-    """The same network in plain torch and float64: frozen batch norms whose shifts train."""
-    out = copy.deepcopy(model).double().eval()
-    for module in out.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.requires_grad_(False)
-    return out
-
-
-def values(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    parameters = dict(model.named_parameters())
-    return {n: parameters[n].detach().clone() for n in names}
-
-
-def dense_gradients(reference: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
-    named = {n: p for n, p in reference.named_parameters() if p.requires_grad}
-    loss = cross_entropy(reference(x.double()), y)
-    return dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
-
-
-def rates(reference: nn.Module, size: Size, share: float, seed: int = 99) -> dict[str, float]:
-    """A learning rate for each parameter with which batch ``seed`` changes it by ``share`` of its norm.
-
-    With one rate for all, a random network's first layers explode while its last ones stand still.
-    """
-    grads = dense_gradients(reference, *batch(size, seed=seed))
-    return {n: share * (p.norm() / grads[n].norm()).item() for n, p in values(reference, grads).items()}
-
-
-def groups(model: nn.Module, rate: dict[str, float], **rule: Any) -> list[dict[str, Any]]:
-    parameters = dict(model.named_parameters())
-    return [{"params": [parameters[n]], "lr": lr, **rule} for n, lr in rate.items()]
-
-
-def step(model: nn.Module, opt: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> float:
-    loss = cross_entropy(model(x.to(next(model.parameters()).dtype)), y)
-    loss.backward()
-    opt.step()
-    opt.zero_grad()
-    return loss.item()
-
-
-def assert_follows(model: nn.Module, reference: nn.Module, start: dict[str, torch.Tensor], limit: float) -> None:
-    """What training changed is the same, in each parameter and in all together."""
-    got, expected = values(model, start), values(reference, start)
-    changed = {n: got[n].double() - start[n] for n in start}
-    wanted = {n: expected[n] - start[n] for n in start}
-    for name in start:
-        assert wanted[name].norm() > 0, f"{name} does not train in the reference"
-        error = relative_error(changed[name], wanted[name])
-        assert error <= limit, f"{name}: relative error {error:.2g}"
-    together = [torch.cat([t.flatten() for t in d.values()]) for d in (changed, wanted)]
-    assert relative_error(*together) <= limit
-
-
-def train_both(
-    model: SparseModel,
-    reference: nn.Module,
-    size: Size,
-    share: float,
-    checks: dict[int, float],
-    **rule: Any,
-) -> None:
-    """The same steps for both; after n of them the relative error is at most ``checks[n]``."""
-    rate = rates(reference, size, share)
-    start = {n: t.double() for n, t in values(model, rate).items()}
-    ours = sparsebp.optim.SGD(groups(model, rate, **rule), lr=0.0)
-    torchs = torch.optim.SGD(groups(reference, rate, **rule), lr=0.0)
-    for i in range(max(checks)):
-        x, y = batch(size, seed=i)
-        step(model, ours, x, y)
-        step(reference, torchs, x, y)
-        if i + 1 in checks:
-            assert_follows(model, reference, start, checks[i + 1])
 
 
 # -- every channel selected ----------------------------------------------------------------------
@@ -209,7 +131,7 @@ def assert_trains_what_is_selected(
     x, y = batch(size, seed=5)
     rate = rates(reference, size, 0.01)
     grads = dense_gradients(reference, x, y)
-    opt = sparsebp.optim.SGD(groups(model, {n: r for n, r in rate.items() if _trains(model, n)}), lr=0.0)
+    opt = sparsebp.optim.SGD(groups(model, {n: r for n, r in rate.items() if trains(model, n)}), lr=0.0)
     before = {n: t.clone() for n, t in model.state_dict().items()}
     step(model, opt, x, y)
     after = model.state_dict()
@@ -226,10 +148,6 @@ def assert_trains_what_is_selected(
             # A channel that a ReLU has switched off may be all that is selected: zero is right then.
             error, allowed = (change - wanted).norm(), limit * wanted.norm()
             assert error <= allowed, f"{name}: error {error:.2g}, allowed {allowed:.2g}"
-
-
-def _trains(model: nn.Module, name: str) -> bool:
-    return dict(model.named_parameters())[name].requires_grad
 
 
 def columns(layer: nn.Module, channels: torch.Tensor) -> torch.Tensor:
@@ -333,65 +251,3 @@ def test_momentum_of_weights_starts_anew_with_each_set(sums: bool) -> None:
             with torch.no_grad():
                 weights[name] -= 1e-3 * velocity[name]
     assert_follows(sparse, reference, {n: start[n] for n, p in weights.items() if p.requires_grad}, 1e-9)
-
-
-# -- batches larger than the plan's --------------------------------------------------------------
-
-RATIOS = {"everything": {"*": 1.0}, "behind a prefix": {"*": 0.0, "features.[456]*": 1.0, "classifier*": 1.0}}
-ratios = pytest.mark.parametrize("part", RATIOS)
-
-
-def micro_batched(part: str, sums: bool) -> tuple[SparseModel, nn.Module, dict[str, float]]:
-    model, size = tiny_mobilenet(seed=6).double(), (3, 32, 32)
-    reference = dense(model)
-    sparse = convert(model, size, sums, ratios=RATIOS[part])
-    rate = rates(reference, size, 0.01)
-    return sparse, reference, {n: r for n, r in rate.items() if _trains(sparse, n)}
-
-
-@pytest.mark.parametrize("images", [1, 4, 7])
-@ratios
-def test_micro_batches_with_gradient_sums_are_one_step_on_the_whole_batch(part: str, images: int) -> None:
-    model, reference, rate = micro_batched(part, True)
-    start = values(reference, rate)
-    x, y = batch((3, 32, 32), images)
-    ours, torchs = sparsebp.optim.SGD(groups(model, rate), lr=0.0), torch.optim.SGD(groups(reference, rate), 0)
-    loss = sparsebp.fit_step(model, ours, x.double(), y, cross_entropy)
-    expected = step(reference, torchs, x, y)
-    assert abs(loss - expected) < 1e-12
-    assert_follows(model, reference, start, 1e-9)
-
-
-@pytest.mark.parametrize("images", [1, 4, 7])
-@ratios
-def test_micro_batches_in_place_are_steps_with_their_share_of_the_rate(part: str, images: int) -> None:
-    model, reference, rate = micro_batched(part, False)
-    start = values(reference, rate)
-    x, y = batch((3, 32, 32), images)
-    ours = sparsebp.optim.SGD(groups(model, rate), lr=0.0)
-    loss, expected = sparsebp.fit_step(model, ours, x.double(), y, cross_entropy), 0.0
-    for i in range(0, images, 2):
-        count = len(y[i : i + 2])
-        share = {n: r * count / images for n, r in rate.items()}
-        torchs = torch.optim.SGD(groups(reference, share), lr=0.0)
-        expected += step(reference, torchs, x[i : i + 2], y[i : i + 2]) * count / images
-    assert abs(loss - expected) < 1e-12
-    assert_follows(model, reference, start, 1e-9)
-
-
-@plans
-def test_the_update_set_stays_until_the_batch_ends(sums: bool) -> None:
-    model = convert(tiny_mobilenet(), (3, 32, 32), sums, ratios={"*": 0.2})
-    opt = sparsebp.optim.SGD(model, lr=0.01)
-    x, y = batch((3, 32, 32), 6)
-    seen: list[list[int]] = []
-
-    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        seen.append(model.update_set("features.6.0").tolist())
-        return cross_entropy(output, target)
-
-    for _ in range(2):
-        sparsebp.fit_step(model, opt, x, y, loss_fn)
-    assert seen[0] == seen[1] == seen[2]
-    assert seen[3] == seen[4] == seen[5]
-    assert seen[0] != seen[3]

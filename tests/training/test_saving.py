@@ -1,4 +1,4 @@
-"""Checkpoints, copies and restored models: nothing is lost, and nothing but the original's keys is in the file."""
+"""Checkpoints and copies: nothing is lost, and nothing but the original's keys is in the file."""
 
 from __future__ import annotations
 
@@ -7,76 +7,17 @@ import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
 import sparsebp
 import torch
-from networks import Size, batch, conv_norm, randomize_norms, relative_error, residual_network, tiny_mobilenet
+from networks import batch, relative_error
+from saved_networks import State, assert_equal, go_on, make, networks, original, output, trained, with_dropout
 from sparsebp import SparseModel
 from torch import nn
 from torch.nn.functional import cross_entropy
-from training import SIZE, assert_same, converted, everything, step
-
-State = dict[str, torch.Tensor]
-
-
-def torch_first(seed: int = 0) -> nn.Module:
-    """Max pooling has no native counterpart: what comes before the second convolution runs in torch."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        body = [conv_norm(3, 9), nn.MaxPool2d(2), conv_norm(9, 17, groups=1), conv_norm(17, 20, 1)]
-        model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 10))
-    return randomize_norms(model, seed)
-
-
-def with_dropout(seed: int = 0) -> nn.Module:
-    return tiny_mobilenet(seed, dropout=0.3)
-
-
-#: Network, image size, budget: one behind a frozen prefix, one of which everything trains.
-NETWORKS: dict[str, tuple[Callable[..., nn.Module], Size, int]] = {
-    "inverted residuals": (with_dropout, (3, 16, 16), 16 * 1024),
-    "residual network": (residual_network, (3, 20, 16), 1024 * 1024),
-    "torch prefix": (torch_first, (3, 12, 12), 64 * 1024),
-}
-networks = pytest.mark.parametrize("kind", NETWORKS)
-
-
-def make(kind: str, seed: int = 0, **settings: Any) -> SparseModel:
-    network, size, budget = NETWORKS[kind]
-    return sparsebp.convert(network(seed), budget, input_size=size, **settings).train()
-
-
-def trained(kind: str, seed: int = 0, steps: int = 3, **settings: Any) -> SparseModel:
-    model = make(kind, seed, **settings)
-    opt = sparsebp.optim.SGD(model, lr=0.01)
-    for i in range(steps):
-        step(model, opt, seed=i)
-    return model
-
-
-def original(kind: str, seed: int = 0) -> nn.Module:
-    return NETWORKS[kind][0](seed).eval()
-
-
-def output(model: nn.Module, kind: str) -> torch.Tensor:
-    """In evaluation mode."""
-    training = model.training
-    with torch.no_grad():
-        y = model.eval()(batch(NETWORKS[kind][1], 3, seed=50)[0])
-    model.train(training)
-    return y
-
-
-def assert_equal(state: State, expected: State) -> None:
-    assert list(state) == list(expected)
-    for name, value in expected.items():
-        assert state[name].shape == value.shape, name
-        assert state[name].dtype == value.dtype, name
-        assert torch.equal(state[name], value), name
-
+from training import assert_same, everything, step
 
 # -- state dicts ---------------------------------------------------------------------------------
 
@@ -175,11 +116,6 @@ STATES = {
 }
 
 
-def go_on(model: SparseModel, steps: int = 5) -> list[float]:
-    opt = sparsebp.optim.SGD(model, lr=0.01, momentum=0.5 if model.plan.momentum else 0.0)
-    return [step(model, opt, seed=10 + i) for i in range(steps)]
-
-
 @pytest.mark.parametrize("state", STATES)
 @copies
 def test_a_copy_goes_on_to_the_bit_as_its_source(duplicate: Callable[[SparseModel], SparseModel], state: str) -> None:
@@ -238,63 +174,6 @@ def test_a_copy_between_forward_and_backward_disturbs_neither(
     opt.zero_grad()
     step(expected, sparsebp.optim.SGD(expected, lr=0.01), seed=9)
     assert_equal(model.state_dict(), expected.state_dict())
-
-
-# -- restore -------------------------------------------------------------------------------------
-
-
-def test_state_that_is_loaded_ends_a_forward_pass_whose_channels_were_others() -> None:
-    model = converted()
-    opt = sparsebp.optim.SGD(model, lr=0.1)
-    state = model.engine.state()
-    step(model, opt)
-    loss = model(batch(SIZE, 1)[0]).sum()
-    model.engine.load_state(state)
-    with pytest.raises(RuntimeError, match="its saved channels are gone"):
-        loss.backward()
-    step(model, opt)
-
-
-@networks
-def test_a_restored_model_computes_what_the_converted_one_did(kind: str) -> None:
-    model = trained(kind)
-    expected, state = output(model, kind), {n: t.clone() for n, t in model.state_dict().items()}
-    plain = sparsebp.restore(model)
-    assert relative_error(output(plain, kind), expected) < 1e-5
-    assert_equal(plain.state_dict(), state)
-
-
-@networks
-def test_a_restored_model_is_the_module_that_was_converted_with_contiguous_weights(kind: str) -> None:
-    source = original(kind)
-    flags = {n: i % 3 > 0 for i, (n, _) in enumerate(source.named_parameters())}
-    for name, parameter in source.named_parameters():
-        parameter.requires_grad_(flags[name])
-    modules = list(source.modules())
-    _, size, budget = NETWORKS[kind]
-    model = sparsebp.convert(source, budget, input_size=size).train()
-    go_on(model)
-    plain = sparsebp.restore(model)
-    assert plain is source
-    assert [id(m) for m in plain.modules()] == [id(m) for m in modules]
-    assert {n: p.requires_grad for n, p in plain.named_parameters()} == flags
-    assert all(p.is_contiguous() and p.grad is None for p in plain.parameters())
-    safetensors.torch.save(plain.state_dict())  # refuses what is not contiguous
-
-
-@networks
-def test_a_restored_model_trains_in_torch(kind: str) -> None:
-    model = trained(kind)
-    plain, reference = sparsebp.restore(model).eval(), original(kind)
-    reference.load_state_dict(plain.state_dict())
-    for network in (plain, reference):
-        for parameter in network.parameters():
-            parameter.requires_grad_()
-        opt = torch.optim.SGD(network.parameters(), lr=0.01)
-        x, y = batch(NETWORKS[kind][1], 2)
-        cross_entropy(network(x), y).backward()
-        opt.step()
-    assert_equal(plain.state_dict(), reference.state_dict())
 
 
 # -- modes ---------------------------------------------------------------------------------------
