@@ -1,8 +1,8 @@
 """sparsebp-runtime, installed alone beside numpy, trains a plan file with the bits that this machine trains.
 
 ``make check-runtime`` installs the wheels and names in ``SPARSEBP_RUNTIME_SITES`` the folder with a folder for each of
-them, in ``SPARSEBP_RUNTIME_BOARDS`` the processors to emulate, and in ``SPARSEBP_RUNTIME_STEPS`` how many steps to take:
-an emulated Cortex-A7 needs eight seconds for one.
+them, in ``SPARSEBP_RUNTIME_BOARDS`` the processors to emulate, and in ``SPARSEBP_RUNTIME_STEPS`` how many steps to
+take: an emulated Cortex-A7 needs eight seconds for one.
 """
 
 from __future__ import annotations
