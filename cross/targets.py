@@ -13,15 +13,18 @@ class Target:
         triplet: in the names of compilers and of Python's modules.
         platform: in the names of wheels.
         debian: in the names of Debian's packages.
+        crossed: built by the compiler of cross/bin, whatever machine builds. Not x86-64: there zig's run-time library
+            sees no AVX.
     """
 
     triplet: str
     platform: str
     debian: str
+    crossed: bool = True
 
 
 TARGETS = {
-    "x86_64": Target("x86_64-linux-gnu", "x86_64", "amd64"),
+    "x86_64": Target("x86_64-linux-gnu", "x86_64", "amd64", crossed=False),
     "aarch64": Target("aarch64-linux-gnu", "aarch64", "arm64"),
     "armhf": Target("arm-linux-gnueabihf", "armv7l", "armhf"),
 }

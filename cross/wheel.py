@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import subprocess
 import sys
 import sysconfig
@@ -29,16 +30,14 @@ def build(package: str, arch: str, version: str, out: Path, with_cuda: bool = Fa
     tag = "cp" + version.replace(".", "")
     suffix = f".cpython-{version.replace('.', '')}-{target.triplet}.so"
     arguments = {
-        "CMAKE_TOOLCHAIN_FILE": ROOT / f"cmake/toolchain-{arch}.cmake",
-        "Python_INCLUDE_DIR": headers.find(version, cache, target.debian),
-        "PYTHON_MODULE_EXTENSION": suffix,
+        **(_cross(arch, version, cache, suffix) if target.crossed else _plain(arch, version)),
         **(cuda.toolchain(cache) if with_cuda else {}),
     }
     environment = {
         **_with_own_tools(),
         "_PYTHON_HOST_PLATFORM": f"linux-{target.platform}",
         "SETUPTOOLS_EXT_SUFFIX": suffix,
-        **({"LDFLAGS": cuda.LINKER_FLAGS} if with_cuda else {}),
+        **({"LDFLAGS": cuda.LINKER_FLAGS} if with_cuda or not target.crossed else {}),
         "CMAKE_ARGS": " ".join(f"-D{key}={value}" for key, value in arguments.items()),
     }
     objects = cache / "-".join(["wheel", package, arch, *(["cuda"] if with_cuda else [])])
@@ -57,6 +56,22 @@ def build(package: str, arch: str, version: str, out: Path, with_cuda: bool = Fa
             raise SystemExit(done.stderr)
     wheels = out.glob(f"{package.replace('-', '_')}-*-{tag}-manylinux*{target.platform}.whl")
     return max(wheels, key=lambda wheel: wheel.stat().st_mtime)
+
+
+def _cross(arch: str, version: str, cache: Path, suffix: str) -> dict[str, object]:
+    return {
+        "CMAKE_TOOLCHAIN_FILE": ROOT / f"cmake/toolchain-{arch}.cmake",
+        "Python_INCLUDE_DIR": headers.find(version, cache, TARGETS[arch].debian),
+        "PYTHON_MODULE_EXTENSION": suffix,
+    }
+
+
+def _plain(arch: str, version: str) -> dict[str, object]:
+    """By this machine's compiler, for the Python that runs this."""
+    here = (platform.machine(), f"{sys.version_info.major}.{sys.version_info.minor}")
+    if here != (arch, version):
+        raise SystemExit(f"--arch {arch} --python {version}: only such a machine and Python builds it; this has {here}")
+    return {"Python_EXECUTABLE": sys.executable}
 
 
 def _with_own_tools() -> dict[str, str]:

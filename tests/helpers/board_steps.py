@@ -18,6 +18,7 @@ from sparsebp_runtime import _C, Session
 
 def main() -> None:
     plan, pictures, out = map(Path, sys.argv[1:])
+    _C.set_plain_threads(2)
     session = Session(plan)
     for step, picture in enumerate(np.load(pictures)):
         session.train(picture[None], [step % session.sizes.classes])
