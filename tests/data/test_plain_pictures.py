@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sparsebp.data import BrokenPicture, Preprocess
+from sparsebp.data import BrokenPicture, Preprocess, open_dataset
 from sparsebp.data import pictures as reading
 from sparsebp.data.plain import PlainPicture, decode
 from sparsebp.data.resample import resize
@@ -106,3 +106,13 @@ def test_an_array_of_something_else_is_no_picture(tmp_path: Path) -> None:
     for read in (decode, reading.decode):
         with pytest.raises(BrokenPicture, match="expected an array of uint8"):
             read(tmp_path / "a.npy", "a.npy")
+
+
+def test_arrays_in_folders_are_pictures(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            np.save(tmp_path / name / f"{i}.npy", noise(5, 7, i))
+    found = open_dataset(tmp_path)
+    assert len(found.train) + len(found.test) == 6
+    assert np.asarray(found.train.picture(0)).shape == (5, 7, 3)
