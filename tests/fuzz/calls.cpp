@@ -1,14 +1,13 @@
 #include "calls.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <new>
 
 #include "core/error.h"
 #include "core/random.h"
+#include "promises.h"
 #include "specs.h"
 
 namespace fuzz {
@@ -20,27 +19,6 @@ namespace {
 // What a fuzzer runs: more multiply-adds in a pass, or in all calls, or more bytes take too long.
 constexpr double kMostPass = 3e6, kMostWork = 4e6;
 constexpr std::size_t kMostBlock = std::size_t{1} << 24;
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "broken promise: %s\n", what);
-  std::abort();
-}
-
-// What a refused call leaves as it was.
-struct Counters {
-  std::size_t used = 0, peak = 0, work_used = 0;
-  bool in_flight = false, memory = false;
-
-  explicit Counters(AnyProgram& program) : in_flight(program.in_flight()), memory(program.arena() != nullptr) {
-    if (!memory) return;
-    used = program.arena()->used(), peak = program.arena()->peak(), work_used = program.workspace()->used();
-  }
-  bool operator==(const Counters& other) const {
-    return used == other.used && peak == other.peak && work_used == other.work_used && in_flight == other.in_flight &&
-           memory == other.memory;
-  }
-};
 
 template <class T>
 class Caller {

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -12,6 +11,7 @@
 #include "api/delta.h"
 #include "core/random.h"
 #include "core/sha256.h"
+#include "promises.h"
 #include "specs.h"
 
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1:allow_addr2line=1"; }
@@ -19,16 +19,11 @@ extern "C" const char* __asan_default_options() { return "allocator_may_return_n
 namespace {
 
 using namespace sparsebp;
+using fuzz::require;
 using Bytes = std::vector<unsigned char>;
 
 constexpr double kMostWork = 1e6;
 constexpr std::size_t kMostBytes = std::size_t{1} << 22;
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "broken promise: %s\n", what);
-  std::abort();
-}
 
 // Where files of this process lie while a run lasts: in memory, as they are many.
 std::string place(const char* name) { return "/dev/shm/sparsebp-fuzz" + std::to_string(getpid()) + name; }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import pytest
 import safetensors.numpy
 import sparsebp
 import torch
-from networks import randomize_classifier, tiny_mobilenet
+from networks import randomize_classifier
+from spare_plans import KNOWN, SPARE, export, images, known_network, spare, tensors, wide_network
 from sparsebp import PlanFileError
 from sparsebp.runtime import Session, apply_delta
-from torch import nn
 from torch.nn.functional import cross_entropy
 from training import SIZE, one_thread  # noqa: F401
 
-KNOWN = ["ant", "bee", "côte d'azur", "dog", "eel", "fox"]
-SPARE = 4
+__all__ = ["spare"]  # fixtures
+
 WEIGHT, BIAS, NAMES = "classifier.1.weight", "classifier.1.bias", "sparsebp.classes"
 
 #: Of convert, and of export; the images of a step.
@@ -37,37 +36,6 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "sums": ({"batch_size": 2, "gradients": "sum", "normalise": True}, {"label_smoothing": 0.1}, 5),
     "smoothed, some learned": ({"batch_size": 2}, {"label_smoothing": 0.1, "skip_above": 0.2}, 5),
 }
-
-
-def known_network() -> nn.Module:
-    return randomize_classifier(tiny_mobilenet(classes=len(KNOWN)), 1)
-
-
-def wide_network(outputs: int = len(KNOWN) + SPARE) -> nn.Module:
-    return sparsebp.widen(known_network(), outputs)
-
-
-def export(path: Path, net: nn.Module, names: list[str], convert: dict[str, Any] | None = None, **rules: Any) -> Path:
-    model = sparsebp.convert(net, "1MB", input_size=SIZE, ratios={"*": 0.3}, **(convert or {})).train()
-    spare = model.output_shape[0] - len(names)
-    sparsebp.export(model, path, classes=names, spare_classes=spare, **{"lr": 0.02, "batch_size": 1, **rules})
-    return path
-
-
-def images(count: int, seed: int, classes: int = len(KNOWN)) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    x = generator.standard_normal((count, 16, 16, 3)).astype(np.float32)
-    return x, generator.integers(0, classes, count)
-
-
-def tensors(session: Session, path: Path) -> dict[str, np.ndarray]:
-    session.save(path)
-    return safetensors.numpy.load_file(path)
-
-
-@pytest.fixture
-def spare(tmp_path: Path) -> Path:
-    return export(tmp_path / "spare", wide_network(), KNOWN)
 
 
 # -- what they do not change ---------------------------------------------------------------------------
@@ -270,82 +238,3 @@ def test_names_of_another_number_of_outputs_are_refused(spare: Path) -> None:
     plain = export(spare.parent / "plain", known_network(), KNOWN).read_bytes()
     with pytest.raises(PlanFileError, match="names for 5 outputs, its network has 6"):
         Session(plain.replace(b', \\"fox\\"]', b"]" + b" " * 9))
-
-
-# -- on the PC -------------------------------------------------------------------------------------------
-
-
-def test_the_original_class_takes_the_classes_alone(tmp_path: Path, spare: Path) -> None:
-    session = Session(spare)
-    session.add_class("gnu")
-    for step in range(3):
-        session.train(*images(1, step, classes=7))
-    session.save(tmp_path / "after")
-    original = tiny_mobilenet(classes=7, seed=3)
-    original.load_state_dict(sparsebp.load_file(tmp_path / "after"))
-    x, _ = images(2, 9)
-    with torch.no_grad():
-        logits = original.eval()(torch.from_numpy(x).permute(0, 3, 1, 2))
-    np.testing.assert_allclose(logits.numpy(), session.predict(x), rtol=1e-4, atol=1e-5)
-    fresh = tiny_mobilenet(classes=3)
-    loaded = sparsebp.load_weights(fresh, tmp_path / "after", ["gnu", "ant", "yak"])
-    assert "2 kept (gnu, ant), 1 new (yak)" in loaded.classifier
-    assert torch.equal(fresh.classifier[1].weight[0], original.classifier[1].weight[6])
-
-
-def test_what_spare_classes_need_is_said(tmp_path: Path) -> None:
-    model = sparsebp.convert(wide_network(), "1MB", input_size=SIZE)
-
-    def refused(error: type[Exception], words: str, **options: Any) -> None:
-        with pytest.raises(error, match=words):
-            sparsebp.export(model, tmp_path / "plan", lr=0.1, **options)
-        assert not (tmp_path / "plan").exists()
-
-    refused(ValueError, "classes: expected the names of those that are not spare", spare_classes=4)
-    refused(ValueError, "expected 7 names beside 3 spare outputs, got 6", spare_classes=3, classes=KNOWN)
-    refused(TypeError, "spare_classes: expected a whole number", spare_classes=4.0, classes=KNOWN)
-    refused(ValueError, "spare_classes: expected at least 1, got -1", spare_classes=-1, classes=KNOWN)
-    long = [*KNOWN[:5], "x" * 64]
-    refused(ValueError, "different names of 1 to 63 bytes without zeros, got 'xxx", spare_classes=4, classes=long)
-    refused(ValueError, "different names", spare_classes=4, classes=[*KNOWN[:5], "ant"])
-
-
-def test_widening_keeps_rows_and_refuses_what_it_cannot_widen() -> None:
-    net = known_network()
-    before = copy.deepcopy(net)
-    state = torch.random.get_rng_state()
-    assert sparsebp.widen(net, 10) is net
-    assert torch.equal(torch.random.get_rng_state(), state)
-    layer, old = net.classifier[1], before.classifier[1]
-    assert layer.out_features == 10
-    assert torch.equal(layer.weight[:6], old.weight)
-    assert torch.equal(layer.bias[:6], old.bias)
-    assert not layer.weight[6:].any()
-    assert not layer.bias[6:].any()
-    assert sparsebp.widen(net, 10).classifier[1] is layer
-    convolution = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    sparsebp.widen(convolution, 6)
-    assert convolution(torch.ones(1, 3, 2, 2)).shape == (1, 6)
-    with pytest.raises(ValueError, match=r"classes: classifier.1 has 10 outputs already, got 9"):
-        sparsebp.widen(net, 9)
-    with pytest.raises(ValueError, match="it has no linear layer or convolution"):
-        sparsebp.widen(nn.ReLU(), 9)
-    with pytest.raises(TypeError, match=r"take what sparsebp\.restore\(model\) returns"):
-        sparsebp.widen(sparsebp.convert(net, "1MB", input_size=SIZE), 12)
-
-
-def test_a_convolution_in_front_of_the_pooling_can_be_the_classifier(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    wide = sparsebp.widen(copy.deepcopy(net), 5)
-    without, beside = (Session(export(tmp_path / str(i), n, ["a", "b"])) for i, n in enumerate((net, wide)))
-    for step in range(5):
-        x, y = images(1, step, classes=2)
-        assert beside.train(x, y) == without.train(x, y)
-    assert beside.add_class("c") == 2
-    assert beside.predict(x)[0, 2] == 0
-
-
-def test_a_batch_norm_behind_the_classifier_leaves_no_output_to_spare(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ValueError, match="only without groups and batch norm"):
-        export(tmp_path / "plan", net, ["a", "b"])

@@ -6,7 +6,7 @@
 #include "check.h"
 #include "core/error.h"
 #include "cuda/device.h"
-#include "program_cases.h"
+#include "trained_program.h"
 
 #ifdef SPARSEBP_EMULATED_CUDA
 #include <cuda_runtime.h>

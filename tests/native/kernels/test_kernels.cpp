@@ -1,10 +1,10 @@
-// Every usable ISA's products against plain loops in double: gemm, convolution, weight gradients.
-// (Depthwise: test_kernels_depthwise.cpp; packed rows: test_kernels_transposed.cpp; the rest:
-// test_kernels_elementwise.cpp.)
+// Every usable ISA's products against plain loops in double: gemm and convolution.
+// (Weight gradients: test_kernels_weight_grad.cpp; depthwise: test_kernels_depthwise.cpp; packed rows:
+// test_kernels_transposed.cpp; the rest: test_kernels_elementwise.cpp.)
 #include <algorithm>
 #include <vector>
 
-#include "kernel_cases.h"
+#include "kernels/sum_loops.h"
 
 using namespace sparsebp;
 
@@ -31,38 +31,6 @@ constexpr Epilogue kEpilogues[] = {
     {Store::accumulate_affine, true, true, false, true, Activation::relu6},
     {Store::accumulate_affine, false, false, true, false, Activation::relu},
 };
-
-// A plain matrix product, one of a single term, an empty one, and a convolution's three nested sums.
-SumLoop sum_loop(int kind, Index b_row) {
-  SumLoop sum;
-  sum.b1 = b_row;
-  if (kind == 0) sum.n1 = 29;
-  if (kind == 2) sum.n1 = 0;
-  if (kind == 3) {
-    sum.n1 = 3, sum.n2 = 2, sum.n3 = 2;
-    sum.a1 = 2, sum.a2 = 7, sum.a3 = 19;
-    sum.b2 = 4 * b_row, sum.b3 = 9 * b_row;
-  }
-  return sum;
-}
-
-Index reach(Index n, Index step) { return n > 0 ? (n - 1) * step : 0; }
-Index reach_a(const SumLoop& s) { return reach(s.n1, s.a1) + reach(s.n2, s.a2) + reach(s.n3, s.a3); }
-Index reach_b(const SumLoop& s) { return reach(s.n1, s.b1) + reach(s.n2, s.b2) + reach(s.n3, s.b3); }
-
-// sum of a[...] * b[...] over the loop.
-template <class T>
-Exact product(const T* a, const T* b, const SumLoop& s) {
-  Exact sum;
-  for (Index k3 = 0; k3 < s.n3; ++k3) {
-    for (Index k2 = 0; k2 < s.n2; ++k2) {
-      for (Index k1 = 0; k1 < s.n1; ++k1) {
-        sum.add(a[k3 * s.a3 + k2 * s.a2 + k1 * s.a1], b[k3 * s.b3 + k2 * s.b2 + k1 * s.b1]);
-      }
-    }
-  }
-  return sum;
-}
 
 // The operands of an Affine for a matrix of `rows` x `cols`, each ending at a fence.
 template <class T>
@@ -222,100 +190,6 @@ void check_conv(const Kernels<T>& kernels, const ConvShape& s, const Epilogue& e
   }
 }
 
-// Tiles are one, two or four panels wide, depending on the rows.
-constexpr Index kWeightColumns[] = {1, 3, 7, 9, 15, 16, 17, 32, 33, 63, 64, 65, 96, 144, 160};
-
-struct Rule {
-  bool scale, momentum, sum, squared_norm;
-  Sgd sgd;
-};
-
-constexpr Rule kRules[] = {
-    {false, false, false, false, {0.1, 0, 0}},    {true, false, false, true, {0.1, 0.01, 0}},
-    {true, true, false, false, {0.1, 0.01, 0.9}}, {false, true, false, true, {0.1, 0, 0.5}},
-    {true, false, true, true, {0.1, 0.01, 0}},    {false, true, true, false, {0.1, 0.01, 0.9}},
-};
-
-template <class T>
-void check_weight_grad(const Kernels<T>& kernels, int rows, Index cols, int loop, const Rule& rule) {
-  Random random(static_cast<std::uint64_t>(rows * 1000 + cols));
-  const SumLoop sum = sum_loop(loop, cols + 1);
-  const Fenced<T> a(reach_a(sum) + rows, random), b(reach_b(sum) + cols, random), scale(cols, random);
-  const Index count = rows * cols;  // the rows of weights, momentum and sums lie in reverse order
-  Fenced<T> weight(count, random), momentum(count, random), grads(count, random);
-  Fenced<float> squared_norm(rows, 2.0f);
-  const Fenced<T> weight_before(weight), momentum_before(momentum), grads_before(grads);
-  WeightGradArgs<T> args{};
-  for (int r = 0; r < rows; ++r) {
-    const Index at = (rows - 1 - r) * cols;
-    args.rows[r] = {a.get() + r, weight.get() + at, rule.momentum ? momentum.get() + at : nullptr,
-                    rule.sum ? grads.get() + at : nullptr, rule.squared_norm ? squared_norm.get() + r : nullptr};
-  }
-  args.row_count = rows, args.b = b.get(), args.cols = cols, args.scale = rule.scale ? scale.get() : nullptr;
-  args.sum = sum, args.sgd = rule.sgd;
-  kernels.weight_grad(args);
-
-  for (int r = 0; r < rows; ++r) {
-    Exact square;
-    square.add(2.0);
-    for (Index j = 0; j < cols; ++j) {
-      const Index at = (rows - 1 - r) * cols + j;
-      Exact g = product(a.get() + r, b.get() + j, sum);
-      if (rule.scale) g.scale(scale[j]);
-      square.value += g.value * g.value, square.size += g.size * g.size, square.terms += 2 * g.terms + 2;
-      if (rule.sum) {
-        g.add(grads_before[at]);
-        check_exact(grads[at], g);
-        CHECK_EQUAL(weight[at], weight_before[at]);
-        CHECK_EQUAL(momentum[at], momentum_before[at]);
-        continue;
-      }
-      g.add(rule.sgd.weight_decay, weight_before[at]);
-      if (rule.momentum) g.add(rule.sgd.momentum, momentum_before[at]);
-      if (rule.momentum) check_exact(momentum[at], g);
-      if (!rule.momentum) CHECK_EQUAL(momentum[at], momentum_before[at]);
-      g.scale(-rule.sgd.rate);
-      g.add(weight_before[at]);
-      check_exact(weight[at], g);
-      CHECK_EQUAL(grads[at], grads_before[at]);
-    }
-    if (rule.squared_norm) {
-      check_exact(squared_norm[r], square);
-    } else {
-      CHECK_EQUAL(squared_norm[r], 2.0f);
-    }
-  }
-}
-
-// Rows trained together, and each by itself.
-template <class T>
-void check_rows(const Kernels<T>& kernels, int rows, Index cols, const Rule& rule) {
-  Random random(static_cast<std::uint64_t>(cols));
-  const SumLoop sum = sum_loop(0, cols + 1);
-  const Fenced<T> a(reach_a(sum) + rows, random), b(reach_b(sum) + cols, random), scale(cols, random);
-  const Fenced<T> before(3 * rows * cols, random);  // weights, momentum, sums
-  const auto train = [&](Fenced<T>& state, Fenced<float>& squared_norm, int first, int count) {
-    WeightGradArgs<T> args{};
-    for (int r = 0; r < count; ++r) {
-      T* row = state.get() + (first + r) * cols;
-      args.rows[r] = {a.get() + first + r, row, rule.momentum ? row + rows * cols : nullptr,
-                      rule.sum ? row + 2 * rows * cols : nullptr,
-                      rule.squared_norm ? squared_norm.get() + first + r : nullptr};
-    }
-    args.row_count = count, args.b = b.get(), args.cols = cols, args.scale = rule.scale ? scale.get() : nullptr;
-    args.sum = sum, args.sgd = rule.sgd;
-    kernels.weight_grad(args);
-  };
-  Fenced<T> together(before), alone(before);
-  Fenced<float> squared_norm(rows), squared_norm_alone(rows);
-  train(together, squared_norm, 0, rows);
-  for (int r = 0; r < rows; ++r) train(alone, squared_norm_alone, r, 1);
-  for (Index i = 0; i < before.size(); ++i) CHECK_EQUAL(together[i], alone[i]);
-  for (int r = 0; r < rows; ++r) {  // tiles of other widths add the squares of a row in other groups
-    CHECK_CLOSE(squared_norm[r], squared_norm_alone[r], tolerance<float>(cols) * squared_norm_alone[r]);
-  }
-}
-
 }  // namespace
 
 TEST(gemm_is_the_product_with_every_epilogue_and_every_tail) {
@@ -362,36 +236,6 @@ TEST(conv_forward_is_the_convolution_at_every_border) {
         check_conv(kernels, s, e);
       }
       ++index;
-    }
-  });
-}
-
-TEST(weight_grad_trains_one_to_four_rows_by_the_rule_of_sgd) {
-  every_table([](const char* isa, const auto& kernels) {
-    for (int rows = 1; rows <= kWeightRows; ++rows) {
-      for (Index cols : kWeightColumns) {
-        for (int loop = 0; loop < 4; ++loop) {
-          for (const Rule& rule : kRules) {
-            check::about("%s: %d rows, %d columns, sum loop %d, rule %d", isa, rows, static_cast<int>(cols), loop,
-                         static_cast<int>(&rule - kRules));
-            check_weight_grad(kernels, rows, cols, loop, rule);
-          }
-        }
-      }
-    }
-  });
-}
-
-TEST(the_bits_of_a_trained_row_do_not_depend_on_the_rows_that_share_its_tile) {
-  every_table([](const char* isa, const auto& kernels) {
-    for (int rows = 1; rows <= kWeightRows; ++rows) {
-      for (Index cols : kWeightColumns) {
-        for (const Rule& rule : kRules) {
-          check::about("%s: %d rows, %d columns, rule %d", isa, rows, static_cast<int>(cols),
-                       static_cast<int>(&rule - kRules));
-          check_rows(kernels, rows, cols, rule);
-        }
-      }
     }
   });
 }

@@ -10,7 +10,7 @@
 #include "isa/dispatch.h"
 #include "platform/memory.h"
 #include "platform/parallel.h"
-#include "program_cases.h"
+#include "trained_program.h"
 #include "training/session.h"
 
 #define EXPORTED __attribute__((visibility("default")))

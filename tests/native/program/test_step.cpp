@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "isa/dispatch.h"
 #include "platform/parallel.h"
-#include "program_cases.h"
+#include "trained_program.h"
 
 using namespace sparsebp;
 

@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "core/error.h"
+#include "core/random.h"
 #include "program_cases.h"
 #include "training/rule_group.h"
 #include "training/trainer.h"
