@@ -6,7 +6,7 @@ import glob
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -135,3 +135,10 @@ def check_writable(file: Path, what: str) -> Path:
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise PermissionError(f"{what}: {file} cannot be written")
     return file
+
+
+def check_apart(file: Path, what: str, others: Iterable[Path]) -> None:
+    """Raises ValueError if ``file``, which is going to be written, is one of ``others``; ``what`` names it."""
+    for other in others:
+        if file.resolve() == other.resolve():
+            raise ValueError(f"{what}: {file} would replace a file that is still needed; write to another one")

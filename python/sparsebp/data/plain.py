@@ -52,6 +52,8 @@ def decode(file: Path | bytes, name: str) -> PlainPicture:
         BrokenPicture: it is another file, or damaged.
     """
     try:
+        if isinstance(file, Path) and file.exists() and not file.is_file():  # reading a pipe would wait for ever
+            raise BrokenPicture(name, "it is a folder" if file.is_dir() else "it is no regular file")
         data = file.read_bytes() if isinstance(file, Path) else file
     except OSError as error:
         raise BrokenPicture(name, f"it cannot be read: {error.strerror}") from None
@@ -72,7 +74,7 @@ def array(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     """
     try:
         found = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged header may ask for any amount of memory, or raise anything else
         raise BrokenPicture(name, f"it cannot be decoded: {error}") from None
     grey = found.ndim == 2
     if found.dtype != np.uint8 or not (grey or (found.ndim == 3 and found.shape[2] == 3)) or found.size == 0:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _C
+from ..errors import PlanFileError
 from . import arrays
 from .facts import Progress, Sizes, Step
 
@@ -33,7 +34,7 @@ class Session:
         if isinstance(file, bytes):
             self._plan = _C.OpenPlan.from_bytes(file)
         elif isinstance(file, (str, os.PathLike)):
-            self._plan = _C.OpenPlan(os.fspath(file))
+            self._plan = _open(file)
         else:
             raise TypeError(f"file: expected a path or bytes, got {type(file).__name__}")
         self._plan.attach()
@@ -198,7 +199,17 @@ def metadata_of(file: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         PlanFileError: it is damaged, foreign or of a newer version.
     """
-    return _read_metadata(_C.OpenPlan(os.fspath(file)))
+    return _read_metadata(_open(file))
+
+
+def _open(file: str | os.PathLike[str]) -> _C.OpenPlan:
+    path = os.fspath(file)
+    try:
+        return _C.OpenPlan(path)
+    except PlanFileError as error:
+        if path in str(error):
+            raise
+        raise PlanFileError(f"{path}: {error}") from None
 
 
 def _read_metadata(plan: _C.OpenPlan) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class TrainingRun:
         self.out, self.every = out, every
         self._data, self._settings, self._loss = data, settings, 0.0
         file = beside(out)
-        found = RunFile.read(file) if resume and file.exists() else None
+        found = RunFile.read(file) if resume and file.exists() and out.exists() else None
         self.resumed = found is not None and found.state != STARTING
         if found is None:
             check_replaceable(plan, out, resume, overwrite)
@@ -126,7 +126,8 @@ class TrainingRun:
             self.file.state = RUNNING
             self.file.write()
         try:
-            self._measure(listener, stop)
+            if self.step < self.file.steps:
+                self._measure(listener, stop)
             while self.step < self.file.steps:
                 stop.check(self.out)
                 self._train(listener)

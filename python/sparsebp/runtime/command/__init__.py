@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +20,7 @@ _EPILOG = """exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; ends the process with one of the exit codes that ``--help`` lists."""
+    _prepare_output()
     parser = argparse.ArgumentParser(
         prog="sparsebp-runtime",
         description="Trains and uses convolutional networks from sparsebp's plan files, inside their budget of memory.",
@@ -39,3 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = given.run(given)
         sys.stdout.flush()
     sys.exit(code)
+
+
+def _prepare_output() -> None:
+    if sys.stdout is None:  # the caller closed it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be text

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ...files import check_apart, check_writable
 from ..deltas import apply_delta, make_delta
 
 
@@ -22,19 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
+    check_writable(given.out, "--out")
     if given.what == "make":
+        check_apart(given.out, "--out", (given.base, given.new))
         make_delta(given.base, given.new, given.out)
         share = given.out.stat().st_size / given.new.stat().st_size
         print(f"{given.out}: {given.out.stat().st_size:,} bytes, {100 * share:.1f} % of {given.new}")
         return 0
-    # Step by step beside the result, which appears at once when all of them could be applied.
-    part = given.out.with_name(f".{given.out.name}.applying")
+    check_apart(given.out, "--out", given.deltas)
+    # Step by step beside the result, which the last step writes: so it appears only if all of them could be applied.
+    # After a kill the next writer of the result removes the part, which is called as those of all writers are.
+    part = given.out.with_name(f".{given.out.name}.{os.getpid()}-0.partial")
     try:
         base = given.base
-        for delta in given.deltas:
+        for delta in given.deltas[:-1]:
             apply_delta(base, delta, part)
             base = part
-        os.replace(part, given.out)
+        apply_delta(base, given.deltas[-1], given.out)
     finally:
         part.unlink(missing_ok=True)
     print(f"{given.out}: {given.out.stat().st_size:,} bytes, {given.base} with {len(given.deltas)} deltas")

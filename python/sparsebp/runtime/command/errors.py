@@ -35,7 +35,8 @@ def reported() -> Iterator[None]:
     except (BrokenPicture, TrainingDiverged, FloatingPointError, MemoryError) as error:
         _end(FAILED, str(error) or "not enough memory")
     except PlanFileError as error:
-        _end(USAGE, str(error))
+        # The native module has one kind of error for files; a wrong place is refused before anything is written.
+        _end(FAILED if "cannot be written" in str(error) else USAGE, str(error))
     except (*_WRONG_REQUEST, PermissionError) as error:
         if isinstance(error, OSError) and error.strerror:
             _end(USAGE, f"{error.filename}: {error.strerror}")

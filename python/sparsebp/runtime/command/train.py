@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...data.dataset import DEFAULT_TEST_SHARE
 from ...data.opening import open_dataset
+from ...files import check_apart, check_writable
 from ..deltas import make_delta
 from ..session import Session, metadata_of
 from ..stop import StopRequest
@@ -80,9 +81,15 @@ def _watch(given: argparse.Namespace) -> int:
 
 
 def _learn(given: argparse.Namespace) -> int:
-    _check_unused(given, "--data", ("reservoir", "reservoir_file", "reservoir_kind", "stop_after"))
-    if given.delta is not None and given.out.exists() and given.plan.exists() and given.out.samefile(given.plan):
-        raise ValueError("--delta: OUT replaces PLAN, so that nothing is left to compare with; give another --out")
+    _check_unused(
+        given, "--data", ("reservoir", "reservoir_file", "reservoir_kind", "replay", "patience", "stop_after")
+    )
+    check_writable(given.out, "--out")
+    if given.delta is not None:
+        if given.out.resolve() == given.plan.resolve():
+            raise ValueError("--delta: OUT replaces PLAN, so that nothing is left to compare with; give another --out")
+        check_writable(given.delta, "--delta")
+        check_apart(given.delta, "--delta", (given.plan, given.out))
     levels = metadata_of(given.plan).get("preprocess", {}).get("levels")
     data = open_dataset(given.data, test_share=given.test_share, levels=levels)
     with StopRequest() as stop, Progress() as progress:
