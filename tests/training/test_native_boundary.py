@@ -1,7 +1,7 @@
 """What reaches native code: whatever Python hands over is refused with a reason or runs, and nothing is half-changed.
 
-The native tests have every rule (test_validate.cpp, test_validate_graph.cpp, test_boundary.cpp,
-test_training_state.cpp); here are the way there and the types of errors.
+The native tests have every rule (test_validate*.cpp, test_boundary.cpp, test_training_state.cpp); here are the way
+there and the types of errors.
 """
 
 from __future__ import annotations
