@@ -20,8 +20,10 @@ C_LIBRARIES = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 def install(folder: Path, arch: str, version: str, wanted: Sequence[str | Path]) -> int:
     """Installs ``wanted`` without looking for dependencies; returns pip's exit code."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--only-binary=:all:"]
-    pip += ["--python-version", version, "--target", folder]
-    pip += [f"--platform={library}_{TARGETS[arch].platform}" for library in C_LIBRARIES]
+    pip += ["--target", folder]
+    if TARGETS[arch].crossed:  # else it is this machine, whose pip knows what fits
+        pip += ["--python-version", version]
+        pip += [f"--platform={library}_{TARGETS[arch].platform}" for library in C_LIBRARIES]
     return subprocess.run([*pip, *wanted]).returncode
 
 
