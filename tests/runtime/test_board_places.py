@@ -144,3 +144,35 @@ def test_a_damaged_plan_is_named(plan: Path, pictures: Path, tmp_path: Path, ask
     refused = command(asked, cut, *more)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"sparsebp-runtime: {cut}: ")
+
+
+def test_a_run_whose_file_something_else_trained_on_is_not_gone_on_with(
+    plan: Path, pictures: Path, tmp_path: Path
+) -> None:
+    asked = ("train", plan, "--data", pictures, "--out", tmp_path / "out", "--steps", 2, "--resume")
+    assert command(*asked).returncode == 0
+    session = Session(tmp_path / "out")
+    session.train(np.zeros((4, 16, 16, 3), np.uint8), [0, 1, 2, 3])
+    session.save(tmp_path / "out")
+    refused = command(*asked)
+    assert refused.returncode == 2
+    assert "something else has written it" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--reservoir", "64KB", "--reservoir-file", "{at}/out"), "would replace a file that is still needed"),
+        (("--reservoir", "64KB", "--reservoir-file", "{at}/none/r"), "--reservoir-file: there is no folder"),
+        (("--reservoir-file", "{at}/r"), "--reservoir-file has no effect without --reservoir"),
+        (("--reservoir-kind", "uint8"), "--reservoir-kind has no effect without --reservoir"),
+    ],
+)
+def test_a_reservoir_has_a_size_and_a_place_of_its_own(
+    plan: Path, pictures: Path, tmp_path: Path, more: tuple[str, ...], reason: str
+) -> None:
+    options = [word.format(at=tmp_path) for word in more]
+    refused = command("train", plan, "--watch", pictures / "train", "--out", tmp_path / "out", *options)
+    assert refused.returncode == 2
+    assert reason in refused.stderr
+    assert contents(tmp_path) == {}

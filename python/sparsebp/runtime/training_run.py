@@ -230,6 +230,11 @@ class TrainingRun:
                 f"data: the pictures have changed since the run of {self.out} began; end it with those of then, or "
                 "begin anew with --overwrite without --resume"
             )
+        if not 0 <= self.step <= found.steps:
+            raise ValueError(
+                f"out: {self.out} has {self.step} steps more than when its run of {found.steps} steps began, so that "
+                "something else has written it; begin anew with --overwrite without --resume"
+            )
         asked = {**asdict(self._settings), "length": self._steps_asked()}
         begun = {**found.settings, "length": found.steps if self._steps_asked() is not None else None}
         for name in ("seed", "rate", "mirror", "length"):

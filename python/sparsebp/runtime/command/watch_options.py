@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...files import check_writable
+from ...files import check_apart, check_writable
 from ...units import format_bytes, parse_bytes
 from ..encoding import KINDS
 from .errors import OK
@@ -71,15 +71,23 @@ def run(session: Session, given: argparse.Namespace, stop: StopRequest) -> int:
         "stop_after": given.stop_after,
     }
     if given.reservoir is None:
+        _check_unused(given)
         watch(session, given.watch, out, **settings)
         return OK
-    path = given.reservoir_file or out.with_name(f"{out.name}.reservoir")
+    path = check_writable(given.reservoir_file or out.with_name(f"{out.name}.reservoir"), "--reservoir-file")
+    check_apart(path, "--reservoir-file", (out, out.with_name(f"{out.name}.seen")))
     with Reservoir.open(path, given.reservoir, session, kind=given.reservoir_kind) as reservoir:
         settings["say"](
             f"{path}: {sum(reservoir.kept.values())} of {reservoir.capacity} pictures in {format_bytes(reservoir.size)}"
         )
         watch(session, given.watch, out, reservoir=reservoir, **settings)
     return OK
+
+
+def _check_unused(given: argparse.Namespace) -> None:
+    for option, value in (("file", given.reservoir_file), ("kind", given.reservoir_kind)):
+        if value is not None:
+            raise ValueError(f"--reservoir-{option} has no effect without --reservoir SIZE; give both or neither")
 
 
 def size(text: str) -> int:
