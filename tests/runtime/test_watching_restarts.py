@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,22 @@ def test_a_place_that_cannot_be_written_is_said(plan: Path, folder: Path) -> Non
     put(folder, "ant", 1)
     with StopRequest() as stop, pytest.raises((PlanFileError, OSError)):
         watch(Session(plan), folder, folder.parent / "nowhere" / "out", stop=stop, stop_after=1)
+
+
+def test_a_folder_that_is_gone_for_a_while_is_waited_for(plan: Path, folder: Path) -> None:
+    put(folder, "ant", 3)
+    away = folder.with_name("away")
+
+    def unplug(step: int) -> None:
+        if step == 3:
+            folder.rename(away)
+            threading.Timer(0.7, come_back).start()
+
+    def come_back() -> None:
+        away.rename(folder)
+        put(folder, "bee", 2)
+
+    session = Steps(plan, unplug)
+    said = watched(session, folder, stop_after=5)
+    assert len(session.labels) == 5
+    assert sum("waits for it" in line for line in said) == 1

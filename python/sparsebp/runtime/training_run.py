@@ -16,7 +16,7 @@ from .held_out import Accuracy, accuracy
 from .order import Order
 from .pictures import Reader
 from .run_file import DONE, RUNNING, STARTING, RunFile, beside
-from .session import Session
+from .session import Session, metadata_of
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -105,7 +105,7 @@ class TrainingRun:
             file, self._digest(), self.session.progress.batches, self._steps(), asdict(settings), self._pictures()
         )
         if found is not None:
-            self._check_same(found)
+            self._check_same(found, metadata_of(plan).get("plan_digest", ""))
 
     @property
     def step(self) -> int:
@@ -222,8 +222,8 @@ class TrainingRun:
     def _pictures(self) -> str:
         return f"{self._data.train.fingerprint()} {self._data.test.fingerprint()}"
 
-    def _check_same(self, found: RunFile) -> None:
-        if found.plan != self._digest():
+    def _check_same(self, found: RunFile, given: str) -> None:
+        if found.plan != self._digest() or found.plan != given:
             raise ValueError(f"plan: the run of {self.out} has another plan; --overwrite without --resume begins anew")
         if found.pictures != self._pictures():
             raise ValueError(

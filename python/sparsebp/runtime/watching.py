@@ -137,14 +137,22 @@ class _Watcher:
         self._unreadable: dict[int, float] = {}  # since when, by key
         self._latest: deque[tuple[Features, int]] = deque(maxlen=_LATEST)
         self._loss = 1.0
+        self._gone = False
         self.learned = 0
         self._begin_line()
         if len(self._seen):
             say(f"{self._seen.path}: {len(self._seen)} pictures are known")
 
     def look(self) -> list[Picture]:
-        """The pictures that are new."""
-        found = self._folder.look(self._takes)
+        """The pictures that are new; none while the folder is gone, which may lie on a disk that comes back."""
+        try:
+            found = self._folder.look(self._takes)
+        except OSError as error:
+            if not self._gone:
+                self._say(f"{self._root}: it cannot be read ({error.strerror}); waits for it")
+            self._gone = True
+            return []
+        self._gone = False
         there = {picture.key for picture in found}
         self._unreadable = {key: since for key, since in self._unreadable.items() if key in there}
         return found
