@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kPiece = 1 << 16;  // read at once
 
 int opened(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // nobody waits for a pipe
   if (file < 0) refuse_file(path, "cannot be opened");
   return file;
 }

@@ -176,3 +176,10 @@ def test_a_reservoir_has_a_size_and_a_place_of_its_own(
     assert refused.returncode == 2
     assert reason in refused.stderr
     assert contents(tmp_path) == {}
+
+
+def test_a_pipe_is_no_plan_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = command("info", tmp_path / "pipe")
+    assert done.returncode == 2
+    assert "no file" in done.stderr
