@@ -147,8 +147,8 @@ class SparseWay:
 class _Frozen(StandaloneConv):
     """Saves nothing and trains nothing: what is left of its backward pass is the gradient of the input."""
 
-    def _build(self, x: torch.Tensor, input_grad: bool, trains: bool = True) -> Any:
-        return super()._build(x, input_grad, trains=False)
+    def _build(self, x: torch.Tensor, input_grad: bool, made_for: tuple[object, ...], trains: bool = True) -> Any:
+        return super()._build(x, input_grad, made_for, trains=False)
 
 
 def _rows(image: torch.Tensor) -> torch.Tensor:

@@ -83,4 +83,4 @@ def test_steps_from_a_plan_file_have_the_bits_of_this_machine(
     assert said["isa"] == "neon" or processor == HERE
     assert (tmp_path / "first").read_bytes() == (place / "first").read_bytes()
     assert (tmp_path / "last").read_bytes() == (place / "last").read_bytes()
-    assert "256" in python(processor, sites, "-m", "sparsebp_runtime", "info", tmp_path / "last")
+    assert "262,144 bytes" in python(processor, sites, "-m", "sparsebp_runtime", "info", tmp_path / "last")
