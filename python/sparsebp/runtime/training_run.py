@@ -12,6 +12,8 @@ import numpy as np
 
 from ..data.broken import BrokenPicture
 from ..errors import TrainingDiverged
+from .divergence import LARGEST_LOSS
+from .draws import Draws
 from .held_out import Accuracy, accuracy
 from .order import Order
 from .pictures import Reader
@@ -53,8 +55,6 @@ class Listener(Protocol):
 
 
 _SMOOTH = 20  # steps that the running loss is the mean of, about
-_LARGEST = 30.0
-"""A running loss that no training comes back from; a class that is never recognised costs about ten."""
 
 
 class TrainingRun:
@@ -151,7 +151,7 @@ class TrainingRun:
         try:
             came_to = self.session.train(pixels, labels)
             self._loss += (came_to.loss - self._loss) / _SMOOTH
-            if not self._loss < _LARGEST:
+            if not self._loss < LARGEST_LOSS:
                 raise FloatingPointError(f"the running loss is {self._loss:.3g}")
         except FloatingPointError as error:
             raise TrainingDiverged(
@@ -185,9 +185,8 @@ class TrainingRun:
         return np.stack(pixels), labels
 
     def _mirrors(self, step: int, place: int) -> bool:
-        # A multiplicative hash: neither seed, step nor place alone decides.
-        number = (self._settings.seed * 0x9E3779B1 + step * 0x85EBCA6B + place * 0xC2B2AE35) & 0xFFFFFFFF
-        return self._settings.mirror and ((number ^ number >> 15) * 0x2C1B3C6D & 0xFFFFFFFF) >> 31 == 1
+        number = step * self.session.sizes.batch + place
+        return self._settings.mirror and Draws(self._settings.seed, number).below(2) == 1
 
     def _measure(self, listener: Listener, stop: StopRequest) -> Accuracy:
         """Tests on the held-out pictures, unless that was done at this step already."""

@@ -15,6 +15,7 @@ from ..data.broken import BrokenPicture
 from ..data.folders import spelt
 from ..errors import PlanFileError, TrainingDiverged
 from .board import peak_memory
+from .divergence import LARGEST_LOSS
 from .draws import Draws
 from .encoding import Features
 from .pictures import Reader
@@ -29,8 +30,6 @@ _LOOKING = 10
 """A pause lasts so many times as long as the look before it, so that a large folder does not keep a board busy."""
 _FORGETS = 0.02
 """Share of the newest step in the running loss."""
-_MOST = 30.0
-"""A running loss that no run comes back from: probabilities of 1e-13."""
 _LATEST = 8
 """Pictures that are looked at again before each save."""
 
@@ -207,7 +206,7 @@ class _Watcher:
         except FloatingPointError as error:
             raise self._diverged(str(error), math.nan) from error
         self._loss += _FORGETS * (step.loss - self._loss)
-        if not self._loss < _MOST:
+        if not self._loss < LARGEST_LOSS:
             raise self._diverged(f"the running loss is {self._loss:.3g}", self._loss)
         if self._reservoir is None:
             self._known += step.correct
@@ -222,7 +221,7 @@ class _Watcher:
             loss = self._session.evaluate_features(np.concatenate(pictures), labels).loss
         except FloatingPointError:
             loss = math.nan
-        if not loss < _MOST:
+        if not loss < LARGEST_LOSS:
             raise self._diverged(f"the loss of the last {len(labels)} pictures is now {loss:.3g}", loss)
 
     def _diverged(self, what: str, loss: float) -> TrainingDiverged:
