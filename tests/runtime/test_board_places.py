@@ -11,18 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_runs import command, write_both, write_plan
+from board_runs import command, pictures, plan
 from sparsebp.runtime import Session
 
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_plan(tmp_path_factory.mktemp("plan") / "plan.safetensors")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_both(tmp_path_factory.mktemp("pictures") / "set")
+__all__ = ["pictures", "plan"]  # fixtures
 
 
 @pytest.fixture

@@ -13,21 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
-from board_runs import command, environment, words, write_both, write_plan
+from board_runs import command, environment, pictures, plan, words, write_both, write_plan
 from runs import CLASSES, write_pictures
 from sparsebp.runtime import Session
 
+__all__ = ["pictures", "plan"]  # fixtures
+
 SHARE = re.compile(r"(before|after): ([0-9.]+) % of ([0-9]+)")
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_plan(tmp_path_factory.mktemp("plan") / "plan.safetensors")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_both(tmp_path_factory.mktemp("pictures") / "set")
 
 
 def train(plan: Path, pictures: Path, out: Path, *more: object) -> subprocess.CompletedProcess[str]:
