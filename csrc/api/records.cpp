@@ -6,19 +6,24 @@ namespace sparsebp {
 namespace {
 
 constexpr std::uint32_t kPlanMagic = 0x50504253, kStateMagic = 0x53504253;  // "SBPP" and "SBPS"
-constexpr std::uint16_t kMajor = 1, kMinor = 0;
-constexpr int kActivations = 3, kOpKinds = 8;
+// Plans of version 2 say how much a forward pass makes at once, and what the budget covers.
+constexpr std::uint16_t kPlanMajor = 2, kStateMajor = 1, kMinor = 0;
+constexpr int kActivations = 3, kOpKinds = 8, kScopes = 2;
 
-void begin(ByteWriter& out, std::uint32_t magic) { out.put(magic), out.put(kMajor), out.put(kMinor); }
+void begin(ByteWriter& out, std::uint32_t magic, std::uint16_t major) {
+  out.put(magic), out.put(major), out.put(kMinor);
+}
 
-void begin(ByteReader& in, std::uint32_t magic) {
+// The major version, at most `newest`.
+std::uint16_t begin(ByteReader& in, std::uint32_t magic, std::uint16_t newest) {
   if (in.get<std::uint32_t>() != magic) in.fail("it does not begin as such a record does");
   const auto major = in.get<std::uint16_t>();
   in.get<std::uint16_t>();  // a minor version adds nothing that a reader must know
-  if (major != kMajor) {
-    throw InvalidFile("the plan file has format " + std::to_string(major) + ", this version of sparsebp reads " +
-                      std::to_string(kMajor) + "; take a newer sparsebp, or export again with this one");
+  if (major < 1 || major > newest) {
+    throw InvalidFile("the plan file has format " + std::to_string(major) + ", this version of sparsebp reads 1 to " +
+                      std::to_string(newest) + "; take a newer sparsebp, or export again with this one");
   }
+  return major;
 }
 
 // Every number of a shape, in the order in which it is stored.
@@ -82,8 +87,9 @@ void write(ByteWriter& out, const OpSpec& op) {
   write(out, op.window);
   out.put<std::uint8_t>(op.count_padding);
   out.put(op.drop);
+  out.put<std::int64_t>(op.forward_rows), out.put<std::int64_t>(op.forward_block);
 }
-OpSpec read_op(ByteReader& in) {
+OpSpec read_op(ByteReader& in, std::uint16_t version) {
   OpSpec op;
   op.kind = in.kind<OpKind>(kOpKinds);
   op.inputs = read_numbers(in);
@@ -95,6 +101,7 @@ OpSpec read_op(ByteReader& in) {
   op.window = read_shape(in);
   op.count_padding = in.flag();
   op.drop = in.get<double>();
+  if (version > 1) op.forward_rows = in.get<std::int64_t>(), op.forward_block = in.get<std::int64_t>();
   return op;
 }
 
@@ -154,7 +161,7 @@ void check_update_sets(const ProgramSpec& spec, const std::string& bytes, const 
 constexpr const char* kState = "the training state";
 
 Progress read_progress(ByteReader& in) {
-  begin(in, kStateMagic);
+  begin(in, kStateMagic, kStateMajor);
   Progress p;
   p.batches = in.get<std::uint64_t>(), p.steps = in.get<std::uint64_t>(), p.turn = in.get<std::uint64_t>();
   p.forwards = in.get<std::uint64_t>(), p.due = in.flag();
@@ -165,7 +172,7 @@ Progress read_progress(ByteReader& in) {
 
 void write_plan(ByteWriter& out, const PlanRecord& plan) {
   const ProgramSpec& spec = plan.spec;
-  begin(out, kPlanMagic);
+  begin(out, kPlanMagic, kPlanMajor);
   out.put(static_cast<std::uint32_t>(spec.values.size()));
   for (const ValueSpec& value : spec.values) {
     out.put<std::int64_t>(value.height), out.put<std::int64_t>(value.width), out.put<std::int64_t>(value.channels);
@@ -177,6 +184,10 @@ void write_plan(ByteWriter& out, const PlanRecord& plan) {
   out.put<std::int32_t>(spec.input), out.put<std::int32_t>(spec.output), out.put<std::int32_t>(spec.span_begin);
   out.put<std::int64_t>(spec.batch);
   for (bool flag : {spec.momentum, spec.sums, spec.scores, spec.normalise}) out.put<std::uint8_t>(flag);
+  out.put(static_cast<std::uint8_t>(spec.scope));
+  out.put<std::uint8_t>(spec.pictures);
+  out.put(static_cast<std::uint32_t>(spec.streams.size()));
+  for (const StreamSpec& stream : spec.streams) out.put<std::int32_t>(stream.first), out.put<std::int32_t>(stream.last);
   write(out, plan.recipe);
   out.put(plan.budget), out.put(plan.arena_bytes), out.put(plan.workspace_bytes);
 }
@@ -185,7 +196,7 @@ PlanRecord read_plan(const unsigned char* data, std::size_t size) {
   ByteReader in(data, size, "the plan");
   PlanRecord plan;
   ProgramSpec& spec = plan.spec;
-  begin(in, kPlanMagic);
+  const std::uint16_t version = begin(in, kPlanMagic, kPlanMajor);
   spec.values.resize(in.count(24));
   for (ValueSpec& value : spec.values) {
     value.height = in.get<std::int64_t>(), value.width = in.get<std::int64_t>(),
@@ -197,10 +208,15 @@ PlanRecord read_plan(const unsigned char* data, std::size_t size) {
     spec.layers.push_back(read_layer(in, plan.tensors.back()));
   }
   const std::size_t ops = in.count(15 * 8);
-  for (std::size_t i = 0; i < ops; ++i) spec.ops.push_back(read_op(in));
+  for (std::size_t i = 0; i < ops; ++i) spec.ops.push_back(read_op(in, version));
   spec.input = in.get<std::int32_t>(), spec.output = in.get<std::int32_t>(), spec.span_begin = in.get<std::int32_t>();
   spec.batch = in.get<std::int64_t>();
   spec.momentum = in.flag(), spec.sums = in.flag(), spec.scores = in.flag(), spec.normalise = in.flag();
+  if (version > 1) {
+    spec.scope = in.kind<Scope>(kScopes), spec.pictures = in.flag();
+    spec.streams.resize(in.count(8));
+    for (StreamSpec& stream : spec.streams) stream.first = in.get<std::int32_t>(), stream.last = in.get<std::int32_t>();
+  }
   plan.recipe = read_recipe(in, layers);
   plan.budget = in.get<std::uint64_t>(), plan.arena_bytes = in.get<std::uint64_t>();
   plan.workspace_bytes = in.get<std::uint64_t>();
@@ -210,7 +226,7 @@ PlanRecord read_plan(const unsigned char* data, std::size_t size) {
 
 std::vector<unsigned char> write_state(const Progress& p, double rate, const Regions& regions) {
   ByteWriter out;
-  begin(out, kStateMagic);
+  begin(out, kStateMagic, kStateMajor);
   out.put(p.batches), out.put(p.steps), out.put(p.turn), out.put(p.forwards);
   out.put<std::uint8_t>(p.due);
   out.put(rate);

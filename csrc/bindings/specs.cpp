@@ -53,14 +53,20 @@ void bind_specs(py::module_& m) {
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &OpSpec::name)
           FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
-              FIELD(window) FIELD(count_padding) FIELD(drop)
+              FIELD(window) FIELD(count_padding) FIELD(drop) FIELD(forward_rows) FIELD(forward_block)
 #undef FIELD
       ;
+  py::enum_<Scope>(m, "Scope").value("training", Scope::training).value("step", Scope::step);
+  py::class_<StreamSpec>(m, "StreamSpec", py::is_final())
+      .def(py::init<int, int>(), py::arg("first"), py::arg("last"))
+      .def_readonly("first", &StreamSpec::first)
+      .def_readonly("last", &StreamSpec::last);
   py::class_<ProgramSpec>(m, "ProgramSpec", py::is_final())
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &ProgramSpec::name)
           FIELD(values) FIELD(layers) FIELD(ops) FIELD(input) FIELD(output) FIELD(span_begin) FIELD(batch)
-              FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores) FIELD(normalise) FIELD(loss)
+              FIELD(input_grad) FIELD(momentum) FIELD(sums) FIELD(scores) FIELD(normalise) FIELD(loss) FIELD(scope)
+                  FIELD(pictures) FIELD(streams)
 #undef FIELD
       ;
 }

@@ -9,8 +9,8 @@
 namespace sparsebp {
 
 const char* category_name(Category category) {
-  static constexpr const char* kNames[kCategories] = {"saved",     "masks",   "gradients", "weight_gradients",
-                                                      "optimizer", "scratch", "sampler",   "activations"};
+  static constexpr const char* kNames[kCategories] = {
+      "saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler", "activations", "pictures"};
   return kNames[static_cast<int>(category)];
 }
 

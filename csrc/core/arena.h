@@ -14,7 +14,8 @@
 
 namespace sparsebp {
 
-// What a byte is held for: the seven kinds of training memory, and what inference holds as well.
+// What a byte is held for: the seven kinds of training memory, and what inference holds as well. That lies in the
+// workspace, or where the budget covers the whole step in the arena.
 enum class Category : std::uint8_t {
   saved,             // selected input channels, copied out in the forward pass
   masks,             // one bit per element: does the gradient pass the activation
@@ -23,9 +24,11 @@ enum class Category : std::uint8_t {
   optimizer,         // momentum
   scratch,           // kernel scratch and packing panels
   sampler,           // sampled indices and what a sampler remembers per channel
-  activations,       // inference only: these live in the workspace, never in the arena
+  activations,       // of inference, and its scratch
+  pictures,          // images, as bytes or as the numbers that the network reads
 };
-constexpr int kCategories = 8;
+constexpr int kCategories = 9;
+constexpr bool of_inference(Category category) { return category >= Category::activations; }
 const char* category_name(Category category);
 
 class Arena {

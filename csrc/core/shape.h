@@ -62,4 +62,14 @@ SPARSEBP_INLINE Range valid_outputs(Index tap, Index outputs, Index stride, Inde
   return {begin, end};
 }
 
+// The input rows that the windows of output rows `out` reach.
+SPARSEBP_INLINE Range reached_rows(const ConvShape& s, Range out) {
+  if (out.begin >= out.end) return {0, 0};
+  Index begin = out.begin * s.stride_h - s.pad_h;
+  Index end = (out.end - 1) * s.stride_h - s.pad_h + s.dilation_h * (s.kernel_h - 1) + 1;
+  begin = begin < 0 ? 0 : begin > s.height ? s.height : begin;
+  end = end < begin ? begin : end > s.height ? s.height : end;
+  return {begin, end};
+}
+
 }  // namespace sparsebp

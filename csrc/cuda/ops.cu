@@ -21,7 +21,7 @@ class Conv final : public ConvBuffers<float> {
     const ConvShape& s = run.shape();
     const float* x = value(context, spec.inputs[0]);
     float* y = output(context, spec.output);
-    context.workspace.acquire<float>(fold_, 2 * s.out);  // as planned, though here nobody folds ahead
+    context.workspace->acquire<float>(fold_, 2 * s.out);  // as planned, though here nobody folds ahead
     const Index rows = context.images * s.out_pixels();
     const Mask mask{context.save ? acquire_mask(context) : nullptr, rows, s.out, false};
     if (float* saved = context.save ? acquire_saved(context) : nullptr) {
@@ -77,9 +77,9 @@ class Block final : public BlockBuffers<float> {
     const Index n = context.images;
     const float* x = value(context, spec.inputs[0]);
     float* y = output(context, spec.output);
-    context.workspace.acquire<float>(fold_, 2 * (2 * wide_ + out_));  // as planned, though here nobody folds ahead
-    float* filtered = context.workspace.acquire<float>(filtered_, strips_.out_pixels(n) * wide_);
-    float* expanded = expands_ ? context.workspace.acquire<float>(expanded_, strips_.held_pixels(n) * wide_) : nullptr;
+    context.workspace->acquire<float>(fold_, 2 * (2 * wide_ + out_));  // as planned, though here nobody folds ahead
+    float* filtered = context.workspace->acquire<float>(filtered_, strips_.out_pixels(n) * wide_);
+    float* expanded = expands_ ? context.workspace->acquire<float>(expanded_, strips_.held_pixels(n) * wide_) : nullptr;
     Saved saved;
     if (context.save) saved = acquire_saved(context);
     if (saved.expand != nullptr) run(context, expand_).save(x, in_, n * in_rows_, saved.expand);
@@ -175,8 +175,8 @@ class Head final : public HeadBuffers<float> {
     const Index rows = context.images * pixels_;
     const float* x = value(context, spec.inputs[0]);
     float* y = output(context, spec.output);
-    context.workspace.acquire<float>(fold_, 2 * out_);  // as planned, though here nobody folds ahead
-    float* z = context.workspace.acquire<float>(z_, rows * forward_block_);
+    context.workspace->acquire<float>(fold_, 2 * out_);  // as planned, though here nobody folds ahead
+    float* z = context.workspace->acquire<float>(z_, rows * forward_block_);
     const Mask mask{context.save ? acquire_mask(context) : nullptr, rows, out_, true};
     if (float* saved = context.save ? acquire_saved(context) : nullptr) run.save(x, in_, rows, saved);
     for (Index first = 0; first < out_; first += forward_block_) {

@@ -25,6 +25,10 @@ struct SumLoop {
 // What happens to a finished sum. `accumulate` adds what the output holds first; `affine` then applies Affine.
 enum class Store : std::uint8_t { assign = 0, accumulate = 1, affine = 2, accumulate_affine = 3 };
 
+// Where a sum begins: at zero, or at what the output holds, so that a sum over k in parts has the bits of the whole
+// one.
+enum class Start : std::uint8_t { zero, output };
+
 // y = activation(scale * acc + shift) + residual, with one mask bit per element if wanted. The bits are read off y, so
 // mask and residual do not go together.
 template <class T>
@@ -49,6 +53,7 @@ struct GemmArgs {
   SumLoop sum;
   Store store;
   Affine<T> affine;
+  Start start = Start::zero;
 };
 
 template <class T>
@@ -98,7 +103,8 @@ struct ConvForwardArgs {
   T* y;                      // one image
   Index row_begin, row_end;  // output rows
   Index col_begin, col_end;  // output channels, inside one group
-  Affine<T> affine;          // mask and residual point at the image's first output pixel, column 0
+  Index x_begin, y_begin;    // the row of the image with which x, y begin
+  Affine<T> affine;          // the mask points at the image's first output pixel, column 0; no residual
 };
 
 // A block of `channels` neighbouring channels. Weights are [taps][weight_row].

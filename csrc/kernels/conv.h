@@ -20,7 +20,7 @@ inline void conv_tile(const ConvForwardArgs<typename V::value>& args, Index oy, 
   sum.n1 = ipg, sum.n2 = kw.end - kw.begin, sum.n3 = kh.end - kh.begin;
   sum.a1 = 1, sum.a2 = s.dilation_w * s.in, sum.a3 = s.dilation_h * s.width * s.in;
   sum.b1 = s.out, sum.b2 = ipg * s.out, sum.b3 = s.kernel_w * ipg * s.out;
-  const Index y0 = oy * s.stride_h - s.pad_h + kh.begin * s.dilation_h;
+  const Index y0 = oy * s.stride_h - s.pad_h + kh.begin * s.dilation_h - args.x_begin;
   const Index x0 = ox * s.stride_w - s.pad_w + kw.begin * s.dilation_w;
   // With no tap at all nothing is read; the pointers stay at the image.
   const bool empty = sum.n2 == 0 || sum.n3 == 0;
@@ -32,8 +32,8 @@ inline void conv_tile(const ConvForwardArgs<typename V::value>& args, Index oy, 
   const T* b = args.weight + (empty ? 0 : (kh.begin * s.kernel_w + kw.begin) * ipg * s.out) + col;
   Tile<V>::template sum<kRows, kFull>(acc, a, b, sum, cols);
   const Index pixel = oy * s.out_width + ox;
-  finish_tile<V, kRows, kFull, Tile<V>::kVectors>(acc, args.y + pixel * s.out + col, s.out, pixel, col, cols,
-                                                  Store::affine, args.affine);
+  T* y = args.y + (pixel - args.y_begin * s.out_width) * s.out + col;
+  finish_tile<V, kRows, kFull, Tile<V>::kVectors>(acc, y, s.out, pixel, col, cols, Store::affine, args.affine);
 }
 
 template <class V, bool kFull>

@@ -73,7 +73,12 @@ inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index 
   using T = typename V::value;
   using Tile = Tile<V, kVectors>;
   V acc[kRows][kVectors];
-  Tile::template clear<kRows>(acc);
+  T* c = args.c + row * args.c_row + col;
+  if (args.start == Start::zero) {
+    Tile::template clear<kRows>(acc);
+  } else {
+    Tile::template load_rows<kRows, kFull>(acc, c, args.c_row, cols);
+  }
   const T* a[kRows];
   for (int r = 0; r < kRows; ++r) a[r] = args.a + (row + r) * args.a_row;
   // Rows of b that lie far apart are nothing a processor foresees: the first tile of a panel fetches the next panel.
@@ -81,8 +86,7 @@ inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index 
   if (row == 0 && args.sum.b1 > kPanel) ahead.b = kPanel;
   if (args.sum.n2 > 1) ahead.a = kRows * args.a_row;
   Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols, ahead);
-  finish_tile<V, kRows, kFull, kVectors>(acc, args.c + row * args.c_row + col, args.c_row, row, col, cols, args.store,
-                                         args.affine);
+  finish_tile<V, kRows, kFull, kVectors>(acc, c, args.c_row, row, col, cols, args.store, args.affine);
 }
 
 // The tile of `rows` <= kRows rows.

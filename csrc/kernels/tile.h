@@ -55,6 +55,13 @@ struct Tile {
     }
   }
 
+  template <int kRows, bool kFull>
+  static inline void load_rows(V (&acc)[kRows][kVectors], const T* c, Index c_row, Index cols) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = load<kFull>(c + r * c_row, v, cols);
+    }
+  }
+
   // Vector v of a row of `cols` columns; absent columns read as zero.
   template <bool kFull>
   static inline V load(const T* row, int v, Index cols) {

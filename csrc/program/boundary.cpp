@@ -5,7 +5,7 @@
 
 #include "core/address.h"
 #include "core/error.h"
-#include "spec/liveness.h"
+#include "program/pass_check.h"
 #include "spec/validate.h"
 
 namespace sparsebp {
@@ -14,10 +14,7 @@ namespace {
 class Boundary final : public AnyProgram {
  public:
   Boundary(std::unique_ptr<AnyProgram> program, std::size_t element)
-      : program_(std::move(program)),
-        element_(element),
-        producer_(find_liveness(spec()).producer),
-        bound_(spec().layers.size(), 0) {}
+      : program_(std::move(program)), element_(element), check_(spec(), element), bound_(spec().layers.size(), 0) {}
 
   const ProgramSpec& spec() const override { return program_->spec(); }
   const Layout& training_layout() const override { return program_->training_layout(); }
@@ -72,26 +69,28 @@ class Boundary final : public AnyProgram {
     program_->set_spare(layer, count);
   }
 
-  void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
+  std::uint8_t* pictures() override {
+    const Lock lock(mutex_);
+    require_memory_taken("pictures");
+    return program_->pictures();
+  }
+  void* output() override {
+    const Lock lock(mutex_);
+    require_memory_taken("output");
+    return program_->output();
+  }
+
+  void forward(int first, int last, const PassInput& in, void* out, Index images, bool save, bool drop,
                std::uint64_t dropout_key) override {
     const Lock lock(mutex_);
     require_memory_taken("forward");
-    const int n = static_cast<int>(spec().ops.size());
-    if (first < 0 || last > n || first >= last) {
-      throw InvalidArgument("forward: expected 0 <= first < last <= " + std::to_string(n) + " ops, got " +
-                            std::to_string(first) + " and " + std::to_string(last));
-    }
-    if (images < 0 || images > spec().batch) {
-      throw InvalidArgument("forward: images: at most " + std::to_string(spec().batch) + " images fit, got " +
-                            std::to_string(images));
-    }
-    if (save) require_training_pass(first, last);
-    require_one_way_in(first, last);
+    if (save || spec().scope == Scope::step)
+      require_landed("forward");  // in a whole step its memory is inference's too
+    check_.range(first, last, images, save);
     for (int i = first; i < last; ++i) {
-      for (int layer : op(i).layers) require_bound("forward", layer);
+      for (int layer : spec().ops[static_cast<std::size_t>(i)].layers) require_bound("forward", layer);
     }
-    require_value("forward: input", in, op(first).inputs[0], images);
-    require_value("forward: output", out, op(last - 1).output, images);
+    check_.addresses(first, last, in, out, images);
     program_->forward(first, last, in, out, images, save, drop, dropout_key);
     if (save) flight_images_ = images;
   }
@@ -105,9 +104,9 @@ class Boundary final : public AnyProgram {
     if (keep && (spec().ops.size() != 1 || !spec().sums)) {
       throw WrongState("backward: only a program of one op with gradient sums can keep its forward pass");
     }
-    require_value("backward: output_grad", dy, spec().output, flight_images_);
+    check_.value("backward: output_grad", dy, spec().output, flight_images_);
     if (spec().input_grad && spec().span_begin == 0) {
-      require_value("backward: input_grad", dx, spec().input, flight_images_);
+      check_.value("backward: input_grad", dx, spec().input, flight_images_);
     }
     check_rules(spec(), rules);
     program_->backward(dy, dx, rules, keep);
@@ -211,8 +210,6 @@ class Boundary final : public AnyProgram {
  private:
   using Lock = std::lock_guard<std::mutex>;
 
-  const OpSpec& op(int i) const { return spec().ops[static_cast<std::size_t>(i)]; }
-
   void require_memory_taken(const char* call) const {
     if (program_->arena() == nullptr) throw WrongState(std::string(call) + ": allocate was not called");
   }
@@ -231,33 +228,6 @@ class Boundary final : public AnyProgram {
     if (bound_[static_cast<std::size_t>(layer)] != 0) return;
     throw WrongState(std::string(call) + ": layer " + std::to_string(layer) + " (" +
                      spec().layers[static_cast<std::size_t>(layer)].name + ") has no weights; call bind first");
-  }
-
-  void require_value(const char* what, const void* address, int value, Index images) const {
-    check_address(what, address, images * spec().values[static_cast<std::size_t>(value)].count(), element_);
-  }
-
-  // A pass that is followed by a backward pass goes through the whole span.
-  void require_training_pass(int first, int last) const {
-    require_landed("forward");
-    const int n = static_cast<int>(spec().ops.size()), begin = spec().span_begin;
-    if (first <= begin && last == n) return;
-    throw InvalidArgument(
-        "forward: save: a training pass takes the whole span, expected first <= " + std::to_string(begin) +
-        " and last = " + std::to_string(n) + ", got " + std::to_string(first) + " and " + std::to_string(last));
-  }
-  // Ops [first, last) get one value from outside, the first input of the first of them.
-  void require_one_way_in(int first, int last) const {
-    const int in = op(first).inputs[0];
-    for (int i = first; i < last; ++i) {
-      for (int value : op(i).inputs) {
-        if (value == in || producer_[static_cast<std::size_t>(value)] >= first) continue;
-        throw InvalidArgument("forward: op " + std::to_string(i) + " reads value " + std::to_string(value) +
-                              ", which exists before op " + std::to_string(first) +
-                              "; a pass from there on gets value " + std::to_string(in) +
-                              " alone. Begin where one value alone goes on");
-      }
-    }
   }
 
   void require_draw(Draw method) const {
@@ -285,8 +255,8 @@ class Boundary final : public AnyProgram {
 
   const std::unique_ptr<AnyProgram> program_;
   const std::size_t element_;
-  const std::vector<int> producer_;  // of values; -1: the caller
-  std::vector<char> bound_;          // layers
+  const PassCheck check_;
+  std::vector<char> bound_;  // layers
   Index flight_images_ = 0;
   mutable std::mutex mutex_;
 };

@@ -1,7 +1,8 @@
 // What an op sees while it runs: kernels, this pass's pointers, and the two arenas it acquires memory from.
 //
-// The arena holds training memory, the workspace holds what inference needs; no buffer is in both. Moments of a step:
-// -1 draw, i forward of op i (i < n), 2n-1-i backward of op i, 2n update. Persistent buffers live from -1 to 2n.
+// The arena holds training memory, the workspace holds what inference needs; no buffer is in both. Where the budget
+// covers the whole step the arena is the workspace too. Moments of a step: -1 draw, i forward of op i (i < n), 2n-1-i
+// backward of op i, 2n update. Persistent buffers live from -1 to 2n, what a stream holds while one of its ops runs.
 #pragma once
 
 #include <vector>
@@ -11,7 +12,7 @@
 #include "core/layout.h"
 #include "core/poison.h"
 #include "kernels/table.h"
-#include "spec/program_spec.h"
+#include "spec/stream.h"
 
 namespace sparsebp {
 
@@ -58,8 +59,13 @@ class Layer;
 
 template <class T>
 struct Context {
+  Context() = default;
+  Context(const Context&) = delete;  // it points into itself
+  Context& operator=(const Context&) = delete;
+
   const Kernels<T>* kernels = nullptr;
-  PlannedArena training, workspace;
+  PlannedArena training, own_workspace;
+  PlannedArena* workspace = &own_workspace;  // or &training
   std::vector<Layer<T>> layers;
   std::vector<T*> values;      // this pass's activations
   std::vector<T*> grads;       // this pass's gradients
@@ -82,6 +88,7 @@ struct Declare {
   bool in_span;        // does this op train or pass a gradient
   bool input_grad;     // does its (first) input want a gradient
   Index strip_factor;  // see device.h
+  StreamRows stream;   // of an op in a stream: the rows that it holds and makes
   std::string name;    // of the op, for people
 
   // `part` tells the layers of an op apart, for people: "expand." for example.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "program/layer.h"
+#include "program/op.h"
 
 namespace sparsebp {
 
@@ -14,6 +15,11 @@ void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args);
 template <class T>
 void conv_forward(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const T* x, T* y,
                   const Affine<T>& affine);
+
+// The same for output rows `out` of one image, without a mask.
+template <class T>
+void conv_forward_rows(const Kernels<T>& kernels, const Layer<T>& layer, Rows<const T> x, Rows<T> y, Range out,
+                       const Affine<T>& affine);
 
 // Up to so many pixels, the input gradient of a pointwise layer packs the gradient and not the weights: measured on
 // AVX2, with weights out of the cache, that is 1.2 to 2.5 times as fast at 16, 49 and 64 pixels.

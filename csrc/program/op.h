@@ -3,9 +3,17 @@
 
 #include <memory>
 
+#include "core/error.h"
 #include "program/context.h"
 
 namespace sparsebp {
+
+// Rows of one image's value, in memory from row `begin` on.
+template <class T>
+struct Rows {
+  T* data;
+  Index begin;
+};
 
 template <class T>
 class Op {
@@ -15,6 +23,11 @@ class Op {
 
   // Reads context.values of its inputs, writes that of its output; saves what backward needs if context.save.
   virtual void forward(Context<T>& context) = 0;
+
+  // In a stream: makes output rows `out` of one image, of which nothing is saved, from the input rows that they reach.
+  virtual void forward_rows(Context<T>& /*context*/, Rows<const T> /*x*/, Rows<T> /*y*/, Range /*out*/) {
+    throw WrongState("forward: this op makes its output whole");
+  }
 
   // Reads context.grads of its output (and may overwrite it unless it is the program's output), adds to or writes
   // those of its inputs, and trains its layers.

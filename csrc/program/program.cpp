@@ -5,9 +5,8 @@
 #include "core/error.h"
 #include "program/boundary.h"
 #include "program/host.h"
-#include "program/squared_norms.h"
+#include "program/op_list.h"
 #include "program/training_state.h"
-#include "program/value_buffers.h"
 #include "spec/validate.h"
 
 namespace sparsebp {
@@ -33,12 +32,12 @@ class Program final : public AnyProgram {
 
   const ProgramSpec& spec() const override { return spec_; }
   const Layout& training_layout() const override { return context_.training.layout; }
-  const Layout& workspace_layout() const override { return context_.workspace.layout; }
+  const Layout& workspace_layout() const override { return context_.own_workspace.layout; }
   const char* isa() const override { return device_->name(); }
   std::size_t itemsize() const override { return sizeof(T); }
   void set_stream(std::uintptr_t stream) override { stream_ = stream; }
   Arena* arena() override { return context_.training.arena.get(); }
-  Arena* workspace() override { return context_.workspace.arena.get(); }
+  Arena* workspace() override { return context_.own_workspace.arena.get(); }
   bool in_flight() const override { return in_flight_; }
 
   void allocate(std::size_t budget) override {
@@ -53,12 +52,12 @@ class Program final : public AnyProgram {
     try {
       context_.training.allocate(budget, device_->memory());
       device_->begin_stage("allocating the workspace");
-      context_.workspace.allocate(context_.workspace.layout.peak(), device_->memory());
+      context_.own_workspace.allocate(context_.own_workspace.layout.peak(), device_->memory());
       state_.acquire(context_);
       device_->allocate(context_.layers);
     } catch (...) {
       context_.training.arena.reset();
-      context_.workspace.arena.reset();
+      context_.own_workspace.arena.reset();
       throw;
     }
   }
@@ -72,34 +71,42 @@ class Program final : public AnyProgram {
 
   void set_spare(int layer, Index count) override { layer_at(layer).set_spare(count); }
 
-  void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
+  std::uint8_t* pictures() override { return input_.pictures(context_); }
+  void* output() override { return value_buffers_.output_place(context_); }
+
+  void forward(int first, int last, const PassInput& in, void* out, Index images, bool save, bool drop,
                std::uint64_t dropout_key) override {
     const DeviceScope<T> scope(*device_, stream_);
+    value_buffers_.release_output(context_);
     context_.images = images, context_.save = false, context_.drop = drop, context_.dropout_key = dropout_key;
     device_->begin_stage("preparing the forward pass");
     if (drop && drops_) device_->set_dropout_key(dropout_key);
-    const int in_value = spec_.ops[static_cast<std::size_t>(first)].inputs[0];
-    const int out_value = spec_.ops[static_cast<std::size_t>(last - 1)].output;
-    set_value(in_value, const_cast<T*>(static_cast<const T*>(in)));
+    const int out_value = op(last - 1).output;
     try {
-      for (int i = first; i < last; ++i) {
-        const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-        if (op.output == out_value) {
-          set_value(out_value, static_cast<T*>(out));
+      set_value(op(first).inputs[0], static_cast<T*>(const_cast<void*>(in.numbers)));
+      if (first == 0) input_.begin(context_, in);
+      for (int i = first, next; i < last; i = next) {
+        next = ops_.after(i);
+        const int made = op(next - 1).output;
+        if (made == out_value && !holds_output(made)) {
+          set_value(made, static_cast<T*>(out));
         } else {
-          value_buffers_.acquire_value(context_, op.output);
+          value_buffers_.acquire_value(context_, made);
         }
         context_.save = save && i >= spec_.span_begin;
-        device_->begin_stage(names_[static_cast<std::size_t>(i)].c_str());
-        if (images > 0) ops_[static_cast<std::size_t>(i)]->forward(context_);
-        value_buffers_.release_values_at(context_, i);
+        device_->begin_stage(ops_.name(i));
+        if (images > 0) ops_.forward(i, context_, input_);
+        for (int time = i; time < next; ++time) value_buffers_.release_values_at(context_, time);
       }
-    } catch (...) {  // a device that gave up
+    } catch (...) {  // a device that gave up, a reader without a row
       value_buffers_.release_values(context_);
+      value_buffers_.release_output(context_);
       if (save) value_buffers_.release_training(context_);
       throw;
     }
     value_buffers_.release_values(context_);
+    const T* own = value_buffers_.output(context_);
+    if (own != nullptr && own != out) std::copy_n(own, images * value(out_value).count(), static_cast<T*>(out));
     if (save) {
       in_flight_ = true;
       flight_images_ = images;
@@ -110,7 +117,7 @@ class Program final : public AnyProgram {
     // An inference pass may have run in between, on another number of images.
     context_.images = flight_images_;
     const T* incoming = static_cast<const T*>(dy);
-    const Index count = context_.images * spec_.values[static_cast<std::size_t>(spec_.output)].count();
+    const Index count = context_.images * value(spec_.output).count();
     const DeviceScope<T> scope(*device_, stream_);
     device_->begin_stage("checking the incoming gradient");
     if (trains_) device_->require_finite(incoming, count, spec_.sums);
@@ -120,14 +127,13 @@ class Program final : public AnyProgram {
     std::fill(context_.grad_set.begin(), context_.grad_set.end(), 0);
     context_.grads[static_cast<std::size_t>(spec_.output)] = const_cast<T*>(incoming);
     if (spec_.input_grad) context_.grads[static_cast<std::size_t>(spec_.input)] = static_cast<T*>(dx);
-    const int n = static_cast<int>(ops_.size());
+    const int n = ops_.size();
     for (int i = n - 1; i >= spec_.span_begin && context_.images > 0; --i) {
-      const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-      if (!value_buffers_.needs_grad(op.output)) continue;
-      for (int input : op.inputs) value_buffers_.acquire_grad(context_, input);
-      device_->begin_stage(names_[static_cast<std::size_t>(i)].c_str());
+      if (!value_buffers_.needs_grad(op(i).output)) continue;
+      for (int input : op(i).inputs) value_buffers_.acquire_grad(context_, input);
+      device_->begin_stage(ops_.name(i));
       squared_norms_.begin(context_, i);
-      ops_[static_cast<std::size_t>(i)]->backward(context_);
+      ops_.backward(i, context_);
       squared_norms_.end(context_, i, *device_);
       value_buffers_.release_training_at(context_, 2 * n - 1 - i, keep ? n : 0);
     }
@@ -226,25 +232,19 @@ class Program final : public AnyProgram {
   const Layer<T>& layer_at(int index) const { return context_.layers[static_cast<std::size_t>(index)]; }
   void set_value(int id, T* data) { context_.values[static_cast<std::size_t>(id)] = data; }
 
+  const OpSpec& op(int i) const { return spec_.ops[static_cast<std::size_t>(i)]; }
+  const ValueSpec& value(int id) const { return spec_.values[static_cast<std::size_t>(id)]; }
+  bool holds_output(int id) const { return id == spec_.output && spec_.scope == Scope::step; }
+
   void lay_out() {
-    const int n = static_cast<int>(spec_.ops.size());
+    if (spec_.scope == Scope::step) context_.workspace = &context_.training;
     state_.declare(context_.training.layout, spec_, value_buffers_.end_time());
+    input_.declare(context_, spec_);
     value_buffers_.declare(context_, spec_);
-    for (int i = 0; i < n; ++i) {
-      const OpSpec& op = spec_.ops[static_cast<std::size_t>(i)];
-      const bool in_span = i >= spec_.span_begin && value_buffers_.needs_grad(op.output);
-      const bool input_grad = value_buffers_.needs_grad(op.inputs[0]);
-      const std::string name =
-          op.layers.empty() ? "op" + std::to_string(i) : spec_.layers[static_cast<std::size_t>(op.layers[0])].name;
-      names_.push_back(name);
-      ops_.push_back(device_->make_op(op, spec_,
-                                      {context_.training, context_.workspace, spec_.batch, i, i, 2 * n - 1 - i, in_span,
-                                       input_grad, device_->strip_factor(), name}));
-      squared_norms_.declare(context_.training.layout, spec_, i, 2 * n - 1 - i);
-    }
+    ops_.lay_out(spec_, *device_, context_, value_buffers_, squared_norms_);
     if (spec_.loss) value_buffers_.declare_output_grad(context_, spec_);
     context_.training.layout.assign();
-    context_.workspace.layout.assign();
+    context_.own_workspace.layout.assign();
     value_buffers_.order_releases(context_);
   }
 
@@ -269,10 +269,10 @@ class Program final : public AnyProgram {
   Context<T> context_;
   TrainingState<T> state_;
   SquaredNormBuffers<T> squared_norms_;
-  std::vector<std::unique_ptr<Op<T>>> ops_;
-  std::vector<std::string> names_;  // of ops, for messages
-  bool trains_ = false;             // otherwise nothing can be spoilt by a gradient that is not finite
-  bool drops_ = false;              // is there a dropout
+  InputBuffers<T> input_;
+  OpList<T> ops_;
+  bool trains_ = false;  // otherwise nothing can be spoilt by a gradient that is not finite
+  bool drops_ = false;   // is there a dropout
   bool in_flight_ = false;
   Index flight_images_ = 0;
   std::uintptr_t stream_ = 0;

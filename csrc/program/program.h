@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/draw.h"
+#include "program/input.h"
 #include "program/rules.h"
 #include "program/training_state.h"
 
@@ -43,10 +44,14 @@ class AnyProgram {
   // on this processor.
   virtual void set_spare(int layer, Index count) = 0;
 
+  // Where the arena holds the bytes of a micro-batch of images, and where the program's output, until the next pass;
+  // null where the caller does.
+  virtual std::uint8_t* pictures() = 0;
+  virtual void* output() = 0;
   // Runs ops [first, last) on `images` images, at most the planned batch; `in` and `out` are NHWC and belong to the
   // caller. No other value may come into these ops from outside. With `save` a backward pass may follow: they are the
-  // whole span then.
-  virtual void forward(int first, int last, const void* in, void* out, Index images, bool save, bool drop,
+  // whole span then. Only the program's own input may be bytes, and only where the budget covers the whole step.
+  virtual void forward(int first, int last, const PassInput& in, void* out, Index images, bool save, bool drop,
                        std::uint64_t dropout_key) = 0;
   // Runs the span backwards from the output's gradient. `dx` may be null unless the spec wants it; `rules` has
   // one for every layer. With `keep`, what the forward pass saved stays until `discard`, and another

@@ -55,6 +55,24 @@ struct OpSpec {
   ConvShape window;           // pool
   bool count_padding = true;  // pool
   double drop = 0;            // dropout probability
+  // How much the forward pass makes at once. Output rows of a convolution or a block in a stream, and of any block; 0:
+  // as many as a cache holds, in a stream all.
+  Index forward_rows = 0;
+  // Channels that a block or a head expands, a multiple of kPanel; 0: a block all, a head as many as a cache holds.
+  Index forward_block = 0;
+};
+
+// What the budget covers.
+enum class Scope : std::uint8_t {
+  training,  // what a step needs beyond inference
+  step,      // all that a step needs but the weights; inference then has no memory of its own
+};
+
+// Ops [first, last) in front of the span that run depth first, image by image: each makes a few rows of its output when
+// the next one's windows reach them, and no value between them ever exists whole. Each but the first reads what the
+// one before makes, and nobody else does.
+struct StreamSpec {
+  int first = 0, last = 0;
 };
 
 struct ProgramSpec {
@@ -70,6 +88,9 @@ struct ProgramSpec {
   bool scores = false;     // a running gradient norm is kept per channel
   bool normalise = false;  // a running mean square is kept per parameter
   bool loss = false;       // the arena holds the gradient of the output, from which the backward pass starts
+  Scope scope = Scope::training;
+  bool pictures = false;  // scope step: the arena holds a micro-batch of images as bytes
+  std::vector<StreamSpec> streams;
 };
 
 }  // namespace sparsebp

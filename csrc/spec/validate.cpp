@@ -5,12 +5,17 @@
 
 #include "core/error.h"
 #include "core/size_limits.h"
+#include "spec/stream.h"
 
 namespace sparsebp {
 namespace {
 
 // Ids and moments of a step are ints.
 constexpr std::size_t kMostOps = std::size_t{1} << 20;
+// Ops of a stream call each other.
+constexpr int kMostStreamed = 256;
+// A stream's rows are counted by walking through it.
+constexpr Index kMostStreamedRows = Index{1} << 16;
 
 std::string counted(const char* what, std::size_t index) { return std::string(what) + " " + std::to_string(index); }
 
@@ -95,6 +100,41 @@ void check_order(const ProgramSpec& spec) {
   }
 }
 
+// Streams lie in front of the span, one behind the other; inside, each op reads what the one before makes, and nobody
+// else does.
+void check_streams(const ProgramSpec& spec) {
+  std::vector<int> readers(spec.values.size(), 0);
+  for (const OpSpec& op : spec.ops) {
+    for (int input : op.inputs) ++readers[static_cast<std::size_t>(input)];
+  }
+  int least = 0;
+  for (std::size_t s = 0; s < spec.streams.size(); ++s) {
+    const StreamSpec& stream = spec.streams[s];
+    const std::string name = counted("stream", s);
+    if (stream.first < least || stream.last <= stream.first || stream.last > spec.span_begin ||
+        stream.last - stream.first > kMostStreamed) {
+      throw InvalidArgument(name + ": expected at most " + std::to_string(kMostStreamed) + " ops from " +
+                            std::to_string(least) + " on, before the span, op " + std::to_string(spec.span_begin) +
+                            "; got " + std::to_string(stream.first) + " to " + std::to_string(stream.last));
+    }
+    least = stream.last;
+    for (int i = stream.first; i < stream.last; ++i) {
+      const OpSpec& op = spec.ops[static_cast<std::size_t>(i)];
+      const std::string what = name + ": op " + std::to_string(i);
+      if (!makes_rows(op.kind)) throw InvalidArgument(what + " makes its output whole");
+      check_size(what, "height", spec.values[static_cast<std::size_t>(op.output)].height, 1, kMostStreamedRows);
+      if (i == stream.first) continue;
+      const int before = spec.ops[static_cast<std::size_t>(i) - 1].output;
+      if (op.inputs[0] != before || readers[static_cast<std::size_t>(before)] != 1) {
+        throw InvalidArgument(what + ": expected it to be the only reader of value " + std::to_string(before));
+      }
+    }
+  }
+  if (spec.pictures && spec.scope != Scope::step) {
+    throw InvalidArgument("pictures: only a budget that covers the whole step holds them");
+  }
+}
+
 }  // namespace
 
 void check_activation(const std::string& of, Activation activation) {
@@ -111,6 +151,7 @@ void validate(const ProgramSpec& spec) {
   }
   for (std::size_t l = 0; l < spec.layers.size(); ++l) check_layer(spec.layers[l], l, spec.batch);
   check_order(spec);
+  check_streams(spec);
 }
 
 void check_spare(const LayerSpec& layer, Index count) {

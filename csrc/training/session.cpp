@@ -58,6 +58,7 @@ Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std:
 std::size_t Session::arena_bytes() const { return program_->training_layout().peak(); }
 
 std::size_t Session::workspace_bytes() const {
+  if (whole_step()) return 0;
   const auto floats = [](Index count) { return align_up(static_cast<std::size_t>(count) * sizeof(float)); };
   return align_up(program_->workspace_layout().peak()) + floats(spec().batch * input_) + floats(spec().batch * output_);
 }
@@ -75,7 +76,9 @@ void Session::attach(std::size_t budget, void* block, std::size_t bytes) {
     trainer_ = std::make_unique<Trainer>(*program_, recipe_);
   }
   program_->allocate(budget);
-  if (given_) {
+  if (whole_step()) {
+    logits_ = static_cast<float*>(program_->output());
+  } else if (given_) {
     const auto take = [&](Index count) {
       return reinterpret_cast<float*>(given_->allocate(static_cast<std::size_t>(count) * sizeof(float)));
     };
@@ -113,7 +116,7 @@ void Session::predict(const Images& images, Index n, float* logits) {
   check(images, n);
   for (Index first = 0; first < n; first += spec().batch) {
     const Index count = std::min(spec().batch, n - first);
-    const float* in = read(images, first, count);
+    const PassInput in = read(images, first, count);
     if (classes_ == output_) {
       trainer_->infer(entry(images), ops(), in, logits + first * classes_, count, false);
       continue;
@@ -142,11 +145,15 @@ void Session::features(const Images& images, Index n, float* out) {
   if (images.features != nullptr) throw InvalidArgument("images: expected pixels, got features");
   for (Index first = 0; first < n; first += spec().batch) {
     const Index count = std::min(spec().batch, n - first);
-    const float* in = read(images, first, count);
-    if (end_of_prefix_ == 0) {
-      std::copy_n(in, count * features_, out + first * features_);
+    float* made = out + first * features_;
+    if (end_of_prefix_ > 0) {
+      trainer_->infer(0, end_of_prefix_, read(images, first, count), made, count, false);
+    } else if (images.reader != nullptr) {
+      throw InvalidArgument("reader: nothing is frozen, so that features are pixels; give images in memory");
+    } else if (images.numbers != nullptr) {
+      std::copy_n(images.numbers + first * input_, count * input_, made);
     } else {
-      trainer_->infer(0, end_of_prefix_, in, out + first * features_, count, false);
+      to_numbers(images.bytes + first * input_, count, made);
     }
   }
 }
@@ -171,19 +178,36 @@ void Session::check(const Images& images, Index n) const {
   require_attached();
   if (n < 0) throw InvalidArgument("n: expected at least 0, got " + std::to_string(n));
   if (images.numbers != nullptr || images.features != nullptr) return;
-  if (images.bytes == nullptr) throw InvalidArgument("images: expected pixels or features, got none");
+  if (images.bytes == nullptr && images.reader == nullptr) {
+    throw InvalidArgument("images: expected pixels or features, got none");
+  }
+  if (images.reader != nullptr && !whole_step()) {
+    throw InvalidArgument("reader: expected a plan whose budget covers the whole step; give images in memory");
+  }
   if (table_.empty())
     throw InvalidArgument("pixels: this plan has no table for bytes; expected floating-point numbers");
 }
 
-const float* Session::read(const Images& images, Index first, Index count) {
+PassInput Session::read(const Images& images, Index first, Index count) {
   if (images.features != nullptr) return images.features + first * features_;
   if (images.numbers != nullptr) return images.numbers + first * input_;
-  const std::uint8_t* from = images.bytes + first * input_;
+  if (!whole_step()) {
+    to_numbers(images.bytes + first * input_, count, numbers_);
+    return numbers_;
+  }
+  PassInput in;
+  in.table = table_.data();
+  if (images.bytes != nullptr) {
+    in.bytes = images.bytes + first * input_;
+  } else {
+    in.reader = images.reader, in.reader_context = images.reader_context, in.first_image = first;
+  }
+  return in;
+}
+
+void Session::to_numbers(const std::uint8_t* bytes, Index count, float* out) const {
   const Index channels = static_cast<Index>(table_.size()) / 256;
-  for (Index i = 0; i < count * input_; ++i)
-    numbers_[i] = table_[static_cast<std::size_t>(i % channels * 256 + from[i])];
-  return numbers_;
+  for (Index i = 0; i < count * input_; ++i) out[i] = table_[static_cast<std::size_t>(i % channels * 256 + bytes[i])];
 }
 
 // The schedule's rates for a step of `of` images, and a smaller step's share of them. Normalised parts add up like the

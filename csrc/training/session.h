@@ -22,6 +22,8 @@ struct Images {
   const float* numbers = nullptr;
   const std::uint8_t* bytes = nullptr;
   const float* features = nullptr;
+  RowReader reader = nullptr;  // gives bytes row by row, where the budget covers the whole step
+  void* reader_context = nullptr;
 };
 
 class Session {
@@ -41,7 +43,8 @@ class Session {
   // Numbers that the frozen prefix makes of an image; without one, pixels().
   Index feature_count() const { return features_; }
 
-  // Bytes of the arena, which is all of training, and of the workspace, which inference needs.
+  // Bytes of the arena, which is all of training, and of what inference needs beside it: none where the budget covers
+  // the whole step.
   std::size_t arena_bytes() const;
   std::size_t workspace_bytes() const;
 
@@ -75,14 +78,19 @@ class Session {
   // Share of the weights of trained convolutions that have been visited.
   double coverage() const { return trainer_->coverage(); }
   AnyProgram& attached();
+  // Where the arena holds the bytes of a micro-batch of images, until the next pass: pixels() of each. Null if the plan
+  // has no place for them.
+  std::uint8_t* pictures() { return attached().pictures(); }
 
  private:
   void require_attached() const;
   void check(const Images& images, Index n) const;
   int entry(const Images& images) const { return images.features != nullptr ? end_of_prefix_ : 0; }
   int ops() const { return static_cast<int>(spec().ops.size()); }
+  bool whole_step() const { return spec().scope == Scope::step; }
   // What op entry(images) reads of `count` images from number `first` on.
-  const float* read(const Images& images, Index first, Index count);
+  PassInput read(const Images& images, Index first, Index count);
+  void to_numbers(const std::uint8_t* bytes, Index count, float* out) const;
   void set_rules(Index of);
 
   const Recipe recipe_;

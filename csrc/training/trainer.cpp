@@ -62,13 +62,13 @@ void Trainer::draw_if_due() {
   progress_.due = false;
 }
 
-void Trainer::forward(int first, int last, const void* in, void* out, Index images, bool drop) {
+void Trainer::forward(int first, int last, const PassInput& in, void* out, Index images, bool drop) {
   draw_if_due();
   program_.forward(first, last, in, out, images, true, drop, dropout_key());
   ++progress_.forwards;
 }
 
-void Trainer::infer(int first, int last, const void* in, void* out, Index images, bool drop) {
+void Trainer::infer(int first, int last, const PassInput& in, void* out, Index images, bool drop) {
   program_.forward(first, last, in, out, images, false, drop, dropout_key());
   if (drop) ++progress_.forwards;
 }

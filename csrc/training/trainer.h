@@ -45,9 +45,9 @@ class Trainer {
 
   // A training pass, with the update sets whose turn it is: they stay until their update is done, however many forward
   // passes that takes, of which each drops other values.
-  void forward(int first, int last, const void* in, void* out, Index images, bool drop);
+  void forward(int first, int last, const PassInput& in, void* out, Index images, bool drop);
   // Saves nothing, and changes nothing but what is dropped next.
-  void infer(int first, int last, const void* in, void* out, Index images, bool drop);
+  void infer(int first, int last, const PassInput& in, void* out, Index images, bool drop);
   // Trains or, in a program with gradient sums, adds to them. `share` is that of this pass in what one step moves.
   void backward(const void* dy, void* dx, double share, bool keep = false);
   // Before and after a GPU's graph of a training pass is replayed.

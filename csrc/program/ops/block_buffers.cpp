@@ -18,11 +18,15 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
   wide_ = s.in, in_rows_ = s.pixels(), out_rows_ = s.out_pixels();
   in_ = program.values[static_cast<std::size_t>(op.inputs[0])].channels, out_ = project.shape.out;
   backward_block_ = std::min(op.block, wide_);
-  strips_ = Strips(s, sizeof(T), declare.strip_factor);
+  forward_block_ = op.forward_block > 0 ? std::min(op.forward_block, wide_) : wide_;
+  strips_ = Strips(s, forward_block_, op.forward_rows, sizeof(T), declare.strip_factor);
   const Index b = declare.batch;
-  fold_ = declare.forward_scratch("fold", 2 * (2 * wide_ + out_));
-  if (expands_) expanded_ = declare.forward_scratch("expanded", strips_.held_pixels(b) * wide_);
-  filtered_ = declare.forward_scratch("filtered", strips_.out_pixels(b) * wide_);
+  const bool streams = declare.stream.made > 0;
+  const Index held = streams ? declare.stream.held * s.width : strips_.held_pixels(b);
+  const Index made = streams ? declare.stream.made * s.out_width : strips_.out_pixels(b);
+  fold_ = declare.forward_scratch("fold", 2 * (2 * forward_block_ + out_));
+  if (expands_) expanded_ = declare.forward_scratch("expanded", held * forward_block_);
+  filtered_ = declare.forward_scratch("filtered", made * forward_block_);
   if (!declare.in_span) return;
 
   if (expands_) {

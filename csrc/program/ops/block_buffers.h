@@ -34,7 +34,7 @@ class BlockBuffers : public Op<T> {
   const bool input_grad_;
   bool packs_gradient_ = false;                     // towards the filtered tensor: the gradient, not the weights
   bool wide_grad_ = false, filtered_grad_ = false;  // is the gradient of the expanded / filtered tensor needed
-  Index wide_, in_, out_, in_rows_, out_rows_, backward_block_;
+  Index wide_, in_, out_, in_rows_, out_rows_, forward_block_, backward_block_;
   Index panel_count_ = 0;
   Strips strips_;
   int fold_ = -1, expanded_ = -1, filtered_ = -1;

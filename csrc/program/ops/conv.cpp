@@ -14,14 +14,20 @@ class SingleLayer : public ConvBuffers<T> {
   using ConvBuffers<T>::ConvBuffers;
 
  protected:
-  Affine<T> begin_forward(Context<T>& context, Layer<T>& layer, const T* x) {
-    const ConvShape& s = layer.spec.shape;
-    T* fold = context.workspace.template acquire<T>(this->fold_, 2 * s.out);
-    layer.fold(*context.kernels, 0, s.out, fold, fold + s.out);
+  Affine<T> fold(Context<T>& context, const Layer<T>& layer) const {
+    const Index out = layer.spec.shape.out;
+    T* fold = context.workspace->template acquire<T>(this->fold_, 2 * out);
+    layer.fold(*context.kernels, 0, out, fold, fold + out);
     Affine<T> affine;
     affine.scale = layer.spec.has_norm ? fold : nullptr;
-    affine.shift = fold + s.out;
+    affine.shift = fold + out;
     affine.activation = layer.spec.activation;
+    return affine;
+  }
+
+  Affine<T> begin_forward(Context<T>& context, Layer<T>& layer, const T* x) {
+    const ConvShape& s = layer.spec.shape;
+    Affine<T> affine = fold(context, layer);
     if (!context.save) return affine;
     affine.mask_row = mask_row_bytes(s.out);
     affine.mask = this->acquire_mask(context);
@@ -76,6 +82,12 @@ class Conv final : public SingleLayer<T> {
                  context.values[static_cast<std::size_t>(this->spec.output)], affine);
   }
 
+  void forward_rows(Context<T>& context, Rows<const T> x, Rows<T> y, Range out) override {
+    const Layer<T>& layer = this->layer(context);
+    conv_forward_rows(*context.kernels, layer, x, y, out, this->fold(context, layer));
+    context.workspace->release(this->fold_);
+  }
+
   void backward(Context<T>& context) override {
     Layer<T>& layer = this->layer(context);
     const OutputGrad<T> grad = this->begin_backward(context, layer);
@@ -98,17 +110,21 @@ class Depthwise final : public SingleLayer<T> {
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
     const Affine<T> affine = this->begin_forward(context, layer, x);
     parallel_for(context.images * s.out_height, s.out_width * s.out * s.taps(), [&](Index unit) {
-      const Index n = unit / s.out_height, oy = unit % s.out_height;
-      DepthwiseArgs<T> args{};
-      args.shape = s;
-      args.x = x + n * s.pixels() * s.in, args.x_pixel = s.in;
-      args.weight = layer.params.weight, args.weight_row = s.out;
-      args.y = y + n * s.out_pixels() * s.out, args.y_pixel = s.out;
-      args.channels = s.out, args.row_begin = oy, args.row_end = oy + 1;
-      args.affine = affine;
-      if (affine.mask != nullptr) args.affine.mask += n * s.out_pixels() * affine.mask_row;
-      context.kernels->depthwise_forward(args);
+      const Index n = unit / s.out_height;
+      Affine<T> part = affine;
+      if (part.mask != nullptr) part.mask += n * s.out_pixels() * affine.mask_row;
+      filter_row(context, layer, {x + n * s.pixels() * s.in, 0}, {y + n * s.out_pixels() * s.out, 0},
+                 unit % s.out_height, part);
     });
+  }
+
+  void forward_rows(Context<T>& context, Rows<const T> x, Rows<T> y, Range out) override {
+    const Layer<T>& layer = this->layer(context);
+    const ConvShape& s = layer.spec.shape;
+    const Affine<T> affine = this->fold(context, layer);
+    parallel_for(out.end - out.begin, s.out_width * s.out * s.taps(),
+                 [&](Index unit) { filter_row(context, layer, x, y, out.begin + unit, affine); });
+    context.workspace->release(this->fold_);
   }
 
   void backward(Context<T>& context) override {
@@ -134,6 +150,21 @@ class Depthwise final : public SingleLayer<T> {
       layer.update_depthwise(*context.kernels, context.images, {grad.dz + c, s.out, c, count, scale},
                              this->saved(context));
     });
+  }
+
+ private:
+  // Output row `row` of one image.
+  static void filter_row(const Context<T>& context, const Layer<T>& layer, Rows<const T> x, Rows<T> y, Index row,
+                         const Affine<T>& affine) {
+    const ConvShape& s = layer.spec.shape;
+    DepthwiseArgs<T> args{};
+    args.shape = s;
+    args.x = x.data, args.x_pixel = s.in, args.x_begin = x.begin;
+    args.weight = layer.params.weight, args.weight_row = s.out;
+    args.y = y.data, args.y_pixel = s.out, args.y_begin = y.begin;
+    args.channels = s.out, args.row_begin = row, args.row_end = row + 1;
+    args.affine = affine;
+    context.kernels->depthwise_forward(args);
   }
 };
 

@@ -65,6 +65,15 @@ class ActivationOp final : public ActivationBuffers<T> {
     });
   }
 
+  void forward_rows(Context<T>& context, Rows<const T> x, Rows<T> y, Range out) override {
+    const Index row = this->pixels_ / this->height_ * this->channels_;
+    ActivationArgs<T> args{};
+    args.x = x.data + (out.begin - x.begin) * row, args.y = y.data + (out.begin - y.begin) * row;
+    args.row = args.cols = row, args.rows = out.end - out.begin;
+    args.activation = this->spec.activation;
+    context.kernels->activation_forward(args);
+  }
+
   void backward(Context<T>& context) override {
     const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
     const auto target = this->input_grad(context, 0);

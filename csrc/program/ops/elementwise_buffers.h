@@ -10,6 +10,7 @@ class Elementwise : public Op<T> {
  public:
   Elementwise(const OpSpec& op, const ProgramSpec& program)
       : Op<T>(op),
+        height_(program.values[static_cast<std::size_t>(op.output)].height),
         channels_(program.values[static_cast<std::size_t>(op.output)].channels),
         pixels_(program.values[static_cast<std::size_t>(op.output)].pixels()) {}
 
@@ -17,7 +18,7 @@ class Elementwise : public Op<T> {
   T* value(Context<T>& context, int id) const { return context.values[static_cast<std::size_t>(id)]; }
   Index count(const Context<T>& context) const { return context.images * pixels_ * channels_; }
   Index rows(const Context<T>& context) const { return context.images * pixels_; }
-  const Index channels_, pixels_;
+  const Index height_, channels_, pixels_;
 };
 
 template <class T>

@@ -19,8 +19,8 @@ class Head final : public HeadBuffers<T> {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
     const Index rows = context.images * pixels_;
-    T* fold = context.workspace.template acquire<T>(fold_, 2 * out_);
-    T* z = context.workspace.template acquire<T>(z_, rows * forward_block_);
+    T* fold = context.workspace->template acquire<T>(fold_, 2 * out_);
+    T* z = context.workspace->template acquire<T>(z_, rows * forward_block_);
     std::uint8_t* mask = context.save ? this->acquire_mask(context) : nullptr;
     if (T* saved = context.save ? this->acquire_saved(context) : nullptr) {
       layer.save(kernels, x, in_, rows, 0, in_, saved);

@@ -20,7 +20,12 @@ class HeadBuffers : public LayerBuffers<T> {
   HeadBuffers(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) : LayerBuffers<T>(op, declare) {
     const LayerSpec& layer = program.layers[static_cast<std::size_t>(this->layer_)];
     in_ = layer.shape.in, out_ = layer.shape.out, pixels_ = layer.shape.pixels();
-    forward_block_ = std::min(head_forward_block(declare.batch * pixels_ * sizeof(T), declare.strip_factor), out_),
+    forward_block_ = op.forward_block;
+    if (forward_block_ == 0) {
+      forward_block_ =
+          head_forward_block(declare.batch * pixels_ * static_cast<Index>(sizeof(T)), declare.strip_factor);
+    }
+    forward_block_ = std::min(forward_block_, out_);
     backward_block_ = std::min(op.block, out_);
     const Index rows = declare.batch * pixels_;
     fold_ = declare.forward_scratch("fold", 2 * out_);

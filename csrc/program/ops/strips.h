@@ -1,4 +1,4 @@
-// How an inverted residual streams its forward pass: strips of rows of one image, or several small images whole, so
+// How an inverted residual makes its forward pass: strips of rows of one image, or several small images whole, so
 // that the expanded rows of a strip stay in the second-level cache between expansion, filter and projection.
 #pragma once
 
@@ -23,19 +23,23 @@ class Strips {
  public:
   Strips() = default;
 
-  // `window`: the depthwise convolution of the block. `factor`: see device.h; beyond one, images stay whole.
-  Strips(const ConvShape& window, Index element_bytes, Index factor = 1) : window_(window) {
+  // `window`: the depthwise convolution of the block, of which `channels` are expanded at once: if that is all, rows
+  // that two strips reach are expanded once. `rows`: of a strip, 0 for what fits a cache. `factor`: see device.h;
+  // beyond one, images stay whole.
+  Strips(const ConvShape& window, Index channels, Index rows, Index element_bytes, Index factor = 1)
+      : window_(window), keeps_(channels == window.in) {
     const Index held = kStripBytes * factor;
-    const Index row = std::max<Index>(window.width * window.in * element_bytes, 1);
+    const Index row = std::max<Index>(window.width * channels * element_bytes, 1);
     const Index image = row * window.height, reach = window.dilation_h * (window.kernel_h - 1) + 1;
-    images_ = std::max<Index>(held / std::max<Index>(image, 1), 1);
-    if (factor == 1 && image > held) {
-      const Index rows = std::max<Index>((held / row - reach) / window.stride_h + 1, 1);
+    if (rows == 0) images_ = std::max<Index>(held / std::max<Index>(image, 1), 1);
+    if (rows == 0 && factor == 1 && image > held) {
+      rows = std::max<Index>((held / row - reach) / window.stride_h + 1, 1);
+    }
+    rows_ = window.out_height;
+    if (rows > 0 && rows < window.out_height) {
       strips_ = div_up(window.out_height, rows);
       rows_ = div_up(window.out_height, strips_);
       strips_ = div_up(window.out_height, rows_);
-    } else {
-      rows_ = window.out_height;
     }
     for (Index i = 0; i < strips_; ++i) {
       const Strip strip = at(i, 1);
@@ -54,6 +58,7 @@ class Strips {
     const Range out{std::min(local * rows_, window_.out_height), std::min((local + 1) * rows_, window_.out_height)};
     const Index before = reached(out.begin), begin = first_held(out.begin);
     const Index end = local == strips_ - 1 ? window_.height : reached(out.end);
+    if (!keeps_) return {i / strips_, 1, out, {begin, end}, 0, 0};
     const Index shift = local == 0 ? 0 : begin - first_held(out.begin - rows_);
     return {i / strips_, 1, out, {begin, end}, before - begin, shift};
   }
@@ -79,6 +84,7 @@ class Strips {
   }
 
   ConvShape window_;
+  bool keeps_ = true;
   Index images_ = 1;  // of a strip of whole images
   Index strips_ = 1;  // of an image
   Index rows_ = 1;    // output rows of a strip

@@ -26,7 +26,7 @@ ConvShape depthwise(Index height, Index width, Index channels, const Filter& f) 
 Index length(Range r) { return r.end - r.begin; }
 
 // The input rows that the windows of some output rows reach, by definition; {0, 0} if none.
-Range reached_rows(const ConvShape& s, Range out) {
+Range rows_of_windows(const ConvShape& s, Range out) {
   Range rows{0, 0};
   for (Index oy = out.begin; oy < out.end; ++oy) {
     for (Index tap = 0; tap < s.kernel_h; ++tap) {
@@ -40,7 +40,7 @@ Range reached_rows(const ConvShape& s, Range out) {
 
 // A pass over `images` images.
 void check_walk(const ConvShape& s, Index bytes, Index images) {
-  const Strips strips(s, bytes);
+  const Strips strips(s, s.in, 0, bytes);
   const Index row_bytes = s.width * s.in * bytes, image_bytes = s.height * row_bytes;
   const bool whole = image_bytes <= kStripBytes;
   Index image = 0, next_out = 0, next_new = 0;  // where the next strip must go on
@@ -61,7 +61,7 @@ void check_walk(const ConvShape& s, Index bytes, Index images) {
       CHECK_EQUAL(before.begin + strip.shift, strip.held.begin);
       CHECK(strip.shift + strip.old <= length(before));
     }
-    const Range reached = reached_rows(s, strip.out);
+    const Range reached = rows_of_windows(s, strip.out);
     if (length(reached) > 0) CHECK(strip.held.begin <= reached.begin && reached.end <= strip.held.end);
 
     if (whole) {
@@ -125,7 +125,7 @@ TEST(strips_cover_every_output_row_once_and_hold_the_rows_that_its_window_reache
 // The layers of MobileNetV2 at 224 x 224 that are worth cutting, so that the walk above has strips to walk.
 TEST(a_large_image_is_cut_into_strips_and_small_ones_go_together) {
   const Filter same{3, 1, 1, 1}, half{3, 2, 1, 1};
-  CHECK(Strips(depthwise(112, 112, 96, half), sizeof(float)).count(1) > 5);
-  CHECK(Strips(depthwise(56, 56, 144, same), sizeof(float)).count(1) > 1);
-  CHECK_EQUAL(Strips(depthwise(7, 7, 960, same), sizeof(float)).count(8), 4);
+  CHECK(Strips(depthwise(112, 112, 96, half), 96, 0, sizeof(float)).count(1) > 5);
+  CHECK(Strips(depthwise(56, 56, 144, same), 144, 0, sizeof(float)).count(1) > 1);
+  CHECK_EQUAL(Strips(depthwise(7, 7, 960, same), 960, 0, sizeof(float)).count(8), 4);
 }
