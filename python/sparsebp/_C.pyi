@@ -80,7 +80,22 @@ class OpSpec:
     window: ConvShape
     count_padding: bool
     drop: float
+    forward_rows: int
+    forward_block: int
     def __init__(self) -> None: ...
+
+class Scope:
+    training: Scope
+    step: Scope
+    @property
+    def name(self) -> str: ...
+
+class StreamSpec:
+    def __init__(self, first: int, last: int) -> None: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
 
 class ProgramSpec:
     values: Sequence[ValueSpec]
@@ -96,6 +111,9 @@ class ProgramSpec:
     scores: bool
     normalise: bool
     loss: bool
+    scope: Scope
+    pictures: bool
+    streams: Sequence[StreamSpec]
     def __init__(self) -> None: ...
 
 class Arena:

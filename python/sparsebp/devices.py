@@ -69,6 +69,8 @@ def make_program(spec: _C.ProgramSpec, budget: int, dtype: torch.dtype, isa: str
         MemoryError, DeviceMemoryError: the system or the GPU cannot give as many.
     """
     check(device, dtype, "the model")
+    if device.type == "cuda" and spec.scope == _C.Scope.step:
+        raise ValueError("scope: the whole step runs inside a budget on processors only; on a GPU expected 'training'")
     try:
         return _allocated(spec, budget, dtype, isa, device)
     except DeviceMemoryError:

@@ -25,6 +25,8 @@ COLOURS = {
     "optimizer": "#009E73",
     "scratch": "#BBBBBB",
     "sampler": "#D55E00",
+    "activations": "#F0E442",
+    "pictures": "#555555",
 }
 _SIZE = (10.0, 5.2)
 """Inches; a page's width, and at 150 dots an inch 1500 pixels."""

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .fingerprint import Fingerprint
+from .pieces import Pieces
 
 #: What may become of gradients: used up as they arise, or summed until the optimizer's step.
 GRADIENTS = ("in_place", "sum")
+#: What a budget may cover: what training needs beyond inference, or all that a step needs but the weights.
+SCOPES = ("training", "step")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Choice:
     scores: bool = False
     train_bias: bool = True
     loss: bool = False  # the gradient of the loss lies in the arena
+    scope: str = "training"  # one of SCOPES
+    pictures: bool = False  # the arena holds the images of a micro-batch as bytes
+    pieces: Pieces = field(default_factory=Pieces, hash=False)  # how much the forward pass makes at once
 
     def named(self, network: Fingerprint) -> dict[str, Any]:
         """The same as plain data that outlives another numbering: layers by name, ops by that of their first layer."""
@@ -35,6 +41,7 @@ class Choice:
             "begin": layers[ops[self.begin].layers[0]].name,
             "selected": {layers[i].name: count for i, count in self.selected.items()},
             "blocks": {layers[ops[i].layers[0]].name: width for i, width in self.blocks.items()},
+            "pieces": self.pieces.named(network),
         }
 
 
@@ -47,7 +54,11 @@ _PLAIN = {
     "scores": bool,
     "train_bias": bool,
     "loss": bool,
+    "scope": str,
+    "pictures": bool,
 }
+#: What choices did not say before there was a choice.
+_OLDER = {"loss": False, "scope": "training", "pictures": False}
 
 
 def by_names(data: Mapping[str, Any], network: Fingerprint) -> Choice:
@@ -57,8 +68,7 @@ def by_names(data: Mapping[str, Any], network: Fingerprint) -> Choice:
         ValueError: it was made for another network, or is not what :meth:`Choice.named` returns.
     """
     try:
-        older = {"loss": False}  # which choices did not say before there was one
-        plain, begin = {name: {**older, **data}[name] for name in _PLAIN}, data["begin"]
+        plain, begin = {name: {**_OLDER, **data}[name] for name in _PLAIN}, data["begin"]
         selected, blocks = dict(data["selected"]), dict(data["blocks"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"choice: incomplete or damaged ({error!r})") from error
@@ -81,6 +91,7 @@ def by_names(data: Mapping[str, Any], network: Fingerprint) -> Choice:
         {layer: selected[name] for name, layer in span.items()},
         {ops[name]: width for name, width in blocks.items()},
         **plain,
+        pieces=Pieces.by_names(data["pieces"], network) if "pieces" in data else Pieces(),
     )
 
 

@@ -67,8 +67,9 @@ class Layouts:
             raise UnsupportedModel(f"the network does not make a native program: {error}") from error
 
     def peak(self, choice: Choice) -> int:
-        """Bytes that a choice needs; remembered, as a planner asks for hundreds that differ in these four only."""
-        key = (choice.begin, tuple(choice.selected.items()), tuple(choice.blocks.items()), choice.sums)
+        """Bytes that a choice needs; remembered, as a planner asks for hundreds that differ in these five only."""
+        parts = tuple(choice.selected.items()), tuple(choice.blocks.items()), choice.pieces.key
+        key = (choice.begin, *parts, choice.sums)
         if key not in self._peaks:
             self._peaks[key] = self.program(choice).training_peak
         return self._peaks[key]

@@ -75,7 +75,7 @@ class SpecFactory:
         self.value_ids = {v: i for i, v in enumerate(live)}
         self._values = [_value_spec(graph, v) for v in live]
         self._source = source
-        self._specs: dict[tuple[int, int], _C.OpSpec] = {}
+        self._specs: dict[tuple[int, tuple[int, int, int]], _C.OpSpec] = {}
 
     def make(self, choice: Choice) -> _C.ProgramSpec:
         """The specification that realises ``choice``."""
@@ -88,21 +88,29 @@ class SpecFactory:
             item.train_bias = layer in span and trains_bias(self.graph, layer, choice)
             layers.append(item)
         spec.layers = layers
-        spec.ops = [self._op(i, choice.blocks.get(i, 2 * _C.PANEL)) for i in range(self.first, len(self.graph.ops))]
+        spec.ops = [self._op(i, choice) for i in range(self.first, len(self.graph.ops))]
         spec.input, spec.output = self.value_ids[self._source], self.value_ids[self.graph.output]
         spec.span_begin = choice.begin - self.first
         spec.batch = choice.batch
         spec.momentum, spec.normalise = choice.momentum, choice.normalise
         spec.sums, spec.scores, spec.loss = choice.sums, choice.scores, choice.loss
+        spec.scope, spec.pictures = getattr(_C.Scope, choice.scope), choice.pictures
+        spec.streams = [_C.StreamSpec(a - self.first, b - self.first) for a, b in choice.pieces.streams]
         return spec
 
-    def _op(self, index: int, block: int) -> _C.OpSpec:
-        """The native description of one op, made once for each width of its channel block."""
-        if (index, block) not in self._specs:
-            self._specs[index, block] = self._make_op(index, block)
-        return self._specs[index, block]
+    def shape(self, layer: int) -> _C.ConvShape:
+        """The native geometry of a layer."""
+        return self._layers[layer].shape
 
-    def _make_op(self, index: int, block: int) -> _C.OpSpec:
+    def _op(self, index: int, choice: Choice) -> _C.OpSpec:
+        """The native description of one op, made once for each way to run it."""
+        pieces = choice.pieces
+        way = choice.blocks.get(index, 2 * _C.PANEL), pieces.rows.get(index, 0), pieces.columns.get(index, 0)
+        if (index, way) not in self._specs:
+            self._specs[index, way] = self._make_op(index, *way)
+        return self._specs[index, way]
+
+    def _make_op(self, index: int, block: int, rows: int, columns: int) -> _C.OpSpec:
         op = self.graph.ops[index]
         spec = _C.OpSpec()
         assert op.kind is not None
@@ -111,7 +119,7 @@ class SpecFactory:
         spec.output = self.value_ids[op.output]
         spec.layers = [self.layer_ids[layer] for layer in op.layers]
         spec.residual = op.residual
-        spec.block = block
+        spec.block, spec.forward_rows, spec.forward_block = block, rows, columns
         spec.activation = op.activation
         spec.drop = op.drop
         if op.pool is not None:

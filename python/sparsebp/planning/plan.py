@@ -14,12 +14,13 @@ from ..files import write_atomically
 from ..units import format_bytes
 from .choice import Choice, by_names
 from .fingerprint import Fingerprint
+from .layer_table import layer_table
 from .plain_data import check_keys, first_difference, read, without
-from .plan_parts import CATEGORIES, Buffer, LayerPlan
+from .plan_parts import Buffer, LayerPlan, most_alive
 from .request import Request
 
 #: What a file of a plan says of itself; a reader takes no other major version.
-FORMAT, VERSION = "sparsebp plan", 1
+FORMAT, VERSION = "sparsebp plan", 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Plan:
         budget: bytes of the arena.
         peak_bytes: highest byte of the arena that a step touches.
         inference_bytes: workspace for activations while the network runs natively on a processor; not training
-            memory. A GPU works on whole images and takes more, ``model.workspace.capacity``.
+            memory, and 0 where the budget covers the whole step. A GPU works on whole images and takes more,
+            ``model.workspace.capacity``.
         weights_per_step: convolution weights that one step touches.
         conv_weights: all convolution weights of the model.
         buffers: every piece of the arena with offset and lifetime.
@@ -92,6 +94,11 @@ class Plan:
         return self.request.sums
 
     @property
+    def whole_step(self) -> bool:
+        """Whether the budget covers all that a step needs but the weights, and not training alone."""
+        return self.request.whole_step
+
+    @property
     def update_ratio(self) -> float:
         """Share of all convolution weights that one step touches."""
         return self.weights_per_step / self.conv_weights
@@ -107,11 +114,7 @@ class Plan:
 
     def peak_by_category(self) -> dict[str, int]:
         """Most bytes of each category alive at one moment. They need not fall together."""
-        moments = range(-1, max((b.end for b in self.buffers), default=0) + 1)
-        return {
-            c: max(sum(b.bytes for b in self.buffers if b.category == c and b.begin <= t <= b.end) for t in moments)
-            for c in CATEGORIES
-        }
+        return most_alive(self.buffers)
 
     def feature_bytes(self, bits: int = 32) -> int:
         """Feature memory as papers count it: the selected channels' inputs at ``bits`` an element, and the masks.
@@ -227,7 +230,8 @@ class Plan:
         for name, decided, asked in (
             ("batch", choice.batch, request.batch_size),
             ("sums", choice.sums, request.sums),
-            *((n, getattr(choice, n), getattr(request, n)) for n in ("momentum", "normalise", "scores", "train_bias")),
+            ("pictures", choice.pictures, request.holds_pictures),
+            *((n, getattr(choice, n), getattr(request, n)) for n in _AGREEING),
         ):
             if decided != asked:
                 raise ValueError(f"plan.choice.{name}: expected {asked} as in the settings, got {decided}")
@@ -249,36 +253,18 @@ class Plan:
     # -- as text ---------------------------------------------------------------------------------
 
     def __rich_console__(self, *_: Any) -> Iterator[Any]:
-        from rich import box  # 5 MB, which training alone does without
-        from rich.table import Table
-
-        title = f"{len(self.layers)} trained layers, from {self.layers[0].name}"
-        narrow = (0, 1, 0, 0)  # a MobileNetV2 fits 80 columns
-        table = Table(
-            title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=narrow
-        )
-        table.add_column("layer", no_wrap=True)
-        table.add_column("kind")
-        for column in ("selected", "weights", "saved", "masks", "scratch"):
-            table.add_column(column, justify="right")
-        for layer in self.layers:
-            table.add_row(
-                layer.name,
-                layer.kind,
-                f"{layer.selected}/{layer.channels}",
-                f"{layer.weights:,}",
-                *(f"{layer.bytes[c]:,}" for c in ("saved", "masks", "scratch")),
-            )
-        yield table
+        yield layer_table(self.layers)
         if self.reach.trainable < self.reach.layers:
             yield f"layers that can train         {self.reach}"
         share = f"{self.update_ratio:.2%} of {self.conv_weights:,}"
         yield f"convolution weights per step  {self.weights_per_step:,} ({share})"
-        yield f"training memory, peak         {self.peak_bytes:,} of {self.budget:,} bytes"
+        what = "memory of a step, peak        " if self.whole_step else "training memory, peak         "
+        yield f"{what}{self.peak_bytes:,} of {self.budget:,} bytes"
         for kind, count in self.peak_by_category().items():
             if count:
                 yield f"  {f'at most {kind}':<28}{count:,}"
-        yield f"inference workspace           {self.inference_bytes:,} bytes ({format_bytes(self.inference_bytes)})"
+        if not self.whole_step:
+            yield f"inference workspace           {self.inference_bytes:,} bytes ({format_bytes(self.inference_bytes)})"
         how = "summed in the arena, applied by step()" if self.gradient_sums else "applied row by row in backward()"
         yield f"batch {self.batch_size}, input {'x'.join(map(str, self.input_size))}"
         yield f"gradients {self.gradients}: {how}"
@@ -294,6 +280,8 @@ class Plan:
 #: Numbers of a plan, and what follows from its parts.
 _NUMBERS = ("budget", "peak_bytes", "inference_bytes", "weights_per_step", "conv_weights")
 _FOLLOWING = ("batch_size", "itemsize", "momentum", "normalise", "gradient_sums", "gradients", "update_ratio")
+#: What a choice and the settings both say.
+_AGREEING = ("scope", "momentum", "normalise", "scores", "train_bias")
 _KEYS = [
     *("format", "version", "layers", *_NUMBERS, "input_size", *_FOLLOWING, "peak_by_category"),
     *("reach", "settings", "choice", "buffers", "network"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-#: The kinds of training memory, in the order of the design's list.
-CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler")
+#: The kinds of training memory, in the order of the design's list, and what else a step holds: that counts only where
+#: the budget covers the whole step.
+CATEGORIES = (
+    *("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler"),
+    *("activations", "pictures"),
+)
 #: What people read where a category's own name says too little.
 CATEGORY_NAMES = {"saved": "saved slices", "weight_gradients": "gradient sums", "optimizer": "optimizer state"}
 
@@ -82,3 +87,12 @@ class Buffer:
             raise ValueError(f"{where}: expected moments from -1 to {2 * ops}, got {self.begin} to {self.end}")
         if not -1 <= self.op < ops:
             raise ValueError(f"{where}.op: expected -1 to {ops - 1}, got {self.op}")
+
+
+def most_alive(buffers: Sequence[Buffer]) -> dict[str, int]:
+    """Most bytes of each category alive at one moment."""
+    moments = range(-1, max((b.end for b in buffers), default=0) + 1)
+    return {
+        c: max(sum(b.bytes for b in buffers if b.category == c and b.begin <= t <= b.end) for t in moments)
+        for c in CATEGORIES
+    }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from torch import nn
@@ -23,8 +23,10 @@ from ..errors import BudgetExceeded, UnsupportedModel
 from ..units import format_bytes
 from .choice import Choice
 from .layouts import Layouts
+from .pieces import Pieces
 from .policy import NARROW_PAYS, Weights, divide, widening, worth
 from .request import Request
+from .whole_step import WholeStep
 
 #: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
 USUAL_BLOCK = 32
@@ -49,7 +51,17 @@ class Planner(Layouts):
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
         self._spans: dict[int, _Span] = {}
+        if request.whole_step and graph.native_begin > 0:
+            foreign = sorted({f"{op.what} ({op.where})" for op in graph.ops if op.kind is None})
+            raise UnsupportedModel(
+                "scope: a budget covers the whole step only where all of the network runs natively; only torch runs "
+                f"{', '.join(foreign)}"
+            )
         self.begins, self.late_begins = self._begins()
+
+    @cached_property
+    def _whole_step(self) -> WholeStep:
+        return WholeStep(self.graph, self.factory, self.request.batch_size, self.request.holds_pictures)
 
     # -- candidates ------------------------------------------------------------------------------
 
@@ -144,6 +156,9 @@ class Planner(Layouts):
             r.scores,
             r.train_bias,
             self.graph.output_is_flat,
+            r.scope,
+            r.holds_pictures,
+            self._whole_step.smallest(begin) if r.whole_step else Pieces(),
         )
 
     # -- search ----------------------------------------------------------------------------------
@@ -186,7 +201,11 @@ class Planner(Layouts):
             choice = self.choice(begin, amount, block)
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
-        return self._widen(self._worthiest(fits), budget)
+        best = self._widen(self._worthiest(fits), budget)
+        if not self.request.whole_step:
+            return best
+        pieces = self._whole_step.widened(best.pieces, lambda p: self.peak(replace(best, pieces=p)) <= budget)
+        return replace(best, pieces=pieces)
 
     def _worthiest(self, fits: Fits) -> Choice:
         """What is worth most of all that fits, each span with as many channels as fit."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..samplers import resolve
-from .choice import GRADIENTS
+from .choice import GRADIENTS, SCOPES
 from .plain_data import check_keys, read
 from .sampler_name import SamplerName
 
@@ -27,6 +27,18 @@ class Request:
     gradients: str
     seed: int
     train_bias: bool
+    scope: str = "training"
+    pictures: str = "arena"
+
+    @property
+    def whole_step(self) -> bool:
+        """Whether the budget covers all that a step needs but the weights."""
+        return self.scope == "step"
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether the arena holds the images of a micro-batch as bytes."""
+        return self.whole_step and self.pictures == "arena"
 
     @property
     def sums(self) -> bool:
@@ -67,6 +79,8 @@ class Request:
         return asked if "sampler" in given else replace(asked, sampler=self.sampler)
 
 
+#: Where the images of a micro-batch may lie as bytes, where the budget covers the whole step.
+PICTURES = ("arena", "elsewhere")
 #: Of a height, a width or a number of channels: native code counts them with 32 bits.
 MOST_SIZE = 2**31 - 1
 
@@ -83,6 +97,8 @@ DEFAULTS: dict[str, Any] = {
     "gradients": "in_place",
     "seed": 0,
     "train_bias": True,
+    "scope": "training",
+    "pictures": "arena",
 }
 
 
@@ -116,6 +132,8 @@ def checked(settings: Mapping[str, Any]) -> Request:
         check_gradients(settings["gradients"]),
         settings["seed"],
         _check_bool("train_bias", settings["train_bias"]),
+        _check_name("scope", settings["scope"], SCOPES),
+        _check_name("pictures", settings["pictures"], PICTURES),
     )
 
 
@@ -125,8 +143,12 @@ def check_gradients(value: Any) -> str:
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(value, str) or value not in GRADIENTS:
-        raise ValueError(f"gradients: expected {' or '.join(GRADIENTS)}, got {value!r}")
+    return _check_name("gradients", value, GRADIENTS)
+
+
+def _check_name(name: str, value: Any, names: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{name}: expected {' or '.join(names)}, got {value!r}")
     return value
 
 

@@ -32,15 +32,18 @@ class Moment:
 def timeline(plan: Plan) -> list[Moment]:
     """The forward passes of the ops of the span, in order, then their backward passes, the other way round.
 
-    What comes before the span is plain inference; it holds what the sampler holds, and is left out.
+    What comes before the span is plain inference; it holds what the sampler holds, and is left out unless the budget
+    covers the whole step.
     """
     ops = plan.network.native_ops
     owners = _owners(plan)
-    first = min(owners, default=0)
+    span = first = min(owners, default=0)
+    if plan.whole_step:
+        owners, first = _first_layers(plan) | owners, 0
     names = _short_names(owners)
     return [
         Moment(names.get(t if t < ops else 2 * ops - 1 - t, ""), t < ops, _alive(plan, t))
-        for t in range(first, 2 * ops - first)
+        for t in range(first, 2 * ops - span)
     ]
 
 
@@ -56,6 +59,11 @@ def _owners(plan: Plan) -> dict[int, str]:
     for (_, op), layer in zip(saved, plan.layers, strict=True):
         owners.setdefault(op, layer.name)
     return owners
+
+
+def _first_layers(plan: Plan) -> dict[int, str]:
+    """The first layer of every op that has one."""
+    return {i: plan.network.layers[op.layers[0]].name for i, op in enumerate(plan.network.ops) if op.layers}
 
 
 def _short_names(owners: Mapping[int, str]) -> dict[int, str]:

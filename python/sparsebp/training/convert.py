@@ -59,8 +59,10 @@ def convert(
     gradients: str = "in_place",
     seed: int = 0,
     train_bias: bool = True,
+    scope: str = "training",
+    pictures: str = "arena",
 ) -> SparseModel:
-    """Turns a pretrained network into one that fine-tunes inside ``budget`` bytes of training memory.
+    """Turns a pretrained network into one that fine-tunes inside ``budget`` bytes of memory.
 
     The method is dynamic gradient sparse update (Li & Chang, ISCAS 2024, arXiv 2503.17959). The model is
     taken over: the result shares its modules and parameters, whose memory is reordered in place, and no
@@ -69,7 +71,7 @@ def convert(
 
     Args:
         model: module that maps one image batch to one tensor; float32 (on the CPU also float64), on one device.
-        budget: bytes of training memory, as an int or ``"256KB"`` (262 144).
+        budget: bytes of memory, as an int or ``"256KB"`` (262 144); ``scope`` says of which.
         plan: made before, by :func:`plan` or read by :meth:`Plan.load`, for a network like this one: it is used as it
             is, and nothing is planned. Its settings count; those given beside it must agree.
         input_size: (C, H, W) of the images.
@@ -85,10 +87,15 @@ def convert(
             gradients can be clipped.
         seed: of dropout, and of a sampler that has no seed of its own.
         train_bias: train batch-norm shifts and convolution biases of the span.
+        scope: ``"training"``: the budget covers what training needs beyond inference. ``"step"``: all that a step
+            needs but the weights, activations and images included; then inference needs no more than training, and
+            nothing else may run between a forward pass and its backward pass. On processors only.
+        pictures: with scope ``"step"``, whether the ``"arena"`` has room for a micro-batch of images as bytes, which
+            sessions train on, or these lie ``"elsewhere"``, in a camera's memory or a file.
 
     Raises:
         BudgetExceeded: nothing fits; ``required`` says what would.
-        UnsupportedModel: an op has no native counterpart where one is needed.
+        UnsupportedModel: an op has no native counterpart where one is needed; with scope ``"step"`` all do.
         TypeError, ValueError: an argument is wrong or contradicts the plan, the plan is damaged or was made for another
             network, or weights are tied, or of a type or on a device that programs do not run on.
     """
@@ -104,6 +111,8 @@ def convert(
         "gradients": gradients,
         "seed": seed,
         "train_bias": train_bias,
+        "scope": scope,
+        "pictures": pictures,
     }
     planner, bytes_ = _planner(model, budget, settings)
     made = planner.plan(planner.best(bytes_), bytes_)

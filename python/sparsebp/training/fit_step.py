@@ -25,8 +25,9 @@ def fit_step(
 ) -> float:
     """Forward, backward and update on a batch of any size; returns the mean loss.
 
-    The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``; with dropout in
-    the prefix both run in micro-batches, so that one pass drops by one key as in a loop over ``model(x)``. With
+    The frozen prefix runs on the whole batch first, the span in micro-batches of ``plan.batch_size``. Both run in
+    micro-batches where the budget covers the whole step, so that no features lie elsewhere, and with dropout in the
+    prefix, so that one pass drops by one key as in a loop over ``model(x)``. With
     ``gradients="sum"`` these are summed and applied once; in place every micro-batch is applied at once with its
     share of the learning rate, or the root of it where steps are normalised, and momentum decays with each. The
     update set stays the same until the batch ends.
@@ -92,7 +93,7 @@ def fit_step(
 
 def runs_apart(runner: NetworkRunner, from_prefix: bool) -> bool:
     """Whether a step runs the frozen prefix by itself, before the span."""
-    return from_prefix or (runner.prefix_shape is not None and not runner.prefix_is_random)
+    return from_prefix or (runner.prefix_shape is not None and not runner.prefix_is_random and not runner.whole_step)
 
 
 def check_step(

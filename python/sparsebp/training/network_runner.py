@@ -73,6 +73,11 @@ class NetworkRunner:
         return (value.channels,) if self._graph.output_is_flat else (value.channels, value.height, value.width)
 
     @property
+    def whole_step(self) -> bool:
+        """Whether the budget covers activations too."""
+        return self._plan.whole_step
+
+    @property
     def prefix_is_random(self) -> bool:
         """Whether the prefix drops values at random in training mode."""
         native = self._graph.ops[self._graph.native_begin : self._plan.choice.begin]
