@@ -53,6 +53,7 @@ def run(given: argparse.Namespace) -> int:
         "predict_ms": _summary(looks),
         "training_bytes": sizes.arena_bytes,
         "workspace_bytes": sizes.workspace_bytes,
+        "whole_step": sizes.whole_step,
         "peak_memory_bytes": peak_memory(),
         "degrees": temperature(),
         "throttling": throttling(),
@@ -85,6 +86,12 @@ def _summary(times: list[float]) -> dict[str, float]:
     }
 
 
+def _blocks(facts: dict[str, Any]) -> str:
+    if facts["whole_step"]:
+        return f"a step {facts['training_bytes']:,} bytes beside the weights"
+    return f"training {facts['training_bytes']:,} bytes, inference {facts['workspace_bytes']:,}"
+
+
 def _words(facts: dict[str, Any]) -> str:
     step, look = facts["step_ms"], facts["predict_ms"]
     slows, heat, peak = facts["throttling"], facts["degrees"], facts["peak_memory_bytes"] / 2**20
@@ -94,8 +101,7 @@ def _words(facts: dict[str, Any]) -> str:
             f"of {step['calls']}; at first {step['first']:.1f}, at the end {step['last']:.1f}, at most "
             f"{step['longest']:.1f}",
             f"recognising one picture: {look['median']:.1f} ms",
-            f"memory: training {facts['training_bytes']:,} bytes, inference {facts['workspace_bytes']:,}; this process "
-            f"at most {peak:.1f} MB",
+            f"memory: {_blocks(facts)}; this process at most {peak:.1f} MB",
             f"temperature: {'not told' if heat is None else f'{heat:.0f} degrees'}",
             f"throttling: {'not told' if slows is None else slows or 'none'}",
         ]
