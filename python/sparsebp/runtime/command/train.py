@@ -113,8 +113,6 @@ def _learn(given: argparse.Namespace) -> int:
 
 def _check_unused(given: argparse.Namespace, way: str, options: tuple[str, ...]) -> None:
     """Options that would have no effect are refused rather than ignored."""
-    defaults = argparse.ArgumentParser()
-    add_arguments(defaults)
     for name in options:
-        if getattr(given, name) != defaults.get_default(name):
+        if getattr(given, name) != given.parser.get_default(name):
             raise ValueError(f"--{name.replace('_', '-')} has no effect with {way}; leave it out")
