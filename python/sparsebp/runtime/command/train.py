@@ -16,6 +16,7 @@ from ...data.dataset import DEFAULT_TEST_SHARE
 from ...data.opening import open_dataset
 from ...files import check_apart, check_writable
 from ..deltas import make_delta
+from ..locks import only_run
 from ..session import Session, metadata_of
 from ..stop import StopRequest
 from ..threads import set_threads
@@ -65,7 +66,8 @@ def run(given: argparse.Namespace) -> int:
     set_threads(given.threads)
     if (given.data is None) == (given.watch is None):
         raise ValueError("train: expected either --data PICTURES, to learn from them, or --watch FOLDER, as they come")
-    return _watch(given) if given.data is None else _learn(given)
+    with only_run(check_writable(given.out, "--out")):
+        return _watch(given) if given.data is None else _learn(given)
 
 
 def _watch(given: argparse.Namespace) -> int:
@@ -84,7 +86,6 @@ def _learn(given: argparse.Namespace) -> int:
     _check_unused(
         given, "--data", ("reservoir", "reservoir_file", "reservoir_kind", "replay", "patience", "stop_after")
     )
-    check_writable(given.out, "--out")
     if given.delta is not None:
         if given.out.resolve() == given.plan.resolve():
             raise ValueError("--delta: OUT replaces PLAN, so that nothing is left to compare with; give another --out")
