@@ -38,6 +38,11 @@ def key_of(name: str, picture: str, size: int) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
+def beside(out: Path) -> Path:
+    """Where the pictures of a plan file are listed."""
+    return out.with_name(f"{out.name}.seen")
+
+
 class SeenPictures:
     """The keys of the pictures that a session has learned from.
 
@@ -51,7 +56,7 @@ class SeenPictures:
     """
 
     def __init__(self, out: Path, session: Session) -> None:
-        self.path = out.with_name(f"{out.name}.seen")
+        self.path = beside(out)
         self._session = session
         self._digest = sha256(session.metadata.get("plan_digest", "").encode()).digest()
         self._saved: Keys = self._read() if self.path.exists() else np.empty(0, np.uint64)

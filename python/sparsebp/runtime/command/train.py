@@ -17,6 +17,7 @@ from ...data.opening import open_dataset
 from ...files import check_apart, check_writable
 from ..deltas import make_delta
 from ..locks import only_run
+from ..run_file import check_ended
 from ..session import Session, metadata_of
 from ..stop import StopRequest
 from ..threads import set_threads
@@ -72,6 +73,8 @@ def run(given: argparse.Namespace) -> int:
 
 def _watch(given: argparse.Namespace) -> int:
     _check_unused(given, "--watch", ("epochs", "steps", "delta", "mirror", "seed", "test_share"))
+    if not given.overwrite or given.resume:
+        check_ended(given.out)
     goes_on = given.resume and given.out.exists()
     check_replaceable(given.plan, given.out, given.resume, given.overwrite or goes_on)
     session = Session(given.out if goes_on else given.plan)
