@@ -109,3 +109,19 @@ def test_a_device_is_not_replaced(plan: Path) -> None:
     done = command("delta", "make", plan, plan, "--out", "/dev/null")
     assert done.returncode == 2
     assert "not to be replaced" in done.stderr
+
+
+def test_a_damaged_file_is_named(plan: Path, trained: Path, tmp_path: Path) -> None:
+    delta, cut = tmp_path / "delta", tmp_path / "cut"
+    make_delta(plan, trained, delta)
+    for whole, words in {
+        plan: ("make", cut, trained),
+        trained: ("make", plan, cut),
+        delta: ("apply", plan, cut),
+    }.items():
+        cut.write_bytes(whole.read_bytes()[:5000])
+        refused = command("delta", *words, "--out", tmp_path / "out")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"sparsebp-runtime: {cut}, the ")
+        assert refused.stderr.count("\n") == 1
+        assert not (tmp_path / "out").exists()
