@@ -9,6 +9,7 @@ from pathlib import Path
 from ...files import check_apart, check_writable
 from ..deltas import apply_delta, make_delta
 from .help_text import HelpText
+from .output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
         check_apart(given.out, "--out", (given.base, given.new))
         make_delta(given.base, given.new, given.out)
         share = given.out.stat().st_size / given.new.stat().st_size
-        print(f"{given.out}: {given.out.stat().st_size:,} bytes, {100 * share:.1f} % of {given.new}")
+        say(f"{given.out}: {given.out.stat().st_size:,} bytes, {100 * share:.1f} % of {given.new}")
         return 0
     check_apart(given.out, "--out", given.deltas)
     # Step by step beside the result, which the last step writes: so it appears only if all of them could be applied.
@@ -45,5 +46,5 @@ def run(given: argparse.Namespace) -> int:
         apply_delta(base, given.deltas[-1], given.out)
     finally:
         part.unlink(missing_ok=True)
-    print(f"{given.out}: {given.out.stat().st_size:,} bytes, {given.base} with {len(given.deltas)} deltas")
+    say(f"{given.out}: {given.out.stat().st_size:,} bytes, {given.base} with {len(given.deltas)} deltas")
     return 0

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from ...data.broken import BrokenPicture
 from ...errors import PlanFileError, TrainingDiverged
 from ..stop import Interrupted
+from .output import complain
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
@@ -48,5 +49,5 @@ def reported() -> Iterator[None]:
 def _end(code: int, words: str) -> None:
     if os.environ.get("SPARSEBP_TRACEBACK"):
         raise
-    print(f"sparsebp-runtime: {' '.join(words.split())}", file=sys.stderr)
+    complain(words)
     sys.exit(code)

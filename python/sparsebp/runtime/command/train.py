@@ -24,6 +24,7 @@ from ..threads import set_threads
 from ..training_run import Settings, TrainingRun, check_replaceable
 from . import watch_options
 from .options import add_plan, add_threads, between, whole
+from .output import say
 from .progress import Progress
 
 
@@ -111,7 +112,7 @@ def _learn(given: argparse.Namespace) -> int:
         training.run(progress, stop)
     if given.delta is not None:
         make_delta(given.plan, given.out, given.delta)
-        print(f"{given.delta}: {given.delta.stat().st_size:,} bytes, of {given.out.stat().st_size:,}")
+        say(f"{given.delta}: {given.delta.stat().st_size:,} bytes, of {given.out.stat().st_size:,}")
     return 0
 
 

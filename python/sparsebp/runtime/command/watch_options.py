@@ -11,6 +11,7 @@ from ...units import format_bytes, parse_bytes
 from ..encoding import KINDS
 from .errors import OK
 from .options import between, whole
+from .output import say
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -68,7 +69,7 @@ def run(session: Session, given: argparse.Namespace, stop: StopRequest) -> int:
         "every": given.every,
         "patience": given.patience,
         "stop": stop,
-        "say": lambda line: print(line, flush=True),
+        "say": say,
         "stop_after": given.stop_after,
     }
     if given.reservoir is None:
@@ -78,7 +79,7 @@ def run(session: Session, given: argparse.Namespace, stop: StopRequest) -> int:
     path = check_writable(given.reservoir_file or out.with_name(f"{out.name}.reservoir"), "--reservoir-file")
     check_apart(path, "--reservoir-file", (out, seen_pictures.beside(out)))
     with Reservoir.open(path, given.reservoir, session, kind=given.reservoir_kind) as reservoir:
-        settings["say"](
+        say(
             f"{path}: {sum(reservoir.kept.values())} of {reservoir.capacity} pictures in {format_bytes(reservoir.size)}"
         )
         watch(session, given.watch, out, reservoir=reservoir, **settings)
