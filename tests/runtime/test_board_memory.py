@@ -45,6 +45,7 @@ def test_training_loads_no_more_than_it_needs(
     there = loaded("train", plan, option, pictures / "train", "--out", tmp_path / "out", *more)
     assert "PIL.Image" in there
     assert sorted(there & UNWANTED) == []
+    assert sorted(there & {f"sparsebp.data.{name}" for name in ("cifar", "idx", "npz")}) == []
 
 
 def test_predicting_loads_no_more_than_it_needs(plan: Path, pictures: Path) -> None:
