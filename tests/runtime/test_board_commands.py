@@ -65,7 +65,7 @@ def test_bench_measures(plan: Path) -> None:
     facts = json.loads(command("bench", plan, "--seconds", 0.2, "--threads", 1, "--json").stdout)
     assert facts["threads"] == 1
     assert 0 < facts["step_ms"]["median"] <= facts["step_ms"]["longest"]
-    assert facts["peak_memory_bytes"] > 2**20
+    assert 2**20 < facts["peak_memory_bytes"] < 100 * 2**20  # of its own: this process, which started it, has torch
     assert "ms" in command("bench", plan, "--seconds", 0.1).stdout
 
 
