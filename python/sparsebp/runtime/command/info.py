@@ -16,6 +16,7 @@ from ... import _C
 from ...data.pictures import has_pillow
 from ...version import __version__
 from ..session import Session
+from .output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,8 @@ def run(given: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=1))
     else:
         width = max(map(len, facts))
-        print("\n".join(f"{name:{width}}  {_words(value)}" for name, value in facts.items()))
+        for name, value in facts.items():
+            say(f"{name:{width}}  {_words(value)}")
     return 0
 
 
