@@ -1,11 +1,10 @@
 // The order in which a stream makes its rows, against what windows reach by definition.
-#include "spec/stream.h"
-
 #include <string>
 
 #include "check.h"
 #include "core/random.h"
 #include "program_cases.h"
+#include "spec/stream.h"
 
 using namespace sparsebp;
 
