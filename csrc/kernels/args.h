@@ -10,6 +10,7 @@ namespace sparsebp {
 
 // Columns of one panel and of one tile, on every ISA: plans must not depend on the ISA.
 constexpr Index kPanel = 16;
+constexpr Index kHalfPanel = kPanel / 2;
 // Most rows of a packed panel: 16 KB of float32, half of a common first-level cache.
 constexpr Index kPanelRows = 256;
 

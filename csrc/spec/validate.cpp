@@ -130,6 +130,13 @@ void check_streams(const ProgramSpec& spec) {
       }
     }
   }
+  // What is saved of a block lies panel by panel; in a stream nothing is.
+  const std::vector<int> streams = stream_of_ops(spec);
+  for (std::size_t i = 0; i < spec.ops.size(); ++i) {
+    if (streams[i] >= 0 || spec.ops[i].forward_block % kPanel == 0) continue;
+    throw InvalidArgument(counted("op", i) + ": forward_block: expected a multiple of " + std::to_string(kPanel) +
+                          " outside a stream, got " + std::to_string(spec.ops[i].forward_block));
+  }
   if (spec.pictures && spec.scope != Scope::step) {
     throw InvalidArgument("pictures: only a budget that covers the whole step holds them");
   }

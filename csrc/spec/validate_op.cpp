@@ -110,8 +110,8 @@ class OpCheck {
     if (op_.block <= 0 || op_.block % kPanel != 0) {
       fail("block: expected a positive multiple of " + std::to_string(kPanel) + ", got " + std::to_string(op_.block));
     }
-    if (op_.forward_block < 0 || op_.forward_block % kPanel != 0) {
-      fail("forward_block: expected a multiple of " + std::to_string(kPanel) + ", got " +
+    if (op_.forward_block < 0 || op_.forward_block % kHalfPanel != 0) {
+      fail("forward_block: expected a multiple of " + std::to_string(kHalfPanel) + ", got " +
            std::to_string(op_.forward_block));
     }
     check_size(name_, "forward_rows", op_.forward_rows, 0);

@@ -17,6 +17,8 @@ from .pieces import Pieces
 
 #: Channels that are expanded at once at most. Products of more are no faster.
 MOST_COLUMNS = 128
+#: Channels that are expanded at once at least, in a stream; half a panel, for which there are products too.
+FEWEST_COLUMNS = PANEL // 2
 #: Rows that an op of a stream makes at once at most: with so many, a tenth of an expansion is computed twice.
 MOST_ROWS = 16
 
@@ -48,7 +50,8 @@ class WholeStep:
             streamed = {op for first, last in streams for op in range(first, last)}
             ops = range(self._first, len(self._graph.ops))
             rows = {i: 1 for i in ops if i in streamed or self._graph.ops[i].kind == OpKind.block}
-            columns = {i: PANEL for i in ops if self._graph.ops[i].kind in (OpKind.block, OpKind.head)}
+            wide = (i for i in ops if self._graph.ops[i].kind in (OpKind.block, OpKind.head))
+            columns = {i: FEWEST_COLUMNS if i in streamed else PANEL for i in wide}
             self._known[begin] = Pieces(rows, columns, streams)
         return self._known[begin]
 
@@ -136,7 +139,7 @@ class WholeStep:
     def _scratch(self, op: int) -> int:
         """Numbers that an op needs while it makes a row."""
         rows, width = self._reach(op)
-        return (rows + 1) * width * PANEL if self._graph.ops[op].kind == OpKind.block else 0
+        return (rows + 1) * width * FEWEST_COLUMNS if self._graph.ops[op].kind == OpKind.block else 0
 
 
 def _doubled(counts: dict[int, int], most: dict[int, int], fits: Callable[[dict[int, int]], bool]) -> dict[int, int]:

@@ -103,13 +103,15 @@ TEST(pictures_lie_where_the_whole_step_does) {
       "pictures: only a budget that covers the whole step holds them");
 }
 
-TEST(pieces_have_rows_and_whole_panels) {
+TEST(pieces_have_rows_and_panels_in_a_stream_also_half_ones) {
   const ProgramSpec spec = prefix();
   const auto op = [](std::size_t i, auto change) { return [=](ProgramSpec& s) { change(s.ops[i]); }; };
   for (Index block : {Index{-16}, Index{1}, Index{15}, Index{17}, kMost}) {
     check_refused(spec, op(3, [block](OpSpec& o) { o.forward_block = block; }),
-                  "op 3 (block): forward_block: expected a multiple of 16, got " + std::to_string(block));
+                  "op 3 (block): forward_block: expected a multiple of 8, got " + std::to_string(block));
   }
+  check_refused(spec, op(3, [](OpSpec& o) { o.forward_block = 8; }),
+                "op 3: forward_block: expected a multiple of 16 outside a stream, got 8");
   for (Index rows : {Index{-1}, kMost}) {
     check_refused(spec, op(2, [rows](OpSpec& o) { o.forward_rows = rows; }),
                   "op 2 (depthwise): forward_rows: expected");
