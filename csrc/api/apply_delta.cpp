@@ -1,21 +1,14 @@
 // What a plan file becomes with a delta.
 #include <cstring>
 
+#include "api/about_file.h"
 #include "api/delta.h"
 #include "platform/atomic_file.h"
 
 namespace sparsebp {
 namespace {
 
-// `body`, whose complaints are about `what`.
-template <class Body>
-auto about(const std::string& what, const Body& body) {
-  try {
-    return body();
-  } catch (const InvalidFile& error) {
-    throw InvalidFile(what + ": " + error.what());
-  }
-}
+constexpr const char* kBase = "the base";
 
 // A delta that was read, and of which nothing is trusted.
 class Delta {
@@ -111,9 +104,9 @@ void patch(const PlanFile& base, const Delta& delta) {
 }  // namespace
 
 void apply_delta(const std::string& base_path, const std::string& delta_path, const std::string& out) {
-  const PlanFile base = about("base", [&] { return PlanFile(map_file(base_path)); });
-  about("base", [&] { base.make_session(); });  // its layers have the shapes that it says
-  about("delta", [&] {
+  const PlanFile base = about_file(base_path, kBase, [&] { return PlanFile(map_file(base_path)); });
+  about_file(base_path, kBase, [&] { base.make_session(); });  // its layers have the shapes that it says
+  about_file(delta_path, "the delta", [&] {
     const Delta delta(delta_path);
     const std::string digest = base.image().digest();
     if (digest != delta.metadata("base")) refuse_base(base, digest, delta);

@@ -19,7 +19,8 @@ void check_different(std::vector<const char*> names) {
   const auto same = [](const char* a, const char* b) { return std::strcmp(a, b) == 0; };
   const auto twice = std::adjacent_find(names.begin(), names.end(), same);
   if (twice == names.end()) return;
-  throw InvalidFile(std::string("the names of the classes are damaged: ") + *twice + " is there twice");
+  throw InvalidFile(std::string("the names of the classes are damaged: ") + *twice +
+                    " is there twice; export the plan again");
 }
 
 }  // namespace
@@ -34,6 +35,7 @@ ClassNames::ClassNames(const std::string& json) {
   in.finish();
   outputs_ = texts_.size();
   for (const std::string& text : texts_) names_.push_back(text.c_str());
+  check_different(names_);
 }
 
 ClassNames::ClassNames(const StoredTensor& stored, unsigned char* rows) : rows_(rows) {

@@ -12,6 +12,12 @@ Index count_of(size_t n) {
   return static_cast<Index>(n);
 }
 
+// `context` is the caller's sbp_rows.
+int read_row(void* context, Index image, Index row, std::uint8_t* out) {
+  const auto& rows = *static_cast<const sbp_rows*>(context);
+  return rows.read(rows.context, static_cast<size_t>(image), static_cast<size_t>(row), out);
+}
+
 Images images_of(const void* data, sbp_pixels kind) {
   Images images;
   require(data != nullptr, "images: expected a pointer, got null");
@@ -22,8 +28,12 @@ Images images_of(const void* data, sbp_pixels kind) {
     case SBP_UINT8:
       images.bytes = static_cast<const std::uint8_t*>(data);
       return images;
+    case SBP_ROWS:
+      require(static_cast<const sbp_rows*>(data)->read != nullptr, "images: expected a function that reads, got null");
+      images.reader = &read_row, images.reader_context = const_cast<void*>(data);
+      return images;
   }
-  throw InvalidArgument("pixels: expected SBP_FLOAT32 or SBP_UINT8");
+  throw InvalidArgument("pixels: expected SBP_FLOAT32, SBP_UINT8 or SBP_ROWS");
 }
 
 Images features_of(const float* features) {
@@ -40,6 +50,12 @@ void put(const Step& step, sbp_result* result) {
 }  // namespace
 
 extern "C" {
+
+uint8_t* sbp_pictures(sbp_session* handle) {
+  uint8_t* place = nullptr;
+  if (handle != nullptr) with(handle, [&](sbp_session& s) { place = s.session->pictures(); });
+  return place;
+}
 
 sbp_status sbp_train(sbp_session* handle, const void* images, sbp_pixels pixels, const int32_t* labels, size_t n,
                      sbp_result* result) {

@@ -1,11 +1,14 @@
 // The delta between two plan files, however the second one came about.
 #include <cstring>
 
+#include "api/about_file.h"
 #include "api/delta.h"
 #include "api/delta_pieces.h"
 
 namespace sparsebp {
 namespace {
+
+constexpr const char *kBase = "the base", *kNext = "the new file";
 
 bool same(const PlanFile& a, const PlanFile& b, const std::string& name) {
   const StoredTensor &x = a.header().at(name), &y = b.header().at(name);
@@ -20,7 +23,7 @@ void check_alike(const PlanFile& base, const PlanFile& next) {
   const bool alike = base.bytes() == next.bytes() && begin(base) == begin(next) &&
                      std::memcmp(base.image().data(), next.image().data(), begin(base)) == 0 &&
                      same(base, next, kPlanTensor);
-  if (!alike) throw InvalidFile("the two files have different plans, classes or preprocessing; export the base anew");
+  if (!alike) throw InvalidFile("it and the base have different plans, classes or preprocessing; export the base anew");
 }
 
 // The input channels whose weights differ, ascending.
@@ -47,9 +50,12 @@ std::uint64_t batches(const PlanFile& file) {
 }  // namespace
 
 void make_delta(const std::string& base_path, const std::string& next_path, const std::string& out) {
-  const PlanFile base(map_file(base_path)), next(map_file(next_path));
-  check_alike(base, next);
-  base.make_session();  // its layers have the shapes that it says
+  const auto open = [](const std::string& path, const char* role) {
+    return about_file(path, role, [&] { return PlanFile(map_file(path)); });
+  };
+  const PlanFile base = open(base_path, kBase), next = open(next_path, kNext);
+  about_file(next_path, kNext, [&] { check_alike(base, next); });
+  about_file(base_path, kBase, [&] { base.make_session(); });  // its layers have the shapes that it says
   DeltaPieces pieces;
   std::map<std::string, std::size_t> layers;
   for (std::size_t i = 0; i < base.plan().tensors.size(); ++i) layers[base.plan().tensors[i].weight] = i;

@@ -83,6 +83,7 @@ sbp_status sbp_get_sizes(sbp_session* handle, sbp_sizes* sizes) {
     sizes->arena_bytes = session.arena_bytes();
     sizes->budget_bytes = s.file.plan().budget;
     sizes->workspace_bytes = session.workspace_bytes();
+    sizes->whole_step = spec.scope == Scope::step ? 1 : 0;
     sizes->attach_bytes = session.attach_bytes(s.file.plan().budget);
     sizes->file_bytes = s.file.bytes();
     sizes->height = static_cast<int32_t>(input.height), sizes->width = static_cast<int32_t>(input.width);

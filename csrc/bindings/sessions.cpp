@@ -71,6 +71,7 @@ py::dict sizes(const OpenPlan& plan) {
   out["arena_bytes"] = session.arena_bytes();
   out["budget_bytes"] = plan.file.plan().budget;
   out["workspace_bytes"] = session.workspace_bytes();
+  out["whole_step"] = session.spec().scope == Scope::step;
   out["file_bytes"] = plan.file.bytes();
   out["height"] = input.height, out["width"] = input.width, out["channels"] = input.channels;
   out["classes"] = session.classes();
@@ -110,6 +111,8 @@ void bind_class(py::module_& m) {
              p.session->attach(p.file.plan().budget);
              p.file.load(*p.session);
            })
+      .def_property_readonly("pictures",
+                             [](OpenPlan& p) { return reinterpret_cast<Address>(p.session->pictures()); })
       .def_property_readonly("arena_peak", [](OpenPlan& p) { return p.session->attached().arena()->peak(); })
       .def("train", &on_labelled<&Session::train>, py::arg("images"), py::arg("form"), py::arg("labels"), py::arg("n"))
       .def("evaluate", &on_labelled<&Session::evaluate>, py::arg("images"), py::arg("form"), py::arg("labels"),

@@ -9,7 +9,8 @@
  *
  * CLASS is one of the names that the plan was exported with. Every fifth picture of a class, by name, is held out: it
  * tests what was learned. OUT may be PLAN: then learning goes on where it was. A picture that cannot be read is left
- * out, and named. A file that was there stays whole, whatever happens.
+ * out, and named. A file that was there stays whole, whatever happens. Where the plan's budget covers the whole step
+ * (scope "step"), pictures are read into its block, and the program holds hardly more than that and the file's pages.
  *
  * Exit codes: 0 done; 1 no memory; 2 a wrong command; 3 the plan cannot be used; 4 pictures cannot; 5 what was learned
  * cannot be saved; 6 training diverged, and nothing was saved. */
@@ -34,7 +35,7 @@ typedef struct {
   sbp_sizes sizes;
   char** classes;
   const picture_size* raw;
-  unsigned char* pixels; /* of one picture */
+  unsigned char* pixels; /* of one picture; null: in the block */
 } board;
 
 static board open_plan(const char* path, const picture_size* raw) {
@@ -44,7 +45,8 @@ static board open_plan(const char* path, const picture_size* raw) {
     const int named = strncmp(error, path, strlen(path)) == 0; /* what the system says comes with the name */
     stop(WRONG_PLAN, "%s%s%s", named ? "" : path, named ? "" : ": ", error);
   }
-  if (sbp_get_sizes(b.session, &b.sizes) != SBP_OK || sbp_attach(b.session, NULL, 0) != SBP_OK) {
+  if (sbp_get_sizes(b.session, &b.sizes) != SBP_OK) stop(WRONG_PLAN, "%s: %s", path, sbp_last_error(b.session));
+  if (sbp_attach(b.session, resized(NULL, b.sizes.attach_bytes), b.sizes.attach_bytes) != SBP_OK) {
     stop(WRONG_PLAN, "%s: %s", path, sbp_last_error(b.session));
   }
   const char* preprocess = sbp_metadata(b.session, "preprocess");
@@ -53,13 +55,18 @@ static board open_plan(const char* path, const picture_size* raw) {
   }
   b.classes = classes_read(sbp_metadata(b.session, "classes"), b.sizes.classes);
   if (b.classes == NULL) stop(WRONG_PLAN, "%s: it has no names of classes; export it with classes=[...]", path);
-  b.pixels = resized(NULL, (size_t)b.sizes.height * (size_t)b.sizes.width * (size_t)b.sizes.channels);
+  if (sbp_pictures(b.session) == NULL) {
+    b.pixels = resized(NULL, (size_t)b.sizes.height * (size_t)b.sizes.width * (size_t)b.sizes.channels);
+  }
   return b;
 }
 
-/* Whether b->pixels is that picture now. */
+/* Where the next picture goes, for one call of the library. */
+static unsigned char* pixels_of(const board* b) { return b->pixels != NULL ? b->pixels : sbp_pictures(b->session); }
+
+/* Whether pixels_of(b) is that picture now. */
 static int read_picture(const board* b, const char* path) {
-  const char* wrong = picture_read(path, b->raw, (picture_size){b->sizes.width, b->sizes.height}, b->pixels);
+  const char* wrong = picture_read(path, b->raw, (picture_size){b->sizes.width, b->sizes.height}, pixels_of(b));
   if (wrong != NULL) fprintf(stderr, "%s: left out: %s\n", path, wrong);
   return wrong == NULL;
 }
@@ -70,7 +77,7 @@ static void print_accuracy(const board* b, const examples* held_out, const char*
     const example* at = &held_out->items[i];
     sbp_result result;
     if (!read_picture(b, at->path)) continue;
-    if (sbp_evaluate(b->session, b->pixels, SBP_UINT8, &at->label, 1, &result) != SBP_OK) {
+    if (sbp_evaluate(b->session, pixels_of(b), SBP_UINT8, &at->label, 1, &result) != SBP_OK) {
       stop(WRONG_PLAN, "%s: %s", at->path, sbp_last_error(b->session));
     }
     ++seen;
@@ -79,14 +86,18 @@ static void print_accuracy(const board* b, const examples* held_out, const char*
   printf("%s: %lld of %lld held-out pictures recognised\n", when, correct, seen);
 }
 
-/* The most megabytes that this process ever had in memory. */
-static double most_memory(void) {
+/* Prints the most that this process ever had in memory, and how much of what it has now is no page of a file. */
+static void print_memory(void) {
   char line[256];
-  double kilobytes = 0;
+  double most = 0, own = 0;
   FILE* status = fopen("/proc/self/status", "r");
-  while (status != NULL && fgets(line, sizeof line, status) != NULL) sscanf(line, "VmHWM: %lf", &kilobytes);
+  while (status != NULL && fgets(line, sizeof line, status) != NULL) {
+    sscanf(line, "VmHWM: %lf", &most);
+    sscanf(line, "RssAnon: %lf", &own);
+  }
   if (status != NULL) fclose(status);
-  return kilobytes / 1024;
+  printf("%.1f MB at most, %.1f now without files\n", most / 1024, own / 1024);
+  fflush(stdout);
 }
 
 static double milliseconds(void) {
@@ -107,16 +118,16 @@ static void train(const board* b, examples* training, int epochs) {
       sbp_result result;
       if (!read_picture(b, at->path)) continue;
       const double begin = milliseconds();
-      const sbp_status status = sbp_train(b->session, b->pixels, SBP_UINT8, &at->label, 1, &result);
+      const sbp_status status = sbp_train(b->session, pixels_of(b), SBP_UINT8, &at->label, 1, &result);
       if (status == SBP_NOT_FINITE) stop(DIVERGED, "training diverged; export the plan with a third of its rates");
       if (status != SBP_OK) stop(WRONG_PLAN, "%s: %s", at->path, sbp_last_error(b->session));
       spent += milliseconds() - begin;
       loss += result.loss;
       known += result.correct;
       if (++steps % REPORT_EVERY != 0) continue;
-      printf("step %lld: loss %.3f, %lld of %d known before, %.1f ms a step, %.1f MB at most\n", steps,
-             loss / REPORT_EVERY, known, REPORT_EVERY, spent / REPORT_EVERY, most_memory());
-      fflush(stdout);
+      printf("step %lld: loss %.3f, %lld of %d known before, %.1f ms a step, ", steps, loss / REPORT_EVERY, known,
+             REPORT_EVERY, spent / REPORT_EVERY);
+      print_memory();
       loss = spent = 0;
       known = 0;
     }
@@ -128,16 +139,17 @@ static void save(const board* b, const char* out, const char* delta) {
   if ((delta != NULL && sbp_save_delta(b->session, delta) != SBP_OK) || sbp_save(b->session, out) != SBP_OK) {
     stop(NOT_SAVED, "%s", sbp_last_error(b->session));
   }
-  printf("%s: saved, %.1f MB at most\n", out, most_memory());
+  printf("%s: saved, ", out);
+  print_memory();
 }
 
-/* Prints the likeliest classes of b->pixels and their probabilities. */
+/* Prints the likeliest classes of pixels_of(b) and their probabilities. */
 static void print_classes(const board* b, const char* path) {
   const int classes = b->sizes.classes;
   float* logits = resized(NULL, sizeof(float) * (size_t)classes);
   double sum = 0;
   float top = -INFINITY;
-  if (sbp_predict(b->session, b->pixels, SBP_UINT8, 1, logits) != SBP_OK) {
+  if (sbp_predict(b->session, pixels_of(b), SBP_UINT8, 1, logits) != SBP_OK) {
     stop(WRONG_PLAN, "%s: %s", path, sbp_last_error(b->session));
   }
   for (int i = 0; i < classes; ++i) top = fmaxf(top, logits[i]);

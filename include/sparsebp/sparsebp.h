@@ -40,7 +40,8 @@ typedef struct sbp_session sbp_session;
 typedef struct {
   size_t arena_bytes;     /* training: the most that one step needs of the plan's budget */
   size_t budget_bytes;    /* what the plan was made for */
-  size_t workspace_bytes; /* inference: activations, one micro-batch of images and of logits */
+  size_t workspace_bytes; /* inference: activations, one micro-batch of images and of logits; 0 if whole_step */
+  int32_t whole_step;     /* does the budget cover all that a step needs but the weights, and not training alone */
   size_t attach_bytes;    /* what sbp_attach wants of a block of the caller's */
   size_t file_bytes;
   int32_t height, width, channels; /* of an image */
@@ -70,8 +71,17 @@ typedef struct {
 /* How an image's numbers are given. Images are [n][height][width][channels] in memory. */
 typedef enum {
   SBP_FLOAT32 = 0, /* as the network reads them */
-  SBP_UINT8 = 1    /* 0..255, turned into numbers as the plan says */
+  SBP_UINT8 = 1,   /* 0..255, turned into numbers as the plan says */
+  SBP_ROWS = 2     /* likewise, but `images` is an sbp_rows, which gives them row by row; only if sizes.whole_step */
 } sbp_pixels;
+
+/* Images that lie elsewhere, in a camera or a file. `read` writes row `row` of image `image`, [width][channels] bytes, to
+ * `out` and returns 0, or another number if it cannot: then the call fails with SBP_INVALID_ARGUMENT, and changes
+ * nothing of the micro-batch. The rows of an image are read once, from the first to the last. */
+typedef struct {
+  int (*read)(void* context, size_t image, size_t row, uint8_t* out);
+  void* context;
+} sbp_rows;
 
 /* The version of the library, "0.1.0". */
 SBP_API const char* sbp_version(void);
@@ -105,6 +115,11 @@ SBP_API const char* sbp_class_name(const sbp_session* session, size_t index);
 /* Takes memory, once: a block of at least sizes.attach_bytes that outlives the session, or null for the session's own.
  * The arena in it has exactly the plan's budget. */
 SBP_API sbp_status sbp_attach(sbp_session* session, void* block, size_t block_bytes);
+
+/* Where the block holds the bytes of a micro-batch of images, if the plan has room for them: a caller who writes them
+ * there, and gives this address to sbp_train, needs no memory of his own. Null if it has none, or before sbp_attach.
+ * Every call with images spoils what lies there. */
+SBP_API uint8_t* sbp_pictures(sbp_session* session);
 
 /* One step on `n` images: forward, softmax cross-entropy, backward, update, and the next draw. `labels` lie in
  * [0, classes). More than micro_batch images go through in micro-batches, each with its share of the rates. With

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -46,7 +45,7 @@ def write_folder_atomically(folder: Path, files: dict[str, bytes]) -> None:
         sync_folder(part)
         os.rename(part, folder)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove_tree(part)
         raise
     sync_folder(folder.parent)
 
@@ -79,10 +78,16 @@ def _runs(process: int) -> bool:
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_tree(path)
     else:
         with suppress(OSError):  # the next writer tries again
             path.unlink(missing_ok=True)
+
+
+def _remove_tree(folder: Path, ignore_errors: bool = True) -> None:
+    import shutil  # loads what unpacks archives, half a megabyte; a board has no folders to remove
+
+    shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
 def remove_folder(folder: Path) -> None:
@@ -90,9 +95,9 @@ def remove_folder(folder: Path) -> None:
     if folder.exists():
         gone = folder.with_name(f".{folder.name.strip('.').removesuffix('.gone')}.gone")
         if folder != gone:
-            shutil.rmtree(gone, ignore_errors=True)
+            _remove_tree(gone)
             os.rename(folder, gone)
-        shutil.rmtree(gone)
+        _remove_tree(gone, ignore_errors=False)
 
 
 @contextmanager

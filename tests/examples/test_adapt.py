@@ -42,7 +42,7 @@ def test_it_trains_the_bits_of_a_session(adapt: Adapt, plan: Path, folder: Path,
     done = call(adapt, "train", plan, tmp_path / "out", 2, folder, "--delta", tmp_path / "delta")
     assert (done.returncode, done.stderr) == (0, "")
     counted = r"before: \d of 3 held-out pictures recognised\nafter: \d of 3 held-out pictures recognised\n"
-    assert re.fullmatch(counted + r".*/out: saved, \d+\.\d MB at most\n", done.stdout)
+    assert re.fullmatch(counted + r".*/out: saved, \d+\.\d MB at most, \d+\.\d now without files\n", done.stdout)
     trained(plan, folder, 2).save(tmp_path / "expected")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "expected").read_bytes()
     apply_delta(plan, tmp_path / "delta", tmp_path / "joined")
@@ -60,7 +60,8 @@ def test_it_goes_on_in_the_file_that_it_wrote(adapt: Adapt, plan: Path, folder: 
 
 def test_it_reports_every_hundred_steps(adapt: Adapt, plan: Path, folder: Path, tmp_path: Path) -> None:
     done = call(adapt, "train", plan, tmp_path / "out", 14, folder)
-    line = r"step (\d+): loss (\d+\.\d+), (\d+) of 100 known before, (\d+\.\d) ms a step, (\d+\.\d) MB at most"
+    memory = r"(\d+\.\d) MB at most, \d+\.\d now without files"
+    line = rf"step (\d+): loss (\d+\.\d+), (\d+) of 100 known before, (\d+\.\d) ms a step, {memory}"
     first, second = re.findall(line, done.stdout)  # of 14 epochs of 15 pictures
     assert (first[0], second[0]) == ("100", "200")
     assert 0 < float(second[1]) < float(first[1])

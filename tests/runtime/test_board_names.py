@@ -1,7 +1,8 @@
-"""``sparsebp-runtime``: file names that are no text, files that are no pictures, output that is closed."""
+"""``sparsebp-runtime``: names that are no text or no line, files that are no pictures, output that is closed."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +41,29 @@ def test_a_name_that_is_no_text_is_written_with_escapes(
     done = run([*words("predict", plan), os.fsdecode(strange)], encoding)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"b\\udcffd.png: " in done.stdout
+
+
+def test_names_that_would_end_a_line_or_command_a_terminal_are_written_with_escapes(
+    picture: Path, tmp_path: Path
+) -> None:
+    classes = ("red\nblue", "b\x1b[2Jlue", "tab\there", "grün")
+    plan = write_plan(tmp_path / "plan", classes=classes)
+    good, bad = tmp_path / "two\nlines.png", tmp_path / "no\rpicture.png"
+    good.write_bytes(picture.read_bytes())
+    bad.write_bytes(b"text")
+    done = run([*words("predict", plan), str(good), str(bad), "--top", "4"])
+    shown = done.stdout.decode().splitlines()
+    assert len(shown) == 1
+    assert shown[0].startswith(f"{tmp_path}/two\\nlines.png: ")
+    assert all(name in shown[0] for name in ("red\\nblue ", "b\\x1b[2Jlue ", "tab\\there ", "grün "))
+    assert done.stderr.decode().startswith(f"sparsebp-runtime: {tmp_path}/no\\rpicture.png: ")
+    assert done.stderr.count(b"\n") == 1
+    assert b"\r" not in done.stderr
+    (line,) = run([*words("predict", plan), str(good), "--json"]).stdout.splitlines()
+    assert set(json.loads(line)["probabilities"]) == set(classes)
+    assert (
+        run(words("info", plan)).stdout.splitlines()[0].decode().endswith("red\\nblue, b\\x1b[2Jlue, tab\\there, grün")
+    )
 
 
 @pytest.mark.parametrize("pillow", [True, False])

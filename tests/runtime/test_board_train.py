@@ -215,10 +215,10 @@ def test_a_diverging_run_stops_and_keeps_what_was_saved(pictures: Path, tmp_path
     ("given", "reason"),
     [
         (("no.safetensors", "{set}"), "no.safetensors"),
-        (("{plan}", "nowhere"), "there is no file or folder nowhere"),
+        (("{plan}", "nowhere"), "--data: there is no file or folder nowhere"),
         (("{cut}", "{set}"), "cut"),
         (("{foreign}", "{set}"), "sparsebp.export"),
-        (("{plan}", "{wrong}"), "the plan has no class cat"),
+        (("{plan}", "{wrong}"), "--data: the plan has no class cat"),
     ],
 )
 def test_wrong_files_are_refused_in_one_line(

@@ -137,7 +137,9 @@ def test_a_session_from_bytes_and_one_whose_file_was_replaced_save_deltas_of_wha
     apply_delta(tmp_path / "old", tmp_path / "delta", base)  # another name for the base of `mapped`
     train(mapped, range(2, 3))
     mapped.save_delta(tmp_path / "later")
-    with pytest.raises(PlanFileError, match=r"delta: it continues a file .* \(2 batches seen\), the base has .* \(1\)"):
+    with pytest.raises(
+        PlanFileError, match=r"later, the delta: it continues a file .* \(2 batches seen\), the base has .* \(1\)"
+    ):
         apply_delta(base, tmp_path / "later", tmp_path / "out")
 
 
@@ -165,8 +167,8 @@ def test_deltas_out_of_order_or_of_another_plan_are_refused_with_the_difference(
     refused(trained, "base", "delta1", r"\(1 batches seen\), the base has .* \(0\); apply deltas in the order")
     exported(trained / "another", {"sampler": "cyclic"})
     refused(trained, "another", "delta0", "and another plan")
-    refused(trained, "delta0", "delta0", "base: a safetensors file without a plan")
-    refused(trained, "base", "base", "delta: a safetensors file that is no delta")
+    refused(trained, "delta0", "delta0", "delta0, the base: a safetensors file without a plan")
+    refused(trained, "base", "base", "base, the delta: a safetensors file that is no delta")
     refused(trained, "base", "nothing", "nothing: cannot be opened")
 
 

@@ -231,6 +231,12 @@ def test_damaged_names_are_refused(
         sparsebp.load_file(tmp_path / "damaged")
 
 
+def test_a_name_that_two_classes_have_is_refused(tmp_path: Path) -> None:
+    data = export(tmp_path / "plain", known_network(), KNOWN).read_bytes()
+    with pytest.raises(PlanFileError, match="the names of the classes are damaged: bee is there twice; export"):
+        Session(data.replace(b'\\"fox\\"', b'\\"bee\\"'))
+
+
 def test_names_of_another_number_of_outputs_are_refused(spare: Path) -> None:
     data = spare.read_bytes()
     with pytest.raises(PlanFileError, match=r"no tensor \[outputs, 64\]"):

@@ -156,6 +156,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"classes": "abcdefghij"}, TypeError, "classes: expected the names of the outputs"),
     ({"classes": iter("abcdefghij")}, TypeError, "classes: expected the names of the outputs"),
     ({"classes": ["a", "b"]}, ValueError, "classes: expected 10 names, got 2"),
+    ({"classes": [*"abcdefghi", "c"]}, ValueError, "classes: expected different names, got 'c' twice"),
     ({"preprocess": "usual"}, TypeError, r"preprocess: expected a sparsebp\.data\.Preprocess"),
     ({"preprocess": Preprocess((32, 32))}, ValueError, r"preprocess: expected size \(16, 16\) as planned"),
     ({"speed": 1}, TypeError, "speed"),

@@ -45,6 +45,7 @@ from .options import (
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, preprocess_for
+from .scope_options import Pictures, Scope
 
 RunFolder = Annotated[
     Path | None,
@@ -105,6 +106,8 @@ def export(
     resize: t.Resize = None,
     filter_: t.Filter = None,
     budget: Budget = "256KB",
+    scope: Scope = "training",
+    pictures: Pictures = "arena",
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,
@@ -226,8 +229,8 @@ def _sizes(file: Path) -> list[tuple[str, str]]:
     names = f": {listed(classes)}" if classes is not None else ", without names"
     return [
         ("classes", f"{sizes.classes}{names}{f', and {spare} spare' if spare else ''}"),
-        ("arena", f"{sizes.arena_bytes:,} of {sizes.budget_bytes:,} bytes"),
-        ("workspace", f"{sizes.workspace_bytes:,} bytes"),
+        ("arena", f"{sizes.arena_bytes:,} of {sizes.budget_bytes:,} bytes{', all of a step' * sizes.whole_step}"),
+        *([] if sizes.whole_step else [("workspace", f"{sizes.workspace_bytes:,} bytes")]),
         ("file", f"{file}: {sizes.file_bytes:,} bytes"),
     ]
 

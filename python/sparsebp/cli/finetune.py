@@ -36,6 +36,7 @@ from .options import (
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
 from .report import accuracy_table, class_table, levels_row, memory_table, warn_of_lost, without
+from .scope_options import Pictures, Scope
 from .task import Task, make_task
 
 
@@ -57,6 +58,8 @@ def finetune(
     workers: t.Workers = None,
     strict: t.Strict = False,
     budget: Budget = "256KB",
+    scope: Scope = "training",
+    pictures: Pictures = "arena",
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,

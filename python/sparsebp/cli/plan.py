@@ -36,6 +36,7 @@ from .options import (
     parse_input_size,
     parse_ratios,
 )
+from .scope_options import Pictures, Scope
 
 
 def plan(
@@ -43,6 +44,8 @@ def plan(
     classes: Classes = 1000,
     input_size: InputSize = "224",
     budget: Budget = "256KB",
+    scope: Scope = "training",
+    pictures: Pictures = "arena",
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,
@@ -108,6 +111,8 @@ def plan(
         "gradients": gradients,
         "seed": seed,
         "train_bias": not no_train_bias,
+        "scope": scope,
+        "pictures": pictures,
     }
     network = build_model(model, classes)
     if min_budget:

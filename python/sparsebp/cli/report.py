@@ -19,7 +19,8 @@ _WORST = 10
 def memory_table(memory: MemoryReport, batch: int) -> Table:
     """Bytes of a training step, and what does not count as such."""
     images = "image by image" if batch == 1 else f"{batch} images at once"
-    made = table(f"Training memory, {images}", "", "bytes", "")
+    whole = memory.workspace == 0
+    made = table(f"{'Memory of a step' if whole else 'Training memory'}, {images}", "", "bytes", "")
     rows = [
         ("budget", memory.budget),
         ("peak the plan predicted", memory.predicted),
@@ -28,10 +29,9 @@ def memory_table(memory: MemoryReport, batch: int) -> Table:
     ]
     if memory.dense is not None:
         rows.append(("a dense step in PyTorch, audited", memory.dense))
-    rows += [
-        ("not training memory: weights", memory.weights),
-        ("not training memory: activations", memory.workspace),
-    ]
+    rows.append(("not in the budget: weights" if whole else "not training memory: weights", memory.weights))
+    if not whole:
+        rows.append(("not training memory: activations", memory.workspace))
     for name, count in rows:
         made.add_row(name, f"{count:,}", format_bytes(count))
     return made

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..units import check_seed
-from . import cifar, folders, idx, npz
+from . import folders
 from .dataset import DEFAULT_TEST_SHARE, Dataset, divided, listed
 from .levels import Levels
 from .sources import Files
@@ -79,21 +79,37 @@ def _share(share: float) -> float:
 def _open(path: Path, split: Split, to_train: bool) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"path: there is no file or folder {path}")
+    found = None if _has_only_folders(path) else _open_packed(path)
+    if found is not None:
+        return found
+    if not path.is_dir():
+        hint = "; give the folder that holds it" if path.suffix == ".npz" else ""
+        raise NotADirectoryError(f"path: expected a folder, or an archive of CIFAR-10; {path} is a file{hint}")
+    halves = folders.find_split(path)
+    return _one_folder(path, split, to_train) if halves is None else _two_folders(halves, to_train)
+
+
+def _has_only_folders(path: Path) -> bool:
+    """Whether there is nothing but folders, none of which is CIFAR-10's."""
+    if not path.is_dir():
+        return False
+    with os.scandir(path) as entries:
+        return all(entry.is_dir() and not entry.name.startswith("cifar-10-") for entry in entries)
+
+
+def _open_packed(path: Path) -> Dataset | None:
+    """The data set at ``path`` if its pictures are no files of their own."""
+    from . import cifar, idx, npz  # 0.2 MB that a board with folders does without
+
     found = cifar.find(path)
     if found is not None:
         train, test, classes, version = cifar.read(*found)
         return Dataset(train, test, classes, f"CIFAR-10 ({version})")
-    if not path.is_dir():
-        hint = "; give the folder that holds it" if path.suffix == ".npz" else ""
-        raise NotADirectoryError(f"path: expected a folder, or an archive of CIFAR-10; {path} is a file{hint}")
-    pair = npz.find(path)
+    pair = npz.find(path) if path.is_dir() else None
     if pair is not None:
         return Dataset(*npz.read(*pair), "npz")
-    four = idx.find(path)
-    if four is not None:
-        return Dataset(*idx.read(*four), "MNIST files")
-    halves = folders.find_split(path)
-    return _one_folder(path, split, to_train) if halves is None else _two_folders(halves, to_train)
+    four = idx.find(path) if path.is_dir() else None
+    return None if four is None else Dataset(*idx.read(*four), "MNIST files")
 
 
 def _two_folders(halves: folders.Halves, to_train: bool) -> Dataset:

@@ -69,7 +69,7 @@ def _by_name(names: Sequence[str], labels: Integers, share: float, seed: int, le
     numbers = np.array([_number(name, seed) for name in names], np.uint64)
     # Compared as whole numbers: as floats the greatest would round up to 1.
     held = (numbers < np.uint64(int(share * 2**64))) & ~learned
-    for label in np.unique(labels):
+    for label in sorted(set(labels.tolist())):
         members = np.flatnonzero(labels == label)
         if held[members].all():
             held[members[numbers[members].argmax()]] = False
@@ -99,7 +99,7 @@ def _number(name: str, seed: int) -> int:
 def _drawn(labels: Integers, share: float, seed: int) -> Integers:
     """``share`` of every class, to the nearest picture: another set for every number of pictures."""
     held = []
-    for label in np.unique(labels):
+    for label in sorted(set(labels.tolist())):
         members = np.flatnonzero(labels == label)
         if len(members) > 1:
             count = min(max(round(len(members) * share), 1), len(members) - 1)

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import BudgetExceeded
 from ..planning.plan import Plan
+from ..planning.plan_parts import OF_INFERENCE
 from ..training.convert import convert, plan_as_chosen
 from ..training.convert import plan as make_plan
 from ..training.sparse_model import SparseModel
@@ -58,7 +59,9 @@ def kept_plan(model: nn.Module, settings: Settings, facts: Mapping[str, Any], su
         ValueError: it is damaged, or made for another network.
     """
     plan, choice = facts.get("plan"), facts.get("choice")
-    if isinstance(plan, Mapping):
+    if isinstance(plan, Mapping) and plan.get("version") == 1:  # its choice says all that matters
+        choice = plan.get("choice")
+    elif isinstance(plan, Mapping):
         return Plan.from_dict(plan)
     if isinstance(choice, Mapping):  # version 3
         gradients = "sum" if choice.get("sums") else "in_place"
@@ -107,6 +110,7 @@ _KNOWN = (
 def _fingerprint(plan: Plan) -> str:
     """What version 2 kept of a plan: a digest of all it says, down to the offset of each buffer."""
     said = plan.to_dict()
+    said["peak_by_category"] = {c: n for c, n in said["peak_by_category"].items() if c not in OF_INFERENCE}
     buffers = [
         {
             "name": f"energy{b.op}" if b.role == "squared norms" else b.name,

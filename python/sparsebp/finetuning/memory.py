@@ -25,7 +25,7 @@ class MemoryReport:
         dense: what a step that trains every weight holds in plain PyTorch, measured the same way; None if it
             was not asked for, or torch cannot do one.
         weights: parameters and buffers, which training does not copy.
-        workspace: inference activations; not training memory.
+        workspace: inference activations; not training memory, and none where the budget covers the whole step.
     """
 
     budget: int

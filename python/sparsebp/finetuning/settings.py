@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..data import Preprocess, parse_augment
+from ..planning.choice import SCOPES
 from ..planning.plan import Plan
-from ..planning.request import MOST_SIZE, check_gradients
+from ..planning.request import MOST_SIZE, PICTURES, check_gradients, check_name
 from ..samplers import NAMES, Sampler
 from ..training.learning_rules import LearningRules, check_count, check_number
 from ..units import check_seed, parse_bytes
@@ -21,7 +22,9 @@ class Settings(LearningRules):
     The rules of learning are those of :class:`sparsebp.training.learning_rules.LearningRules`.
 
     Attributes:
-        budget: bytes of training memory, as an int or ``"256KB"``.
+        budget: bytes of memory, as an int or ``"256KB"``.
+        scope: ``"training"`` or ``"step"``, as in :func:`sparsebp.convert`: what the budget covers.
+        pictures: ``"arena"`` or ``"elsewhere"``, as in :func:`sparsebp.convert`: where a whole step's images lie.
         input_size: height and width of the network's input; one int for a square.
         epochs: passes over the training pictures.
         micro_batch: pictures that go through the network at once; what training memory is planned for.
@@ -40,6 +43,8 @@ class Settings(LearningRules):
     """
 
     budget: int | str = "256KB"
+    scope: str = "training"
+    pictures: str = "arena"
     input_size: int | tuple[int, int] = 224
     epochs: int = 2
     micro_batch: int = 1
@@ -62,6 +67,8 @@ class Settings(LearningRules):
         if not isinstance(self.augment, (str, tuple, list)):
             raise TypeError(f"augment: expected names, got {type(self.augment).__name__} {self.augment!r}")
         check_gradients(self.gradients)
+        check_name("scope", self.scope, SCOPES)
+        check_name("pictures", self.pictures, PICTURES)
         check_seed(self.seed)
         for name in ("epochs", "micro_batch", "resample_every"):
             check_count(name, getattr(self, name))
@@ -100,6 +107,8 @@ class Settings(LearningRules):
             "gradients": self.gradients,
             "seed": self.seed,
             "train_bias": self.train_bias,
+            "scope": self.scope,
+            "pictures": self.pictures,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,6 +161,8 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "normalise": request.normalise,
         "gradients": request.gradients,
         "train_bias": request.train_bias,
+        "scope": request.scope,
+        "pictures": request.pictures,
         "seed": request.seed,
     }
 

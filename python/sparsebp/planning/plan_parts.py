@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-#: The kinds of training memory, in the order of the design's list, and what else a step holds: that counts only where
-#: the budget covers the whole step.
-CATEGORIES = (
-    *("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler"),
-    *("activations", "pictures"),
-)
+#: What a step holds beside training memory; it counts only where the budget covers the whole step.
+OF_INFERENCE = ("activations", "pictures")
+#: The kinds of training memory, in the order of the design's list, and those.
+CATEGORIES = ("saved", "masks", "gradients", "weight_gradients", "optimizer", "scratch", "sampler", *OF_INFERENCE)
 #: What people read where a category's own name says too little.
 CATEGORY_NAMES = {"saved": "saved slices", "weight_gradients": "gradient sums", "optimizer": "optimizer state"}
 

@@ -52,7 +52,7 @@ class Planner(Layouts):
         self.first = widening(graph, self.explicit)
         self._spans: dict[int, _Span] = {}
         if request.whole_step and graph.native_begin > 0:
-            foreign = sorted({f"{op.what} ({op.where})" for op in graph.ops if op.kind is None})
+            foreign = dict.fromkeys(op.what for op in graph.ops if op.kind is None)
             raise UnsupportedModel(
                 "scope: a budget covers the whole step only where all of the network runs natively; only torch runs "
                 f"{', '.join(foreign)}"

@@ -132,8 +132,8 @@ def checked(settings: Mapping[str, Any]) -> Request:
         check_gradients(settings["gradients"]),
         settings["seed"],
         _check_bool("train_bias", settings["train_bias"]),
-        _check_name("scope", settings["scope"], SCOPES),
-        _check_name("pictures", settings["pictures"], PICTURES),
+        check_name("scope", settings["scope"], SCOPES),
+        check_name("pictures", settings["pictures"], PICTURES),
     )
 
 
@@ -143,10 +143,11 @@ def check_gradients(value: Any) -> str:
     Raises:
         ValueError: it is not.
     """
-    return _check_name("gradients", value, GRADIENTS)
+    return check_name("gradients", value, GRADIENTS)
 
 
-def _check_name(name: str, value: Any, names: tuple[str, ...]) -> str:
+def check_name(name: str, value: Any, names: tuple[str, ...]) -> str:
+    """``value`` if it is one of ``names``; raises ValueError otherwise."""
     if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name}: expected {' or '.join(names)}, got {value!r}")
     return value

@@ -45,3 +45,16 @@ def labels(given: npt.ArrayLike, images: int, sizes: Sizes) -> npt.NDArray[np.in
     if len(found) and not 0 <= found.min() <= found.max() < sizes.classes:
         raise ValueError(f"labels: expected 0 to {sizes.classes - 1}, got {found.min()} to {found.max()}")
     return np.ascontiguousarray(found, np.int32)
+
+
+class _Memory:
+    """Bytes that something else owns, as numpy's array interface describes them."""
+
+    def __init__(self, address: int, shape: tuple[int, ...], owner: object) -> None:
+        self.__array_interface__ = {"version": 3, "data": (address, False), "shape": shape, "typestr": "|u1"}
+        self._owner = owner
+
+
+def bytes_at(address: int, shape: tuple[int, ...], owner: object) -> npt.NDArray[np.uint8]:
+    """The bytes at an address as an array, which keeps ``owner`` alive."""
+    return np.asarray(_Memory(address, shape, owner))

@@ -12,7 +12,8 @@ class Sizes:
     Attributes:
         arena_bytes: the most that one training step needs of the budget.
         budget_bytes: what the plan was made for, and what the arena has.
-        workspace_bytes: activations of inference, with one micro-batch of images and of logits.
+        workspace_bytes: activations of inference, with one micro-batch of images and of logits; 0 with ``whole_step``.
+        whole_step: whether the budget covers all that a step needs but the weights, and not training alone.
         file_bytes: of the plan file, weights included.
         height, width, channels: of an image.
         classes: logits of an image.
@@ -26,6 +27,7 @@ class Sizes:
     arena_bytes: int
     budget_bytes: int
     workspace_bytes: int
+    whole_step: bool
     file_bytes: int
     height: int
     width: int

@@ -67,3 +67,12 @@ class RunFile:
 def beside(out: Path) -> Path:
     """Where the run of a plan file is described."""
     return out.with_name(f"{out.name}.run.json")
+
+
+def check_ended(out: Path) -> None:
+    """Raises ValueError if ``out`` is of a run that has not ended: other training would change the bits of its end."""
+    if out.exists() and beside(out).exists() and RunFile.read(beside(out)).state != DONE:
+        raise ValueError(
+            f"--out: {out} is of a run with --data that has not ended; end it, with --data and --resume, or begin anew "
+            "with --overwrite without --resume"
+        )

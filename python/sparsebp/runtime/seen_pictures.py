@@ -38,6 +38,11 @@ def key_of(name: str, picture: str, size: int) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
+def beside(out: Path) -> Path:
+    """Where the pictures of a plan file are listed."""
+    return out.with_name(f"{out.name}.seen")
+
+
 class SeenPictures:
     """The keys of the pictures that a session has learned from.
 
@@ -51,7 +56,7 @@ class SeenPictures:
     """
 
     def __init__(self, out: Path, session: Session) -> None:
-        self.path = out.with_name(f"{out.name}.seen")
+        self.path = beside(out)
         self._session = session
         self._digest = sha256(session.metadata.get("plan_digest", "").encode()).digest()
         self._saved: Keys = self._read() if self.path.exists() else np.empty(0, np.uint64)
@@ -73,7 +78,8 @@ class SeenPictures:
 
     def forget_gone(self, there: Keys) -> None:
         """Forgets pictures that are not among those ``there``, once these are too many."""
-        gone = ~np.isin(self._saved, there)
+        there = np.sort(there)
+        gone = np.searchsorted(there, self._saved, "left") == np.searchsorted(there, self._saved, "right")
         if np.count_nonzero(gone) > MOST_GONE:
             self._saved = self._saved[~gone]
 
@@ -92,7 +98,7 @@ class SeenPictures:
 
     def saved(self) -> None:
         """After the plan file is saved."""
-        self._saved = np.union1d(self._saved, np.array(sorted(self._new), np.uint64))
+        self._saved = _distinct(np.append(self._saved, np.array(sorted(self._new), np.uint64)))
         self._new.clear()
         self._batches = self._session.progress.batches
 
@@ -111,4 +117,12 @@ class SeenPictures:
         if digest != self._digest or learned < before:
             return np.empty(0, np.uint64)  # a session that began anew
         keys = np.frombuffer(whole, "<u8", count if learned >= batches else older, _HEAD.size)
-        return np.unique(keys.astype(np.uint64))
+        return _distinct(keys.astype(np.uint64))
+
+
+def _distinct(keys: Keys) -> Keys:
+    """Each key once, in ascending order; ``numpy.unique`` loads masked arrays, 1.6 MB that a board needs otherwise."""
+    ordered = np.sort(keys)
+    first = np.ones(len(ordered), bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[first]

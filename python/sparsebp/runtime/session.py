@@ -63,6 +63,17 @@ class Session:
         """Loss and recognised images without training."""
         return self._learn(self._plan.evaluate, self._pixels(pixels), labels)
 
+    @property
+    def pictures(self) -> npt.NDArray[np.uint8] | None:
+        """Where the arena holds a micro-batch of images, [micro_batch, H, W, C]; None if the plan has no room for them.
+
+        Images that are written there and given from there need no memory of their own. Every call with images spoils
+        what lies there.
+        """
+        address, s = self._plan.pictures, self.sizes
+        shape = (s.micro_batch, s.height, s.width, s.channels)
+        return arrays.bytes_at(address, shape, self._plan) if address else None
+
     # -- from what the frozen prefix makes of images -----------------------------------------------
 
     def features(self, pixels: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -7,7 +7,6 @@ offset and scale, and the features. One that a kill left half written, or never 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
 import zlib
@@ -20,6 +19,7 @@ from ..errors import ReservoirError
 from ..files import named_errors, sync_folder
 from . import reservoir_header
 from .encoding import KINDS, Features, decode, encode
+from .locks import lock
 from .reservoir_header import Header
 
 _SLOT = struct.Struct("<IIIIff")
@@ -195,10 +195,8 @@ class SlotFile:
 
 
 def _lock(handle: int) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ReservoirError("another process uses it; give each one of its own") from None
+    if not lock(handle):
+        raise ReservoirError("another process uses it; give each one of its own")
 
 
 def _slot_bytes(header: Header) -> int:

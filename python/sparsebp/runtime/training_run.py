@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data.broken import BrokenPicture
 from ..errors import TrainingDiverged
+from . import seen_pictures
 from .divergence import LARGEST_LOSS
 from .draws import Draws
 from .held_out import Accuracy, accuracy
@@ -96,6 +97,7 @@ class TrainingRun:
         self.resumed = found is not None and found.state != STARTING
         if found is None:
             check_replaceable(plan, out, resume, overwrite)
+        self._in_place = out.exists() and plan.exists() and out.samefile(plan)
         self.session = Session(out if self.resumed else plan)
         self.session.rate = settings.rate
         self._reader = Reader(self.session)
@@ -122,6 +124,8 @@ class TrainingRun:
         """
         if self.file.state == STARTING:
             self.file.write()
+            if not self._in_place:  # what --watch made of an earlier OUT is not in this one
+                seen_pictures.beside(self.out).unlink(missing_ok=True)
             self.session.save(self.out)
             self.file.state = RUNNING
             self.file.write()

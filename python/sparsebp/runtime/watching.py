@@ -20,6 +20,7 @@ from .draws import Draws
 from .encoding import Features
 from .pictures import Reader
 from .reservoir import Reservoir, class_names
+from .run_file import beside
 from .seen_pictures import SeenPictures
 from .session import Session
 from .stop import StopRequest
@@ -183,6 +184,7 @@ class _Watcher:
         self._seen.write()
         if self._reservoir is not None:
             self._reservoir.sync()
+        beside(self._out).unlink(missing_ok=True)  # a run on a folder cannot go on from what is saved now
         self._session.save(self._out)
         self._seen.saved()
         self._say(

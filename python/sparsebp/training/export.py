@@ -185,6 +185,9 @@ def _check_described(
                 f"classes: expected {max(0, outputs - spare)} names{beside}, got {len(classes)}; the network has "
                 f"{outputs} outputs, sparsebp.widen gives it more"
             )
+        twice = next((name for i, name in enumerate(classes) if name in classes[:i]), None)
+        if twice is not None:
+            raise ValueError(f"classes: expected different names, got {twice!r} twice; give one of them another name")
     if preprocess is not None:
         if not isinstance(preprocess, Preprocess):
             raise TypeError(f"preprocess: expected a sparsebp.data.Preprocess, got {type(preprocess).__name__}")

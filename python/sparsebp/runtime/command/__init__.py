@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ...version import __version__
 from . import bench, delta, info, predict, train
 from .errors import reported
+from .help_text import HelpText
 
 _EPILOG = """exit codes:
   0 well done   1 it failed while it ran: a full disk, a loss that diverged, a picture that cannot be read
@@ -25,18 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="sparsebp-runtime",
         description="Trains and uses convolutional networks from sparsebp's plan files, inside their budget of memory.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpText,
     )
     parser.add_argument("--version", action="version", version=f"sparsebp-runtime {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (info, train, predict, bench, delta):
         words = (module.__doc__ or "").strip()
         name = module.__name__.rpartition(".")[2]
-        made = commands.add_parser(
-            name, help=words.splitlines()[0], description=words, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        made = commands.add_parser(name, help=words.splitlines()[0], description=words, formatter_class=HelpText)
         module.add_arguments(made)
-        made.set_defaults(run=module.run)
+        made.set_defaults(run=module.run, parser=made)
     given = parser.parse_args(arguments)
     with reported():
         code = given.run(given)

@@ -8,15 +8,19 @@ from pathlib import Path
 
 from ...files import check_apart, check_writable
 from ..deltas import apply_delta, make_delta
+from .help_text import HelpText
+from .output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(metavar="make | apply", required=True, dest="what")
-    made = what.add_parser("make", help="what has changed from BASE to NEW")
+    made = what.add_parser("make", help="what has changed from BASE to NEW", formatter_class=HelpText)
     made.add_argument("base", type=Path, metavar="BASE", help="a plan file")
     made.add_argument("new", type=Path, metavar="NEW", help="the same plan, trained on")
     made.add_argument("--out", type=Path, required=True, metavar="DELTA", help="the delta that is written")
-    applied = what.add_parser("apply", help="what BASE becomes with deltas, in the order in which they were made")
+    applied = what.add_parser(
+        "apply", help="what BASE becomes with deltas, in the order in which they were made", formatter_class=HelpText
+    )
     applied.add_argument("base", type=Path, metavar="BASE", help="a plan file")
     applied.add_argument("deltas", type=Path, nargs="+", metavar="DELTA", help="what `make` or `train --delta` wrote")
     applied.add_argument("--out", type=Path, required=True, metavar="NEW", help="the plan file; may be BASE")
@@ -28,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
         check_apart(given.out, "--out", (given.base, given.new))
         make_delta(given.base, given.new, given.out)
         share = given.out.stat().st_size / given.new.stat().st_size
-        print(f"{given.out}: {given.out.stat().st_size:,} bytes, {100 * share:.1f} % of {given.new}")
+        say(f"{given.out}: {given.out.stat().st_size:,} bytes, {100 * share:.1f} % of {given.new}")
         return 0
     check_apart(given.out, "--out", given.deltas)
     # Step by step beside the result, which the last step writes: so it appears only if all of them could be applied.
@@ -42,5 +46,5 @@ def run(given: argparse.Namespace) -> int:
         apply_delta(base, given.deltas[-1], given.out)
     finally:
         part.unlink(missing_ok=True)
-    print(f"{given.out}: {given.out.stat().st_size:,} bytes, {given.base} with {len(given.deltas)} deltas")
+    say(f"{given.out}: {given.out.stat().st_size:,} bytes, {given.base} with {len(given.deltas)} deltas")
     return 0

@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from ...data.broken import BrokenPicture
 from ...errors import PlanFileError, TrainingDiverged
 from ..stop import Interrupted
+from .output import complain
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _WRONG_REQUEST = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+#: The options by what they are called in Python.
+_OPTIONS = {"path": "--data", **{name: f"--{name}" for name in ("data", "out", "seed", "rate", "mirror")}}
 
 
 @contextmanager
@@ -40,13 +44,19 @@ def reported() -> Iterator[None]:
     except (*_WRONG_REQUEST, PermissionError) as error:
         if isinstance(error, OSError) and error.strerror:
             _end(USAGE, f"{error.filename}: {error.strerror}")
-        _end(USAGE, str(error))
+        _end(USAGE, _by_option(str(error)))
     except OSError as error:
         _end(FAILED, f"{error.filename or 'output'}: {_FULL.get(error.errno or 0, error.strerror or str(error))}")
+
+
+def _by_option(words: str) -> str:
+    """What is said of an argument of Python, said of the command's option."""
+    argument, colon, rest = words.partition(": ")
+    return f"{_OPTIONS.get(argument, argument)}{colon}{rest}"
 
 
 def _end(code: int, words: str) -> None:
     if os.environ.get("SPARSEBP_TRACEBACK"):
         raise
-    print(f"sparsebp-runtime: {' '.join(words.split())}", file=sys.stderr)
+    complain(words)
     sys.exit(code)

@@ -16,6 +16,7 @@ from ... import _C
 from ...data.pictures import has_pillow
 from ...version import __version__
 from ..session import Session
+from .output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,8 @@ def run(given: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=1))
     else:
         width = max(map(len, facts))
-        print("\n".join(f"{name:{width}}  {_words(value)}" for name, value in facts.items()))
+        for name, value in facts.items():
+            say(f"{name:{width}}  {_words(value)}")
     return 0
 
 
@@ -53,8 +55,8 @@ def _plan(session: Session, whole: bool) -> dict[str, Any]:
         "pictures": f"{sizes.width} x {sizes.height}, {sizes.channels} channels",
         "step": f"{sizes.batch} pictures, {sizes.micro_batch} at once",
         "budget": sizes.budget_bytes,
-        "training needs": sizes.arena_bytes,
-        "inference needs": sizes.workspace_bytes,
+        "a step needs" if sizes.whole_step else "training needs": sizes.arena_bytes,
+        **({} if sizes.whole_step else {"inference needs": sizes.workspace_bytes}),
         "file": sizes.file_bytes,
         "trained": f"{len(trained)} layers from {trained[0]['name']} on" if trained else "no layer",
         "seen": f"{at.batches} steps, {100 * session.coverage():.1f} % of the trained layers' weights",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..session import Session
 from ..threads import set_threads
 from .errors import FAILED, OK
 from .options import add_plan, add_threads, whole
+from .output import complain, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(given: argparse.Namespace) -> int:
         try:
             pixels = reader.read(file)
         except BrokenPicture as error:
-            print(f"sparsebp-runtime: {error}", file=sys.stderr)
+            complain(str(error))
             code = FAILED
             continue
         shares = _softmax(session.predict(pixels[None])[0])
@@ -45,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
             print(json.dumps({**found, "probabilities": every}), flush=True)
         else:
             listed = ", ".join(f"{names[i]} {100 * shares[i]:.1f} %" for i in order[: given.top])
-            print(f"{file}: {listed}", flush=True)
+            say(f"{file}: {listed}")
     return code
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..board import peak_memory
+from .output import complain, say
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -80,7 +81,7 @@ class Progress:
         if error.name not in self._broken:
             self._broken.add(error.name)
             self._clear()
-            print(f"sparsebp-runtime: {error}; it is left out", file=sys.stderr, flush=True)
+            complain(f"{error}; it is left out")
 
     def saved(self, step: int, out: Path) -> None:
         if not self._terminal:
@@ -89,7 +90,7 @@ class Progress:
     def _print(self, line: str) -> None:
         self._clear()
         if line:
-            print(line, flush=True)
+            say(line)
 
     def _clear(self) -> None:
         if self._width:

@@ -16,12 +16,15 @@ from ...data.dataset import DEFAULT_TEST_SHARE
 from ...data.opening import open_dataset
 from ...files import check_apart, check_writable
 from ..deltas import make_delta
+from ..locks import only_run
+from ..run_file import check_ended
 from ..session import Session, metadata_of
 from ..stop import StopRequest
 from ..threads import set_threads
 from ..training_run import Settings, TrainingRun, check_replaceable
 from . import watch_options
 from .options import add_plan, add_threads, between, whole
+from .output import say
 from .progress import Progress
 
 
@@ -65,11 +68,14 @@ def run(given: argparse.Namespace) -> int:
     set_threads(given.threads)
     if (given.data is None) == (given.watch is None):
         raise ValueError("train: expected either --data PICTURES, to learn from them, or --watch FOLDER, as they come")
-    return _watch(given) if given.data is None else _learn(given)
+    with only_run(check_writable(given.out, "--out")):
+        return _watch(given) if given.data is None else _learn(given)
 
 
 def _watch(given: argparse.Namespace) -> int:
     _check_unused(given, "--watch", ("epochs", "steps", "delta", "mirror", "seed", "test_share"))
+    if not given.overwrite or given.resume:
+        check_ended(given.out)
     goes_on = given.resume and given.out.exists()
     check_replaceable(given.plan, given.out, given.resume, given.overwrite or goes_on)
     session = Session(given.out if goes_on else given.plan)
@@ -84,7 +90,6 @@ def _learn(given: argparse.Namespace) -> int:
     _check_unused(
         given, "--data", ("reservoir", "reservoir_file", "reservoir_kind", "replay", "patience", "stop_after")
     )
-    check_writable(given.out, "--out")
     if given.delta is not None:
         if given.out.resolve() == given.plan.resolve():
             raise ValueError("--delta: OUT replaces PLAN, so that nothing is left to compare with; give another --out")
@@ -107,14 +112,12 @@ def _learn(given: argparse.Namespace) -> int:
         training.run(progress, stop)
     if given.delta is not None:
         make_delta(given.plan, given.out, given.delta)
-        print(f"{given.delta}: {given.delta.stat().st_size:,} bytes, of {given.out.stat().st_size:,}")
+        say(f"{given.delta}: {given.delta.stat().st_size:,} bytes, of {given.out.stat().st_size:,}")
     return 0
 
 
 def _check_unused(given: argparse.Namespace, way: str, options: tuple[str, ...]) -> None:
     """Options that would have no effect are refused rather than ignored."""
-    defaults = argparse.ArgumentParser()
-    add_arguments(defaults)
     for name in options:
-        if getattr(given, name) != defaults.get_default(name):
+        if getattr(given, name) != given.parser.get_default(name):
             raise ValueError(f"--{name.replace('_', '-')} has no effect with {way}; leave it out")

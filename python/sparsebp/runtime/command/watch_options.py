@@ -11,6 +11,7 @@ from ...units import format_bytes, parse_bytes
 from ..encoding import KINDS
 from .errors import OK
 from .options import between, whole
+from .output import say
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -55,7 +56,8 @@ def run(session: Session, given: argparse.Namespace, stop: StopRequest) -> int:
         OSError, ValueError: an option, a file or a folder is wrong, or a disk is full.
         TrainingDiverged: see :func:`..watching.watch`.
     """
-    from ..reservoir import Reservoir  # not for runs on a folder, which do without
+    from .. import seen_pictures  # none of these for runs on a folder, which do without
+    from ..reservoir import Reservoir
     from ..watching import watch
 
     if not given.watch.is_dir():
@@ -67,7 +69,7 @@ def run(session: Session, given: argparse.Namespace, stop: StopRequest) -> int:
         "every": given.every,
         "patience": given.patience,
         "stop": stop,
-        "say": lambda line: print(line, flush=True),
+        "say": say,
         "stop_after": given.stop_after,
     }
     if given.reservoir is None:
@@ -75,9 +77,9 @@ def run(session: Session, given: argparse.Namespace, stop: StopRequest) -> int:
         watch(session, given.watch, out, **settings)
         return OK
     path = check_writable(given.reservoir_file or out.with_name(f"{out.name}.reservoir"), "--reservoir-file")
-    check_apart(path, "--reservoir-file", (out, out.with_name(f"{out.name}.seen")))
+    check_apart(path, "--reservoir-file", (out, seen_pictures.beside(out)))
     with Reservoir.open(path, given.reservoir, session, kind=given.reservoir_kind) as reservoir:
-        settings["say"](
+        say(
             f"{path}: {sum(reservoir.kept.values())} of {reservoir.capacity} pictures in {format_bytes(reservoir.size)}"
         )
         watch(session, given.watch, out, reservoir=reservoir, **settings)

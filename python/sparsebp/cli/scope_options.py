@@ -1,0 +1,33 @@
+"""Options of what a budget covers, for every command that plans."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from ..planning.choice import SCOPES
+from ..planning.request import PICTURES, check_name
+from .options import MEMORY, checked
+
+Scope = Annotated[
+    str,
+    typer.Option(
+        "--scope",
+        metavar="|".join(SCOPES),
+        help="What the budget covers: what training needs beyond inference, or all that a step needs but the weights.",
+        callback=checked(partial(check_name, "scope", names=SCOPES)),
+        rich_help_panel=MEMORY,
+    ),
+]
+Pictures = Annotated[
+    str,
+    typer.Option(
+        "--pictures",
+        metavar="|".join(PICTURES),
+        help="With --scope step: whether the budget has room for the pictures of a micro-batch, as bytes.",
+        callback=checked(partial(check_name, "pictures", names=PICTURES)),
+        rich_help_panel=MEMORY,
+    ),
+]
