@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "images.h"
 #include "promises.h"
 #include "specs.h"
 
@@ -45,7 +46,7 @@ class Caller {
       }
     }
     if (program_.arena() == nullptr) return;
-    if (program_.in_flight()) program_.discard();
+    program_.discard();
     require(program_.arena()->used() == persistent_bytes(), "a landed program holds its persistent state alone");
   }
 
@@ -197,8 +198,35 @@ class Caller {
                  &end = spec_.ops[static_cast<std::size_t>(last) - 1];
     done_ += pass_;
     const Block in(*this, images * count(begin.inputs[0])), out(*this, images * count(end.output));
-    program_.forward(first, last, odd(in.data()), odd(out.data()), images, save, drop, choices_.word());
+    if (choices_.rarely(3)) {
+      if (!forward_bytes(first, last, out.data(), images, save)) return;
+    } else {
+      void* place = choices_.rarely(4) && last == ops() ? program_.output() : nullptr;
+      place = place != nullptr ? place : odd(out.data());
+      program_.forward(first, last, odd(in.data()), place, images, save, drop, choices_.word());
+    }
     if (save) flight_ = images;
+  }
+
+  // False if a reader ended, and the pass with it: only the output of the one before is gone.
+  bool forward_bytes(int first, int last, T* out, Index images, bool save) {
+    Images pictures(spec_.values[static_cast<std::size_t>(spec_.input)], images);
+    PassInput in =
+        choices_.flag() ? pictures.bytes() : pictures.rows(choices_.rarely(4) ? choices_.below(20) : 1 << 20);
+    if (choices_.rarely(8)) in.table = nullptr;
+    std::uint8_t* const place = program_.pictures();
+    const std::size_t bytes = static_cast<std::size_t>(images * count(spec_.input));
+    if (in.bytes != nullptr && place != nullptr && choices_.flag() && !program_.in_flight()) {
+      in.bytes = std::copy_n(in.bytes, bytes, place) - bytes;
+    }
+    try {
+      program_.forward(first, last, in, out, images, save, true, 5);
+      return true;
+    } catch (const InvalidArgument&) {
+      if (!pictures.ended()) throw;
+      require(!program_.in_flight(), "a pass without its images is none");
+      return false;
+    }
   }
 
   void backward() {

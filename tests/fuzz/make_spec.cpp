@@ -60,6 +60,7 @@ class Maker {
     spec_.momentum = (flags & 1) != 0, spec_.sums = (flags & 2) != 0, spec_.scores = (flags & 4) != 0;
     spec_.normalise = (flags & 8) != 0, spec_.input_grad = (flags & 16) != 0;
     spec_.loss = (flags & 32) != 0;
+    if ((flags & 64) != 0) make_pieces(spec_, choices_);
     return {spec_, huge_};
   }
 

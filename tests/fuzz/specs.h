@@ -13,6 +13,9 @@ struct Made {
 };
 Made make_spec(Choices& choices);
 
+// Lets some of it run in pieces, its prefix as streams, and the whole step in one block.
+void make_pieces(sparsebp::ProgramSpec& spec, Choices& choices);
+
 // Puts something else in the place of some numbers, ids, ops, layers or values.
 void spoil(sparsebp::ProgramSpec& spec, Choices& choices);
 

@@ -101,7 +101,7 @@ void spoil_ids(std::vector<int>& ids, Choices& choices) {
 }
 
 void spoil_op(OpSpec& op, Choices& choices) {
-  switch (choices.below(8)) {
+  switch (choices.below(10)) {
     case 0:
       op.kind = odd_kind<OpKind>(choices, 8);
       return;
@@ -120,6 +120,12 @@ void spoil_op(OpSpec& op, Choices& choices) {
       return;
     case 6:
       op.drop = odd_fraction(choices), op.activation = odd_kind<Activation>(choices, 3);
+      return;
+    case 7:
+      op.forward_rows = odd_number(choices, op.forward_rows);
+      return;
+    case 8:
+      op.forward_block = odd_number(choices, op.forward_block);
       return;
     default: {
       Index& number = number_of(op.window, choices);
@@ -141,7 +147,7 @@ void spoil_list(std::vector<T>& list, Choices& choices) {
 }
 
 void spoil_program(ProgramSpec& spec, Choices& choices) {
-  switch (choices.below(7)) {
+  switch (choices.below(10)) {
     case 0:
       spec.batch = odd_number(choices, spec.batch);
       return;
@@ -158,6 +164,14 @@ void spoil_program(ProgramSpec& spec, Choices& choices) {
       return spoil_list(spec.values, choices);
     case 5:
       return spoil_list(spec.layers, choices);
+    case 6:
+      return spoil_list(spec.streams, choices);
+    case 7:
+      spec.streams.push_back({odd_id(choices), odd_id(choices)});
+      return;
+    case 8:
+      spec.scope = odd_kind<Scope>(choices, 2), spec.pictures = choices.flag();
+      return;
     default:
       return spoil_list(spec.ops, choices);
   }

@@ -28,6 +28,8 @@ WAYS: dict[str, dict[str, Any]] = {
         "train_bias": False,
     },
     "a sampler with a seed of its own": {"sampler": samplers.Cyclic(5)},
+    "a whole step": {"scope": "step"},
+    "pictures elsewhere": {"scope": "step", "pictures": "elsewhere", "batch_size": 2},
     "given channels": {"sampler": "static", "seed": 2**63},
 }
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import pickle
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +15,17 @@ import sparsebp
 import torch
 from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
-from networks import batch, residual_network, seeded, tiny_mobilenet
+from networks import Residual, batch, conv_norm, residual_network, seeded, tiny_mobilenet
 from random_networks import random_network
-from sparsebp import BudgetExceeded, SparseModel
+from sparsebp import BudgetExceeded, SparseModel, UnsupportedModel, devices
+from sparsebp.planning.choice import by_names
 from sparsebp.planning.layouts import Layouts
 from sparsebp.planning.pieces import Pieces
 from sparsebp.planning.plan import Plan
 from sparsebp.training.convert import read
 from torch import nn
 from torch.nn.functional import cross_entropy
-from training import SIZE, assert_same, everything, one_thread, step  # noqa: F401
+from training import SIZE, assert_same, everything, one_thread, persistent, sgd, step  # noqa: F401
 
 
 def repeatable(examples: int) -> settings:
@@ -106,7 +110,8 @@ def taken_steps(model: SparseModel, steps: int) -> list[torch.Tensor]:
     return seen
 
 
-def check_case(case: Case) -> None:
+def check_case(case: Case) -> Plan:
+    """Trains both ways and compares; the plan of the whole step."""
     net, options, factor = case
     twin = copy.deepcopy(net)
     budget = int(smallest(net, options) * factor)
@@ -120,10 +125,166 @@ def check_case(case: Case) -> None:
     assert_same(everything(model), everything(usual))
     assert model.arena.peak == plan.peak_bytes <= budget == model.arena.capacity
     assert (model.workspace.peak, plan.inference_bytes) == (0, 0)
-    event(f"{len(plan.choice.pieces.streams)} streams")
+    return plan
 
 
 @repeatable(40)
 @given(case=cases())
 def test_a_whole_step_inside_the_budget_trains_as_any_other_to_the_bit(case: Case) -> None:
-    check_case(case)
+    plan = check_case(case)
+    event(f"{len(plan.choice.pieces.streams)} streams")
+
+
+@repeatable(25)
+@given(case=cases())
+def test_one_byte_less_than_the_smallest_budget_is_refused(case: Case) -> None:
+    net, options, _ = case
+    required = smallest(net, options)
+    for refuse in (sparsebp.convert, sparsebp.plan):
+        with pytest.raises(BudgetExceeded, match=f"smallest budget that works is {required:,} bytes") as caught:
+            refuse(net, required - 1, scope="step", **options)
+        assert caught.value.required == required
+    assert sparsebp.plan(net, required, scope="step", **options).peak_bytes <= required
+
+
+def skipping_network(seed: int = 0) -> nn.Module:
+    """The images are added to what the first two convolutions make of them."""
+
+    def make() -> nn.Module:
+        first = Residual(nn.Sequential(conv_norm(3, 8), conv_norm(8, 3, activation=None)))
+        middle = nn.Sequential(conv_norm(3, 8, stride=2), nn.AvgPool2d(2), conv_norm(8, 12, 1), conv_norm(12, 16))
+        return nn.Sequential(first, middle, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+
+    return seeded(seed, make)
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mobilenet": lambda: tiny_mobilenet(classes=5),
+    "dropout": lambda: tiny_mobilenet(classes=5, dropout=0.5),
+    "residual": lambda: residual_network(classes=5),
+    "images with two readers": skipping_network,
+}
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS.keys())
+@pytest.mark.parametrize("pictures", ["arena", "elsewhere"])
+def test_networks_of_every_kind_of_prefix(make: Callable[[], nn.Module], pictures: str) -> None:
+    options = {"input_size": (3, 32, 32), "batch_size": 2, "pictures": pictures}
+    for factor in (1.0, 1.4):
+        check_case((make(), options, factor))
+
+
+def test_a_larger_budget_buys_pieces_that_compute_less_twice() -> None:
+    net = tiny_mobilenet()
+    least = sparsebp.min_budget(net, input_size=(3, 64, 64), scope="step")
+    smallest, largest = (
+        sparsebp.plan(net, budget, input_size=(3, 64, 64), scope="step").choice.pieces for budget in (least, 2**24)
+    )
+    assert set(smallest.rows.values()) | set(smallest.columns.values()) >= {1, 16}
+    assert sum(largest.rows.values()) > sum(smallest.rows.values())
+    assert sum(largest.columns.values()) > sum(smallest.columns.values())
+
+
+# -- what is written, and where ----------------------------------------------------------------------
+
+
+def memory_of(model: SparseModel) -> torch.Tensor:
+    return devices.memory_view(model.arena, model.arena.address, model.arena.capacity, torch.uint8, model.engine.device)
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS.keys())
+@pytest.mark.parametrize("factor", [1.0, 1.5, 4.0])
+def test_every_planned_byte_of_the_block_is_written_and_no_other(make: Callable[[], nn.Module], factor: float) -> None:
+    """But for bytes of pictures, which only sessions fill: a model gets numbers.
+
+    Both patterns are NaNs as floats, and the result does not depend on them: nothing is read unwritten.
+    """
+    options = {"input_size": (3, 32, 32), "batch_size": 2, "scope": "step", "momentum": True}
+    budget = int(sparsebp.min_budget(make(), **options) * factor)
+    models, patterns = [], (0xFF, 0x7F)
+    for pattern in patterns:
+        model = sparsebp.convert(make(), budget, **options).train()
+        memory = memory_of(model)
+        kept = [(offset, memory[offset : offset + count].clone()) for offset, count in persistent(model)]
+        memory.fill_(pattern)
+        for offset, data in kept:
+            memory[offset : offset + len(data)] = data
+        step(model, sgd(model, momentum=0.9))
+        models.append(model)
+    assert_same(everything(models[0]), everything(models[1]))
+    first, second = (memory_of(m) for m in models)
+    seen = (first != patterns[0]) | (second != patterns[1])
+    planned, pictures = torch.zeros_like(seen), torch.zeros_like(seen)
+    for buffer in models[0].plan.buffers:
+        where = pictures if buffer.role == "pictures" else planned
+        where[buffer.offset : buffer.offset + buffer.bytes] = True
+    for offset, count in persistent(models[0]):
+        seen[offset : offset + count] = True  # written once, when the arena was made
+    assert not (seen & ~planned).any(), "a byte outside every buffer was written"
+    assert not (planned & ~seen).any(), "a planned byte was never written"
+    assert int((planned | pictures).nonzero().max()) + 1 == models[0].plan.peak_bytes == models[0].arena.peak
+
+
+# -- what it is not for --------------------------------------------------------------------------------
+
+
+def test_a_network_of_which_torch_runs_a_part_has_no_such_plan() -> None:
+    tail = [nn.Conv2d(8, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)]
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), *tail)
+    sparsebp.plan(net, "64KB", input_size=SIZE)
+    for refuse in (sparsebp.plan, sparsebp.convert):
+        with pytest.raises(UnsupportedModel, match=r"scope: .* runs natively; only torch runs MaxPool2d"):
+            refuse(net, "64KB", input_size=SIZE, scope="step")
+    with pytest.raises(UnsupportedModel, match="scope: "):
+        sparsebp.min_budget(net, input_size=SIZE, scope="step")
+
+
+@pytest.mark.parametrize("value", ["all", "Step", "", None, 3, True, ["step"]])
+def test_an_unknown_scope_or_place_of_pictures_is_refused(value: Any) -> None:
+    net = tiny_mobilenet()
+    before = everything(net)
+    for name, expected in (("scope", "training or step"), ("pictures", "arena or elsewhere")):
+        for refuse in (sparsebp.plan, sparsebp.convert):
+            with pytest.raises(ValueError, match=f"^{name}: expected {expected}, got "):
+                refuse(net, "64KB", input_size=SIZE, **{name: value})
+    assert_same(everything(net), before)
+
+
+def test_between_a_forward_pass_and_its_backward_pass_nothing_else_runs() -> None:
+    model = sparsebp.convert(tiny_mobilenet(), "32KB", input_size=SIZE, scope="step").train()
+    opt = sgd(model)
+    x, _ = batch(SIZE, 1)
+    out = model(x)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="a training forward pass still waits for its backward"):
+        model.eval()(x)
+    out.sum().backward()
+    model(x)
+    out = model.train()(x)
+    del out  # so that nobody can go back through it
+    model.eval()(x)
+    step(model.train(), opt)
+
+
+# -- copies ------------------------------------------------------------------------------------------
+
+
+def test_copies_and_pickles_train_on_as_the_model_does() -> None:
+    options = {"input_size": SIZE, "scope": "step", "batch_size": 2, "momentum": True, "sampler": "importance"}
+    model = sparsebp.convert(tiny_mobilenet(), "32KB", **options).train()
+    step(model, sgd(model, momentum=0.9))
+    twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    step(model, sgd(model, momentum=0.9), seed=3)
+    for twin in twins:
+        assert twin.plan == model.plan
+        step(twin, sgd(twin, momentum=0.9), seed=3)
+        assert_same(everything(twin), everything(model))
+        assert (twin.arena.peak, twin.workspace.peak) == (model.plan.peak_bytes, 0)
+
+
+def test_a_choice_that_knows_no_scope_is_one_of_training() -> None:
+    """As checkpoints keep them that were written before there was a choice."""
+    plan = sparsebp.plan(tiny_mobilenet(), "32KB", input_size=SIZE)
+    named = plan.choice.named(plan.network)
+    for name in ("scope", "pictures", "pieces"):
+        del named[name]
+    assert by_names(json.loads(json.dumps(named)), plan.network) == plan.choice

@@ -220,7 +220,10 @@ def _as_planned(model: nn.Module, plan: Plan, given: Mapping[str, Any]) -> Spars
             f"plan: it was made for another network, {plan.network.digest[:12]}, and this one is "
             f"{layouts.network.digest[:12]}: {difference}"
         )
-    derived = layouts.plan(plan.choice, plan.budget)
+    try:
+        derived = layouts.plan(plan.choice, plan.budget)
+    except UnsupportedModel as error:  # what was planned for this network was a program
+        raise ValueError(f"plan.choice: {error}; it is damaged, or another version made it") from error
     if derived != plan:
         wrong = first_difference(derived.to_dict(), plan.to_dict(), "plan")
         raise ValueError(f"{wrong}; so this sparsebp lays the plan out. It is damaged, or another version made it")
