@@ -55,4 +55,5 @@ def test_it_is_the_smallest_budget_and_holds_a_step(name: str, size: int, pictur
     x, y = batch((3, size, size), 1, CLASSES)
     cross_entropy(model(x), y).backward()
     opt.step()
-    assert (model.arena.peak, model.workspace.peak) == (budget, 0)
+    assert model.arena.peak == model.plan.peak_bytes <= budget
+    assert model.workspace.peak == 0
