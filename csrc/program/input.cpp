@@ -14,7 +14,7 @@ void InputBuffers<T>::declare(Context<T>& context, const ProgramSpec& spec) {
   image_ = spec.values[static_cast<std::size_t>(value_)];
   if (spec.scope != Scope::step) return;
   Layout& layout = context.workspace->layout;
-  const bool streamed = !spec.streams.empty() && spec.streams.front().first == 0;
+  const bool streamed = !spec.streams.empty() && reads_images(spec, spec.streams.front());
   const int read =
       streamed ? spec.streams.front().last - 1 : find_liveness(spec).consumer[static_cast<std::size_t>(value_)];
   const Index count = spec.batch * image_.count();

@@ -31,7 +31,14 @@ ConvShape window_of(const ProgramSpec& spec, const OpSpec& op) {
   }
 }
 
-StreamWalk::StreamWalk(const ProgramSpec& spec, const StreamSpec& stream) : holds_first_(stream.first == 0) {
+bool reads_images(const ProgramSpec& spec, const StreamSpec& stream) {
+  if (stream.first > 0) return false;
+  Index readers = 0;
+  for (const OpSpec& op : spec.ops) readers += std::count(op.inputs.begin(), op.inputs.end(), spec.input);
+  return readers == 1;
+}
+
+StreamWalk::StreamWalk(const ProgramSpec& spec, const StreamSpec& stream) : holds_first_(reads_images(spec, stream)) {
   for (int i = stream.first; i < stream.last; ++i) {
     const OpSpec& op = spec.ops[static_cast<std::size_t>(i)];
     windows_.push_back(window_of(spec, op));
@@ -42,15 +49,17 @@ StreamWalk::StreamWalk(const ProgramSpec& spec, const StreamSpec& stream) : hold
 
 std::vector<StreamRows> stream_rows(StreamWalk& walk) {
   struct Measure {
+    const StreamWalk& walk;
     std::vector<StreamRows> rows;
     void drop(int, Range, Index) {}
     void read(Range, Range) {}
     void make(int op, Range held, Range out) {
+      const Range used = walk.holds(op) ? held : reached_rows(walk.window(op), out);
       StreamRows& most = rows[static_cast<std::size_t>(op)];
-      most.held = std::max(most.held, held.end - held.begin);
+      most.held = std::max(most.held, used.end - used.begin);
       most.made = std::max(most.made, out.end - out.begin);
     }
-  } measure{std::vector<StreamRows>(static_cast<std::size_t>(walk.size()))};
+  } measure{walk, std::vector<StreamRows>(static_cast<std::size_t>(walk.size()))};
   walk.run(measure);
   return measure.rows;
 }

@@ -14,8 +14,11 @@ bool makes_rows(OpKind kind);
 // The window of rows that an op of a stream moves over its input.
 ConvShape window_of(const ProgramSpec& spec, const OpSpec& op);
 
+// Does a stream read images row by row: the one at the head of a program, if nobody else reads them.
+bool reads_images(const ProgramSpec& spec, const StreamSpec& stream);
+
 // One image's way through a stream. Each op holds the rows of its input that its next window reaches: of what comes
-// from outside only in the stream at the head of a program, elsewhere that exists whole.
+// from outside only in a stream that reads images, elsewhere that exists whole.
 class StreamWalk {
  public:
   StreamWalk(const ProgramSpec& spec, const StreamSpec& stream);
@@ -73,7 +76,7 @@ class StreamWalk {
   bool holds_first_;
 };
 
-// The most rows that an op of a stream holds of its input, and makes at once.
+// The most rows that an op of a stream holds of its input (of what exists whole: reaches), and makes at once.
 struct StreamRows {
   Index held = 0, made = 0;
 };

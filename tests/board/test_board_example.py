@@ -17,6 +17,7 @@ from sparsebp.runtime import Session
 
 SIDE = 96
 EPOCHS = 1
+SCOPES = ("training", "step")
 PROCESSORS = {"cortex-a53": "aarch64", "cortex-a76": "aarch64", "cortex-a7": "armhf"}
 
 
@@ -30,22 +31,26 @@ def examples() -> Path:
 
 @pytest.fixture(scope="module")
 def place(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a plan, pictures, and what a session on this machine makes of them."""
+    """A folder with plans of both scopes, pictures, and what a session on this machine makes of them."""
     folder = tmp_path_factory.mktemp("board")
-    export(folder / "plan", fifty_steps.network(None, len(CLASSES)), SIDE, lr=0.001)
-    trained(folder / "plan", pictures(folder / "pictures", each=1), EPOCHS).save(folder / "expected")
+    taken = pictures(folder / "pictures", each=1)
+    for scope in SCOPES:
+        export(folder / scope, fifty_steps.network(None, len(CLASSES)), SIDE, scope, lr=0.001)
+        trained(folder / scope, taken, EPOCHS).save(folder / f"{scope}.expected")
     return folder
 
 
+@pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_the_program_trains_the_same_bits(processor: str, examples: Path, place: Path) -> None:
+def test_the_program_trains_the_same_bits(processor: str, scope: str, examples: Path, place: Path) -> None:
     architecture = PROCESSORS[processor]
     adapt = [ROOT / "cross" / "bin" / f"run-{architecture}", examples / f"board-{architecture}" / "example" / "adapt"]
     env = {**os.environ, "QEMU_CPU": processor}
-    trains = call(adapt, "train", place / "plan", place / processor, EPOCHS, place / "pictures", env=env)
+    out, expected = place / f"{processor}.{scope}", place / f"{scope}.expected"
+    trains = call(adapt, "train", place / scope, out, EPOCHS, place / "pictures", env=env)
     assert (trains.returncode, trains.stderr) == (0, "")
-    assert (place / processor).read_bytes() == (place / "expected").read_bytes()
+    assert out.read_bytes() == expected.read_bytes()
     file = place / "pictures" / "ant" / "0.ppm"
-    predicts = call(adapt, "predict", place / processor, file, env=env)
-    session = Session(place / "expected")
+    predicts = call(adapt, "predict", out, file, env=env)
+    session = Session(expected)
     assert predicts.stdout == f"{file}: {answer(session, file)}\n"

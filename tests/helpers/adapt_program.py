@@ -26,9 +26,10 @@ def build(folder: Path, library: Path) -> Path:
     return folder / "adapt"
 
 
-def export(path: Path, network: nn.Module, side: int, **settings: object) -> Path:
+def export(path: Path, network: nn.Module, side: int, scope: str = "training", **settings: object) -> Path:
     """A plan file for square pictures; ``settings`` replace those of :func:`sparsebp.export`."""
-    model = sparsebp.convert(network, "256KB", input_size=(3, side, side), max_update_ratio=0.02, seed=1)
+    size = (3, side, side)
+    model = sparsebp.convert(network, "256KB", input_size=size, max_update_ratio=0.02, seed=1, scope=scope)
     given = {"classes": CLASSES, "preprocess": Preprocess((side, side)), "lr": 0.01, "batch_size": 1}
     sparsebp.export(model, path, **{**given, **settings})
     return path

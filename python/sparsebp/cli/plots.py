@@ -79,8 +79,9 @@ def plot_memory(plan: Plan, file: Path) -> None:
     _limits(axes, plan, shown)
     _name_moments(axes, shown)
     size = "x".join(map(str, plan.input_size[1:]))
+    what = "Memory" if plan.whole_step else "Training memory"
     axes.set_title(
-        f"Training memory over one step: input {size}, batch {plan.batch_size}, budget {_short_bytes(plan.budget)}",
+        f"{what} over one step: input {size}, batch {plan.batch_size}, budget {_short_bytes(plan.budget)}",
         loc="left",
         fontsize=11,
         pad=20,

@@ -20,6 +20,7 @@ def explain(planner: Planner, plan: Plan) -> list[str]:
         _beginning(planner, plan),
         _channels(planner, plan),
         _peak(plan),
+        *([_forward(plan)] if plan.whole_step else []),
         _updates(planner, plan),
         _literature(plan),
     ]
@@ -156,6 +157,23 @@ def _peak(plan: Plan) -> str:
     return (
         f"Memory is fullest in the {way} pass{where}: {', '.join(parts)}. The arena lays these out in "
         f"{plan.peak_bytes:,} of {plan.budget:,} bytes."
+    )
+
+
+def _forward(plan: Plan) -> str:
+    """How the forward pass stays inside a budget that covers it."""
+    pieces, network = plan.choice.pieces, plan.network
+    pictures = "the pictures as bytes" if plan.choice.pictures else "no pictures, which lie elsewhere"
+    text = f"The budget covers all that a step needs but the weights: activations, the output and {pictures}."
+    if not pieces.streams:
+        return text
+    names = [[network.layers[network.ops[i].layers[0]].name for i in (a, b - 1)] for a, b in pieces.streams]
+    streams = " and ".join(first if first == last else f"{first} to {last}" for first, last in names)
+    rows = [pieces.rows[i] for a, b in pieces.streams for i in range(a, b) if i in pieces.rows]
+    some = f"{min(rows)} to {max(rows)} rows" if min(rows) < max(rows) else _count(rows[0], "row")
+    return (
+        f"{text} The frozen layers run depth first, {streams}: each makes {some} of its output at once, when the next "
+        "one needs them, and holds only the rows that it will read again."
     )
 
 

@@ -67,10 +67,8 @@ class WholeStep:
 
     def _most_columns(self, pieces: Pieces) -> dict[int, int]:
         layers = self._graph.layers
-        return {
-            op: min(MOST_COLUMNS, max(layers[x].output.channels for x in self._graph.ops[op].layers))
-            for op in pieces.columns
-        }
+        widest = {op: max(layers[x].output.channels for x in self._graph.ops[op].layers) for op in pieces.columns}
+        return {op: min(MOST_COLUMNS, -(-channels // PANEL) * PANEL) for op, channels in widest.items()}
 
     # -- cuts ------------------------------------------------------------------------------------
 

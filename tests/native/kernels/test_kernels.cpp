@@ -1,6 +1,6 @@
 // Every usable ISA's products against plain loops in double: gemm and convolution.
 // (Weight gradients: test_kernels_weight_grad.cpp; depthwise: test_kernels_depthwise.cpp; packed rows:
-// test_kernels_transposed.cpp; the rest: test_kernels_elementwise.cpp.)
+// test_kernels_transposed.cpp; in pieces: test_kernels_pieces.cpp; the rest: test_kernels_elementwise.cpp.)
 #include <algorithm>
 #include <vector>
 

@@ -10,6 +10,7 @@
 #include "isa/dispatch.h"
 #include "platform/memory.h"
 #include "platform/parallel.h"
+#include "program/whole_step.h"
 #include "trained_program.h"
 #include "training/session.h"
 
@@ -108,6 +109,25 @@ TEST(after_the_first_step_no_step_allocates) {
   set_plain_threads(1);
 }
 
+TEST(nor_does_a_whole_step_in_its_block) {
+  for (int threads : {1, 3}) {
+    set_plain_threads(threads);
+    every_streamed_program(
+        [&](const std::string& name, const ProgramSpec& spec, const auto& streams, const Options& options) {
+          for (const Pieces& pieces : {Pieces{1, 16}, {3, 48}}) {
+            check::about("%s, %d rows, %d threads", name.c_str(), static_cast<int>(pieces.rows), threads);
+            TrainedProgram trainer(whole_step(spec, streams, pieces), options);
+            trainer.step(0);
+            CHECK_EQUAL(allocations_of([&] {
+                          for (std::uint64_t turn = 1; turn < 4; ++turn) trainer.step(turn);
+                        }),
+                        0);
+          }
+        });
+  }
+  set_plain_threads(1);
+}
+
 TEST(every_isa_keeps_to_it) {
   for (const std::string& isa : usable_isas()) {
     check::about(isa.c_str());
@@ -116,6 +136,32 @@ TEST(every_isa_keeps_to_it) {
     trainer.step(0);
     CHECK_EQUAL(allocations_of([&] { trainer.step(1); }), 0);
   }
+}
+
+namespace {
+
+int give_row(void*, Index image, Index row, std::uint8_t* out) {
+  std::fill_n(out, 40 * 3, static_cast<std::uint8_t>(image * 40 + row));
+  return 0;
+}
+
+}  // namespace
+
+TEST(bytes_and_rows_of_a_reader_become_numbers_in_the_block) {
+  Options options;
+  options.span_begin = 4;
+  TrainedProgram trainer(whole_step(mobilenet(options), {{0, 4}}, {}), options);
+  const std::vector<float> table(3 * 256, 0.5f);
+  const std::vector<std::uint8_t> bytes(2 * 40 * 40 * 3, 7);
+  std::vector<float> y(2 * 10);
+  PassInput in_memory, rows;
+  in_memory.table = rows.table = table.data();
+  in_memory.bytes = bytes.data(), rows.reader = give_row;
+  trainer.step(0);
+  const int allocated = allocations_of([&] {
+    for (const PassInput& in : {in_memory, rows}) trainer.program->forward(0, 8, in, y.data(), 2, false, false, 0);
+  });
+  CHECK_EQUAL(allocated, 0);
 }
 
 TEST(once_it_has_memory_a_session_keeps_to_it) {

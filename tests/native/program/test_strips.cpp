@@ -38,11 +38,13 @@ Range rows_of_windows(const ConvShape& s, Range out) {
   return rows;
 }
 
-// A pass over `images` images.
-void check_walk(const ConvShape& s, Index bytes, Index images) {
-  const Strips strips(s, s.in, 0, bytes);
-  const Index row_bytes = s.width * s.in * bytes, image_bytes = s.height * row_bytes;
-  const bool whole = image_bytes <= kStripBytes;
+// A pass over `images` images, of which `channels` are expanded at once, in strips of `rows` rows or of what a cache
+// holds (0).
+void check_walk(const ConvShape& s, Index channels, Index rows, Index bytes, Index images) {
+  const Strips strips(s, channels, rows, bytes);
+  const bool keeps = channels == s.in;
+  const Index row_bytes = s.width * channels * bytes, image_bytes = s.height * row_bytes;
+  const bool whole = rows == 0 ? image_bytes <= kStripBytes : rows >= s.out_height;
   Index image = 0, next_out = 0, next_new = 0;  // where the next strip must go on
   Range before{0, 0};                           // what the last one held of this image
   Index most_held = 0, most_out = 0;
@@ -54,9 +56,15 @@ void check_walk(const ConvShape& s, Index bytes, Index images) {
     CHECK(length(strip.out) > 0 && strip.out.end <= s.out_height);
     CHECK(strip.held.begin >= 0 && strip.held.begin <= strip.held.end && strip.held.end <= s.height);
 
-    // Rows are expanded once: the old ones were held before, the new ones follow on.
+    // With all channels rows are expanded once: the old ones were held before, the new ones follow on. With fewer, rows
+    // that two strips reach are expanded for each of them, and none is left out.
     CHECK(strip.old >= 0 && strip.old <= length(strip.held) && strip.shift >= 0);
-    CHECK_EQUAL(strip.held.begin + strip.old, next_new);
+    if (keeps) {
+      CHECK_EQUAL(strip.held.begin + strip.old, next_new);
+    } else {
+      CHECK(strip.old == 0 && strip.shift == 0);
+      CHECK(strip.held.begin <= next_new && strip.held.end >= next_new);
+    }
     if (strip.old > 0) {
       CHECK_EQUAL(before.begin + strip.shift, strip.held.begin);
       CHECK(strip.shift + strip.old <= length(before));
@@ -65,11 +73,12 @@ void check_walk(const ConvShape& s, Index bytes, Index images) {
     if (length(reached) > 0) CHECK(strip.held.begin <= reached.begin && reached.end <= strip.held.end);
 
     if (whole) {
-      CHECK_EQUAL(strip.images, std::min(kStripBytes / image_bytes, images - image));
+      CHECK_EQUAL(strip.images, rows > 0 ? 1 : std::min(kStripBytes / image_bytes, images - image));
       CHECK(length(strip.out) == s.out_height && length(strip.held) == s.height);
     } else {
       CHECK_EQUAL(strip.images, 1);
-      CHECK(length(strip.out) == 1 || length(reached) * row_bytes <= kStripBytes);
+      CHECK(length(strip.out) == 1 || rows > 0 || length(reached) * row_bytes <= kStripBytes);
+      CHECK(rows == 0 || length(strip.out) <= rows);
     }
     most_held = std::max(most_held, strip.images * length(strip.held) * s.width);
     most_out = std::max(most_out, strip.images * length(strip.out) * s.out_width);
@@ -104,9 +113,11 @@ void check_size(Index height, Index width, Index channels) {
     check::about("%d x %d x %d, kernel %d, stride %d, padding %d, dilation %d", static_cast<int>(height),
                  static_cast<int>(width), static_cast<int>(channels), static_cast<int>(f.kernel),
                  static_cast<int>(f.stride), static_cast<int>(f.pad), static_cast<int>(f.dilation));
+    const ConvShape s = depthwise(height, width, channels, f);
     for (Index images : {0, 1, 3, 8}) {
-      check_walk(depthwise(height, width, channels, f), sizeof(float), images);
-      check_walk(depthwise(height, width, channels, f), sizeof(double), images);
+      check_walk(s, channels, 0, sizeof(float), images);
+      check_walk(s, channels, 0, sizeof(double), images);
+      check_walk(s, 16, 0, sizeof(float), images);
     }
   });
 }
@@ -119,6 +130,21 @@ TEST(strips_cover_every_output_row_once_and_hold_the_rows_that_its_window_reache
       for (Index height = 1; height <= 40; ++height) check_size(height, width, channels);
       check_size(112, width, channels);
     }
+  }
+}
+
+TEST(strips_of_given_rows_cover_as_much_with_all_channels_and_with_some) {
+  for (Index height : {1, 2, 7, 16, 31, 40}) {
+    every_filter([&](const Filter& f) {
+      if (!f.fits(height)) return;
+      const ConvShape s = depthwise(height, 40, 48, f);
+      for (Index rows = 1; rows <= s.out_height + 1; ++rows) {
+        check::about("height %d, %d rows, kernel %d, stride %d, padding %d, dilation %d", static_cast<int>(height),
+                     static_cast<int>(rows), static_cast<int>(f.kernel), static_cast<int>(f.stride),
+                     static_cast<int>(f.pad), static_cast<int>(f.dilation));
+        for (Index channels : {16, 32, 48}) check_walk(s, channels, rows, sizeof(float), 2);
+      }
+    });
   }
 }
 
