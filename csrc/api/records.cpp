@@ -8,7 +8,7 @@ namespace {
 constexpr std::uint32_t kPlanMagic = 0x50504253, kStateMagic = 0x53504253;  // "SBPP" and "SBPS"
 // Plans of version 2 say how much a forward pass makes at once, what it keeps, and what the budget covers.
 constexpr std::uint16_t kPlanMajor = 2, kStateMajor = 1, kMinor = 0;
-constexpr int kActivations = 3, kOpKinds = 8, kScopes = 2, kKeeps = 2;
+constexpr int kActivations = 3, kOpKinds = 8, kScopes = 2, kKeeps = 3;
 
 void begin(ByteWriter& out, std::uint32_t magic, std::uint16_t major) {
   out.put(magic), out.put(major), out.put(kMinor);

@@ -49,7 +49,7 @@ void bind_specs(py::module_& m) {
               FIELD(train_bias)
 #undef FIELD
       ;
-  py::enum_<Keep>(m, "Keep").value("masks", Keep::masks).value("input", Keep::input);
+  py::enum_<Keep>(m, "Keep").value("masks", Keep::masks).value("input", Keep::input).value("input8", Keep::input8);
   py::class_<OpSpec>(m, "OpSpec", py::is_final())
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &OpSpec::name)

@@ -63,7 +63,7 @@ template <class T>
 void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const Slice<T>& saved,
                              Index begin, Index count) {
   const Index columns = std::min(grad.count, training_outputs() - grad.begin);
-  if (!wants_weight_grad() || columns <= 0) return;
+  if (!wants_weight_grad() || saved.data == nullptr || columns <= 0) return;
   const ConvShape& s = spec.shape;
   const Index k = spec.selected, row = saved.pixel;
   const bool all = selects_all();  // then channel j is row j, and there is nothing to look for

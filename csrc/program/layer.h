@@ -92,7 +92,7 @@ class Layer {
   void save(const Kernels<T>& kernels, const T* x, Index x_pixel, Index pixels, Index begin, Index count,
             const Slice<T>& saved) const;
 
-  // Trains the weight rows of the selected ones of input channels [begin, begin + count).
+  // Trains the weight rows of the selected ones of input channels [begin, begin + count), if there are any saved.
   void update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const Slice<T>& saved,
                      Index begin, Index count);
 

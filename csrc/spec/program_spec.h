@@ -46,8 +46,9 @@ enum class OpKind : std::uint8_t {
 
 // What a block keeps of its forward pass for its backward pass.
 enum class Keep : std::uint8_t {
-  masks,  // the activations' masks and the selected channels of each layer's input
-  input,  // its input, from which these are made again, channel block by channel block
+  masks,   // the activations' masks and the selected channels of each layer's input
+  input,   // its input, from which these are made again, channel block by channel block
+  input8,  // the same in 8 bits, where it expands
 };
 
 struct OpSpec {

@@ -7,14 +7,13 @@ import random
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import sparsebp
 import torch
 from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
-from networks import batch, residual_network, seeded, tiny_mobilenet
+from networks import batch, residual_network, seeded
 from random_networks import random_network
-from sparsebp import BudgetExceeded, SparseModel
+from sparsebp import SparseModel
 from sparsebp.planning.layouts import Layouts
 from sparsebp.planning.pieces import Pieces
 from sparsebp.planning.plan import Plan

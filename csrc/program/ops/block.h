@@ -21,13 +21,14 @@ class Block final : public BlockBuffers<T> {
 
  private:
   using Base = BlockBuffers<T>;
-  using Base::acquire_remains, Base::acquire_saved, Base::acquire_scratch, Base::keep_input, Base::saved_remains;
+  using Base::acquire_remains, Base::acquire_saved, Base::acquire_scratch, Base::saved_remains;
   using Base::expands_, Base::expand_, Base::depthwise_, Base::project_, Base::input_grad_;
   using Base::fold_, Base::expanded_, Base::filtered_, Base::refold_;
-  using Base::forward_block_, Base::backward_block_;
-  using Base::layer, Base::panel_rows, Base::recomputes;
+  using Base::forward_block_, Base::backward_block_, Base::restored_;
+  using Base::keep_input, Base::restore, Base::filtered_count;
+  using Base::layer, Base::panel_rows, Base::recomputes, Base::in_levels;
   using Base::packs_gradient_, Base::wide_grad_, Base::filtered_grad_;
-  using Base::wide_, Base::in_, Base::out_, Base::in_rows_, Base::out_rows_, Base::strips_;
+  using Base::wide_, Base::in_, Base::out_, Base::in_rows_, Base::out_rows_, Base::width_, Base::strips_;
   using typename Base::Remains;
   using typename Base::Scratch;
   using typename Op<T>::Target;
@@ -43,6 +44,7 @@ class Block final : public BlockBuffers<T> {
     T *expand_fold, *depthwise_fold;  // of the block's channels
     const T* project_fold;
     bool folded;  // are those of the block as the strip before left them
+    bool ready;   // is the block expanded already
     T *expanded, *filtered;
     Remains saved;
 
@@ -63,6 +65,8 @@ class Block final : public BlockBuffers<T> {
   void project_columns(const Context<T>& context, const Pass& pass, Index count) const;
 
   Pass begin_recomputing(Context<T>& context, const Scratch& scratch) const;
+  void expand_levels(Context<T>& context, const Scratch& scratch, const Pass& pass, Index width) const;
+  void train_from_levels(Context<T>& context, const Scratch& scratch, const OutputGrad<T>& grad);
 
   void train_project_shift(Context<T>& context, const T* dy, const T* scale);
   void backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,

@@ -53,6 +53,7 @@ void Block<T>::backward(Context<T>& context) {
       pack_gradient(kernels, {dy, out_, 0, out_, scale}, n * out_rows_, scratch.panels);
     }
     if (recomputes()) again.begin_block(first);
+    if (in_levels()) expand_levels(context, scratch, again, width);
     parallel_for(div_up(width, kPanel), backward_work, [&](Index unit) {
       const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
       if (recomputes()) forward_columns(context, again, c, count);
@@ -60,8 +61,9 @@ void Block<T>::backward(Context<T>& context) {
     });
     if (expands_ && wide_grad_) {
       const T* scale = expand.spec.has_norm ? scratch.expand_scale : nullptr;
-      conv_backward(context, expand, {scratch.d_expanded, backward_block_, first, width, scale}, saved.input,
-                    target.grad, target.accumulate || first > 0, scratch.panels);
+      const OutputGrad<T> grad{scratch.d_expanded, backward_block_, first, width, scale};
+      conv_backward(context, expand, grad, saved.input, target.grad, target.accumulate || first > 0, scratch.panels);
+      if (in_levels()) train_from_levels(context, scratch, grad);
     }
   }
 }

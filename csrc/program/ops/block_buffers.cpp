@@ -1,6 +1,7 @@
 #include "program/ops/block_buffers.h"
 
 #include "program/convolution.h"
+#include "program/ops/levels.h"
 
 namespace sparsebp {
 
@@ -15,7 +16,7 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
   const LayerSpec& dw = program.layers[static_cast<std::size_t>(depthwise_)];
   const LayerSpec& project = program.layers[static_cast<std::size_t>(project_)];
   const ConvShape& s = dw.shape;
-  wide_ = s.in, in_rows_ = s.pixels(), out_rows_ = s.out_pixels();
+  wide_ = s.in, in_rows_ = s.pixels(), width_ = s.width, out_rows_ = s.out_pixels();
   in_ = program.values[static_cast<std::size_t>(op.inputs[0])].channels, out_ = project.shape.out;
   backward_block_ = std::min(op.block, wide_);
   forward_block_ = op.forward_block > 0 ? std::min(op.forward_block, wide_) : wide_;
@@ -30,12 +31,16 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
   if (!declare.in_span) return;
 
   wide_grad_ = declare.input_grad;
-  if (expands_) wide_grad_ |= program.layers[static_cast<std::size_t>(expand_)].trains();
+  if (expands_) {
+    const LayerSpec& expand = program.layers[static_cast<std::size_t>(expand_)];
+    wide_grad_ |= expand.trains();
+    if (expand.selected > 0) restored_ = std::min(in_, kPanel);
+  }
   filtered_grad_ = wide_grad_ || dw.trains();
   declare_remains(program, declare);
   scale_ = declare.backward_scratch("scale", out_ + (expands_ ? backward_block_ : 0));
   if (filtered_grad_ || recomputes()) {
-    d_filtered_ = declare.backward_scratch("d_filtered", b * out_rows_ * backward_block_);
+    d_filtered_ = declare.backward_scratch("d_filtered", filtered_count(b));
   }
   if (expands_ && (wide_grad_ || recomputes())) {
     d_expanded_ = declare.backward_scratch("d_expanded", b * in_rows_ * backward_block_);
@@ -66,7 +71,12 @@ void BlockBuffers<T>::declare_remains(const ProgramSpec& program, const Declare<
     return recomputes() ? declare.mask_again(layer, b * pixels * wide, part)
                         : declare.mask(layer, b * pixels * wide, part);
   };
-  if (recomputes()) kept_ = declare.kept_input(b * in_rows_ * in_);
+  if (in_levels()) {
+    kept_ = declare.template kept<std::uint8_t>("levels", b * in_rows_ * in_);
+    range_ = declare.template kept<T>("range", b * 2 * in_);
+  } else if (recomputes()) {
+    kept_ = declare.template kept<T>("input", b * in_rows_ * in_);
+  }
   if (expands_) {
     const LayerSpec& expand = program.layers[static_cast<std::size_t>(expand_)];
     if (!recomputes()) saved_expand_ = slice(expand_, expand.selected, in_rows_, "expand.");
@@ -83,8 +93,33 @@ void BlockBuffers<T>::declare_remains(const ProgramSpec& program, const Declare<
 
 template <class T>
 void BlockBuffers<T>::keep_input(Context<T>& context, const T* x) const {
-  const Index count = context.images * in_rows_ * in_;
-  std::copy_n(x, count, context.training.template acquire<T>(kept_, count));
+  const Index n = context.images, image = in_rows_ * in_;
+  PlannedArena& arena = context.training;
+  if (!in_levels()) {
+    std::copy_n(x, n * image, arena.template acquire<T>(kept_, n * image));
+    return;
+  }
+  auto* levels = arena.template acquire<std::uint8_t>(kept_, n * image);
+  T* range = arena.template acquire<T>(range_, n * 2 * in_);
+  for (Index i = 0; i < n; ++i) {
+    T* least = range + i * 2 * in_;
+    to_levels(x + i * image, in_rows_, in_, levels + i * image, least, least + in_);
+  }
+}
+
+template <class T>
+void BlockBuffers<T>::restore(const Context<T>& context, Index image, Range pixels, Index begin, Index count, T* out,
+                              Index out_pixel) const {
+  const T* least = context.training.template at<T>(range_) + image * 2 * in_ + begin;
+  const auto* levels = context.training.template at<std::uint8_t>(kept_) + (image * in_rows_ + pixels.begin) * in_;
+  from_levels(levels + begin, in_, least, least + in_, pixels.end - pixels.begin, count, out, out_pixel);
+}
+
+template <class T>
+Index BlockBuffers<T>::filtered_count(Index images) const {
+  const Index own = images * out_rows_ * backward_block_;
+  if (!in_levels()) return own;
+  return std::max({own, width_ * in_, restored_ * images * in_rows_});
 }
 
 template <class T>
@@ -130,7 +165,7 @@ typename BlockBuffers<T>::Remains BlockBuffers<T>::acquire_remains(Context<T>& c
     const Index selected = layer(context, index).spec.selected, columns = sliced(selected);
     return Slice<T>{arena.template acquire<T>(buffer, n * rows * columns), columns, columns < selected ? 0 : -1};
   };
-  remains.input = {arena.template at<T>(kept_), in_, 0};
+  if (!in_levels()) remains.input = {arena.template at<T>(kept_), in_, 0};
   remains.depthwise = slice(saved_depthwise_, in_rows_, depthwise_);
   remains.project = slice(saved_project_, out_rows_, project_);
   if (expand_mask_ >= 0) remains.expand_mask = arena.template acquire<std::uint8_t>(expand_mask_, n * in_rows_ * mask);
@@ -147,18 +182,20 @@ typename BlockBuffers<T>::Scratch BlockBuffers<T>::acquire_scratch(Context<T>& c
   Scratch scratch;
   scratch.project_scale = arena.template acquire<T>(scale_, out_ + (expands_ ? backward_block_ : 0));
   scratch.expand_scale = scratch.project_scale + out_;
-  if (d_filtered_ >= 0) scratch.d_filtered = arena.template acquire<T>(d_filtered_, n * out_rows_ * backward_block_);
+  if (d_filtered_ >= 0) scratch.d_filtered = arena.template acquire<T>(d_filtered_, filtered_count(n));
   if (d_expanded_ >= 0) scratch.d_expanded = arena.template acquire<T>(d_expanded_, n * in_rows_ * backward_block_);
   if (panels_ >= 0) scratch.panels = arena.template acquire<T>(panels_, panel_count_);
   return scratch;
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                   \
-  template BlockBuffers<T>::BlockBuffers(const OpSpec&, const ProgramSpec&, const Declare<T>&);   \
-  template void BlockBuffers<T>::keep_input(Context<T>&, const T*) const;                         \
-  template typename BlockBuffers<T>::Saved BlockBuffers<T>::acquire_saved(Context<T>&) const;     \
-  template typename BlockBuffers<T>::Remains BlockBuffers<T>::saved_remains(Context<T>&) const;   \
-  template typename BlockBuffers<T>::Remains BlockBuffers<T>::acquire_remains(Context<T>&) const; \
+#define SPARSEBP_INSTANTIATE(T)                                                                           \
+  template BlockBuffers<T>::BlockBuffers(const OpSpec&, const ProgramSpec&, const Declare<T>&);           \
+  template void BlockBuffers<T>::keep_input(Context<T>&, const T*) const;                                 \
+  template void BlockBuffers<T>::restore(const Context<T>&, Index, Range, Index, Index, T*, Index) const; \
+  template Index BlockBuffers<T>::filtered_count(Index) const;                                            \
+  template typename BlockBuffers<T>::Saved BlockBuffers<T>::acquire_saved(Context<T>&) const;             \
+  template typename BlockBuffers<T>::Remains BlockBuffers<T>::saved_remains(Context<T>&) const;           \
+  template typename BlockBuffers<T>::Remains BlockBuffers<T>::acquire_remains(Context<T>&) const;         \
   template typename BlockBuffers<T>::Scratch BlockBuffers<T>::acquire_scratch(Context<T>&) const;
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)

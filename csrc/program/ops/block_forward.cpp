@@ -90,14 +90,9 @@ void Block<T>::forward_columns(const Context<T>& context, const Pass& pass, Inde
   const Strip& strip = pass.strip;
   const ConvShape& s = dw.spec.shape;
   const Index column = c - pass.block;
-  if (!pass.folded) {
+  if (!pass.folded)
     dw.fold(kernels, c, count, pass.depthwise_fold + column, pass.depthwise_fold + pass.columns + column);
-    if (expands_) {
-      layer(context, expand_)
-          .fold(kernels, c, count, pass.expand_fold + column, pass.expand_fold + pass.columns + column);
-    }
-  }
-  if (expands_) expand_columns(context, pass, c, count);
+  if (expands_ && !pass.ready) expand_columns(context, pass, c, count);
   if (pass.saved.depthwise.data != nullptr) {
     const Index held = (strip.held.end - strip.held.begin) * s.width, old = strip.old * s.width;
     const Index first = strip.first_image * in_rows_ + strip.held.begin * s.width + old;
@@ -122,6 +117,9 @@ void Block<T>::expand_columns(const Context<T>& context, const Pass& pass, Index
   const Index width = layer(context, depthwise_).spec.shape.width, column = c - pass.block;
   const Index held = (strip.held.end - strip.held.begin) * width, old = strip.old * width;
   T* out = pass.expanded + column;
+  if (!pass.folded) {
+    expand.fold(*context.kernels, c, count, pass.expand_fold + column, pass.expand_fold + pass.columns + column);
+  }
   const T* kept = out + strip.shift * width * pass.columns;
   for (Index pixel = 0; pixel < old; ++pixel) {
     std::copy_n(kept + pixel * pass.columns, count, out + pixel * pass.columns);
