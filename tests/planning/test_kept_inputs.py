@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sparsebp
@@ -16,6 +17,7 @@ from sparsebp import SparseModel
 from sparsebp._C import OpKind
 from sparsebp.planning.layouts import Layouts
 from sparsebp.planning.plan import Plan
+from sparsebp.runtime import Session
 from sparsebp.training.convert import read
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -119,3 +121,42 @@ def test_the_plan_keeps_inputs_only_where_that_lets_more_train() -> None:
 def test_other_bits_are_refused(bits: int, scope: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sparsebp.plan(tiny_mobilenet(), input_size=SIZE, scope=scope, saved_bits=bits)
+
+
+@pytest.mark.parametrize("what", ["input", "input8"])
+def test_a_session_keeps_what_the_plan_says(tmp_path: Path, what: str) -> None:
+    model, twin = (keeping(tiny_mobilenet(classes=5), step_plan(), what) for _ in range(2))
+    rates, opt = (sparsebp.optim.SGD(m.train(), lr=0.01) for m in (model, twin))
+    sparsebp.export(model, tmp_path / "plan.safetensors", classes=list("abcde"))
+    del rates  # they are in the file
+    session = Session(tmp_path / "plan.safetensors")
+    x, y = batch(SIZE, 1, 5)
+    step = session.train(x.permute(0, 2, 3, 1).contiguous().numpy(), y.numpy())
+    loss = cross_entropy(twin(x).double(), y)
+    loss.backward()
+    opt.step()
+    assert step.loss == loss.item()
+    saved = tmp_path / "after.safetensors"
+    session.save(saved)
+    trained = sparsebp.load_file(saved)
+    assert all(torch.equal(trained[name], value) for name, value in twin.state_dict().items())
+
+
+def step_plan() -> Plan:
+    return sparsebp.plan(tiny_mobilenet(classes=5), "16MB", scope="step", input_size=SIZE)
+
+
+def test_a_plan_says_which_blocks_keep_their_input() -> None:
+    asked = {"input_size": SIZE, "scope": "step", "ratios": {"*": 1.0}, "saved_bits": 8}
+    net = tiny_mobilenet(classes=5)
+    least = sparsebp.min_budget(net, **asked)
+    assert not any("keeps its input" in text for text in sparsebp.explain(net, "16MB", **asked))
+    (text,) = [text for text in sparsebp.explain(net, least, **asked) if "keeps its input" in text]
+    assert "in 8 bits" in text
+
+
+def test_a_plan_of_32_bits_that_keeps_8_is_refused() -> None:
+    data = keeping(tiny_mobilenet(classes=5), step_plan(), "input8").plan.to_dict()
+    data["settings"]["saved_bits"] = 32
+    with pytest.raises(ValueError, match="keeps: expected no input8, as the settings say 32 bits"):
+        Plan.from_dict(data)
