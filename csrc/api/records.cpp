@@ -6,9 +6,9 @@ namespace sparsebp {
 namespace {
 
 constexpr std::uint32_t kPlanMagic = 0x50504253, kStateMagic = 0x53504253;  // "SBPP" and "SBPS"
-// Plans of version 2 say how much a forward pass makes at once, and what the budget covers.
+// Plans of version 2 say how much a forward pass makes at once, what it keeps, and what the budget covers.
 constexpr std::uint16_t kPlanMajor = 2, kStateMajor = 1, kMinor = 0;
-constexpr int kActivations = 3, kOpKinds = 8, kScopes = 2;
+constexpr int kActivations = 3, kOpKinds = 8, kScopes = 2, kKeeps = 3;
 
 void begin(ByteWriter& out, std::uint32_t magic, std::uint16_t major) {
   out.put(magic), out.put(major), out.put(kMinor);
@@ -88,6 +88,7 @@ void write(ByteWriter& out, const OpSpec& op) {
   out.put<std::uint8_t>(op.count_padding);
   out.put(op.drop);
   out.put<std::int64_t>(op.forward_rows), out.put<std::int64_t>(op.forward_block);
+  out.put(static_cast<std::uint8_t>(op.keep));
 }
 OpSpec read_op(ByteReader& in, std::uint16_t version) {
   OpSpec op;
@@ -101,7 +102,10 @@ OpSpec read_op(ByteReader& in, std::uint16_t version) {
   op.window = read_shape(in);
   op.count_padding = in.flag();
   op.drop = in.get<double>();
-  if (version > 1) op.forward_rows = in.get<std::int64_t>(), op.forward_block = in.get<std::int64_t>();
+  if (version > 1) {
+    op.forward_rows = in.get<std::int64_t>(), op.forward_block = in.get<std::int64_t>();
+    op.keep = in.kind<Keep>(kKeeps);
+  }
   return op;
 }
 

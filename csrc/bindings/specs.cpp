@@ -49,11 +49,12 @@ void bind_specs(py::module_& m) {
               FIELD(train_bias)
 #undef FIELD
       ;
+  py::enum_<Keep>(m, "Keep").value("masks", Keep::masks).value("input", Keep::input).value("input8", Keep::input8);
   py::class_<OpSpec>(m, "OpSpec", py::is_final())
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &OpSpec::name)
           FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
-              FIELD(window) FIELD(count_padding) FIELD(drop) FIELD(forward_rows) FIELD(forward_block)
+              FIELD(window) FIELD(count_padding) FIELD(drop) FIELD(forward_rows) FIELD(forward_block) FIELD(keep)
 #undef FIELD
       ;
   py::enum_<Scope>(m, "Scope").value("training", Scope::training).value("step", Scope::step);

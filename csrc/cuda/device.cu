@@ -73,7 +73,8 @@ class CudaDevice final : public Device<float> {
 
   std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program,
                                      const Declare<float>& declare) override {
-    if (program.scope != Scope::training || !program.streams.empty() || op.forward_rows > 0 || op.forward_block > 0) {
+    if (program.scope != Scope::training || !program.streams.empty() || op.forward_rows > 0 || op.forward_block > 0 ||
+        op.keep != Keep::masks) {
       throw InvalidArgument("scope: a GPU works on whole images; expected a plan whose budget covers training alone");
     }
     return cuda::make_op(op, program, declare, driver_);

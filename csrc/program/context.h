@@ -99,6 +99,18 @@ struct Declare {
   int mask(int layer, Index count, const char* part = "") const {
     return add<std::uint8_t>(training, {op, layer, "mask"}, part, Category::masks, count, forward_time, backward_time);
   }
+  // The input of an op, which makes its masks and slices again while it runs backward; U: what it keeps of a number.
+  template <class U>
+  int kept(const char* role, Index count) const {
+    return add<U>(training, {op, -1, role}, "", Category::saved, count, forward_time, backward_time);
+  }
+  int mask_again(int layer, Index count, const char* part) const {
+    return add<std::uint8_t>(training, {op, layer, "mask again"}, part, Category::scratch, count, backward_time,
+                             backward_time);
+  }
+  int slice_again(int layer, Index count, const char* part) const {
+    return add<T>(training, {op, layer, "slice again"}, part, Category::scratch, count, backward_time, backward_time);
+  }
   int backward_scratch(const char* role, Index count) const {
     return add<T>(training, {op, -1, role}, "", Category::scratch, count, backward_time, backward_time);
   }

@@ -229,7 +229,7 @@ constexpr Index kColumnRun = 4 * kPanel;
 
 // Trains the weights where nobody wants an input gradient. Units are runs of output columns: there may be one row only.
 template <class T>
-void weights_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved) {
+void weights_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const Slice<T>& saved) {
   const ConvShape& s = layer.spec.shape;
   // With groups a row has a group's columns only; and the squared norms of a row are summed by one thread.
   const Index run = s.groups > 1 || layer.squared_norms.rows != nullptr ? grad.count : kColumnRun;
@@ -245,7 +245,7 @@ void weights_backward(const Context<T>& context, Layer<T>& layer, const OutputGr
 }  // namespace
 
 template <class T>
-void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved, T* dx,
+void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const Slice<T>& saved, T* dx,
                    bool accumulate, T* panels) {
   const Kernels<T>& kernels = *context.kernels;
   const ConvShape& s = layer.spec.shape;
@@ -281,7 +281,7 @@ void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<
   template void pack_gradient<T>(const Kernels<T>&, const OutputGrad<T>&, Index, T*);                                 \
   template void packed_input_grad<T>(const Kernels<T>&, const Layer<T>&, Index, Index, Index, Index, const T*, Index, \
                                      T*, Index, bool);                                                                \
-  template void conv_backward<T>(const Context<T>&, Layer<T>&, const OutputGrad<T>&, const T*, T*, bool, T*);
+  template void conv_backward<T>(const Context<T>&, Layer<T>&, const OutputGrad<T>&, const Slice<T>&, T*, bool, T*);
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)
 

@@ -53,7 +53,7 @@ Index conv_backward_scratch(const ConvShape& shape, Index batch, Index out_count
 // dx (+)= W^T (scale * dz), then trains the layer's selected weight rows with the same dz: dx is computed with
 // the weights of the forward pass. `dx` null: weights only. `panels` null is allowed with dx null.
 template <class T>
-void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const T* saved, T* dx,
+void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const Slice<T>& saved, T* dx,
                    bool accumulate, T* panels);
 
 }  // namespace sparsebp

@@ -20,21 +20,21 @@ void Layer<T>::fold(const Kernels<T>& kernels, Index begin, Index count, T* scal
 
 template <class T>
 void Layer<T>::save(const Kernels<T>& kernels, const T* x, Index x_pixel, Index pixels, Index begin, Index count,
-                    T* saved) const {
+                    const Slice<T>& saved) const {
   GatherArgs<T> args{};
-  args.x_pixel = x_pixel, args.out_pixel = spec.selected, args.pixels = pixels;
-  if (begin == 0 && count == spec.shape.in) {
-    args.x = x, args.channels = state.indices, args.out = saved, args.count = spec.selected;
+  args.x_pixel = x_pixel, args.out_pixel = saved.pixel, args.pixels = pixels;
+  if (saved.first >= 0 || selects_all()) {
+    args.x = x, args.out = saved.data + begin - std::max<Index>(saved.first, 0), args.count = count;
     kernels.gather(args);
-  } else if (selects_all()) {
-    args.x = x, args.out = saved + begin, args.count = count;
+  } else if (begin == 0 && count == spec.shape.in) {
+    args.x = x, args.channels = state.indices, args.out = saved.data, args.count = spec.selected;
     kernels.gather(args);
   } else {
     args.count = 1;
     for (Index j = 0; j < spec.selected; ++j) {
       const Index c = channel(j) - begin;
       if (c < 0 || c >= count) continue;
-      args.x = x + c, args.out = saved + j;
+      args.x = x + c, args.out = saved.data + j;
       kernels.gather(args);
     }
   }
@@ -60,12 +60,12 @@ void Layer<T>::update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, c
 }
 
 template <class T>
-void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved,
+void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const Slice<T>& saved,
                              Index begin, Index count) {
   const Index columns = std::min(grad.count, training_outputs() - grad.begin);
-  if (!wants_weight_grad() || columns <= 0) return;
+  if (!wants_weight_grad() || saved.data == nullptr || columns <= 0) return;
   const ConvShape& s = spec.shape;
-  const Index k = spec.selected;
+  const Index k = spec.selected, row = saved.pixel;
   const bool all = selects_all();  // then channel j is row j, and there is nothing to look for
   for (Index j = all ? begin : 0; j < (all ? begin + count : k);) {
     // Up to kWeightRows selected channels of one group share a tile.
@@ -87,9 +87,9 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
     args.scale = grad.scale != nullptr ? grad.scale + (first - grad.begin) : nullptr;
     const T* dz = grad.dz + (first - grad.begin);
     if (s.pointwise()) {
-      args.sum.n1 = images * s.out_pixels(), args.sum.a1 = k, args.sum.b1 = grad.row;
+      args.sum.n1 = images * s.out_pixels(), args.sum.a1 = row, args.sum.b1 = grad.row;
       args.b = dz;
-      for (int r = 0; r < rows; ++r) args.rows[r].a = saved + selected[r];
+      for (int r = 0; r < rows; ++r) args.rows[r].a = saved.data + column(saved, selected[r]);
       update_rows(kernels, args, selected, rows, 0, first);
       continue;
     }
@@ -99,19 +99,22 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
       const Range ox = valid_outputs(kw, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width);
       const bool empty = oy.begin == oy.end || ox.begin == ox.end;
       args.sum.n1 = empty ? 0 : ox.end - ox.begin, args.sum.n2 = oy.end - oy.begin, args.sum.n3 = images;
-      args.sum.a1 = s.stride_w * k, args.sum.a2 = s.stride_h * s.width * k, args.sum.a3 = s.pixels() * k;
+      args.sum.a1 = s.stride_w * row, args.sum.a2 = s.stride_h * s.width * row, args.sum.a3 = s.pixels() * row;
       args.sum.b1 = grad.row, args.sum.b2 = s.out_width * grad.row, args.sum.b3 = s.out_pixels() * grad.row;
       const Index iy = oy.begin * s.stride_h - s.pad_h + kh * s.dilation_h;
       const Index ix = ox.begin * s.stride_w - s.pad_w + kw * s.dilation_w;
       args.b = empty ? dz : dz + (oy.begin * s.out_width + ox.begin) * grad.row;
-      for (int r = 0; r < rows; ++r) args.rows[r].a = saved + (empty ? 0 : (iy * s.width + ix) * k) + selected[r];
+      for (int r = 0; r < rows; ++r) {
+        args.rows[r].a = saved.data + (empty ? 0 : (iy * s.width + ix) * row) + column(saved, selected[r]);
+      }
       update_rows(kernels, args, selected, rows, tap, first);
     }
   }
 }
 
 template <class T>
-void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved) {
+void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad,
+                                const Slice<T>& saved) {
   if (!wants_weight_grad()) return;
   const ConvShape& s = spec.shape;
   const Index taps = s.taps();
@@ -122,7 +125,7 @@ void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const O
     T sums[kRun];
     DepthwiseWeightGradArgs<T> args{};
     args.shape = s, args.images = images;
-    args.saved = saved + j, args.saved_pixel = spec.selected;
+    args.saved = saved.data + column(saved, j), args.saved_pixel = saved.pixel;
     args.dz = grad.dz + c, args.dz_pixel = grad.row;
     args.grad = sums;
     for (args.tap_begin = 0; args.tap_begin < taps; args.tap_begin = args.tap_end) {

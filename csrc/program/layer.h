@@ -54,6 +54,14 @@ struct OutputGrad {
   const T* scale;  // batch-norm scale of these channels, or null
 };
 
+// Channels of a layer's input, kept for the gradient of its weights: the selected ones, or a run of neighbours.
+template <class T>
+struct Slice {
+  T* data = nullptr;
+  Index pixel = 0;   // numbers of a pixel
+  Index first = -1;  // the channel in column 0; -1: column j has the j-th selected one
+};
+
 template <class T>
 class Layer {
  public:
@@ -77,17 +85,19 @@ class Layer {
   // scale and shift of output channels [begin, begin + count); either may be null.
   void fold(const Kernels<T>& kernels, Index begin, Index count, T* scale, T* shift) const;
 
-  // Copies the selected ones of channels [begin, begin + count) of x ([pixels][x_pixel], column 0 = begin) to
-  // `saved` ([pixels][selected]).
-  void save(const Kernels<T>& kernels, const T* x, Index x_pixel, Index pixels, Index begin, Index count,
-            T* saved) const;
+  // The selected channels side by side, [pixels][selected].
+  Slice<T> slice(T* data) const { return {data, spec.selected, -1}; }
 
-  // Trains the weight rows of the selected ones of input channels [begin, begin + count).
-  void update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved, Index begin,
-                     Index count);
+  // Copies of channels [begin, begin + count) of x ([pixels][x_pixel], column 0 = begin) those that `saved` has.
+  void save(const Kernels<T>& kernels, const T* x, Index x_pixel, Index pixels, Index begin, Index count,
+            const Slice<T>& saved) const;
+
+  // Trains the weight rows of the selected ones of input channels [begin, begin + count), if there are any saved.
+  void update_weight(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const Slice<T>& saved,
+                     Index begin, Index count);
 
   // The same for a depthwise layer: `grad` covers at most kPanel channels and is indexed like the input.
-  void update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const T* saved);
+  void update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const Slice<T>& saved);
 
   // Trains bias and shift of `count` <= kPanel output channels from the sums of their gradients.
   void update_shift(const Kernels<T>& kernels, Index begin, Index count, const T* sums, const T* scale);
@@ -103,6 +113,7 @@ class Layer {
   void apply(const Kernels<T>& kernels);
 
  private:
+  Index column(const Slice<T>& saved, Index j) const { return saved.first < 0 ? j : channel(j) - saved.first; }
   void update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, const Index* selected, int count, Index tap,
                    Index first_column) const;
 };

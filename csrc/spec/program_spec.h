@@ -44,6 +44,13 @@ enum class OpKind : std::uint8_t {
   dropout,
 };
 
+// What a block keeps of its forward pass for its backward pass.
+enum class Keep : std::uint8_t {
+  masks,   // the activations' masks and the selected channels of each layer's input
+  input,   // its input, from which these are made again, channel block by channel block
+  input8,  // the same in 8 bits, where it expands
+};
+
 struct OpSpec {
   OpKind kind = OpKind::conv;
   std::vector<int> inputs;
@@ -61,6 +68,7 @@ struct OpSpec {
   // Channels that a block or a head expands, a multiple of kPanel, in a stream also of half of it; 0: a block all, a head
   // as many as a cache holds.
   Index forward_block = 0;
+  Keep keep = Keep::masks;
 };
 
 // What the budget covers.

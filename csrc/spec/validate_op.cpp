@@ -49,7 +49,7 @@ ValueSpec output_of(const ConvShape& s) { return {s.out_height, s.out_width, s.o
 class OpCheck {
  public:
   OpCheck(const ProgramSpec& spec, std::size_t index)
-      : spec_(spec), op_(spec.ops[index]), name_("op " + std::to_string(index)) {}
+      : spec_(spec), index_(index), op_(spec.ops[index]), name_("op " + std::to_string(index)) {}
 
   void run() {
     const Kind kind = kind_of(name_, op_.kind);
@@ -118,7 +118,20 @@ class OpCheck {
     if (!(op_.drop >= 0 && op_.drop <= 1)) {
       fail("drop: expected a probability from 0 to 1, got " + std::to_string(op_.drop));
     }
+    check_keep();
     if (op_.residual && op_.kind != OpKind::block) fail("residual: only a block adds its input to its output");
+  }
+
+  void check_keep() const {
+    if (op_.keep == Keep::masks) return;
+    if (op_.keep > Keep::input8) {
+      fail("keep: expected 0 to " + std::to_string(static_cast<int>(Keep::input8)) + ", got " +
+           std::to_string(static_cast<int>(op_.keep)));
+    }
+    if (op_.kind != OpKind::block) fail("keep: only a block keeps its input");
+    if (op_.keep == Keep::input8 && op_.layers.size() < 3) fail("keep: only a block that expands keeps 8 bits");
+    if (spec_.scope != Scope::step) fail("keep: a block keeps its input only where the budget covers the whole step");
+    if (index_ < static_cast<std::size_t>(spec_.span_begin)) fail("keep: in front of the span nothing is kept");
   }
 
   void expect(const char* what, const ValueSpec& got, const ValueSpec& wanted) const {
@@ -163,6 +176,7 @@ class OpCheck {
   }
 
   const ProgramSpec& spec_;
+  const std::size_t index_;
   const OpSpec& op_;
   std::string name_;
 };

@@ -69,6 +69,13 @@ class LayerSpec:
     train_bias: bool
     def __init__(self) -> None: ...
 
+class Keep:
+    masks: Keep
+    input: Keep
+    input8: Keep
+    @property
+    def name(self) -> str: ...
+
 class OpSpec:
     kind: OpKind
     inputs: Sequence[int]
@@ -82,6 +89,7 @@ class OpSpec:
     drop: float
     forward_rows: int
     forward_block: int
+    keep: Keep
     def __init__(self) -> None: ...
 
 class Scope:

@@ -56,6 +56,9 @@ class TrainedProgram {
     for (std::size_t i = 0; i < y_.size(); ++i) dy_[i] = 0.1f * (y_[i] - target_[i]);
     if (!placed_.empty()) memory_.write(at(dy_), dy_.data(), dy_.size() * sizeof(float));
   }
+  // On this processor, to be changed before the forward pass, and before pass_back.
+  std::vector<float>& input() { return x_; }
+  std::vector<float>& output_grad() { return dy_; }
   void pass_back() { program->backward(at(dy_), at(dx_), rules_, false); }
   void backward() {
     find_output_grad();

@@ -21,28 +21,40 @@ class Block final : public BlockBuffers<T> {
 
  private:
   using Base = BlockBuffers<T>;
-  using Base::acquire_saved, Base::acquire_scratch, Base::layer, Base::panel_rows;
+  using Base::acquire_remains, Base::acquire_saved, Base::acquire_scratch, Base::saved_remains;
   using Base::expands_, Base::expand_, Base::depthwise_, Base::project_, Base::input_grad_;
-  using Base::fold_, Base::expanded_, Base::filtered_;
-  using Base::forward_block_, Base::backward_block_;
+  using Base::fold_, Base::expanded_, Base::filtered_, Base::refold_;
+  using Base::forward_block_, Base::backward_block_, Base::restored_;
+  using Base::keep_input, Base::restore, Base::filtered_count;
+  using Base::layer, Base::panel_rows, Base::recomputes, Base::in_levels;
   using Base::packs_gradient_, Base::wide_grad_, Base::filtered_grad_;
-  using Base::saved_expand_, Base::saved_depthwise_, Base::saved_project_, Base::expand_mask_, Base::depthwise_mask_;
-  using Base::wide_, Base::in_, Base::out_, Base::in_rows_, Base::out_rows_, Base::strips_;
-  using typename Base::Saved;
+  using Base::wide_, Base::in_, Base::out_, Base::in_rows_, Base::out_rows_, Base::width_, Base::strips_;
+  using typename Base::Remains;
   using typename Base::Scratch;
   using typename Op<T>::Target;
 
-  // One strip on its way forward; columns are channels of the expanded tensors.
+  // One strip on its way forward, or whole images while the backward pass goes that way again; columns are channels of
+  // the expanded tensors.
   struct Pass {
     Strip strip;
     Rows<const T> x;  // of the first image; others follow a whole image further
     Rows<T> y;
     Index block;                      // the first channel of the block that is in work
+    Index columns;                    // channels of a block at most
     T *expand_fold, *depthwise_fold;  // of the block's channels
     const T* project_fold;
     bool folded;  // are those of the block as the strip before left them
+    bool ready;   // is the block expanded already
     T *expanded, *filtered;
-    Saved saved;
+    Remains saved;
+
+    // Of the backward pass, where slices and masks are of one block alone.
+    void begin_block(Index first) {
+      block = saved.first = first;
+      for (Slice<T>* slice : {&saved.depthwise, &saved.project}) {
+        if (slice->first >= 0) slice->first = first;
+      }
+    }
   };
 
   Pass begin_forward(Context<T>& context, Index held_pixels, Index out_pixels) const;
@@ -52,11 +64,16 @@ class Block final : public BlockBuffers<T> {
   void filter_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
   void project_columns(const Context<T>& context, const Pass& pass, Index count) const;
 
+  Pass begin_recomputing(Context<T>& context, const Scratch& scratch) const;
+  void expand_levels(Context<T>& context, const Scratch& scratch, const Pass& pass, Index width) const;
+  void train_from_levels(Context<T>& context, const Scratch& scratch, const OutputGrad<T>& grad);
+
   void train_project_shift(Context<T>& context, const T* dy, const T* scale);
-  void backward_columns(Context<T>& context, const Scratch& scratch, const T* dy, const Target& target, Index unit,
-                        Index c, Index count);
+  void backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
+                        const Target& target, Index unit, Index c, Index count);
   void filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index unit, Index c, Index count);
-  void pass_mask(Context<T>& context, int mask, Index rows, T* g, Index c, Index count, T* sums) const;
+  void pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index c, Index count,
+                 T* sums) const;
 };
 
 }  // namespace sparsebp

@@ -40,23 +40,30 @@ void Block<T>::backward(Context<T>& context) {
     pass_residual(dy, n * in_rows_ * in_, target.grad, target.accumulate);
     target.accumulate = true;
   }
-  const T* saved_expand = saved_expand_ >= 0 ? context.training.template at<T>(saved_expand_) : nullptr;
+  Pass again = recomputes() ? begin_recomputing(context, scratch) : Pass{};
+  const Remains& saved = again.saved;
+  if (!recomputes()) again.saved = saved_remains(context);
   const Index taps = layer(context, depthwise_).spec.shape.taps();
-  const Index backward_work = n * kPanel * (out_rows_ * out_ + in_rows_ * taps);
+  const Index expand_work = recomputes() && expands_ ? n * kPanel * in_rows_ * in_ : 0;
+  const Index backward_work = expand_work + n * kPanel * (out_rows_ * out_ + in_rows_ * taps);
   for (Index first = 0; first < wide_; first += backward_block_) {
     const Index width = std::min(backward_block_, wide_ - first);
     if (filtered_grad_ && packs_gradient_) {
       const T* scale = project.spec.has_norm ? scratch.project_scale : nullptr;
       pack_gradient(kernels, {dy, out_, 0, out_, scale}, n * out_rows_, scratch.panels);
     }
+    if (recomputes()) again.begin_block(first);
+    if (in_levels()) expand_levels(context, scratch, again, width);
     parallel_for(div_up(width, kPanel), backward_work, [&](Index unit) {
-      const Index c = first + unit * kPanel;
-      backward_columns(context, scratch, dy, target, unit, c, std::min(kPanel, first + width - c));
+      const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
+      if (recomputes()) forward_columns(context, again, c, count);
+      backward_columns(context, scratch, saved, dy, target, unit, c, count);
     });
     if (expands_ && wide_grad_) {
       const T* scale = expand.spec.has_norm ? scratch.expand_scale : nullptr;
-      conv_backward(context, expand, {scratch.d_expanded, backward_block_, first, width, scale}, saved_expand,
-                    target.grad, target.accumulate || first > 0, scratch.panels);
+      const OutputGrad<T> grad{scratch.d_expanded, backward_block_, first, width, scale};
+      conv_backward(context, expand, grad, saved.input, target.grad, target.accumulate || first > 0, scratch.panels);
+      if (in_levels()) train_from_levels(context, scratch, grad);
     }
   }
 }
@@ -111,8 +118,8 @@ void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, co
 
 // Everything that belongs to `count` <= kPanel expanded channels from `c` on, but for the expansion's own products.
 template <class T>
-void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, const T* dy, const Target& target,
-                                Index unit, Index c, Index count) {
+void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
+                                const Target& target, Index unit, Index c, Index count) {
   const Kernels<T>& kernels = *context.kernels;
   Layer<T>&expand = layer(context, expand_), &dw = layer(context, depthwise_);
   Layer<T>& project = layer(context, project_);
@@ -120,14 +127,11 @@ void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, con
   const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
   T* d_filtered = scratch.d_filtered != nullptr ? scratch.d_filtered + unit * kPanel : nullptr;
   if (filtered_grad_) filtered_gradient(context, scratch, dy, unit, c, count);
-  if (saved_project_ >= 0) {
-    project.update_weight(kernels, n, {dy, out_, 0, out_, project_scale},
-                          context.training.template at<T>(saved_project_), c, count);
-  }
+  project.update_weight(kernels, n, {dy, out_, 0, out_, project_scale}, saved.project, c, count);
   if (!filtered_grad_) return;
 
   T sums[kPanel], dw_scale[kPanel];
-  pass_mask(context, depthwise_mask_, n * out_rows_, d_filtered, c, count, sums);
+  pass_mask(context, saved.depthwise_mask, saved.first, n * out_rows_, d_filtered, c, count, sums);
   dw.fold(kernels, c, count, dw_scale, nullptr);
   const T* scale = dw.spec.has_norm ? dw_scale : nullptr;
   T* d_wide = nullptr;
@@ -146,24 +150,23 @@ void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, con
       kernels.depthwise_input_grad(args);
     }
   }
-  if (saved_depthwise_ >= 0) {
-    dw.update_depthwise(kernels, n, {d_filtered, backward_block_, c, count, scale},
-                        context.training.template at<T>(saved_depthwise_));
-  }
+  dw.update_depthwise(kernels, n, {d_filtered, backward_block_, c, count, scale},
+                      saved.depthwise.data != nullptr ? saved.depthwise : saved.input);
   dw.update_shift(kernels, c, count, sums, scale);
   if (!expands_ || !wide_grad_) return;
 
-  pass_mask(context, expand_mask_, n * in_rows_, d_wide, c, count, sums);
+  pass_mask(context, saved.expand_mask, saved.first, n * in_rows_, d_wide, c, count, sums);
   T* expand_scale = scratch.expand_scale + unit * kPanel;
   expand.fold(kernels, c, count, expand_scale, nullptr);
   expand.update_shift(kernels, c, count, sums, expand.spec.has_norm ? expand_scale : nullptr);
 }
 
 template <class T>
-void Block<T>::pass_mask(Context<T>& context, int mask, Index rows, T* g, Index c, Index count, T* sums) const {
+void Block<T>::pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index c,
+                         Index count, T* sums) const {
   MaskArgs<T> args{};
   args.g = g, args.g_row = backward_block_;
-  if (mask >= 0) args.mask = context.training.template at<std::uint8_t>(mask) + panel_mask(rows, c);
+  if (mask != nullptr) args.mask = mask + panel_mask(rows, c - first);
   args.mask_row = panel_mask_row(wide_, c);
   args.rows = rows, args.cols = count, args.sum = sums;
   context.kernels->mask(args);

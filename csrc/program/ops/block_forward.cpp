@@ -8,6 +8,14 @@
 #include "program/ops/block.h"
 
 namespace sparsebp {
+namespace {
+
+template <class T>
+Slice<T> from_pixel(const Slice<T>& slice, Index pixel) {
+  return {slice.data + pixel * slice.pixel, slice.pixel, slice.first};
+}
+
+}  // namespace
 
 template <class T>
 void Block<T>::forward(Context<T>& context) {
@@ -16,9 +24,13 @@ void Block<T>::forward(Context<T>& context) {
   Pass pass = begin_forward(context, strips_.held_pixels(n), strips_.out_pixels(n));
   pass.x = {context.values[static_cast<std::size_t>(this->spec.inputs[0])], 0};
   pass.y = {context.values[static_cast<std::size_t>(this->spec.output)], 0};
-  if (context.save) pass.saved = acquire_saved(context);
-  if (pass.saved.expand != nullptr) {
-    expand.save(*context.kernels, pass.x.data, in_, n * in_rows_, 0, in_, pass.saved.expand);
+  if (context.save && recomputes()) keep_input(context, pass.x.data);
+  if (context.save && !recomputes()) {
+    acquire_saved(context);
+    pass.saved = saved_remains(context);
+  }
+  if (pass.saved.input.data != nullptr) {
+    expand.save(*context.kernels, pass.x.data, in_, n * in_rows_, 0, in_, pass.saved.input);
   }
   for (Index i = 0; i < strips_.count(n); ++i) {
     pass.strip = strips_.at(i, n), pass.folded = i > 0 && forward_block_ == wide_;
@@ -42,6 +54,7 @@ template <class T>
 typename Block<T>::Pass Block<T>::begin_forward(Context<T>& context, Index held_pixels, Index out_pixels) const {
   const Layer<T>& project = layer(context, project_);
   Pass pass{};
+  pass.columns = forward_block_;
   T* fold = context.workspace->template acquire<T>(fold_, 2 * (2 * forward_block_ + out_));
   pass.expand_fold = fold, pass.depthwise_fold = fold + 2 * forward_block_;
   T* project_fold = fold + 4 * forward_block_;
@@ -77,28 +90,22 @@ void Block<T>::forward_columns(const Context<T>& context, const Pass& pass, Inde
   const Strip& strip = pass.strip;
   const ConvShape& s = dw.spec.shape;
   const Index column = c - pass.block;
-  if (!pass.folded) {
-    dw.fold(kernels, c, count, pass.depthwise_fold + column, pass.depthwise_fold + forward_block_ + column);
-    if (expands_) {
-      layer(context, expand_)
-          .fold(kernels, c, count, pass.expand_fold + column, pass.expand_fold + forward_block_ + column);
-    }
-  }
-  if (expands_) expand_columns(context, pass, c, count);
-  if (pass.saved.depthwise != nullptr) {
+  if (!pass.folded)
+    dw.fold(kernels, c, count, pass.depthwise_fold + column, pass.depthwise_fold + pass.columns + column);
+  if (expands_ && !pass.ready) expand_columns(context, pass, c, count);
+  if (pass.saved.depthwise.data != nullptr) {
     const Index held = (strip.held.end - strip.held.begin) * s.width, old = strip.old * s.width;
     const Index first = strip.first_image * in_rows_ + strip.held.begin * s.width + old;
-    const T* wide = expands_ ? pass.expanded + old * forward_block_ + column : pass.x.data + first * wide_ + c;
+    const T* wide = expands_ ? pass.expanded + old * pass.columns + column : pass.x.data + first * wide_ + c;
     const Index pixels = strip.images > 1 ? strip.images * in_rows_ : held - old;
-    dw.save(kernels, wide, expands_ ? forward_block_ : wide_, pixels, c, count,
-            pass.saved.depthwise + first * dw.spec.selected);
+    dw.save(kernels, wide, expands_ ? pass.columns : wide_, pixels, c, count, from_pixel(pass.saved.depthwise, first));
   }
   filter_columns(context, pass, c, count);
-  if (pass.saved.project != nullptr) {
+  if (pass.saved.project.data != nullptr) {
     const Index first = strip.first_image * out_rows_ + strip.out.begin * s.out_width;
     const Index pixels = strip.images * (strip.out.end - strip.out.begin) * s.out_width;
-    project.save(kernels, pass.filtered + column, forward_block_, pixels, c, count,
-                 pass.saved.project + first * project.spec.selected);
+    project.save(kernels, pass.filtered + column, pass.columns, pixels, c, count,
+                 from_pixel(pass.saved.project, first));
   }
 }
 
@@ -110,24 +117,28 @@ void Block<T>::expand_columns(const Context<T>& context, const Pass& pass, Index
   const Index width = layer(context, depthwise_).spec.shape.width, column = c - pass.block;
   const Index held = (strip.held.end - strip.held.begin) * width, old = strip.old * width;
   T* out = pass.expanded + column;
-  const T* kept = out + strip.shift * width * forward_block_;
+  if (!pass.folded) {
+    expand.fold(*context.kernels, c, count, pass.expand_fold + column, pass.expand_fold + pass.columns + column);
+  }
+  const T* kept = out + strip.shift * width * pass.columns;
   for (Index pixel = 0; pixel < old; ++pixel) {
-    std::copy_n(kept + pixel * forward_block_, count, out + pixel * forward_block_);
+    std::copy_n(kept + pixel * pass.columns, count, out + pixel * pass.columns);
   }
   const Index first = strip.first_image * in_rows_ + strip.held.begin * width + old;
   GemmArgs<T> args{};
   args.a = pass.x.data + (first - pass.x.begin * width) * in_, args.a_row = in_;
   args.b = expand.params.weight + c;
-  args.c = out + old * forward_block_, args.c_row = forward_block_;
+  args.c = out + old * pass.columns, args.c_row = pass.columns;
   args.rows = strip.images > 1 ? strip.images * in_rows_ : held - old, args.cols = count;
   args.sum.n1 = in_, args.sum.b1 = wide_;
   args.store = Store::affine;
   args.affine.scale = expand.spec.has_norm ? pass.expand_fold + column : nullptr;
-  args.affine.shift = pass.expand_fold + forward_block_ + column;
+  args.affine.shift = pass.expand_fold + pass.columns + column;
   args.affine.activation = expand.spec.activation;
   if (pass.saved.expand_mask != nullptr) {
     args.affine.mask_row = panel_mask_row(wide_, c);
-    args.affine.mask = pass.saved.expand_mask + panel_mask(context.images * in_rows_, c) + first * args.affine.mask_row;
+    args.affine.mask = pass.saved.expand_mask + panel_mask(context.images * in_rows_, c - pass.saved.first) +
+                       first * args.affine.mask_row;
   }
   context.kernels->gemm(args);
 }
@@ -139,21 +150,21 @@ void Block<T>::filter_columns(const Context<T>& context, const Pass& pass, Index
   const Index column = c - pass.block;
   DepthwiseArgs<T> args{};
   args.shape = dw.spec.shape;
-  args.x_pixel = expands_ ? forward_block_ : wide_, args.y_pixel = forward_block_;
+  args.x_pixel = expands_ ? pass.columns : wide_, args.y_pixel = pass.columns;
   args.x_begin = expands_ ? strip.held.begin : pass.x.begin, args.y_begin = strip.out.begin;
   args.weight = dw.params.weight + c, args.weight_row = wide_;
   args.channels = count, args.row_begin = strip.out.begin, args.row_end = strip.out.end;
   args.affine.scale = dw.spec.has_norm ? pass.depthwise_fold + column : nullptr;
-  args.affine.shift = pass.depthwise_fold + forward_block_ + column;
+  args.affine.shift = pass.depthwise_fold + pass.columns + column;
   args.affine.activation = dw.spec.activation;
   args.affine.mask_row = panel_mask_row(wide_, c);
   for (Index i = 0; i < strip.images; ++i) {
     const Index image = strip.first_image + i;
     args.x =
-        expands_ ? pass.expanded + column + i * in_rows_ * forward_block_ : pass.x.data + c + image * in_rows_ * wide_;
-    args.y = pass.filtered + column + i * out_rows_ * forward_block_;
+        expands_ ? pass.expanded + column + i * in_rows_ * pass.columns : pass.x.data + c + image * in_rows_ * wide_;
+    args.y = pass.filtered + column + i * out_rows_ * pass.columns;
     if (pass.saved.depthwise_mask != nullptr) {
-      args.affine.mask = pass.saved.depthwise_mask + panel_mask(context.images * out_rows_, c) +
+      args.affine.mask = pass.saved.depthwise_mask + panel_mask(context.images * out_rows_, c - pass.saved.first) +
                          image * out_rows_ * args.affine.mask_row;
     }
     context.kernels->depthwise_forward(args);
@@ -168,7 +179,7 @@ void Block<T>::project_columns(const Context<T>& context, const Pass& pass, Inde
   const ConvShape& s = layer(context, depthwise_).spec.shape;
   const Index first = strip.first_image * out_rows_ + strip.out.begin * s.out_width;
   GemmArgs<T> args{};
-  args.a = pass.filtered, args.a_row = forward_block_;
+  args.a = pass.filtered, args.a_row = pass.columns;
   args.b = project.params.weight + pass.block * out_;
   args.c = pass.y.data + (first - pass.y.begin * s.out_width) * out_, args.c_row = out_;
   args.rows = strip.images * (strip.out.end - strip.out.begin) * s.out_width, args.cols = out_;
@@ -186,8 +197,9 @@ void Block<T>::project_columns(const Context<T>& context, const Pass& pass, Inde
   parallel_gemm(*context.kernels, args);
 }
 
-#define SPARSEBP_INSTANTIATE(T)                 \
-  template void Block<T>::forward(Context<T>&); \
+#define SPARSEBP_INSTANTIATE(T)                                                                \
+  template void Block<T>::forward(Context<T>&);                                                \
+  template void Block<T>::forward_columns(const Context<T>&, const Pass&, Index, Index) const; \
   template void Block<T>::forward_rows(Context<T>&, Rows<const T>, Rows<T>, Range);
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)

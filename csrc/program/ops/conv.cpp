@@ -34,7 +34,8 @@ class SingleLayer : public ConvBuffers<T> {
     if (T* saved = this->acquire_saved(context)) {
       const Index rows = context.images * s.height, k = layer.spec.selected;
       parallel_for(rows, s.width * k, [&](Index row) {
-        layer.save(*context.kernels, x + row * s.width * s.in, s.in, s.width, 0, s.in, saved + row * s.width * k);
+        layer.save(*context.kernels, x + row * s.width * s.in, s.in, s.width, 0, s.in,
+                   layer.slice(saved + row * s.width * k));
       });
     }
     return affine;
@@ -94,7 +95,7 @@ class Conv final : public SingleLayer<T> {
     typename Op<T>::Target target{nullptr, false};
     T* panels = this->acquire_panels(context);
     if (panels != nullptr) target = this->input_grad(context, 0);
-    conv_backward(context, layer, grad, this->saved(context), target.grad, target.accumulate, panels);
+    conv_backward(context, layer, grad, layer.slice(this->saved(context)), target.grad, target.accumulate, panels);
   }
 };
 
@@ -148,7 +149,7 @@ class Depthwise final : public SingleLayer<T> {
         context.kernels->depthwise_input_grad(args);
       }
       layer.update_depthwise(*context.kernels, context.images, {grad.dz + c, s.out, c, count, scale},
-                             this->saved(context));
+                             layer.slice(this->saved(context)));
     });
   }
 

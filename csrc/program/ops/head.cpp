@@ -23,7 +23,7 @@ class Head final : public HeadBuffers<T> {
     T* z = context.workspace->template acquire<T>(z_, rows * forward_block_);
     std::uint8_t* mask = context.save ? this->acquire_mask(context) : nullptr;
     if (T* saved = context.save ? this->acquire_saved(context) : nullptr) {
-      layer.save(kernels, x, in_, rows, 0, in_, saved);
+      layer.save(kernels, x, in_, rows, 0, in_, layer.slice(saved));
     }
     const T weight = T(1) / static_cast<T>(pixels_);
     for (Index first = 0; first < out_; first += forward_block_) {
@@ -65,7 +65,7 @@ class Head final : public HeadBuffers<T> {
     T* scale = context.training.template acquire<T>(scale_, backward_block_);
     T* panels = panels_ >= 0 ? context.training.template acquire<T>(panels_, panel_count_) : nullptr;
     const std::uint8_t* mask = this->mask(context);
-    const T* saved = this->saved(context);
+    const Slice<T> saved = layer.slice(this->saved(context));
     typename Op<T>::Target target{nullptr, false};
     if (input_grad_) target = this->input_grad(context, 0);
 

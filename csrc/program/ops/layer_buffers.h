@@ -32,7 +32,7 @@ class LayerBuffers : public Op<T> {
     return context.training.template acquire<T>(saved_, context.images * trained.shape.pixels() * trained.selected);
   }
 
-  const T* saved(Context<T>& context) const { return saved_ >= 0 ? context.training.template at<T>(saved_) : nullptr; }
+  T* saved(Context<T>& context) const { return saved_ >= 0 ? context.training.template at<T>(saved_) : nullptr; }
   const std::uint8_t* mask(Context<T>& context) const {
     return mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
   }

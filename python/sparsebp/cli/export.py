@@ -45,7 +45,7 @@ from .options import (
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, preprocess_for
-from .scope_options import Pictures, Scope
+from .scope_options import Pictures, SavedBits, Scope
 
 RunFolder = Annotated[
     Path | None,
@@ -108,6 +108,7 @@ def export(
     budget: Budget = "256KB",
     scope: Scope = "training",
     pictures: Pictures = "arena",
+    saved_bits: SavedBits = 32,
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,

@@ -36,7 +36,7 @@ from .options import (
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
 from .report import accuracy_table, class_table, levels_row, memory_table, warn_of_lost, without
-from .scope_options import Pictures, Scope
+from .scope_options import Pictures, SavedBits, Scope
 from .task import Task, make_task
 
 
@@ -60,6 +60,7 @@ def finetune(
     budget: Budget = "256KB",
     scope: Scope = "training",
     pictures: Pictures = "arena",
+    saved_bits: SavedBits = 32,
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,

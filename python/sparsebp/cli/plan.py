@@ -36,7 +36,7 @@ from .options import (
     parse_input_size,
     parse_ratios,
 )
-from .scope_options import Pictures, Scope
+from .scope_options import Pictures, SavedBits, Scope
 
 
 def plan(
@@ -46,6 +46,7 @@ def plan(
     budget: Budget = "256KB",
     scope: Scope = "training",
     pictures: Pictures = "arena",
+    saved_bits: SavedBits = 32,
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,
@@ -113,6 +114,7 @@ def plan(
         "train_bias": not no_train_bias,
         "scope": scope,
         "pictures": pictures,
+        "saved_bits": saved_bits,
     }
     network = build_model(model, classes)
     if min_budget:

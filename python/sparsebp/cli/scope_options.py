@@ -8,8 +8,14 @@ from typing import Annotated
 import typer
 
 from ..planning.choice import SCOPES
-from ..planning.request import PICTURES, check_name
+from ..planning.request import PICTURES, SAVED_BITS, check_name
 from .options import MEMORY, checked
+
+
+def _check_saved_bits(bits: int) -> None:
+    if bits not in SAVED_BITS:
+        raise ValueError(f"expected {' or '.join(map(str, SAVED_BITS))}, got {bits}")
+
 
 Scope = Annotated[
     str,
@@ -28,6 +34,16 @@ Pictures = Annotated[
         metavar="|".join(PICTURES),
         help="With --scope step: whether the budget has room for the pictures of a micro-batch, as bytes.",
         callback=checked(partial(check_name, "pictures", names=PICTURES)),
+        rich_help_panel=MEMORY,
+    ),
+]
+SavedBits = Annotated[
+    int,
+    typer.Option(
+        "--saved-bits",
+        metavar="|".join(map(str, SAVED_BITS)),
+        help="With --scope step: 8 lets blocks keep their input in 8 bits for the backward pass, to save bytes.",
+        callback=checked(_check_saved_bits),
         rich_help_panel=MEMORY,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from ..data import Preprocess, parse_augment
 from ..planning.choice import SCOPES
 from ..planning.plan import Plan
-from ..planning.request import MOST_SIZE, PICTURES, check_gradients, check_name
+from ..planning.request import MOST_SIZE, PICTURES, check_gradients, check_name, check_saved_bits
 from ..samplers import NAMES, Sampler
 from ..training.learning_rules import LearningRules, check_count, check_number
 from ..units import check_seed, parse_bytes
@@ -25,6 +25,7 @@ class Settings(LearningRules):
         budget: bytes of memory, as an int or ``"256KB"``.
         scope: ``"training"`` or ``"step"``, as in :func:`sparsebp.convert`: what the budget covers.
         pictures: ``"arena"`` or ``"elsewhere"``, as in :func:`sparsebp.convert`: where a whole step's images lie.
+        saved_bits: 32, or with scope ``"step"`` 8, as in :func:`sparsebp.convert`: of the inputs that blocks keep.
         input_size: height and width of the network's input; one int for a square.
         epochs: passes over the training pictures.
         micro_batch: pictures that go through the network at once; what training memory is planned for.
@@ -45,6 +46,7 @@ class Settings(LearningRules):
     budget: int | str = "256KB"
     scope: str = "training"
     pictures: str = "arena"
+    saved_bits: int = 32
     input_size: int | tuple[int, int] = 224
     epochs: int = 2
     micro_batch: int = 1
@@ -69,6 +71,7 @@ class Settings(LearningRules):
         check_gradients(self.gradients)
         check_name("scope", self.scope, SCOPES)
         check_name("pictures", self.pictures, PICTURES)
+        check_saved_bits(self.saved_bits, self.scope)
         check_seed(self.seed)
         for name in ("epochs", "micro_batch", "resample_every"):
             check_count(name, getattr(self, name))
@@ -109,6 +112,7 @@ class Settings(LearningRules):
             "train_bias": self.train_bias,
             "scope": self.scope,
             "pictures": self.pictures,
+            "saved_bits": self.saved_bits,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,6 +167,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "train_bias": request.train_bias,
         "scope": request.scope,
         "pictures": request.pictures,
+        "saved_bits": request.saved_bits,
         "seed": request.seed,
     }
 

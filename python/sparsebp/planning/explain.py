@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ..units import format_bytes
 from .choice import Choice
+from .pieces import KEEPS
 from .plan import Plan
 from .plan_parts import CATEGORIES, CATEGORY_NAMES
 from .planner import RESOLUTION, SMALLEST_BLOCK, USUAL_BLOCK, Planner
@@ -21,6 +22,7 @@ def explain(planner: Planner, plan: Plan) -> list[str]:
         _channels(planner, plan),
         _peak(plan),
         *([_forward(plan)] if plan.whole_step else []),
+        *([_kept_inputs(plan)] if plan.choice.pieces.keeps else []),
         _updates(planner, plan),
         _literature(plan),
     ]
@@ -187,6 +189,18 @@ def _updates(planner: Planner, plan: Plan) -> str:
     return (
         "Each weight row is updated in place as soon as its gradient is known. To sum gradients over micro-batches "
         f'(gradients="sum") would take the peak to {needed:,} bytes.'
+    )
+
+
+def _kept_inputs(plan: Plan) -> str:
+    keeps, network = plan.choice.pieces.keeps, plan.network
+    named = {
+        what: [network.layers[network.ops[op].layers[0]].name for op in keeps if keeps[op] == what] for what in KEEPS
+    }
+    parts = [f"{', '.join(names)} in {bits} bits" for names, bits in zip(named.values(), (32, 8), strict=True) if names]
+    return (
+        "Where that takes fewer bytes than masks and selected channels, a block keeps its input and makes these again "
+        f"while it runs backward: {'; '.join(parts)}."
     )
 
 

@@ -75,7 +75,7 @@ class SpecFactory:
         self.value_ids = {v: i for i, v in enumerate(live)}
         self._values = [_value_spec(graph, v) for v in live]
         self._source = source
-        self._specs: dict[tuple[int, tuple[int, int, int]], _C.OpSpec] = {}
+        self._specs: dict[tuple[int, tuple[int, int, int, str]], _C.OpSpec] = {}
 
     def make(self, choice: Choice) -> _C.ProgramSpec:
         """The specification that realises ``choice``."""
@@ -105,12 +105,17 @@ class SpecFactory:
     def _op(self, index: int, choice: Choice) -> _C.OpSpec:
         """The native description of one op, made once for each way to run it."""
         pieces = choice.pieces
-        way = choice.blocks.get(index, 2 * _C.PANEL), pieces.rows.get(index, 0), pieces.columns.get(index, 0)
+        way = (
+            choice.blocks.get(index, 2 * _C.PANEL),
+            pieces.rows.get(index, 0),
+            pieces.columns.get(index, 0),
+            pieces.keeps.get(index, "masks"),
+        )
         if (index, way) not in self._specs:
             self._specs[index, way] = self._make_op(index, *way)
         return self._specs[index, way]
 
-    def _make_op(self, index: int, block: int, rows: int, columns: int) -> _C.OpSpec:
+    def _make_op(self, index: int, block: int, rows: int, columns: int, keep: str) -> _C.OpSpec:
         op = self.graph.ops[index]
         spec = _C.OpSpec()
         assert op.kind is not None
@@ -120,6 +125,7 @@ class SpecFactory:
         spec.layers = [self.layer_ids[layer] for layer in op.layers]
         spec.residual = op.residual
         spec.block, spec.forward_rows, spec.forward_block = block, rows, columns
+        spec.keep = getattr(_C.Keep, keep)
         spec.activation = op.activation
         spec.drop = op.drop
         if op.pool is not None:

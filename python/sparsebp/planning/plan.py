@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ class Plan:
     def feature_bytes(self, bits: int = 32) -> int:
         """Feature memory as papers count it: the selected channels' inputs at ``bits`` an element, and the masks.
 
-        It leaves out gradients, scratch and state, and that no kernel here saves fewer than 32 bits.
+        Of a block that keeps its input instead it is all of that. It leaves out gradients, scratch and state, and that
+        kernels here save 32 bits, or 8 with ``saved_bits=8``.
 
         Args:
             bits: of an element, 1 to 64.
@@ -129,7 +130,8 @@ class Plan:
         """
         if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 64:
             raise ValueError(f"bits: expected a whole number from 1 to 64, got {bits!r}")
-        held = self.peak_by_category()
+        numbers = [replace(b, bytes=b.bytes * self.itemsize) if b.role == "levels" else b for b in self.buffers]
+        held = most_alive(numbers)
         return held["saved"] // self.itemsize * bits // 8 + held["masks"]
 
     # -- as data ---------------------------------------------------------------------------------
@@ -235,6 +237,8 @@ class Plan:
         ):
             if decided != asked:
                 raise ValueError(f"plan.choice.{name}: expected {asked} as in the settings, got {decided}")
+        if request.saved_bits == 32 and "input8" in choice.pieces.keeps.values():
+            raise ValueError("plan.choice.pieces.keeps: expected no input8, as the settings say 32 bits")
         trained = {self.network.layers[i].name: count for i, count in choice.selected.items() if count}
         if not trained or {layer.name: layer.selected for layer in self.layers} != trained:
             raise ValueError("plan.layers: expected the layers of the choice, with as many channels")

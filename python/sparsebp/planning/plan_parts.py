@@ -62,7 +62,8 @@ class Buffer:
         name: for people.
         op: of the native program, whom it serves; -1 the program as a whole.
         layer: of the native program; -1 no single one.
-        role: ``"saved"``, ``"mask"``, ``"output gradient"``, a kind of scratch, or what outlives a step.
+        role: ``"saved"``, ``"mask"``, ``"input"`` or ``"levels"`` that a block keeps, ``"output gradient"``, a kind of
+            scratch, or what outlives a step.
     """
 
     name: str

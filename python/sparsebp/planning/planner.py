@@ -22,6 +22,7 @@ from ..capture.trainable_layers import listed, remedies
 from ..errors import BudgetExceeded, UnsupportedModel
 from ..units import format_bytes
 from .choice import Choice
+from .keeping import Keeping
 from .layouts import Layouts
 from .pieces import Pieces
 from .policy import NARROW_PAYS, Weights, divide, widening, worth
@@ -62,6 +63,10 @@ class Planner(Layouts):
     @cached_property
     def _whole_step(self) -> WholeStep:
         return WholeStep(self.graph, self.factory, self.request.batch_size, self.request.holds_pictures)
+
+    @cached_property
+    def _keeping(self) -> Keeping:
+        return Keeping(self.graph, self.factory, self.request)
 
     # -- candidates ------------------------------------------------------------------------------
 
@@ -144,10 +149,10 @@ class Planner(Layouts):
     def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""
         blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in (OpKind.block, OpKind.head)}
-        r = self.request
+        r, selected = self.request, self.selected(begin, amount)
         return Choice(
             begin,
-            self.selected(begin, amount),
+            selected,
             blocks,
             r.batch_size,
             r.momentum,
@@ -158,8 +163,14 @@ class Planner(Layouts):
             self.graph.output_is_flat,
             r.scope,
             r.holds_pictures,
-            self._whole_step.smallest(begin) if r.whole_step else Pieces(),
+            self._pieces(begin, selected, blocks),
         )
+
+    def _pieces(self, begin: int, selected: dict[int, int], blocks: dict[int, int]) -> Pieces:
+        """Those of the fewest bytes, where the budget covers these."""
+        if not self.request.whole_step:
+            return Pieces()
+        return replace(self._whole_step.smallest(begin), keeps=self._keeping.smallest(begin, selected, blocks))
 
     # -- search ----------------------------------------------------------------------------------
 
@@ -201,7 +212,10 @@ class Planner(Layouts):
             choice = self.choice(begin, amount, block)
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
-        best = self._widen(self._worthiest(fits), budget)
+        best = self._worthiest(fits)
+        if self.request.whole_step:
+            best = self._relaxed(best, budget)
+        best = self._widen(best, budget)
         if not self.request.whole_step:
             return best
         pieces = self._whole_step.widened(best.pieces, lambda p: self.peak(replace(best, pieces=p)) <= budget)
@@ -250,6 +264,20 @@ class Planner(Layouts):
             middle = (low + high) / 2
             low, high = (middle, high) if holds(middle) else (low, middle)
         return low
+
+    def _relaxed(self, choice: Choice, budget: int) -> Choice:
+        """Lets blocks keep what they need not make again, or else numbers, as long as the peak stays inside the budget.
+
+        The last ones first: what these keep is needed for the shortest time.
+        """
+        for op in sorted(choice.pieces.keeps, reverse=True):
+            others = {i: what for i, what in choice.pieces.keeps.items() if i != op}
+            for keeps in (others, {**others, op: "input"}):
+                relaxed = replace(choice, pieces=replace(choice.pieces, keeps=keeps))
+                if self.peak(relaxed) <= budget:
+                    choice = relaxed
+                    break
+        return choice
 
     def _widen(self, choice: Choice, budget: int) -> Choice:
         """Doubles channel blocks, op by op, as long as the peak stays inside the budget."""

@@ -29,6 +29,7 @@ class Request:
     train_bias: bool
     scope: str = "training"
     pictures: str = "arena"
+    saved_bits: int = 32
 
     @property
     def whole_step(self) -> bool:
@@ -81,6 +82,8 @@ class Request:
 
 #: Where the images of a micro-batch may lie as bytes, where the budget covers the whole step.
 PICTURES = ("arena", "elsewhere")
+#: How many bits of a number a block that keeps its input may keep, where the budget covers the whole step.
+SAVED_BITS = (32, 8)
 #: Of a height, a width or a number of channels: native code counts them with 32 bits.
 MOST_SIZE = 2**31 - 1
 
@@ -99,6 +102,7 @@ DEFAULTS: dict[str, Any] = {
     "train_bias": True,
     "scope": "training",
     "pictures": "arena",
+    "saved_bits": 32,
 }
 
 
@@ -134,6 +138,7 @@ def checked(settings: Mapping[str, Any]) -> Request:
         _check_bool("train_bias", settings["train_bias"]),
         check_name("scope", settings["scope"], SCOPES),
         check_name("pictures", settings["pictures"], PICTURES),
+        check_saved_bits(settings["saved_bits"], settings["scope"]),
     )
 
 
@@ -144,6 +149,19 @@ def check_gradients(value: Any) -> str:
         ValueError: it is not.
     """
     return check_name("gradients", value, GRADIENTS)
+
+
+def check_saved_bits(bits: Any, scope: str) -> int:
+    """``bits`` if it is one of :data:`SAVED_BITS` and goes with this scope.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if type(bits) is not int or bits not in SAVED_BITS:
+        raise ValueError(f"saved_bits: expected {' or '.join(map(str, SAVED_BITS))}, got {bits!r}")
+    if bits != 32 and scope != "step":
+        raise ValueError(f'saved_bits: {bits} bits are kept only where the budget covers the whole step, scope="step"')
+    return bits
 
 
 def check_name(name: str, value: Any, names: tuple[str, ...]) -> str:

@@ -54,10 +54,12 @@ def block_names(plan: Plan) -> list[str]:
 
 def _owners(plan: Plan) -> dict[int, str]:
     """The first trained layer of every op that has one."""
-    saved = sorted((b.layer, b.op) for b in plan.buffers if b.role == "saved")
+    network, trained = plan.network, {layer.name for layer in plan.layers}
     owners: dict[int, str] = {}
-    for (_, op), layer in zip(saved, plan.layers, strict=True):
-        owners.setdefault(op, layer.name)
+    for i, op in enumerate(network.ops[network.native_begin :]):
+        for layer in op.layers:
+            if network.layers[layer].name in trained:
+                owners.setdefault(i, network.layers[layer].name)
     return owners
 
 

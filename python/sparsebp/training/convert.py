@@ -61,6 +61,7 @@ def convert(
     train_bias: bool = True,
     scope: str = "training",
     pictures: str = "arena",
+    saved_bits: int = 32,
 ) -> SparseModel:
     """Turns a pretrained network into one that fine-tunes inside ``budget`` bytes of memory.
 
@@ -92,6 +93,8 @@ def convert(
             nothing else may run between a forward pass and its backward pass. On processors only.
         pictures: with scope ``"step"``, whether the ``"arena"`` has room for a micro-batch of images as bytes, which
             sessions train on, or these lie ``"elsewhere"``, in a camera's memory or a file.
+        saved_bits: with scope ``"step"``, 8 lets blocks keep their input in 8 bits for the backward pass, where that
+            takes fewer bytes: gradients then have its error. With 32 nothing is rounded.
 
     Raises:
         BudgetExceeded: nothing fits; ``required`` says what would.
@@ -113,6 +116,7 @@ def convert(
         "train_bias": train_bias,
         "scope": scope,
         "pictures": pictures,
+        "saved_bits": saved_bits,
     }
     planner, bytes_ = _planner(model, budget, settings)
     made = planner.plan(planner.best(bytes_), bytes_)
