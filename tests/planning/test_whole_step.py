@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import sparsebp
 import torch
 from hypothesis import HealthCheck, event, given, reject, settings
