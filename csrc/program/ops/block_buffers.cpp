@@ -12,7 +12,8 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
       expand_(op.layers.front()),
       depthwise_(op.layers[op.layers.size() - 2]),
       project_(op.layers.back()),
-      input_grad_(declare.input_grad) {
+      input_grad_(declare.input_grad),
+      trains_(declare.in_span) {
   const LayerSpec& dw = program.layers[static_cast<std::size_t>(depthwise_)];
   const LayerSpec& project = program.layers[static_cast<std::size_t>(project_)];
   const ConvShape& s = dw.shape;
@@ -28,7 +29,7 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
   fold_ = declare.forward_scratch("fold", 2 * (2 * forward_block_ + out_));
   if (expands_) expanded_ = declare.forward_scratch("expanded", held * forward_block_);
   filtered_ = declare.forward_scratch("filtered", made * forward_block_);
-  if (!declare.in_span) return;
+  if (!trains_) return;
 
   wide_grad_ = declare.input_grad;
   if (expands_) {

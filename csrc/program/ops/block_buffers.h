@@ -34,8 +34,8 @@ class BlockBuffers : public Op<T> {
   }
   Index panel_rows() const { return std::min(out_, kPanelRows); }
 
-  bool recomputes() const { return this->spec.keep != Keep::masks; }
-  bool in_levels() const { return this->spec.keep == Keep::input8; }
+  bool recomputes() const { return trains_ && this->spec.keep != Keep::masks; }
+  bool in_levels() const { return trains_ && this->spec.keep == Keep::input8; }
   // Numbers of d_filtered. Where the input is in 8 bits these restore it too, a row or some channels of it at a time.
   Index filtered_count(Index images) const;
 
@@ -51,6 +51,7 @@ class BlockBuffers : public Op<T> {
   const bool expands_;
   const int expand_, depthwise_, project_;  // layers; expand_ is meaningless without an expansion
   const bool input_grad_;
+  const bool trains_;                               // or passes a gradient on
   bool packs_gradient_ = false;                     // towards the filtered tensor: the gradient, not the weights
   bool wide_grad_ = false, filtered_grad_ = false;  // is the gradient of the expanded / filtered tensor needed
   Index wide_, in_, out_, in_rows_, out_rows_, width_, forward_block_, backward_block_;

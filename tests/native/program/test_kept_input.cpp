@@ -63,6 +63,16 @@ TEST(a_block_that_keeps_its_input_trains_as_one_that_keeps_masks_to_the_bit) {
   set_plain_threads(1);
 }
 
+TEST(a_block_of_the_span_before_all_that_trains_keeps_nothing) {
+  Options options;
+  ProgramSpec spec = mobilenet(options);
+  for (std::size_t l = 1; l < 6; ++l) spec.layers[l].selected = 0, spec.layers[l].train_bias = false;
+  const ProgramSpec usual = whole_step(spec, {}, {}, false);  // of whose four blocks two train
+  TrainedProgram masks(usual, options), input(with_kept_inputs(usual, Keep::input), options);
+  CHECK(outcome_of(input) == outcome_of(masks));
+  CHECK_EQUAL(bytes_of(input.program->training_layout(), "input"), 2 * 2 * 100 * 20 * sizeof(float));
+}
+
 TEST(what_is_kept_is_the_input_and_nothing_else) {
   Options options;
   const ProgramSpec spec = mobilenet(options);
