@@ -65,8 +65,8 @@ struct OpSpec {
   // How much the forward pass makes at once. Output rows of a convolution or a block in a stream, and of any block; 0:
   // as many as a cache holds, in a stream all.
   Index forward_rows = 0;
-  // Channels that a block or a head expands, a multiple of kPanel, in a stream also of half of it; 0: a block all, a head
-  // as many as a cache holds.
+  // Channels that a block or a head expands, a multiple of kPanel, in a stream also of half of it; 0: a block all, a
+  // head as many as a cache holds.
   Index forward_block = 0;
   Keep keep = Keep::masks;
 };
