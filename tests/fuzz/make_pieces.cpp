@@ -17,6 +17,13 @@ bool goes_on(const ProgramSpec& spec, std::size_t op) {
   return readers == 1;
 }
 
+void make_keeps(ProgramSpec& spec, Choices& choices, std::size_t span) {
+  for (std::size_t i = span; i < spec.ops.size(); ++i) {
+    OpSpec& op = spec.ops[i];
+    if (op.kind == OpKind::block) op.keep = static_cast<Keep>(choices.below(op.layers.size() < 3 ? 2 : 3));
+  }
+}
+
 }  // namespace
 
 void make_pieces(ProgramSpec& spec, Choices& choices) {
@@ -27,8 +34,9 @@ void make_pieces(ProgramSpec& spec, Choices& choices) {
     }
   }
   if (choices.flag()) spec.scope = Scope::step, spec.pictures = choices.flag();
-  if (choices.rarely(4)) return;
   const auto span = static_cast<std::size_t>(spec.span_begin);
+  if (spec.scope == Scope::step) make_keeps(spec, choices, span);
+  if (choices.rarely(4)) return;
   for (std::size_t first = 0; first < span; ++first) {
     if (!makes_rows(spec.ops[first].kind) || choices.rarely(4)) continue;
     std::size_t last = first + 1;

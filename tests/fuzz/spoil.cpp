@@ -101,7 +101,7 @@ void spoil_ids(std::vector<int>& ids, Choices& choices) {
 }
 
 void spoil_op(OpSpec& op, Choices& choices) {
-  switch (choices.below(10)) {
+  switch (choices.below(11)) {
     case 0:
       op.kind = odd_kind<OpKind>(choices, 8);
       return;
@@ -126,6 +126,9 @@ void spoil_op(OpSpec& op, Choices& choices) {
       return;
     case 8:
       op.forward_block = odd_number(choices, op.forward_block);
+      return;
+    case 9:
+      op.keep = static_cast<Keep>(choices.below(5));
       return;
     default: {
       Index& number = number_of(op.window, choices);

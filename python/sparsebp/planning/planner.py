@@ -271,8 +271,8 @@ class Planner(Layouts):
         The last ones first: what these keep is needed for the shortest time.
         """
         for op in sorted(choice.pieces.keeps, reverse=True):
-            others = {i: what for i, what in choice.pieces.keeps.items() if i != op}
-            for keeps in (others, {**others, op: "input"}):
+            kept = choice.pieces.keeps
+            for keeps in ({i: what for i, what in kept.items() if i != op}, {**kept, op: "input"}):
                 relaxed = replace(choice, pieces=replace(choice.pieces, keeps=keeps))
                 if self.peak(relaxed) <= budget:
                     choice = relaxed
