@@ -111,8 +111,7 @@ void bind_class(py::module_& m) {
              p.session->attach(p.file.plan().budget);
              p.file.load(*p.session);
            })
-      .def_property_readonly("pictures",
-                             [](OpenPlan& p) { return reinterpret_cast<Address>(p.session->pictures()); })
+      .def_property_readonly("pictures", [](OpenPlan& p) { return reinterpret_cast<Address>(p.session->pictures()); })
       .def_property_readonly("arena_peak", [](OpenPlan& p) { return p.session->attached().arena()->peak(); })
       .def("train", &on_labelled<&Session::train>, py::arg("images"), py::arg("form"), py::arg("labels"), py::arg("n"))
       .def("evaluate", &on_labelled<&Session::evaluate>, py::arg("images"), py::arg("form"), py::arg("labels"),

@@ -72,6 +72,7 @@ class Boundary final : public AnyProgram {
   std::uint8_t* pictures() override {
     const Lock lock(mutex_);
     require_memory_taken("pictures");
+    require_landed("pictures");  // what it saved may lie there
     return program_->pictures();
   }
   void* output() override {

@@ -45,7 +45,7 @@ class AnyProgram {
   virtual void set_spare(int layer, Index count) = 0;
 
   // Where the arena holds the bytes of a micro-batch of images, and where the program's output, until the next pass;
-  // null where the caller does.
+  // null where the caller does. There is no place for images while a training pass waits for its backward.
   virtual std::uint8_t* pictures() = 0;
   virtual void* output() = 0;
   // Runs ops [first, last) on `images` images, at most the planned batch; `in` and `out` are NHWC and belong to the

@@ -75,8 +75,8 @@ typedef enum {
   SBP_ROWS = 2     /* likewise, but `images` is an sbp_rows, which gives them row by row; only if sizes.whole_step */
 } sbp_pixels;
 
-/* Images that lie elsewhere, in a camera or a file. `read` writes row `row` of image `image`, [width][channels] bytes, to
- * `out` and returns 0, or another number if it cannot: then the call fails with SBP_INVALID_ARGUMENT, and changes
+/* Images that lie elsewhere, in a camera or a file. `read` writes row `row` of image `image`, [width][channels] bytes,
+ * to `out` and returns 0, or another number if it cannot: then the call fails with SBP_INVALID_ARGUMENT, and changes
  * nothing of the micro-batch. The rows of an image are read once, from the first to the last. */
 typedef struct {
   int (*read)(void* context, size_t image, size_t row, uint8_t* out);
