@@ -42,6 +42,7 @@ StreamWalk::StreamWalk(const ProgramSpec& spec, const StreamSpec& stream) : hold
   for (int i = stream.first; i < stream.last; ++i) {
     const OpSpec& op = spec.ops[static_cast<std::size_t>(i)];
     windows_.push_back(window_of(spec, op));
+    residual_.push_back(op.residual);
     rows_.push_back(op.forward_rows > 0 ? op.forward_rows : windows_.back().out_height);
   }
   held_.resize(windows_.size());
@@ -54,9 +55,11 @@ std::vector<StreamRows> stream_rows(StreamWalk& walk) {
     void drop(int, Range, Index) {}
     void read(Range, Range) {}
     void make(int op, Range held, Range out) {
-      const Range used = walk.holds(op) ? held : reached_rows(walk.window(op), out);
+      const Range reached = reached_rows(walk.window(op), out);
       StreamRows& most = rows[static_cast<std::size_t>(op)];
+      const Range used = walk.holds(op) ? held : reached;
       most.held = std::max(most.held, used.end - used.begin);
+      most.reached = std::max(most.reached, reached.end - reached.begin);
       most.made = std::max(most.made, out.end - out.begin);
     }
   } measure{walk, std::vector<StreamRows>(static_cast<std::size_t>(walk.size()))};

@@ -52,7 +52,10 @@ class StreamWalk {
       visit.make(op, Range{0, window(op).height}, out);
       return;
     }
-    const Range needed = reached_rows(window(op), out);
+    Range needed = reached_rows(window(op), out);
+    if (residual_[static_cast<std::size_t>(op)] != 0) {  // adds its input's rows, which strange windows do not reach
+      needed = {std::min(needed.begin, out.begin), std::max(needed.end, out.end)};
+    }
     if (needed.begin > held.begin) {
       visit.drop(op, held, needed.begin);
       held = {needed.begin, std::max(held.end, needed.begin)};
@@ -71,14 +74,15 @@ class StreamWalk {
   }
 
   std::vector<ConvShape> windows_;
+  std::vector<char> residual_;
   std::vector<Index> rows_;  // that an op makes at once
   std::vector<Range> held_;
   bool holds_first_;
 };
 
-// The most rows that an op of a stream holds of its input (of what exists whole: reaches), and makes at once.
+// The most rows that an op of a stream holds of its input, that its windows reach, and that it makes at once.
 struct StreamRows {
-  Index held = 0, made = 0;
+  Index held = 0, reached = 0, made = 0;
 };
 
 // By op of the stream.

@@ -158,11 +158,26 @@ def skipping_network(seed: int = 0) -> nn.Module:
     return seeded(seed, make)
 
 
+def far_residual_network(seed: int = 0) -> nn.Module:
+    """A block adds rows of its input that its windows do not reach: four rows to four with stride 3 and padding 3."""
+
+    def make() -> nn.Module:
+        filtered = conv_norm(12, 12, 1, stride=3, padding=3, groups=12)
+        block = Residual(nn.Sequential(conv_norm(6, 12, 1), filtered, conv_norm(12, 6, 1, None)), activation=False)
+        stem = nn.Sequential(conv_norm(3, 8, stride=4), conv_norm(8, 6, stride=2))
+        return nn.Sequential(
+            stem, block, conv_norm(6, 12), conv_norm(12, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)
+        )
+
+    return seeded(seed, make)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet": lambda: tiny_mobilenet(classes=5),
     "dropout": lambda: tiny_mobilenet(classes=5, dropout=0.5),
     "residual": lambda: residual_network(classes=5),
     "images with two readers": skipping_network,
+    "rows that no window reaches": far_residual_network,
 }
 
 

@@ -24,7 +24,7 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
   strips_ = Strips(s, forward_block_, op.forward_rows, sizeof(T), declare.strip_factor);
   const Index b = declare.batch;
   const bool streams = declare.stream.made > 0;
-  const Index held = streams ? declare.stream.held * s.width : strips_.held_pixels(b);
+  const Index held = streams ? declare.stream.reached * s.width : strips_.held_pixels(b);
   const Index made = streams ? declare.stream.made * s.out_width : strips_.out_pixels(b);
   fold_ = declare.forward_scratch("fold", 2 * (2 * forward_block_ + out_));
   if (expands_) expanded_ = declare.forward_scratch("expanded", held * forward_block_);
