@@ -207,6 +207,20 @@ def memory_of(model: SparseModel) -> torch.Tensor:
     return devices.memory_view(model.arena, model.arena.address, model.arena.capacity, torch.uint8, model.engine.device)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_a_stream_holds_rows_that_a_residual_adds_and_no_window_reaches(rows: int) -> None:
+    net = far_residual_network()
+    options = {"input_size": (3, 32, 32), "scope": "step"}
+    plan = sparsebp.plan(net, sparsebp.min_budget(net, **options), **options)
+    pieces = replace(plan.choice.pieces, rows=dict.fromkeys(range(4), rows), streams=((0, 4),))
+    layouts = Layouts(read(net, plan.input_size), net, plan.request)
+    streamed = layouts.plan(replace(plan.choice, pieces=pieces), 2**20)
+    model, usual = sparsebp.convert(copy.deepcopy(net), plan=streamed), the_usual_way(net, streamed)
+    for own, other in zip(taken_steps(model, 2), taken_steps(usual, 2), strict=True):
+        assert torch.equal(own, other)
+    assert model.arena.peak == streamed.peak_bytes
+
+
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS.keys())
 @pytest.mark.parametrize("factor", [1.0, 1.5, 4.0])
 def test_every_planned_byte_of_the_block_is_written_and_no_other(make: Callable[[], nn.Module], factor: float) -> None:
