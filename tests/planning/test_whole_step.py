@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import pickle
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,15 +15,14 @@ from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
 from networks import Residual, batch, conv_norm, residual_network, seeded, tiny_mobilenet
 from random_networks import random_network
-from sparsebp import BudgetExceeded, SparseModel, UnsupportedModel, devices
-from sparsebp.planning.choice import by_names
+from sparsebp import BudgetExceeded, SparseModel, devices
 from sparsebp.planning.layouts import Layouts
 from sparsebp.planning.pieces import Pieces
 from sparsebp.planning.plan import Plan
 from sparsebp.training.convert import read
 from torch import nn
 from torch.nn.functional import cross_entropy
-from training import SIZE, assert_same, everything, one_thread, persistent, sgd, step  # noqa: F401
+from training import assert_same, everything, one_thread, persistent, sgd, step  # noqa: F401
 
 
 def repeatable(examples: int) -> settings:
@@ -252,68 +249,3 @@ def test_every_planned_byte_of_the_block_is_written_and_no_other(make: Callable[
     assert not (seen & ~planned).any(), "a byte outside every buffer was written"
     assert not (planned & ~seen).any(), "a planned byte was never written"
     assert int((planned | pictures).nonzero().max()) + 1 == models[0].plan.peak_bytes == models[0].arena.peak
-
-
-# -- what it is not for --------------------------------------------------------------------------------
-
-
-def test_a_network_of_which_torch_runs_a_part_has_no_such_plan() -> None:
-    tail = [nn.Conv2d(8, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)]
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), *tail)
-    sparsebp.plan(net, "64KB", input_size=SIZE)
-    for refuse in (sparsebp.plan, sparsebp.convert):
-        with pytest.raises(UnsupportedModel, match=r"scope: .* runs natively; only torch runs MaxPool2d"):
-            refuse(net, "64KB", input_size=SIZE, scope="step")
-    with pytest.raises(UnsupportedModel, match="scope: "):
-        sparsebp.min_budget(net, input_size=SIZE, scope="step")
-
-
-@pytest.mark.parametrize("value", ["all", "Step", "", None, 3, True, ["step"]])
-def test_an_unknown_scope_or_place_of_pictures_is_refused(value: Any) -> None:
-    net = tiny_mobilenet()
-    before = everything(net)
-    for name, expected in (("scope", "training or step"), ("pictures", "arena or elsewhere")):
-        for refuse in (sparsebp.plan, sparsebp.convert):
-            with pytest.raises(ValueError, match=f"^{name}: expected {expected}, got "):
-                refuse(net, "64KB", input_size=SIZE, **{name: value})
-    assert_same(everything(net), before)
-
-
-def test_between_a_forward_pass_and_its_backward_pass_nothing_else_runs() -> None:
-    model = sparsebp.convert(tiny_mobilenet(), "32KB", input_size=SIZE, scope="step").train()
-    opt = sgd(model)
-    x, _ = batch(SIZE, 1)
-    out = model(x)
-    with torch.no_grad(), pytest.raises(RuntimeError, match="a training forward pass still waits for its backward"):
-        model.eval()(x)
-    out.sum().backward()
-    model(x)
-    out = model.train()(x)
-    del out  # so that nobody can go back through it
-    model.eval()(x)
-    step(model.train(), opt)
-
-
-# -- copies ------------------------------------------------------------------------------------------
-
-
-def test_copies_and_pickles_train_on_as_the_model_does() -> None:
-    options = {"input_size": SIZE, "scope": "step", "batch_size": 2, "momentum": True, "sampler": "importance"}
-    model = sparsebp.convert(tiny_mobilenet(), "32KB", **options).train()
-    step(model, sgd(model, momentum=0.9))
-    twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
-    step(model, sgd(model, momentum=0.9), seed=3)
-    for twin in twins:
-        assert twin.plan == model.plan
-        step(twin, sgd(twin, momentum=0.9), seed=3)
-        assert_same(everything(twin), everything(model))
-        assert (twin.arena.peak, twin.workspace.peak) == (model.plan.peak_bytes, 0)
-
-
-def test_a_choice_that_knows_no_scope_is_one_of_training() -> None:
-    """As checkpoints keep them that were written before there was a choice."""
-    plan = sparsebp.plan(tiny_mobilenet(), "32KB", input_size=SIZE)
-    named = plan.choice.named(plan.network)
-    for name in ("scope", "pictures", "pieces"):
-        del named[name]
-    assert by_names(json.loads(json.dumps(named)), plan.network) == plan.choice
