@@ -184,6 +184,10 @@ void Session::check(const Images& images, Index n) const {
   if (images.reader != nullptr && !whole_step()) {
     throw InvalidArgument("reader: expected a plan whose budget covers the whole step; give images in memory");
   }
+  if (images.bytes != nullptr && n > spec().batch && images.bytes == program_->pictures()) {
+    throw InvalidArgument("n: the block has room for " + std::to_string(spec().batch) + " images at once, got " +
+                          std::to_string(n));
+  }
   if (table_.empty())
     throw InvalidArgument("pixels: this plan has no table for bytes; expected floating-point numbers");
 }

@@ -11,6 +11,7 @@ import sparsebp
 import torch
 from c_library import PROGRAMS, STRICT, installed_once, run
 from networks import mobilenet
+from sparsebp import _C
 from sparsebp.data import Preprocess
 from sparsebp.runtime import Session
 
@@ -63,6 +64,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     losses = [session.train(images[i : i + 1], labels[i : i + 1]).loss for i in range(IMAGES)]
     files = {name: folder / name for name in (*plans, "images", "labels")}
     return Trained(files, losses, session.predict(images[:1])[0].tolist())
+
+
+def test_the_block_holds_no_more_pictures_than_a_micro_batch(trained: Trained) -> None:
+    session = Session(trained.files["step"])
+    assert session.pictures is not None
+    assert session.pictures.shape == (1, SIDE, SIDE, 3)
+    with pytest.raises(ValueError, match="n: the block has room for 1 images at once, got 2"):
+        session._plan.predict(
+            session.pictures.ctypes.data, _C.Form.bytes, 2, np.empty((2, CLASSES), np.float32).ctypes.data
+        )
+    assert Session(trained.files["camera"]).pictures is None
 
 
 @pytest.mark.parametrize(
