@@ -13,9 +13,10 @@ PassCheck::PassCheck(const ProgramSpec& spec, std::size_t element)
 
 void PassCheck::range(int first, int last, Index images, bool save) const {
   const int n = static_cast<int>(spec_.ops.size()), begin = spec_.span_begin;
-  const std::string got = ", got " + std::to_string(first) + " and " + std::to_string(last);
+  // Made when it is needed: a pass that is right allocates nothing.
+  const auto got = [&] { return ", got " + std::to_string(first) + " and " + std::to_string(last); };
   if (first < 0 || last > n || first >= last) {
-    throw InvalidArgument("forward: expected 0 <= first < last <= " + std::to_string(n) + " ops" + got);
+    throw InvalidArgument("forward: expected 0 <= first < last <= " + std::to_string(n) + " ops" + got());
   }
   if (images < 0 || images > spec_.batch) {
     throw InvalidArgument("forward: images: at most " + std::to_string(spec_.batch) + " images fit, got " +
@@ -23,7 +24,7 @@ void PassCheck::range(int first, int last, Index images, bool save) const {
   }
   if (save && (first > begin || last != n)) {
     throw InvalidArgument("forward: save: a training pass takes the whole span, expected first <= " +
-                          std::to_string(begin) + " and last = " + std::to_string(n) + got);
+                          std::to_string(begin) + " and last = " + std::to_string(n) + got());
   }
   whole_streams(first, last);
   one_way_in(first, last);
