@@ -227,10 +227,10 @@ TEST(bytes_go_with_a_table_into_the_first_op_of_a_whole_step) {
 
 TEST(a_stream_runs_whole) {
   Subject s(two_convolutions(true, false, true));
-  for (const auto& [first, last] : {std::pair{0, 1}, {1, 2}, {1, 3}}) {
-    CHECK_THROWS(InvalidArgument, s.forward(first, last, 2, false),
-                 "forward: ops 0 to 1 are a stream, which runs whole; got " + std::to_string(first) + " and " +
-                     std::to_string(last));
+  for (const auto& ops : {std::pair{0, 1}, {1, 2}, {1, 3}}) {
+    CHECK_THROWS(InvalidArgument, s.forward(ops.first, ops.second, 2, false),
+                 "forward: ops 0 to 1 are a stream, which runs whole; got " + std::to_string(ops.first) + " and " +
+                     std::to_string(ops.second));
   }
   s.forward(0, 3, 2, false);
   const std::vector<float> whole = s.y;
