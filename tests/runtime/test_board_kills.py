@@ -8,21 +8,10 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-from board_runs import command, environment, words, write_both, write_plan
+from board_runs import command, environment, words
 
 KILLS, WHILE_SAVING = 100, 20
 STEPS = 60
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_plan(tmp_path_factory.mktemp("plan") / "plan.safetensors")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_both(tmp_path_factory.mktemp("pictures") / "set")
 
 
 def train(plan: Path, pictures: Path, out: Path) -> list[str]:
