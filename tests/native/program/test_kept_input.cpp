@@ -24,14 +24,6 @@ ProgramSpec with_kept_inputs(ProgramSpec spec, Keep keep) {
   return spec;
 }
 
-std::vector<std::vector<float>> outcome_of(TrainedProgram& trained) {
-  for (std::uint64_t turn = 0; turn < 4; ++turn) {
-    trained.step(turn);
-    trained.infer(1, true);
-  }
-  return trained.outcome();
-}
-
 std::size_t bytes_of(const Layout& layout, const std::string& role) {
   std::size_t bytes = 0;
   for (const Buffer& buffer : layout.buffers()) bytes += role == buffer.purpose.role ? buffer.bytes : 0;

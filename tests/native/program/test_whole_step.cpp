@@ -17,15 +17,6 @@ std::size_t persistent_bytes(const AnyProgram& program) {
   return bytes;
 }
 
-// Three steps, with inference between them.
-std::vector<std::vector<float>> outcome_of(TrainedProgram& trained) {
-  for (std::uint64_t turn = 0; turn < 3; ++turn) {
-    trained.step(turn);
-    trained.infer(1, true);
-  }
-  return trained.outcome();
-}
-
 }  // namespace
 
 TEST(a_whole_step_has_the_bits_of_any_other_whatever_its_pieces) {

@@ -1,7 +1,7 @@
 // Programs whose budget covers the whole step.
 #pragma once
 
-#include "program_cases.h"
+#include "trained_program.h"
 
 namespace sparsebp {
 
@@ -33,6 +33,15 @@ void every_streamed_program(F f) {
     options.span_begin = 6;
     f(name + ", around an addition", resnet(options), std::vector<StreamSpec>{{1, 3}, {4, 6}}, options);
   });
+}
+
+// Three steps, with inference between them.
+inline std::vector<std::vector<float>> outcome_of(TrainedProgram& trained) {
+  for (std::uint64_t turn = 0; turn < 3; ++turn) {
+    trained.step(turn);
+    trained.infer(1, true);
+  }
+  return trained.outcome();
 }
 
 }  // namespace sparsebp
