@@ -8,7 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from board_runs import command, environment, words
+from board_runs import command, environment, pictures, plan, words
+
+__all__ = ["pictures", "plan"]  # fixtures
 
 KILLS, WHILE_SAVING = 100, 20
 STEPS = 60
