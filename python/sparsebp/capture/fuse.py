@@ -41,8 +41,8 @@ def _absorbed(first: RawOp, second: RawOp) -> RawOp | None:
     """Both as one op, if they can be."""
     made = None
     layer, own = first.layer, second.layer
-    if first.zeros is not None and second.kind in (OpKind.conv, OpKind.depthwise) and own is not None:
-        top, left = first.zeros
+    if first.kind == OpKind.zeros and second.kind in (OpKind.conv, OpKind.depthwise) and own is not None:
+        top, left = first.details.zeros
         zeros = own.window.padding[0] + top, own.window.padding[1] + left
         window = replace(own.window, padding=zeros)
         kind = "conv" if own.kind == "pointwise" else own.kind

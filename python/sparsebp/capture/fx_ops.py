@@ -71,7 +71,7 @@ def read_ops(traces: Traces) -> Reading:
                 raise UnsupportedModel(
                     "the model must return one tensor [N, classes] or [N, C, H, W]; give sparsebp the part that does"
                 )
-            apart = frozenset(n for n in reader.values if reader.places[n].index is not None)
+            apart = frozenset(n for n in reader.values if n in reader.added or reader.places[n].index is not None)
             return Reading(reader.ops, source, result, apart)
         elif node.op == "get_attr":
             if shape_of(node):

@@ -25,6 +25,7 @@ class Reader:
         values: the size of each activation, by its node.
         places: where the numbers of each node are.
         parameters: the names of the model's.
+        added: nodes that the trace does not have.
     """
 
     def __init__(self, traces: Traces) -> None:
@@ -35,6 +36,8 @@ class Reader:
         self.places = Places(traces.images)
         self.parameters = {name for name, _ in traces.evaluation.named_parameters()}
         self._tensors = self.parameters | {name for name, _ in traces.evaluation.named_buffers()}
+        self.added: set[fx.Node] = set()
+        self._added = fx.Graph()
         self._training: dict[str, fx.Node] = {node.name: node for node in traces.training.graph.nodes}
 
     # -- nodes -----------------------------------------------------------------------------------
@@ -97,9 +100,18 @@ class Reader:
         return self._moved(node, base, value, OpKind.gather, Details(map=tuple(places.tolist())))
 
     def _moved(self, node: fx.Node, base: fx.Node, value: Value, kind: OpKind, details: Details) -> fx.Node:
-        self.ops.append(RawOp(kind, (base,), node, value, details=details, where=str(node.meta.get("owner", ""))))
-        self.begin(node, value)
-        return node
+        made = node if node is not base else self._another(node)
+        self.ops.append(RawOp(kind, (base,), made, value, details=details, where=str(node.meta.get("owner", ""))))
+        self.begin(made, value)
+        self.places.follow(node, Place(made))
+        return made
+
+    def _another(self, node: fx.Node) -> fx.Node:
+        """A node that no trace has, for what is made of an activation for readers that want it otherwise."""
+        made = self._added.create_node("placeholder", f"{node.name}_moved_{len(self.added)}")
+        made.meta.update(node.meta)
+        self.added.add(made)
+        return made
 
     def pixels(self, node: Any) -> fx.Node | None:
         """The activation whose channels are a node's last dimension, and pixels all between that and the first."""
