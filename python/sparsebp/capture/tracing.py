@@ -66,10 +66,10 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Traces, t
             "or, if it is meant to be so, wrap it: torch.nn.Sequential(model)"
         )
     tensor = next(model.parameters())
+    x, third = probe(2, input_size, tensor), probe(1, input_size, tensor, seed=1)
     with _plainly(tensor.device.type), unchanged(model) as undo:
-        evaluation, training, differing = _in_both_modes(model, undo)
+        evaluation, training, differing = _in_both_modes(model, x, undo)
         model.eval()
-        x, third = probe(2, input_size, tensor), probe(1, input_size, tensor, seed=1)
         _C.release_free_memory()  # running the model takes the most memory of all that converting does
         with without_zeros(model):
             expected = run_both(model, evaluation, x, third)
@@ -84,13 +84,15 @@ def _plainly(device: str) -> Iterator[None]:
         yield
 
 
-def _in_both_modes(model: nn.Module, undo: Undo) -> tuple[fx.GraphModule, fx.GraphModule, set[nn.Module]]:
+def _in_both_modes(
+    model: nn.Module, images: torch.Tensor, undo: Undo
+) -> tuple[fx.GraphModule, fx.GraphModule, set[nn.Module]]:
     whole: set[nn.Module] = set()  # grows while tracing, by what torch.fx cannot follow
     differing: set[nn.Module] = set()
     while True:
-        evaluation = _follow(model, False, whole, undo)
+        evaluation = _follow(model, False, whole, images, undo)
         followed = len(whole)
-        training = _follow(model, True, whole, undo)
+        training = _follow(model, True, whole, images, undo)
         if len(whole) > followed:
             continue  # whole in one mode, whole in the other
         culprit = _first_difference(evaluation, training)
@@ -109,9 +111,11 @@ def _in_both_modes(model: nn.Module, undo: Undo) -> tuple[fx.GraphModule, fx.Gra
         whole |= differing
 
 
-def _follow(model: nn.Module, training: bool, whole: set[nn.Module], undo: Undo) -> fx.GraphModule:
+def _follow(
+    model: nn.Module, training: bool, whole: set[nn.Module], images: torch.Tensor, undo: Undo
+) -> fx.GraphModule:
     model.train(training)
-    traced = follow(model, whole)
+    traced = follow(model, whole, images)
     undo()
     return traced
 
