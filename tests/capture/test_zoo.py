@@ -77,7 +77,12 @@ def test_a_refusal_names_every_kind_of_op_with_its_number_and_first_place(name: 
     assert "sparsebp.nn.replace" in str(refusal.value)
 
 
-def test_heads_that_only_training_mode_has_are_named_with_the_remedy() -> None:
-    model, side = network("torchvision.googlenet")
-    with pytest.raises(sparsebp.UnsupportedModel, match=r"aux1 belongs to training mode only.*aux_logits=False"):
+@pytest.mark.parametrize("name", ["torchvision.googlenet", "torchvision.inception_v3"])
+def test_heads_that_only_training_mode_has_are_named_with_the_remedy(name: str) -> None:
+    model, side = network(name)
+    with pytest.raises(sparsebp.UnsupportedModel, match=r"(aux1|AuxLogits) belongs to training mode only.*aux=False"):
         sparsebp.plan(model, "4MB", input_size=(3, side, side))
+    before = tensors(model)
+    with pytest.raises(sparsebp.UnsupportedModel, match=r"MaxPool2d .*cat"):  # what stands in the way then
+        sparsebp.plan(model, "4MB", input_size=(3, side, side), aux=False)
+    assert_same_bits(model, before)

@@ -90,13 +90,13 @@ class Graph:
         return {v for op in self.ops[begin:] for v in op.inputs if v not in made_later}
 
 
-def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
-    """The op graph of ``model`` for images of ``input_size`` (C, H, W).
+def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) -> Graph:
+    """The op graph of ``model`` for images of ``input_size`` (C, H, W); ``aux`` as in :func:`.tracing.trace`.
 
     Raises:
         UnsupportedModel: the model does not take one image batch and return one tensor.
     """
-    traces, expected = trace(model, input_size)
+    traces, expected = trace(model, input_size, aux)
     raw, fx_input, fx_output = read_ops(traces)
     values: list[Value] = []
     ids: dict[str, int] = {}

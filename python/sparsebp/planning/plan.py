@@ -20,7 +20,7 @@ from .plan_parts import Buffer, LayerPlan, most_alive
 from .request import Request
 
 #: What a file of a plan says of itself; a reader takes no other major version.
-FORMAT, VERSION = "sparsebp plan", 2
+FORMAT, VERSION = "sparsebp plan", 3
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def convert(
     scope: str = "training",
     pictures: str = "arena",
     saved_bits: int = 32,
+    aux: bool = True,
 ) -> SparseModel:
     """Turns a pretrained network into one that fine-tunes inside ``budget`` bytes of memory.
 
@@ -95,6 +96,8 @@ def convert(
             sessions train on, or these lie ``"elsewhere"``, in a camera's memory or a file.
         saved_bits: with scope ``"step"``, 8 lets blocks keep their input in 8 bits for the backward pass, where that
             takes fewer bytes: gradients then have its error. With 32 nothing is rounded.
+        aux: False leaves out what a network adds in training mode only, auxiliary heads for example: it trains as it
+            is evaluated, but for dropout and the like.
 
     Raises:
         BudgetExceeded: nothing fits; ``required`` says what would.
@@ -117,6 +120,7 @@ def convert(
         "scope": scope,
         "pictures": pictures,
         "saved_bits": saved_bits,
+        "aux": aux,
     }
     planner, bytes_ = _planner(model, budget, settings)
     made = planner.plan(planner.best(bytes_), bytes_)
@@ -147,7 +151,7 @@ def plan_as_chosen(model: nn.Module, choice: Mapping[str, Any], budget: int | st
         UnsupportedModel, TypeError, ValueError: as :func:`convert`.
     """
     bytes_, request = parse_bytes(budget), checked(_complete(settings))
-    layouts = Layouts(read(model, request.input_size), model, request)
+    layouts = Layouts(read(model, request.input_size, request.aux), model, request)
     made = layouts.plan(by_names(choice, layouts.network), bytes_)
     made.check()
     return made
@@ -201,7 +205,7 @@ def _complete(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _planner(model: nn.Module, budget: int | str, settings: Mapping[str, Any]) -> tuple[Planner, int]:
     bytes_, request = parse_bytes(budget), checked(settings)
-    graph = read(model, request.input_size)
+    graph = read(model, request.input_size, request.aux)
     with readable(model):
         return Planner(graph, model, request), bytes_
 
@@ -217,7 +221,7 @@ def _as_planned(model: nn.Module, plan: Plan, given: Mapping[str, Any]) -> Spars
     if not isinstance(plan, Plan):
         raise TypeError(f"plan: expected a sparsebp.Plan, as Plan.load(path) reads it, got {type(plan).__name__}")
     sampler = _agreed(plan, given)
-    layouts = Layouts(read(model, plan.input_size), model, plan.request)
+    layouts = Layouts(read(model, plan.input_size, plan.request.aux), model, plan.request)
     difference = plan.network.difference(layouts.network)
     if difference is not None:
         raise ValueError(
