@@ -39,11 +39,11 @@ class RawOp:
     frozen: bool = False  # under torch.no_grad: no gradient passes it
 
 
-def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, fx.Node]:
-    """All ops of a traced model, its input node and the node it returns.
+def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, list[fx.Node]]:
+    """All ops of a traced model, its input node and the nodes that it returns.
 
     Raises:
-        UnsupportedModel: more than one input or output.
+        UnsupportedModel: more than one input, or no output.
     """
     modules = dict(traces.evaluation.named_modules())
     training = {node.name: node for node in traces.training.graph.nodes}
@@ -61,14 +61,12 @@ def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, fx.Node]:
                 raise UnsupportedModel("the model takes more than one input; expected one batch of images")
             source = node
         elif node.op == "output":
-            result = node.args[0]
-            if not isinstance(result, fx.Node) or not _native_shape(result, traces):
-                raise UnsupportedModel(
-                    "the model must return one tensor [N, classes] or [N, C, H, W]; give sparsebp the part that does"
-                )
             if source is None:
                 raise UnsupportedModel("the model takes no input; expected one batch of images")
-            return ops, source, alias.get(result, result)
+            results = [n for n in node.all_input_nodes if n.op != "get_attr" and not is_value(n)]
+            if not results:
+                raise UnsupportedModel("the model returns nothing that depends on its images")
+            return ops, source, [alias.get(n, n) for n in results]
         elif node.op != "get_attr" and not is_value(node):
             op = _read(node, training[node.name], modules, alias, traces, bool(written) and node < written[-1])
             frozen = training[node.name].meta["no_grad"]

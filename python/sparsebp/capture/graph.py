@@ -13,8 +13,10 @@ import torch
 from torch import fx, nn
 
 from .._C import Activation, OpKind
+from ..errors import UnsupportedModel
 from .fx_ops import RawOp, read_ops
 from .shapes import shape_of
+from .tail import Tail, split
 from .tracing import Traces, trace
 
 _CONVOLUTIONS = (OpKind.conv, OpKind.depthwise)
@@ -68,10 +70,11 @@ class Graph:
     ops: list[Op]
     input: int
     output: int
-    output_is_flat: bool  # [N, C] rather than [N, C, H, W]
+    output_is_flat: bool  # what native ops make is [N, C] rather than [N, C, H, W]
     native_begin: int  # first op that runs natively
     traces: Traces
-    expected: torch.Tensor | None  # what the model returned for two images of `probe`; None if it is random
+    expected: list[torch.Tensor] | None  # all that the model returned for two images of `probe`; None if it is random
+    tail: Tail | None  # what torch runs afterwards
     fx_names: dict[int, str] = field(default_factory=dict)  # value -> name of the fx node it is
 
     @property
@@ -79,6 +82,11 @@ class Graph:
         """First op that may train: native, and with nothing behind it that stops the gradient."""
         stops = [i for i, op in enumerate(self.ops) if op.frozen]
         return max(self.native_begin, stops[-1] + 1 if stops else 0)
+
+    @property
+    def makes_logits(self) -> bool:
+        """Whether native ops make one number a class, of which torch makes probabilities at most."""
+        return self.output_is_flat and (self.tail is None or self.tail.over_classes is not None)
 
     def layers_from(self, begin: int) -> list[int]:
         """Layers of op ``begin`` and of those after it, in the order of execution."""
@@ -94,10 +102,11 @@ def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) 
     """The op graph of ``model`` for images of ``input_size`` (C, H, W); ``aux`` as in :func:`.tracing.trace`.
 
     Raises:
-        UnsupportedModel: the model does not take one image batch and return one tensor.
+        UnsupportedModel: the model does not take one image batch, or returns nothing made of it.
     """
     traces, expected = trace(model, input_size, aux)
-    raw, fx_input, fx_output = read_ops(traces)
+    raw, fx_input, returned = read_ops(traces)
+    raw, handed, tail = split(raw, fx_input, returned, traces.evaluation)
     values: list[Value] = []
     ids: dict[str, int] = {}
 
@@ -110,7 +119,7 @@ def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) 
     layers: list[Layer] = []
     ops: list[Op] = []
     source = value(fx_input)
-    for item in _fuse_layers(raw):
+    for item in _fuse_layers(raw, {node.name for node in handed}):
         inputs = tuple(value(node) for node in item.inputs)
         output = value(item.output)
         index: tuple[int, ...] = ()
@@ -129,13 +138,40 @@ def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) 
         activation = item.activation if item.kind == OpKind.activation else Activation.identity
         described = (item.what, item.where, item.weighted, item.frozen)
         ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, *described))
-    ops = _fuse_heads(_fuse_blocks(ops, layers, value(fx_output)), layers, value(fx_output), values)
-    # What is returned may be a flattened alias of the last op's output.
-    flat = len(shape_of(traces.evaluation.graph.output_node().args[0])) == 2
-    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traces, expected)
+    ends = [value(node) for node in handed]
+    ops = _fuse_heads(_fuse_blocks(ops, layers, ends), layers, ends, values)
+    output = _packed(values, ops, ends)
+    graph = Graph(
+        values, layers, ops, source, output, _is_flat(traces, tail, values[output]), 0, traces, expected, tail
+    )
     graph.fx_names = {i: name for name, i in ids.items()}
     graph.native_begin = _native_begin(graph)
     return graph
+
+
+def _packed(values: list[Value], ops: list[Op], ends: list[int]) -> int:
+    """One value of all that is handed over: each flattened in torch's order, one after another."""
+    if len(ends) == 1:
+        return ends[0]
+    if not hasattr(OpKind, "concat"):
+        raise UnsupportedModel("the model returns several tensors")
+
+    def made(kind: OpKind, inputs: tuple[int, ...]) -> int:
+        sizes = [values[v].height * values[v].width * values[v].channels for v in inputs]
+        values.append(Value(1, 1, sum(sizes)))
+        ops.append(Op(kind, inputs, len(values) - 1))
+        return len(values) - 1
+
+    flat = [v if (values[v].height, values[v].width) == (1, 1) else made(OpKind.reshape, (v,)) for v in ends]
+    return made(OpKind.concat, tuple(flat))
+
+
+def _is_flat(traces: Traces, tail: Tail | None, output: Value) -> bool:
+    """Whether a native program writes its output as [N, C]."""
+    if tail is None:  # what is returned may be a flattened alias of the last op's output
+        return len(shape_of(traces.evaluation.graph.output_node().args[0])) == 2
+    one_pixel = (output.height, output.width) == (1, 1)
+    return one_pixel and (len(tail.shapes) > 1 or len(tail.shapes[0]) == 1 or tail.over_classes is not None)
 
 
 def _value_of(node: fx.Node) -> Value:
@@ -145,9 +181,9 @@ def _value_of(node: fx.Node) -> Value:
     return Value(1, 1, shape[1] if len(shape) == 2 else 0)  # others are only ever read by torch ops
 
 
-def _fuse_layers(raw: list[RawOp]) -> list[RawOp]:
-    """Absorbs batch norms and activations whose input has no other reader."""
-    readers: dict[str, int] = {}
+def _fuse_layers(raw: list[RawOp], ends: set[str]) -> list[RawOp]:
+    """Absorbs batch norms and activations whose input has no other reader and is none of the ``ends``."""
+    readers = dict.fromkeys(ends, 1)
     for op in raw:
         for node in op.inputs:
             readers[node.name] = readers.get(node.name, 0) + 1
@@ -175,17 +211,17 @@ def _fuse_layers(raw: list[RawOp]) -> list[RawOp]:
     return [op for i, op in enumerate(out) if i not in moved]
 
 
-def _readers(ops: list[Op], output: int) -> dict[int, list[int]]:
-    readers: dict[int, list[int]] = {output: [len(ops)]}
+def _readers(ops: list[Op], ends: list[int]) -> dict[int, list[int]]:
+    readers: dict[int, list[int]] = {end: [len(ops)] for end in ends}
     for i, op in enumerate(ops):
         for v in op.inputs:
             readers.setdefault(v, []).append(i)
     return readers
 
 
-def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
+def _fuse_blocks(ops: list[Op], layers: list[Layer], ends: list[int]) -> list[Op]:
     """(pointwise ->) depthwise -> pointwise without activation (+ input): one inverted residual."""
-    readers = _readers(ops, output)
+    readers = _readers(ops, ends)
     producer = {op.output: i for i, op in enumerate(ops)}
     gone: set[int] = set()
     fused: dict[int, Op] = {}
@@ -228,9 +264,9 @@ def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
     return [fused.get(i, op) for i, op in enumerate(ops) if i in fused or i not in gone]
 
 
-def _fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Value]) -> list[Op]:
+def _fuse_heads(ops: list[Op], layers: list[Layer], ends: list[int], values: list[Value]) -> list[Op]:
     """A pointwise convolution whose only reader is a global average pooling."""
-    readers = _readers(ops, output)
+    readers = _readers(ops, ends)
     fused: dict[int, Op] = {}
     gone: set[int] = set()
     for i, op in enumerate(ops):

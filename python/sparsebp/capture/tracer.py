@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -166,6 +167,11 @@ class _Tracer(fx.Tracer):
         gone = set(nodes)
         for name in [name for name, proxy in self._parameters.items() if proxy.node in gone]:
             del self._parameters[name]
+
+    def create_arg(self, a: Any) -> Any:
+        if type(a) is OrderedDict:  # torch.fx would make a plain dictionary of it
+            return self.create_node("call_function", OrderedDict, (super().create_arg(list(a.items())),), {})
+        return super().create_arg(a)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):

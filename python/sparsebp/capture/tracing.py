@@ -42,7 +42,9 @@ class Traces(NamedTuple):
     differing: frozenset[nn.Module]  # modules kept whole since they compute different things in the two modes
 
 
-def trace(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) -> tuple[Traces, torch.Tensor | None]:
+def trace(
+    model: nn.Module, input_size: tuple[int, int, int], aux: bool = True
+) -> tuple[Traces, list[torch.Tensor] | None]:
     """Follows ``model`` in both modes; every parameter and buffer keeps its bits.
 
     A module that computes different things in the two modes is kept whole. The evaluation trace is run on random

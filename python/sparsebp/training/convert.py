@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 from torch import nn
 
 from ..capture.torch_prefix import torch_prefix
+from ..capture.torch_tail import torch_tail
 from ..errors import UnsupportedModel
 from ..planning.choice import by_names
 from ..planning.explain import explain as explanation
@@ -72,7 +73,9 @@ def convert(
     trains: ``requires_grad`` follows it, whatever it was; ``ratios`` of 0 freeze layers.
 
     Args:
-        model: module that maps one image batch to one tensor; float32 (on the CPU also float64), on one device.
+        model: module that takes one image batch and returns a tensor, or a structure of some; float32 (on the CPU also
+            float64), on one device. What comes after its last layer runs in torch if it is not native and has no
+            weights, as part of the loss: the budget does not cover it.
         budget: bytes of memory, as an int or ``"256KB"`` (262 144); ``scope`` says of which.
         plan: made before, by :func:`plan` or read by :meth:`Plan.load`, for a network like this one: it is used as it
             is, and nothing is planned. Its settings count; those given beside it must agree.
@@ -260,12 +263,12 @@ def _converted(model: nn.Module, layouts: Layouts, plan: Plan, sampler: Sampler)
         item = graph.layers[layer]
         layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
     with readable(model):
-        before = torch_prefix(graph, model)
+        before, after = torch_prefix(graph, model), torch_tail(graph, model)
     request = plan.request
     dtype = next(model.parameters()).dtype
     spec = factory.make(plan.choice)
     engine = Engine(spec, layers, plan.budget, sampler, request.resample_every, dtype, seed=request.seed)
-    converted = SparseModel(model, graph, before, plan, engine, _rebuild)
+    converted = SparseModel(model, graph, before, after, plan, engine, _rebuild)
     try:
         verify(converted, graph)
     except UnsupportedModel:
