@@ -10,11 +10,14 @@ import sparsebp
 import torch
 from dense_torch import dense
 from networks import batch, conv_norm, relative_error
+from runs import Run, run
 from sparsebp import UnsupportedModel
 from torch import nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
 from training import SIZE, assert_same, everything, one_thread  # noqa: F401
+
+__all__ = ["run"]  # fixtures
 
 
 class TwoHeads(nn.Module):
@@ -90,6 +93,12 @@ def test_plans_and_copies_carry_it() -> None:
     assert copy.deepcopy(model).plan == plan
     with pytest.raises(ValueError, match=r"^aux: True was given, but the plan was made with False"):
         sparsebp.convert(network(), plan=plan, aux=True)
+
+
+def test_commands_have_the_option(run: Run) -> None:
+    words = ["plan", "--model", f"{__name__}:network", "--input-size", "16", "--max-update-ratio", "1"]
+    assert "aux=False leaves out" in run(*words)[2]
+    assert "second.0" in run(*words, "--no-aux")[1]
 
 
 def test_a_network_inside_another_one_is_followed_likewise() -> None:

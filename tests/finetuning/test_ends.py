@@ -1,4 +1,4 @@
-"""Runs of networks that do not end in logits: their log_softmax is as good, of anything else cross-entropy is no loss."""
+"""Runs of networks that do not end in logits: log_softmax is as good, of anything else cross-entropy is no loss."""
 
 from __future__ import annotations
 
