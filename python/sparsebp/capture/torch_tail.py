@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -83,8 +84,8 @@ def _unpacked(packed: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[t
     """Views of a program's output, so that autograd adds up what their gradients are."""
     if len(shapes) == 1:
         return [packed if packed.shape[1:] == shapes[0] else packed.reshape(len(packed), *shapes[0])]
-    parts = packed.split([prod(shape) for shape in shapes], dim=1)
-    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+    ends = list(accumulate(prod(shape) for shape in shapes))
+    return [packed[:, end - prod(shape) : end].unflatten(1, shape) for end, shape in zip(ends, shapes, strict=True)]
 
 
 def _cut(graph: Graph, tail: Tail, begins: _Begin, training: bool) -> fx.Graph:
