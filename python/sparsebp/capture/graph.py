@@ -13,7 +13,6 @@ import torch
 from torch import fx, nn
 
 from .._C import Activation, OpKind
-from ..errors import UnsupportedModel
 from .fx_ops import RawOp, read_ops
 from .shapes import shape_of
 from .tail import Tail, split
@@ -153,8 +152,6 @@ def _packed(values: list[Value], ops: list[Op], ends: list[int]) -> int:
     """One value of all that is handed over: each flattened in torch's order, one after another."""
     if len(ends) == 1:
         return ends[0]
-    if not hasattr(OpKind, "concat"):
-        raise UnsupportedModel("the model returns several tensors")
 
     def made(kind: OpKind, inputs: tuple[int, ...]) -> int:
         sizes = [values[v].height * values[v].width * values[v].channels for v in inputs]
