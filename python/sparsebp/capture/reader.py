@@ -25,7 +25,6 @@ class Reader:
         values: the size of each activation, by its node.
         places: where the numbers of each node are.
         parameters: the names of the model's.
-        added: nodes that the trace does not have.
     """
 
     def __init__(self, traces: Traces) -> None:
@@ -36,8 +35,7 @@ class Reader:
         self.places = Places(traces.images)
         self.parameters = {name for name, _ in traces.evaluation.named_parameters()}
         self._tensors = self.parameters | {name for name, _ in traces.evaluation.named_buffers()}
-        self.added: set[fx.Node] = set()
-        self._added = fx.Graph()
+        self._added, self._count = fx.Graph(), 0  # nodes that the trace does not have
         self._training: dict[str, fx.Node] = {node.name: node for node in traces.training.graph.nodes}
 
     # -- nodes -----------------------------------------------------------------------------------
@@ -108,10 +106,15 @@ class Reader:
 
     def _another(self, node: fx.Node) -> fx.Node:
         """A node that no trace has, for what is made of an activation for readers that want it otherwise."""
-        made = self._added.create_node("placeholder", f"{node.name}_moved_{len(self.added)}")
-        made.meta.update(node.meta)
-        self.added.add(made)
+        made = self._added.create_node("placeholder", f"{node.name}_moved_{self._count}")
+        made.meta.update(node.meta, stands_for=node.name)
+        self._count += 1
         return made
+
+    @property
+    def apart(self) -> frozenset[fx.Node]:
+        """Nodes of activations whose numbers torch has in another order than [N, C, H, W]."""
+        return frozenset(n for n in self.values if self.places[n].index is not None or self.places[n].base is not n)
 
     def pixels(self, node: Any) -> fx.Node | None:
         """The activation whose channels are a node's last dimension, and pixels all between that and the first."""
@@ -180,3 +183,8 @@ class Reader:
     def tensors(node: fx.Node) -> tuple[fx.Node, ...]:
         """The tensors that a node reads."""
         return tuple(n for n in node.all_input_nodes if not is_value(n))
+
+
+def name_of(node: fx.Node) -> str:
+    """The name of the traced node whose tensor an activation is."""
+    return str(node.meta.get("stands_for", node.name))
