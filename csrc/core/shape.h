@@ -62,8 +62,8 @@ SPARSEBP_INLINE Range valid_outputs(Index tap, Index outputs, Index stride, Inde
   return {begin, end};
 }
 
-// The pixels of an input and of an output that one tap of a convolution brings together: pair (y, x) has the input pixel
-// (in_y + y * in_step_h, in_x + x * in_step_w), and the output's likewise.
+// The pixels of an input and of an output that one tap of a convolution brings together: pair (y, x) has the input
+// pixel (in_y + y * in_step_h, in_x + x * in_step_w), and the output's likewise.
 struct TapPairs {
   Index rows, columns;
   Index in_y, in_x, in_step_h, in_step_w;
@@ -101,6 +101,15 @@ SPARSEBP_INLINE TapPairs transposed_pairs(const ConvShape& s, Index tap) {
           ix.begin * s.stride_w - s.pad_w + kw * s.dilation_w,
           s.stride_h,
           s.stride_w};
+}
+
+// The convolution whose input gradient a transposed convolution computes going forward: it reads what that one makes.
+SPARSEBP_INLINE ConvShape mirrored(const ConvShape& s) {
+  ConvShape other = s;
+  other.in = s.out, other.out = s.in;
+  other.height = s.out_height, other.width = s.out_width;
+  other.out_height = s.height, other.out_width = s.width;
+  return other;
 }
 
 // The input rows that the windows of output rows `out` reach.

@@ -21,9 +21,13 @@ struct LayerRun {
   Index images;
 
   const ConvShape& shape() const { return layer.spec.shape; }
+  bool transposed() const { return layer.spec.kind == LayerKind::transposed; }
 
   // Copies the selected channels of x ([pixels][x_pixel]) to `saved`.
   void save(const float* x, Index x_pixel, Index pixels, float* saved) const;
+
+  // The norm's scale and shift of all channels; either may be null.
+  void fold(float* scale, float* shift) const;
 
   // Output channels [first, first + count) of y = activation(scale * (W * x) + shift) + residual for `rows` pixels of a
   // layer with groups of all its channels; the mask's row of the first pixel is `mask_row`.
@@ -32,7 +36,7 @@ struct LayerRun {
   void forward_columns(const float* x, float* y, Index y_row, Index first, Index count, Index rows, const Mask& mask,
                        Index mask_row = 0, const float* residual = nullptr) const;
 
-  // The same for a depthwise layer: `images` whole images.
+  // The same as `forward` for a depthwise layer: `images` whole images.
   void forward_depthwise(const float* x, float* y, Index image_count, const Mask& mask, Index mask_row = 0) const;
   // dx (+)= of channels [first, first + count); column 0 of dz and dx is `first`.
   void input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,

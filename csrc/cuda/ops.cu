@@ -1,6 +1,7 @@
 #include "cuda/layer.h"
 #include "cuda/limits.h"
 #include "cuda/ops.h"
+#include "cuda/pools.cuh"
 #include "program/ops/block_buffers.h"
 #include "program/ops/conv_buffers.h"
 #include "program/ops/head_buffers.h"
@@ -10,7 +11,7 @@ namespace {
 
 const float* scale_of(const Layer& layer, const float* scale) { return layer.spec.has_norm ? scale : nullptr; }
 
-// A convolution of its own; a depthwise one too.
+// A convolution of its own; a depthwise or a transposed one too.
 class Conv final : public ConvBuffers<float> {
  public:
   Conv(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare, const Driver& driver)
@@ -40,7 +41,7 @@ class Conv final : public ConvBuffers<float> {
     const Index rows = context.images * s.out_pixels();
     float* dz = gradient(context, spec.output);
     if (float* own = acquire_dz(context)) {
-      each(driver_.queue, &add, rows * s.out, AddArgs{dz, nullptr, own, rows * s.out});
+      each(driver_.queue, &add, rows * s.out, AddArgs{nullptr, dz, own, rows * s.out, 1.0f});
       dz = own;
     }
     float* scale = acquire_scale(context);
@@ -120,7 +121,8 @@ class Block final : public BlockBuffers<float> {
     if (input_grad_) target = input_grad(context, 0);
     if (target.grad != nullptr && spec.residual) {
       const Index count = n * in_rows_ * in_;
-      each(driver_.queue, &add, count, AddArgs{dy, target.accumulate ? target.grad : nullptr, target.grad, count});
+      each(driver_.queue, &add, count,
+           AddArgs{target.accumulate ? target.grad : nullptr, dy, target.grad, count, 1.0f});
       target.accumulate = true;
     }
     for (Index first = 0; first < wide_; first += backward_block_) {
@@ -221,19 +223,44 @@ class Head final : public HeadBuffers<float> {
 }  // namespace
 
 std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
-                                   const Driver& driver) {
+                                   Driver& driver) {
   for (int layer : op.layers) check_limits(program.layers[static_cast<std::size_t>(layer)], program.batch);
   switch (op.kind) {
     case OpKind::conv:
     case OpKind::depthwise:
+    case OpKind::conv_transpose:
       return std::make_unique<Conv>(op, program, declare, driver);
     case OpKind::block:
       return std::make_unique<Block>(op, program, declare, driver);
     case OpKind::head:
       return std::make_unique<Head>(op, program, declare, driver);
-    default:
-      return make_elementwise(op, program, declare, driver);
+    case OpKind::add:
+    case OpKind::multiply:
+    case OpKind::affine:
+      return make_arithmetic(op, program, declare, driver);
+    case OpKind::activation:
+    case OpKind::prelu:
+    case OpKind::softmax:
+      return make_activation(op, program, declare, driver);
+    case OpKind::norm:
+    case OpKind::group_norm:
+    case OpKind::layer_norm:
+      return make_norm(op, program, declare, driver);
+    case OpKind::pool:
+    case OpKind::max_pool:
+    case OpKind::adaptive_pool:
+    case OpKind::resize:
+      return make_pool(op, program, declare, driver);
+    case OpKind::dropout:
+      return make_dropout(op, program, declare, driver);
+    case OpKind::concat:
+    case OpKind::channels:
+    case OpKind::gather:
+    case OpKind::reshape:
+    case OpKind::zeros:
+      return make_move(op, program, driver);
   }
+  throw InvalidArgument("ops: unknown kind " + std::to_string(static_cast<int>(op.kind)));
 }
 
 }  // namespace sparsebp::cuda
