@@ -18,9 +18,15 @@ enum class Product {
   transposed,      // A: as gradient_back, where the outputs are x; B: as convolution
   transposed_back  // A: as convolution, where x is the gradient; B: as gradient_back
 };
-constexpr bool has_windows(Product p) { return p == Product::convolution || p == Product::transposed_back; }
-constexpr bool has_outputs(Product p) { return p == Product::gradient_back || p == Product::transposed; }
-constexpr bool turns_weights(Product p) { return p == Product::gradient_back || p == Product::transposed_back; }
+SPARSEBP_HOST_DEVICE constexpr bool has_windows(Product p) {
+  return p == Product::convolution || p == Product::transposed_back;
+}
+SPARSEBP_HOST_DEVICE constexpr bool has_outputs(Product p) {
+  return p == Product::gradient_back || p == Product::transposed;
+}
+SPARSEBP_HOST_DEVICE constexpr bool turns_weights(Product p) {
+  return p == Product::gradient_back || p == Product::transposed_back;
+}
 
 // A ConvShape in the numbers that a GPU divides fast.
 struct Window {

@@ -35,8 +35,8 @@ enum class Activation : std::uint8_t {
 };
 constexpr int kActivations = static_cast<int>(Activation::mish) + 1;
 // Can a layer apply it.
-constexpr bool is_layers(Activation a) { return a <= Activation::relu6; }
-constexpr bool is_curve(Activation a) { return a >= Activation::hardswish; }
+SPARSEBP_HOST_DEVICE constexpr bool is_layers(Activation a) { return a <= Activation::relu6; }
+SPARSEBP_HOST_DEVICE constexpr bool is_curve(Activation a) { return a >= Activation::hardswish; }
 
 // Three nested sums over k. Element strides for the left operand (a) and the right one (b).
 struct SumLoop {
@@ -228,8 +228,8 @@ struct GatherArgs {
   Index pixels, count;
 };
 
-// The frozen batch norm as scale and shift: scale = gamma / sqrt(var + eps), shift = beta + scale * (bias - mean). Without
-// statistics scale = gamma and shift = bias.
+// The frozen batch norm as scale and shift: scale = gamma / sqrt(var + eps), shift = beta + scale * (bias - mean).
+// Without statistics scale = gamma and shift = bias.
 template <class T>
 struct FoldArgs {
   const T *gamma, *beta, *mean, *var, *bias;  // each may be null; var null: no statistics
@@ -254,8 +254,8 @@ struct PoolArgs {
   ConvShape shape;  // kernel, stride, padding; in == out
   const T* x;
   T* y;
-  bool count_padding;  // divide by the kernel's size, or only by what lies inside
-  bool accumulate;     // backward only
+  bool count_padding;        // divide by the kernel's size, or only by what lies inside
+  bool accumulate;           // backward only
   Index row_begin, row_end;  // forward only: output rows
   Index x_begin, y_begin;    // forward only: the row of the image with which x, y begin
 };
