@@ -78,12 +78,10 @@ void every_sum_and_product(const Run& run) {
   const ValueSpec image{7, 9, 20};
   // Sides of a second input that is spread over the image.
   const ValueSpec sides[] = {{1, 1, 20}, {7, 9, 1}, {1, 9, 20}, {7, 1, 1}};
-  const auto averaged = [&](Builder& b, const ValueSpec& side) {
-    const int v = b.op(OpKind::adaptive_pool, {0}, {side.height, side.width, 20});
-    if (side.channels == 20) return v;
-    const int one = b.op(OpKind::channels, {v}, side);
-    b.last().map = {13};
-    return one;
+  const auto gathered = [&](Builder& b, const ValueSpec& side) {
+    const int value = b.op(OpKind::gather, {0}, side);
+    for (Index j = 0; j < side.count(); ++j) b.last().map.push_back(static_cast<int>(j * j % image.count()));
+    return value;
   };
   for (OpKind kind : {OpKind::add, OpKind::multiply}) {
     const std::string name = kind == OpKind::add ? "sum" : "product";
@@ -93,7 +91,7 @@ void every_sum_and_product(const Run& run) {
     });
     for (const ValueSpec& side : sides) {
       run((name + " with a spread value").c_str(), image, [&](Builder& b) {
-        b.op(kind, {0, averaged(b, side)}, image);
+        b.op(kind, {0, gathered(b, side)}, image);
         b.last().alpha = 1.3;
       });
     }
