@@ -110,7 +110,7 @@ ONE: dict[str, Case] = {
         lambda y, labels: functional.cross_entropy(y, labels[:, None].expand(-1, 16)),
     ),
     "buffer": Case(
-        lambda m, x: {"scaled": numbers(m, x) * m.scale, "scale": m.scale},
+        lambda m, x: {"scaled": functional.normalize(numbers(m, x)) * m.scale, "scale": m.scale},
         lambda y, labels: functional.cross_entropy(y["scaled"] / y["scale"].sum(), labels),
     ),
 }

@@ -14,8 +14,11 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from .._C import OpKind
 from .behaviour import is_stateless, runs_as
-from .fx_ops import RawOp
+from .fx_ops import Reading
+from .places import Places, value_of
+from .raw_op import RawOp
 from .shapes import resolve, shape_of
 
 #: Spellings of what makes probabilities, or their logarithms, of one number a class.
@@ -23,6 +26,8 @@ _OVER_CLASSES: dict[Any, str] = {
     **dict.fromkeys((functional.log_softmax, torch.log_softmax, "log_softmax", nn.LogSoftmax), "log_softmax"),
     **dict.fromkeys((functional.softmax, torch.softmax, "softmax", nn.Softmax), "softmax"),
 }
+#: What only deals numbers out, and costs torch nothing.
+_MOVES = (OpKind.reshape, OpKind.channels, OpKind.gather)
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,14 @@ class Tail:
     Attributes:
         handed: names of the traced nodes that it begins with.
         shapes: theirs, for one image.
+        orders: where in [C, H, W] their numbers are, if not in that order; see :class:`.places.Place`.
         ops: what it runs, by classes of modules and names of functions.
         over_classes: ``"softmax"`` or ``"log_softmax"`` if it is that and nothing else, over one number a class.
     """
 
     handed: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    orders: tuple[tuple[int, ...] | None, ...]
     ops: tuple[str, ...]
     over_classes: str | None = None
 
@@ -53,33 +60,54 @@ def listed(ops: Sequence[str]) -> str:
 
 
 def split(
-    raw: Sequence[RawOp], source: fx.Node, returned: Sequence[fx.Node], traced: fx.GraphModule
+    reading: Reading, raw: Sequence[RawOp], traced: fx.GraphModule
 ) -> tuple[list[RawOp], list[fx.Node], Tail | None]:
     """The ops that come before the tail, the nodes that they hand over, and the tail: None without any.
 
     To the tail belongs what is not native, has neither weights nor statistics, and has nothing of that kind behind it;
-    and whatever reads what such an op makes. A network that returns one tensor of a native op has none.
+    whatever reads what such an op makes; and what only moves numbers for it. A network that returns one tensor as a
+    native op makes it has none.
 
     Args:
-        raw: all ops of a network in their order.
-        source: the images.
-        returned: the nodes that the network returns.
-        traced: the trace that these are nodes of.
+        reading: of a network.
+        raw: its ops that somebody reads.
+        traced: the trace that their nodes are of.
     """
-    inside = _inside(raw, traced)
-    before, own = ([op for op, of_tail in zip(raw, inside, strict=True) if of_tail is where] for where in (False, True))
-    read = {node for op in own for node in op.inputs}.union(returned) - {op.output for op in own}
-    handed = [node for node in (source, *(op.output for op in before)) if node in read]
     output = traced.graph.output_node().args[0]
-    if not own and isinstance(output, fx.Node) and len(shape_of(output)) in (2, 4):
+    last = next((op for op in raw if op.output is output), None)
+    over = None if last is None else _over_classes(last, reading.places, traced)
+    inside = _inside(raw, traced, last if over is not None else None)
+    before, own = ([op for op, of_tail in zip(raw, inside, strict=True) if of_tail is where] for where in (False, True))
+    read = {node for op in own for node in op.inputs}.union(reading.returned) - {op.output for op in own}
+    handed = [node for node in (reading.source, *(op.output for op in before)) if node in read]
+    if not own and isinstance(output, fx.Node) and _as_made(output, reading):
         return before, handed, None
-    kinds = tuple(op.what for op in own if not isinstance(op.output.target, type))  # a type only holds results together
-    over = _over_classes(own[0], traced) if len(own) == len(handed) == 1 and own[0].output is output else None
+    kinds = tuple(op.what for op in own if op.kind not in _MOVES and not isinstance(op.output.target, type))
+    orders = tuple(_order(node, reading) for node in handed)
     names, shapes = tuple(node.name for node in handed), tuple(shape_of(node)[1:] for node in handed)
-    return before, handed, Tail(names, shapes, kinds, over)
+    alone = len(handed) == 1 and len(kinds) == 1
+    return before, handed, Tail(names, shapes, orders, kinds, over if alone else None)
 
 
-def _inside(raw: Sequence[RawOp], traced: fx.GraphModule) -> list[bool]:
+def _as_made(output: fx.Node, reading: Reading) -> bool:
+    """Whether a node is [N, C] or [N, C, H, W] as a native op makes it."""
+    if len(shape_of(output)) not in (2, 4) or output not in reading.places:
+        return False
+    base = reading.places[output].base
+    same = value_of(shape_of(output)) == value_of(shape_of(base))
+    return same and base not in reading.apart and reading.places.in_order(output)
+
+
+def _order(node: fx.Node, reading: Reading) -> tuple[int, ...] | None:
+    """Where in [C, H, W] the numbers of one image are that torch has one after another; None if that is so too."""
+    if node not in reading.apart:
+        return None
+    index = reading.places.of_one_image(node)
+    assert index is not None, "an activation keeps the images of a batch apart"
+    return tuple(index.reshape(-1).tolist())
+
+
+def _inside(raw: Sequence[RawOp], traced: fx.GraphModule, over_classes: RawOp | None) -> list[bool]:
     """Of each op whether it belongs to the tail."""
     made = {op.output: i for i, op in enumerate(raw)}
     sources = [[made[node] for node in op.inputs if node in made] for op in raw]
@@ -90,30 +118,39 @@ def _inside(raw: Sequence[RawOp], traced: fx.GraphModule) -> list[bool]:
     parameters = {name for name, _ in traced.named_parameters(remove_duplicate=False)}
     able: list[bool] = []  # stateless, and behind what is native or able as well
     for op, of in zip(raw, sources, strict=True):
-        native = all(able[i] or raw[i].kind is not None or raw[i].is_norm for i in of)
+        native = all(able[i] or raw[i].kind is not None for i in of)
         able.append(native and _is_stateless(op, traced, parameters))
     ends = [False] * len(raw)  # so is all that is behind it
     for i in reversed(range(len(raw))):
         ends[i] = able[i] and all(ends[reader] for reader in readers[i])
     inside: list[bool] = []
     for i, op in enumerate(raw):
-        inside.append(ends[i] and (op.kind is None or any(inside[j] for j in sources[i])))
+        begins = op.kind is None or op is over_classes
+        inside.append(ends[i] and (begins or any(inside[j] for j in sources[i])))
+    for i in reversed(range(len(raw))):
+        if raw[i].kind in _MOVES and readers[i]:
+            inside[i] = inside[i] or all(inside[reader] for reader in readers[i])
     return inside
 
 
 def _is_stateless(op: RawOp, traced: fx.GraphModule, parameters: set[str]) -> bool:
-    if op.layer_kind or op.is_norm or op.frozen or "writes_views" in op.output.meta:
+    if op.frozen or "writes_views" in op.output.meta:
         return False
+    if op.layer is not None and (op.layer.tensors.mean is not None or parameters.intersection(op.layer.tensors.names)):
+        return False  # of buffers alone, a scale that is no parameter for example, there is nothing to train
     if any(node.op == "get_attr" and node.target in parameters for node in op.output.all_input_nodes):
         return False
     return op.output.op != "call_module" or is_stateless(traced.get_submodule(str(op.output.target)))
 
 
-def _over_classes(op: RawOp, traced: fx.GraphModule) -> str | None:
-    """Which of :data:`_OVER_CLASSES` an op is, if it makes them of [N, classes]."""
+def _over_classes(op: RawOp, places: Places, traced: fx.GraphModule) -> str | None:
+    """Which of :data:`_OVER_CLASSES` an op is, if it makes them of one number a class, [N, classes]."""
     node = op.output
-    shape = shape_of(op.inputs[0])
-    if len(op.inputs) != 1 or len(shape_of(node)) != 2 or shape_of(node) != shape[:2] or set(shape[2:]) - {1}:
+    tensors = [n for n in node.all_input_nodes if n in places]
+    if len(tensors) != 1 or len(op.inputs) != 1 or len(shape_of(node)) != 2 or not places.in_order(tensors[0]):
+        return None
+    shape = shape_of(places[tensors[0]].base)
+    if shape[:2] != shape_of(node) or set(shape[2:]) - {1}:
         return None
     if node.op == "call_module":
         module = traced.get_submodule(str(node.target))

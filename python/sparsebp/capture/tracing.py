@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from .. import _C
 from ..errors import UnsupportedModel
-from .behaviour import has_hooks, patched
+from .behaviour import has_hooks, keeps_statistics, patched
 from .dropouts import drop_as_trained
 from .preserve import Undo, unchanged
 from .probe import probe, run_both, without_zeros
@@ -134,8 +134,8 @@ def _follow(
     as_evaluated: Mapping[str, fx.GraphModule] = MappingProxyType({}),
 ) -> fx.GraphModule:
     model.train(training)
-    for name in as_evaluated:
-        model.get_submodule(name).training = False
+    for m in (*filter(keeps_statistics, model.modules()), *map(model.get_submodule, as_evaluated)):
+        m.training = False
     traced = follow(model, whole, images)
     undo()
     for name, trained in as_evaluated.items():

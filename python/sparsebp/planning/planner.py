@@ -27,7 +27,7 @@ from .layouts import Layouts
 from .pieces import Pieces
 from .policy import NARROW_PAYS, Weights, divide, widening, worth
 from .request import Request
-from .whole_step import WholeStep
+from .whole_step import WholeStep, check_native
 
 #: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
 USUAL_BLOCK = 32
@@ -52,17 +52,8 @@ class Planner(Layouts):
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
         self._spans: dict[int, _Span] = {}
-        if request.whole_step and graph.native_begin > 0:
-            foreign = dict.fromkeys(op.what for op in graph.ops if op.kind is None)
-            raise UnsupportedModel(
-                "scope: a budget covers the whole step only where all of the network runs natively; only torch runs "
-                f"{', '.join(foreign)}"
-            )
-        if request.whole_step and graph.tail is not None and graph.tail.ops and graph.tail.over_classes is None:
-            raise UnsupportedModel(
-                "scope: a budget covers the whole step only where nothing but the loss runs in torch; after the last "
-                f"layer only torch runs {graph.tail.listed}"
-            )
+        if request.whole_step:
+            check_native(graph)
         self.begins, self.late_begins = self._begins()
 
     @cached_property
@@ -78,9 +69,10 @@ class Planner(Layouts):
     def _match_ratios(self, ratios: dict[str, float]) -> dict[int, float]:
         explicit: dict[int, float] = {}
         for pattern, ratio in ratios.items():
-            hits = [i for i, layer in enumerate(self.graph.layers) if fnmatchcase(layer.name, pattern)]
+            layers = enumerate(self.graph.layers)
+            hits = [i for i, layer in layers if layer.has_weight and fnmatchcase(layer.name, pattern)]
             if not hits:
-                names = ", ".join(layer.name for layer in self.graph.layers[:4])
+                names = ", ".join([layer.name for layer in self.graph.layers if layer.has_weight][:4])
                 raise ValueError(f"ratios: {pattern!r} matches no layer; the layers are {names}, ...")
             explicit |= dict.fromkeys(hits, ratio)
         return explicit
@@ -99,7 +91,7 @@ class Planner(Layouts):
                     "no convolution can train natively: each is, or has behind it, what only torch runs: "
                     f"{listed(self.reach.foreign)}. {remedies(self.reach.foreign)}"
                 )
-            if any(layer.kind != "linear" for layer in graph.layers):
+            if any(layer.is_convolution for layer in graph.layers):
                 if not any(ratio == 0 for ratio in self.explicit.values()):
                     raise UnsupportedModel(
                         "no convolution can train: more than one activation goes from what comes before it into what "
@@ -122,7 +114,7 @@ class Planner(Layouts):
     def _trains_a_convolution(self, op: int, amount: float) -> bool:
         """Whether a span that begins with this op trains a convolution of it."""
         selected = self.selected(op, amount)
-        return any(selected[x] > 0 and self.graph.layers[x].kind != "linear" for x in self.graph.ops[op].layers)
+        return any(selected[x] > 0 and self.graph.layers[x].is_convolution for x in self.graph.ops[op].layers)
 
     def selected(self, begin: int, amount: float) -> dict[int, int]:
         """Channels per layer: explicit ratios, all of the classifier, the others as :func:`.policy.divide` says."""
@@ -134,9 +126,12 @@ class Planner(Layouts):
         if begin not in self._spans:
             layers, span = self.graph.layers, _Span({}, {}, {})
             for i in self.graph.layers_from(begin):
+                if not layers[i].has_weight:
+                    span.channels[i] = 0
+                    continue
                 share, channels = self.explicit.get(i, 1.0), layers[i].input.channels
                 span.channels[i] = max(1, round(share * channels)) if share > 0 else 0
-                if i not in self.explicit and layers[i].kind != "linear":
+                if i not in self.explicit and layers[i].is_convolution:
                     divided = span.first if i in self.first else span.others
                     divided[i] = self.weights[i].per_channel, channels
             self._spans[begin] = span
@@ -149,7 +144,8 @@ class Planner(Layouts):
 
     def worth(self, begin: int, amount: float) -> float:
         """What :func:`.policy.worth` says of training so much from op ``begin`` on."""
-        return worth(self.touched(self.selected(begin, amount)), len(self.graph.layers_from(begin)))
+        layers = sum(self.graph.layers[i].has_weight for i in self.graph.layers_from(begin))
+        return worth(self.touched(self.selected(begin, amount)), layers)
 
     def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""
