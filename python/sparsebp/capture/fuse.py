@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from torch import fx
@@ -17,28 +16,28 @@ _ACTIVATED = (*_CONVOLUTIONS, OpKind.norm)
 _FUSED = (Activation.relu, Activation.relu6)
 
 
-def fuse_layers(raw: list[RawOp], ends: Iterable[fx.Node]) -> list[RawOp]:
-    """Absorbs batch norms and activations whose input has no other reader, and zeros in front of a convolution.
+def fuse_layers(raw: list[RawOp], ends: list[fx.Node]) -> list[RawOp]:
+    """Absorbs batch norms and activations, and zeros in front of a convolution.
 
-    What the ``ends`` are is read elsewhere too, here and in the functions below.
+    Only where what lies between has no other reader, and is none of the ``ends``.
     """
-    readers = dict.fromkeys([node.name for node in ends], 1)
+    readers: dict[fx.Node, int] = dict.fromkeys(ends, 1)
     for op in raw:
         for node in op.inputs:
-            readers[node.name] = readers.get(node.name, 0) + 1
+            readers[node] = readers.get(node, 0) + 1
     out: list[RawOp] = []
     moved: set[int] = set()
-    producer: dict[str, int] = {}
+    producer: dict[fx.Node, int] = {}
     for op in raw:
-        before = producer.get(op.inputs[0].name) if op.inputs else None
+        before = producer.get(op.inputs[0]) if op.inputs else None
         absorbed = None
-        if before is not None and readers[op.inputs[0].name] == 1:
+        if before is not None and readers[op.inputs[0]] == 1:
             absorbed = _absorbed(out[before], op)
         if absorbed is not None and before is not None:
             # Move to the end: ops in between do not read it, its only reader was `op`.
             moved.add(before)
             op = absorbed
-        producer[op.output.name] = len(out)
+        producer[op.output] = len(out)
         out.append(op)
     return [op for i, op in enumerate(out) if i not in moved]
 
@@ -47,8 +46,8 @@ def _absorbed(first: RawOp, second: RawOp) -> RawOp | None:
     """Both as one op, if they can be."""
     made = None
     layer, own = first.layer, second.layer
-    if first.zeros is not None and second.kind in (OpKind.conv, OpKind.depthwise) and own is not None:
-        top, left = first.zeros
+    if first.kind == OpKind.zeros and second.kind in (OpKind.conv, OpKind.depthwise) and own is not None:
+        top, left = first.details.zeros
         zeros = own.window.padding[0] + top, own.window.padding[1] + left
         window = replace(own.window, padding=zeros)
         kind = "conv" if own.kind == "pointwise" else own.kind
@@ -69,7 +68,7 @@ def _with_norm(layer: Weighted, norm: Weighted) -> Weighted:
     return replace(layer, norm=norm.norm, tensors=tensors, eps=norm.eps)
 
 
-def _readers(ops: list[Op], ends: Sequence[int]) -> dict[int, list[int]]:
+def _readers(ops: list[Op], ends: list[int]) -> dict[int, list[int]]:
     readers: dict[int, list[int]] = {end: [len(ops)] for end in ends}
     for i, op in enumerate(ops):
         for v in op.inputs:
@@ -77,7 +76,7 @@ def _readers(ops: list[Op], ends: Sequence[int]) -> dict[int, list[int]]:
     return readers
 
 
-def fuse_blocks(ops: list[Op], layers: list[Layer], ends: Sequence[int]) -> list[Op]:
+def fuse_blocks(ops: list[Op], layers: list[Layer], ends: list[int]) -> list[Op]:
     """(pointwise ->) depthwise -> pointwise without activation (+ input): one inverted residual."""
     readers = _readers(ops, ends)
     producer = {op.output: i for i, op in enumerate(ops)}
@@ -122,7 +121,7 @@ def fuse_blocks(ops: list[Op], layers: list[Layer], ends: Sequence[int]) -> list
     return [fused.get(i, op) for i, op in enumerate(ops) if i in fused or i not in gone]
 
 
-def fuse_heads(ops: list[Op], layers: list[Layer], ends: Sequence[int], values: list[Value]) -> list[Op]:
+def fuse_heads(ops: list[Op], layers: list[Layer], ends: list[int], values: list[Value]) -> list[Op]:
     """A pointwise convolution whose only reader is a global average pooling."""
     readers = _readers(ops, ends)
     fused: dict[int, Op] = {}

@@ -12,7 +12,7 @@ from torch.nn import functional
 from ..errors import UnsupportedModel
 from .behaviour import has_hooks, patched
 from .layer import Value
-from .places import Places, value_of
+from .places import value_of
 from .raw_op import RawOp
 from .read_activations import read_activation
 from .read_arithmetic import read_arithmetic, read_dropout, read_zeros
@@ -34,15 +34,13 @@ class Reading(NamedTuple):
     Attributes:
         ops: all of them, in order.
         source: the node of the images.
-        returned: nodes of the activations that the model returns, or views of.
-        places: where the numbers of each node are.
+        results: the nodes that the model returns.
         apart: nodes of activations whose numbers torch has in another order than [N, C, H, W].
     """
 
     ops: list[RawOp]
     source: fx.Node
-    returned: list[fx.Node]
-    places: Places
+    results: list[fx.Node]
     apart: frozenset[fx.Node]
 
 
@@ -68,12 +66,11 @@ def read_ops(traces: Traces) -> Reading:
         elif node.op == "output":
             if source is None:
                 raise UnsupportedModel("the model takes no input; expected one batch of images")
-            bases = [base for n in reader.tensors(node) for base in reader.places.bases(n)]
-            returned = [base for base in dict.fromkeys(bases) if base.op != "get_attr"]
-            if not returned:
+            tensors = [n for n in node.all_input_nodes if n.op != "get_attr" and not is_value(n)]
+            results = [image for n in tensors for image in _images(reader, n)]
+            if not results:
                 raise UnsupportedModel("the model returns nothing that depends on its images")
-            apart = frozenset(n for n in reader.values if reader.places[n].index is not None)
-            return Reading(reader.ops, source, returned, reader.places, apart)
+            return Reading(reader.ops, source, results, reader.apart)
         elif node.op == "get_attr":
             if shape_of(node):
                 reader.places.begin(node, 0)
@@ -136,13 +133,20 @@ def _leave_to_torch(
 ) -> None:
     weighted = any(n.op == "get_attr" for n in node.all_input_nodes)
     weighted = weighted or (module is not None and any(True for _ in module.parameters()))
-    inputs = [base for n in reader.tensors(node) for base in reader.places.bases(n) if base.op != "get_attr"]
+    tensors = [n for n in reader.tensors(node) if n.op != "get_attr"]
+    inputs = [image for n in tensors for image in _images(reader, n) if image.op != "get_attr"]
     value = _size(node)
     reader.ops.append(
         RawOp(None, tuple(dict.fromkeys(inputs)), node, value, what=what, where=where, weighted=weighted, frozen=frozen)
     )
     if reader.is_tensor(node) and value.channels:
         reader.begin(node, value)
+
+
+def _images(reader: Reader, node: fx.Node) -> list[fx.Node]:
+    """The activations that a node is for torch: itself as an image where native code can make that."""
+    image = reader.image(node)
+    return [image] if image is not None else reader.places.bases(node)
 
 
 def _describe(node: fx.Node, module: nn.Module | None) -> tuple[str, str]:

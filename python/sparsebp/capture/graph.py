@@ -19,6 +19,7 @@ from .layer import Layer, Value
 from .op import Op
 from .places import value_of
 from .raw_op import RawOp
+from .reader import name_of
 from .shapes import shape_of
 from .tail import Tail, split
 from .tracing import Traces, trace
@@ -70,15 +71,16 @@ def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) 
     """
     traces, expected = trace(model, input_size, aux)
     reading = read_ops(traces)
-    raw, handed, tail = split(reading, _read_ones(reading.ops, reading.returned), traces.evaluation)
+    raw = _read_ones(reading.ops, reading.results)
+    raw, handed, tail = split(raw, reading.source, reading.results, reading.apart, traces.evaluation)
     values: list[Value] = []
-    ids: dict[str, int] = {}
+    ids: dict[fx.Node, int] = {}
 
     def value(node: fx.Node, size: Value) -> int:
-        if node.name not in ids:
-            ids[node.name] = len(values)
+        if node not in ids:
+            ids[node] = len(values)
             values.append(size)
-        return ids[node.name]
+        return ids[node]
 
     layers: list[Layer] = []
     ops: list[Op] = []
@@ -92,21 +94,32 @@ def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) 
         if item.layer is not None:
             index = (len(layers),)
             own = item.layer
-            of_layer = item.activation if item.kind != OpKind.prelu else Activation.identity
             more = (own.tensors, own.window, own.eps, own.shared)
-            layers.append(Layer(own.name, own.kind, own.norm, of_layer, values[inputs[0]], values[output], *more))
+            layers.append(
+                Layer(own.name, own.kind, own.norm, item.activation, values[inputs[0]], values[output], *more)
+            )
         activation = item.activation if item.kind == OpKind.activation else Activation.identity
         described = (item.what, item.where, item.weighted, item.frozen, item.details)
         ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, *described))
-    ends = [ids[node.name] for node in handed]
+    ends = [value(node, sizes.get(node, size)) for node in handed]
     ops = fuse_heads(fuse_blocks(ops, layers, ends), layers, ends, values)
-    output = _packed(values, ops, ends)
-    flat = _is_flat(traces, tail, values[output])
-    graph = Graph(values, layers, ops, source, output, flat, 0, traces, expected, tail)
-    graph.fx_names = {i: name for name, i in ids.items()}
-    graph.apart = frozenset(ids[node.name] for node in reading.apart if node.name in ids)
+    result = _packed(values, ops, ends)
+    flat = _is_flat(traces, tail, values[result])
+    graph = Graph(values, layers, ops, source, result, flat, 0, traces, expected, tail)
+    graph.fx_names = {i: name_of(node) for node, i in ids.items()}
+    graph.apart = frozenset(ids[node] for node in reading.apart if node in ids)
     graph.native_begin = _native_begin(graph)
     return graph
+
+
+def _read_ones(ops: list[RawOp], results: list[fx.Node]) -> list[RawOp]:
+    """Those whose result somebody reads: what was made for an op that torch runs after all is nobody's."""
+    wanted, kept = set(results), []
+    for op in reversed(ops):
+        if op.kind is None or op.output in wanted:
+            wanted.update(op.inputs)
+            kept.append(op)
+    return kept[::-1]
 
 
 def _packed(values: list[Value], ops: list[Op], ends: list[int]) -> int:
@@ -115,30 +128,21 @@ def _packed(values: list[Value], ops: list[Op], ends: list[int]) -> int:
         return ends[0]
 
     def made(kind: OpKind, inputs: tuple[int, ...]) -> int:
-        values.append(Value(1, 1, sum(values[v].count for v in inputs)))
+        sizes = [values[v].height * values[v].width * values[v].channels for v in inputs]
+        values.append(Value(1, 1, sum(sizes)))
         ops.append(Op(kind, inputs, len(values) - 1))
         return len(values) - 1
 
-    flat = [v if values[v].count == values[v].channels else made(OpKind.reshape, (v,)) for v in ends]
+    flat = [v if (values[v].height, values[v].width) == (1, 1) else made(OpKind.reshape, (v,)) for v in ends]
     return made(OpKind.concat, tuple(flat))
 
 
 def _is_flat(traces: Traces, tail: Tail | None, output: Value) -> bool:
     """Whether a native program writes its output as [N, C]."""
-    if tail is None:
+    if tail is None:  # what is returned may be a flattened alias of the last op's output
         return len(shape_of(traces.evaluation.graph.output_node().args[0])) == 2
-    flat = len(tail.shapes) > 1 or len(tail.shapes[0]) == 1 or tail.over_classes is not None
-    return flat and output.count == output.channels
-
-
-def _read_ones(ops: list[RawOp], returned: list[fx.Node]) -> list[RawOp]:
-    """Those whose result somebody reads: what was made for an op that torch runs after all is nobody's."""
-    wanted, kept = set(returned), []
-    for op in reversed(ops):
-        if op.kind is None or op.output in wanted:
-            wanted.update(op.inputs)
-            kept.append(op)
-    return kept[::-1]
+    one_pixel = (output.height, output.width) == (1, 1)
+    return one_pixel and (len(tail.shapes) > 1 or len(tail.shapes[0]) == 1 or tail.over_classes is not None)
 
 
 def _native_begin(graph: Graph) -> int:

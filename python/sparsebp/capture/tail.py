@@ -16,9 +16,8 @@ from torch.nn import functional
 
 from .._C import OpKind
 from .behaviour import is_stateless, runs_as
-from .fx_ops import Reading
-from .places import Places, value_of
 from .raw_op import RawOp
+from .reader import name_of
 from .shapes import resolve, shape_of
 
 #: Spellings of what makes probabilities, or their logarithms, of one number a class.
@@ -37,14 +36,12 @@ class Tail:
     Attributes:
         handed: names of the traced nodes that it begins with.
         shapes: theirs, for one image.
-        orders: where in [C, H, W] their numbers are, if not in that order; see :class:`.places.Place`.
         ops: what it runs, by classes of modules and names of functions.
         over_classes: ``"softmax"`` or ``"log_softmax"`` if it is that and nothing else, over one number a class.
     """
 
     handed: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    orders: tuple[tuple[int, ...] | None, ...]
     ops: tuple[str, ...]
     over_classes: str | None = None
 
@@ -60,54 +57,43 @@ def listed(ops: Sequence[str]) -> str:
 
 
 def split(
-    reading: Reading, raw: Sequence[RawOp], traced: fx.GraphModule
+    raw: Sequence[RawOp],
+    source: fx.Node,
+    returned: Sequence[fx.Node],
+    apart: frozenset[fx.Node],
+    traced: fx.GraphModule,
 ) -> tuple[list[RawOp], list[fx.Node], Tail | None]:
     """The ops that come before the tail, the nodes that they hand over, and the tail: None without any.
 
     To the tail belongs what is not native, has neither weights nor statistics, and has nothing of that kind behind it;
-    whatever reads what such an op makes; and what only moves numbers for it. A network that returns one tensor as a
-    native op makes it has none.
+    whatever reads what such an op makes; what only moves numbers for it; and softmax over the classes. A network that
+    returns one tensor of a native op has none.
 
     Args:
-        reading: of a network.
-        raw: its ops that somebody reads.
-        traced: the trace that their nodes are of.
+        raw: all ops of a network in their order.
+        source: the images.
+        returned: the nodes that the network returns.
+        apart: nodes whose numbers torch has in another order than native code.
+        traced: the trace that these are nodes of.
     """
     output = traced.graph.output_node().args[0]
     last = next((op for op in raw if op.output is output), None)
-    over = None if last is None else _over_classes(last, reading.places, traced)
-    inside = _inside(raw, traced, last if over is not None else None)
+    over = None if last is None else _over_classes(last, traced)
+    inside = _inside(raw, apart, traced, last if over is not None else None)
     before, own = ([op for op, of_tail in zip(raw, inside, strict=True) if of_tail is where] for where in (False, True))
-    read = {node for op in own for node in op.inputs}.union(reading.returned) - {op.output for op in own}
-    handed = [node for node in (reading.source, *(op.output for op in before)) if node in read]
-    if not own and isinstance(output, fx.Node) and _as_made(output, reading):
+    read = {node for op in own for node in op.inputs}.union(returned) - {op.output for op in own}
+    handed = [node for node in (source, *(op.output for op in before)) if node in read]
+    if not own and isinstance(output, fx.Node) and len(shape_of(output)) in (2, 4):
         return before, handed, None
     kinds = tuple(op.what for op in own if op.kind not in _MOVES and not isinstance(op.output.target, type))
-    orders = tuple(_order(node, reading) for node in handed)
-    names, shapes = tuple(node.name for node in handed), tuple(shape_of(node)[1:] for node in handed)
-    alone = len(handed) == 1 and len(kinds) == 1
-    return before, handed, Tail(names, shapes, orders, kinds, over if alone else None)
+    over = over if own == [last] and len(handed) == 1 else None
+    names, shapes = tuple(name_of(node) for node in handed), tuple(shape_of(node)[1:] for node in handed)
+    return before, handed, Tail(names, shapes, kinds, over)
 
 
-def _as_made(output: fx.Node, reading: Reading) -> bool:
-    """Whether a node is [N, C] or [N, C, H, W] as a native op makes it."""
-    if len(shape_of(output)) not in (2, 4) or output not in reading.places:
-        return False
-    base = reading.places[output].base
-    same = value_of(shape_of(output)) == value_of(shape_of(base))
-    return same and base not in reading.apart and reading.places.in_order(output)
-
-
-def _order(node: fx.Node, reading: Reading) -> tuple[int, ...] | None:
-    """Where in [C, H, W] the numbers of one image are that torch has one after another; None if that is so too."""
-    if node not in reading.apart:
-        return None
-    index = reading.places.of_one_image(node)
-    assert index is not None, "an activation keeps the images of a batch apart"
-    return tuple(index.reshape(-1).tolist())
-
-
-def _inside(raw: Sequence[RawOp], traced: fx.GraphModule, over_classes: RawOp | None) -> list[bool]:
+def _inside(
+    raw: Sequence[RawOp], apart: frozenset[fx.Node], traced: fx.GraphModule, over_classes: RawOp | None
+) -> list[bool]:
     """Of each op whether it belongs to the tail."""
     made = {op.output: i for i, op in enumerate(raw)}
     sources = [[made[node] for node in op.inputs if node in made] for op in raw]
@@ -118,7 +104,7 @@ def _inside(raw: Sequence[RawOp], traced: fx.GraphModule, over_classes: RawOp | 
     parameters = {name for name, _ in traced.named_parameters(remove_duplicate=False)}
     able: list[bool] = []  # stateless, and behind what is native or able as well
     for op, of in zip(raw, sources, strict=True):
-        native = all(able[i] or raw[i].kind is not None for i in of)
+        native = all(able[i] or raw[i].kind is not None for i in of) and not apart.intersection(op.inputs)
         able.append(native and _is_stateless(op, traced, parameters))
     ends = [False] * len(raw)  # so is all that is behind it
     for i in reversed(range(len(raw))):
@@ -128,7 +114,7 @@ def _inside(raw: Sequence[RawOp], traced: fx.GraphModule, over_classes: RawOp | 
         begins = op.kind is None or op is over_classes
         inside.append(ends[i] and (begins or any(inside[j] for j in sources[i])))
     for i in reversed(range(len(raw))):
-        if raw[i].kind in _MOVES and readers[i]:
+        if raw[i].kind in _MOVES and able[i] and readers[i]:
             inside[i] = inside[i] or all(inside[reader] for reader in readers[i])
     return inside
 
@@ -143,14 +129,11 @@ def _is_stateless(op: RawOp, traced: fx.GraphModule, parameters: set[str]) -> bo
     return op.output.op != "call_module" or is_stateless(traced.get_submodule(str(op.output.target)))
 
 
-def _over_classes(op: RawOp, places: Places, traced: fx.GraphModule) -> str | None:
-    """Which of :data:`_OVER_CLASSES` an op is, if it makes them of one number a class, [N, classes]."""
+def _over_classes(op: RawOp, traced: fx.GraphModule) -> str | None:
+    """Which of :data:`_OVER_CLASSES` an op is, if it makes them of [N, classes]."""
     node = op.output
-    tensors = [n for n in node.all_input_nodes if n in places]
-    if len(tensors) != 1 or len(op.inputs) != 1 or len(shape_of(node)) != 2 or not places.in_order(tensors[0]):
-        return None
-    shape = shape_of(places[tensors[0]].base)
-    if shape[:2] != shape_of(node) or set(shape[2:]) - {1}:
+    shape = shape_of(op.inputs[0])
+    if len(op.inputs) != 1 or len(shape_of(node)) != 2 or shape_of(node) != shape[:2] or set(shape[2:]) - {1}:
         return None
     if node.op == "call_module":
         module = traced.get_submodule(str(node.target))

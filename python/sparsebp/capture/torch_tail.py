@@ -31,7 +31,6 @@ class TorchTail:
 
     def __init__(self, graph: Graph, tail: Tail, model: nn.Module) -> None:
         self._shapes = tail.shapes
-        self._orders = [None if order is None else torch.tensor(order) for order in tail.orders]
         begins = _Begin(graph, tail)
         self._sized = [shape_of(node)[1:] for node in begins.measured]
         parts = {training: _cut(graph, tail, begins, training) for training in (False, True)}
@@ -42,16 +41,9 @@ class TorchTail:
 
     def __call__(self, packed: torch.Tensor, training: bool) -> Any:
         """[N, ...] -> what the network returns for N images."""
-        handed = [self._in_order(i, part) for i, part in enumerate(_unpacked(packed, self._shapes))]
+        handed = _unpacked(packed, self._shapes)
         sized = [packed.new_zeros(()).expand(len(packed), *shape) for shape in self._sized]
         return self._part.run(training, *handed, *sized)
-
-    def _in_order(self, i: int, part: torch.Tensor) -> torch.Tensor:
-        """An activation [C, H, W] in the shape that torch has it in."""
-        order = self._orders[i]
-        if order is not None:
-            part = part.flatten(1)[:, order.to(part.device)]
-        return part if part.shape[1:] == self._shapes[i] else part.reshape(len(part), *self._shapes[i])
 
 
 class _Begin:
@@ -89,11 +81,11 @@ def torch_tail(graph: Graph, model: nn.Module) -> TorchTail | None:
 
 
 def _unpacked(packed: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:
-    """Parts of a program's output. They are views of it, so that autograd adds up what their gradients are."""
+    """Views of a program's output, so that autograd adds up what their gradients are."""
     if len(shapes) == 1:
-        return [packed]
+        return [packed if packed.shape[1:] == shapes[0] else packed.reshape(len(packed), *shapes[0])]
     ends = list(accumulate(prod(shape) for shape in shapes))
-    return [packed[:, end - prod(shape) : end] for end, shape in zip(ends, shapes, strict=True)]
+    return [packed[:, end - prod(shape) : end].unflatten(1, shape) for end, shape in zip(ends, shapes, strict=True)]
 
 
 def _cut(graph: Graph, tail: Tail, begins: _Begin, training: bool) -> fx.Graph:

@@ -134,8 +134,10 @@ def _follow(
     as_evaluated: Mapping[str, fx.GraphModule] = MappingProxyType({}),
 ) -> fx.GraphModule:
     model.train(training)
-    for m in (*filter(keeps_statistics, model.modules()), *map(model.get_submodule, as_evaluated)):
+    for m in filter(keeps_statistics, model.modules()):
         m.training = False
+    for name in as_evaluated:
+        model.get_submodule(name).training = False
     traced = follow(model, whole, images)
     undo()
     for name, trained in as_evaluated.items():
