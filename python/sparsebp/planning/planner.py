@@ -35,6 +35,9 @@ SMALLEST_BLOCK = 16
 #: How finely amounts are told apart; the next channel is mostly further away.
 RESOLUTION = 1e-6
 
+#: Ops whose backward pass runs channel block by channel block.
+_BLOCKED = (OpKind.block, OpKind.gated, OpKind.head)
+
 Fits = Callable[[int, int, float], bool]  # of the op a span begins with, a channel block, an amount
 
 
@@ -149,7 +152,7 @@ class Planner(Layouts):
 
     def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""
-        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in (OpKind.block, OpKind.head)}
+        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in _BLOCKED}
         r, selected = self.request, self.selected(begin, amount)
         return Choice(
             begin,
