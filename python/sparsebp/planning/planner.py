@@ -27,7 +27,7 @@ from .layouts import Layouts
 from .pieces import Pieces
 from .policy import NARROW_PAYS, Weights, divide, widening, worth
 from .request import Request
-from .whole_step import WholeStep
+from .whole_step import WholeStep, check_native
 
 #: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
 USUAL_BLOCK = 32
@@ -55,17 +55,8 @@ class Planner(Layouts):
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
         self._spans: dict[int, _Span] = {}
-        if request.whole_step and graph.native_begin > 0:
-            foreign = dict.fromkeys(op.what for op in graph.ops if op.kind is None)
-            raise UnsupportedModel(
-                "scope: a budget covers the whole step only where all of the network runs natively; only torch runs "
-                f"{', '.join(foreign)}"
-            )
-        if request.whole_step and graph.tail is not None and graph.tail.ops and graph.tail.over_classes is None:
-            raise UnsupportedModel(
-                "scope: a budget covers the whole step only where nothing but the loss runs in torch; after the last "
-                f"layer only torch runs {graph.tail.listed}"
-            )
+        if request.whole_step:
+            check_native(graph)
         self.begins, self.late_begins = self._begins()
 
     @cached_property
