@@ -23,8 +23,7 @@ def assert_same_bits(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_planning_and_converting_leave_a_network_as_it_was(name: str) -> None:
-    model, side = network(name)
-    size = (3, side, side)
+    model, size = network(name)
     x = torch.randn(2, *size)
     with torch.no_grad():
         expected = model(x)
@@ -70,14 +69,14 @@ def test_a_network_of_which_only_a_tail_trains_says_so_and_why() -> None:
     ],
 )
 def test_a_refusal_names_every_kind_of_op_with_its_number_and_first_place(name: str, kinds: list[str]) -> None:
-    model, side = network(name)
+    model, size = network(name)
     with pytest.raises(sparsebp.UnsupportedModel) as refusal:
-        sparsebp.plan(model, "4MB", input_size=(3, side, side))
+        sparsebp.plan(model, "4MB", input_size=size)
     assert [kind for kind in kinds if kind not in str(refusal.value)] == []
     assert "sparsebp.nn.replace" in str(refusal.value)
 
 
 def test_heads_that_only_training_mode_has_are_named_with_the_remedy() -> None:
-    model, side = network("torchvision.googlenet")
+    model, size = network("torchvision.googlenet")
     with pytest.raises(sparsebp.UnsupportedModel, match=r"aux1 belongs to training mode only.*aux_logits=False"):
-        sparsebp.plan(model, "4MB", input_size=(3, side, side))
+        sparsebp.plan(model, "4MB", input_size=size)
