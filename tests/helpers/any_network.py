@@ -48,12 +48,12 @@ def stirred(model: nn.Module, size: Sequence[int]) -> nn.Module:
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 momentum[module], module.momentum = module.momentum, 1.0
         for name, parameter in model.named_parameters():
-            if parameter.ndim <= 1 or 1 in (parameter.ndim, parameter.numel() // max(parameter.shape)):
-                shift = name.rpartition(".")[2] in ("bias", "beta")
-                sign = torch.where(torch.rand(parameter.shape) < 0.1, -1.0, 1.0)
-                parameter.copy_(
-                    0.3 * torch.randn(parameter.shape) if shift else sign * (0.5 + torch.rand(parameter.shape))
-                )
+            if parameter.numel() == max(parameter.shape, default=1):  # one number a channel, whatever its shape
+                drawn = torch.rand(parameter.shape)
+                if name.rpartition(".")[2] in ("bias", "beta"):
+                    parameter.copy_(0.6 * drawn - 0.3)
+                else:
+                    parameter.copy_(torch.where(drawn < 0.1, -0.5 - drawn, 0.5 + drawn))
         model.train()(torch.randn(8, *size).double())
     for module, value in momentum.items():
         module.momentum = value
