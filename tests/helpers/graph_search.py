@@ -19,10 +19,10 @@ from sparsebp.capture.graph import build
 from torch import nn
 
 LIMITS = {torch.float64: 1e-7, torch.float32: 5e-3}
-"""Of the norm of an output or a gradient: an activation may lie within rounding of an edge, a norm of nearly nothing."""
+"""Of the norm of an output or a gradient: an activation may lie within rounding of an edge."""
 
 
-class Wrong(AssertionError):
+class WrongError(AssertionError):
     """What a converted network does that torch does not."""
 
 
@@ -30,7 +30,7 @@ def check(graph: Graph, seed: int) -> str:
     """One step of a network; ``native``, ``in part`` if torch runs some of it, or why it was refused.
 
     Raises:
-        Wrong: it differs from torch, or from its plan.
+        WrongError: it differs from torch, or from its plan.
     """
     rng = random.Random(seed)
     torch.manual_seed(seed)
@@ -46,7 +46,7 @@ def check(graph: Graph, seed: int) -> str:
         dense.load_state_dict(sparse.state_dict())
     _check_step(sparse, dense, x, LIMITS[dtype])
     if sparse.arena.peak != sparse.plan.peak_bytes:
-        raise Wrong(f"the arena held {sparse.arena.peak} bytes, planned were {sparse.plan.peak_bytes}")
+        raise WrongError(f"the arena held {sparse.arena.peak} bytes, planned were {sparse.plan.peak_bytes}")
     return "native" if sparse.plan.reach.trainable == sparse.plan.reach.layers else f"in part: {sparse.plan.reach}"
 
 
@@ -79,16 +79,17 @@ def _check_step(sparse: SparseModel, dense: nn.Module, x: torch.Tensor, limit: f
         else:
             mask = torch.full_like(value, name in found, dtype=torch.bool)
         if not torch.equal(value[~mask], before[name][~mask]):
-            raise Wrong(f"{name}: a number that is not selected has changed")
+            raise WrongError(f"{name}: a number that is not selected has changed")
         if name in found:
             rounding = torch.finfo(x.dtype).eps * float(before[name].norm()) + limit * 1e-2 * largest
             _compare(f"the gradient of {name}", (before[name] - value)[mask], found[name][mask], limit, rounding)
 
 
 def _compare(what: str, got: torch.Tensor, wanted: torch.Tensor, limit: float, rounding: float = 1e-12) -> None:
-    error, allowed = float((got.double() - wanted).norm()), limit * float(wanted.norm()) + rounding
+    got, wanted = got.detach().double(), wanted.detach()
+    error, allowed = float((got - wanted).norm()), limit * float(wanted.norm()) + rounding
     if not error <= allowed:
-        raise Wrong(f"{what}: it is off by {error:.2g}, allowed are {allowed:.2g}")
+        raise WrongError(f"{what}: it is off by {error:.2g}, allowed are {allowed:.2g}")
 
 
 def outcome(graph: Graph, seed: int) -> str:
