@@ -14,13 +14,23 @@ from torch import nn
 NOT_NATIVE: dict[str, tuple[str, ...]] = {}
 
 
-def blocking(model: nn.Module, size: Sequence[int]) -> tuple[str, ...]:
-    """What stands in the way, in order of appearance; where it is no op, what the refusal begins with."""
-    try:
-        reach = sparsebp.plan(model, "1GB", input_size=tuple(size)).reach
-    except sparsebp.UnsupportedModel as refusal:
-        text = " ".join(str(refusal).split())
-        return tuple(re.findall(r"(\w[\w ()]*?) \(\d+, first: ", text)) or (re.split(r"[:;.] ", text)[0],)
+def in_the_way(plan: sparsebp.Plan) -> tuple[str, ...]:
+    """What stands behind the layers that cannot train, in order of appearance."""
+    reach = plan.reach
     if reach.trainable == reach.layers:
         return ()
     return tuple(op.what for op in reach.foreign) or (f"{reach.trainable} of {reach.layers} layers",)
+
+
+def refused_for(refusal: sparsebp.UnsupportedModel) -> tuple[str, ...]:
+    """The kinds that a refusal names; where it is about no op, what it begins with."""
+    text = " ".join(str(refusal).split())
+    return tuple(re.findall(r"(\w[\w ()]*?) \(\d+, first: ", text)) or (re.split(r"[:;.] ", text)[0],)
+
+
+def blocking(model: nn.Module, size: Sequence[int]) -> tuple[str, ...]:
+    """What keeps a network from running wholly natively."""
+    try:
+        return in_the_way(sparsebp.plan(model, "1GB", input_size=tuple(size)))
+    except sparsebp.UnsupportedModel as refusal:
+        return refused_for(refusal)

@@ -50,6 +50,7 @@ _KINDS: dict[Callable[[Draw], Part | None], int] = {
     joins.broadcast: 1,
     joins.dropout: 1,
 }
+_HEADS = ("linear", "linear", "two layers", "flatten", "values")
 MOST = 4096
 """Numbers of one value."""
 NAMES = {"nn": nn, "F": F, "torch": torch}
@@ -61,7 +62,7 @@ class Graph:
 
     size: Shape
     steps: tuple[Part, ...]
-    head: str  # "linear", "flatten" or "values"
+    head: str  # one of _HEADS
 
     @property
     def leaves(self) -> list[int]:
@@ -80,12 +81,15 @@ class Graph:
         if self.head == "values":
             lines.append(f"        return {', '.join(f'v{i}' for i in self.leaves)}")
         else:
-            pooled = self.head == "linear"
+            pooled = self.head != "flatten"
             dims = 2 if len(self.size) == 2 else (2, 3)
             flat = [f"v{i}.mean({dims})" if pooled else f"v{i}.flatten(1)" for i in self.leaves]
             width = sum(shapes[i][0] if pooled else torch.Size(shapes[i]).numel() for i in self.leaves)
-            made.append(f"        self.last = nn.Linear({width}, 5)")
             value = flat[0] if len(flat) == 1 else f"torch.cat([{', '.join(flat)}], 1)"
+            if self.head == "two layers":
+                made += [f"        self.hidden = nn.Linear({width}, 7)", "        self.norm = nn.BatchNorm1d(7)"]
+                width, value = 7, f"F.gelu(self.norm(self.hidden({value})))"
+            made.append(f"        self.last = nn.Linear({width}, 5)")
             lines.append(f"        return self.last({value})")
         head = ["class Net(nn.Module):", "    def __init__(self):", "        super().__init__()"]
         return "\n".join([*head, *made, "", "    def forward(self, v0):", *lines])
@@ -149,7 +153,7 @@ def random_graph(seed: int) -> Graph:
             shapes.append(shape)
     if not any("Conv" in text for part in steps for text in part.modules):
         return random_graph(seed + 10**9)
-    return Graph(size, tuple(steps), rng.choice(["linear", "linear", "flatten", "values"]))
+    return Graph(size, tuple(steps), rng.choice(_HEADS))
 
 
 if __name__ == "__main__":

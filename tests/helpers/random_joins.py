@@ -26,6 +26,12 @@ def adaptive_pool(draw: Draw) -> Part:
     return Part("{a}({0})", (draw.x,), (f"nn.AdaptiveAvgPool{draw.d}({_text(size)})",))
 
 
+def global_max(draw: Draw) -> Part:
+    """The largest of each channel; also of a few windows."""
+    size = draw.rng.choice([1, 1, draw.rng.randint(1, min(draw.pixels))])
+    return Part("{a}({0})", (draw.x,), (f"nn.AdaptiveMaxPool{draw.d}({size})",))
+
+
 def resize(draw: Draw) -> Part:
     linear = "linear" if draw.flat else "bilinear"
     size = [draw.rng.randint(1, 2 * p) for p in draw.pixels]
@@ -128,6 +134,22 @@ def broadcast(draw: Draw) -> Part | None:
     """A value with an image of one pixel, added or multiplied."""
     y = draw.other(lambda shape: shape[0] == draw.channels and set(shape[1:]) == {1})
     return Part("{0} * torch.sigmoid({1})", (draw.x, y)) if y is not None else None
+
+
+def places(draw: Draw) -> Part:
+    """Nothing but names and places: what a network may do without computing anything."""
+    c, p = draw.channels, ", ".join(map(str, draw.pixels))
+    lines = [f"{{0}}.reshape(-1, {c}, {p}).contiguous()", "{0}.flatten(2).view_as({0})", "{0}.unsqueeze(1).squeeze(1)"]
+    lines += ["nn.Identity()({0})", "{0}.transpose(1, 2).transpose(2, 1)", f"{{0}}.flatten(1).view(-1, {c}, {p})"]
+    return Part(draw.rng.choice(lines), (draw.x,))
+
+
+def flip_channels(draw: Draw) -> Part:
+    """All channels in another order, by pieces."""
+    pieces = sorted({0, draw.channels, *(draw.rng.randint(0, draw.channels) for _ in range(2))})
+    parts = [f"{{0}}[:, {a}:{b}]" for a, b in zip(pieces, pieces[1:], strict=False)]
+    draw.rng.shuffle(parts)
+    return Part(f"torch.cat([{', '.join(parts)}], dim={draw.rng.choice([1, 1 - 2 - len(draw.pixels)])})", (draw.x,))
 
 
 def dropout(draw: Draw) -> Part:

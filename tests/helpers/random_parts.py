@@ -139,12 +139,12 @@ _ACTIVATIONS = (
     *("F.relu({0})", "F.relu6({0})", "F.leaky_relu({0}, 0.1)", "F.hardtanh({0}, -0.7, 1.5)", "{0}.clamp(-1, 2)"),
     *("F.hardsigmoid({0})", "F.hardswish({0})", "torch.sigmoid({0})", "F.silu({0})", "F.gelu({0})", "torch.tanh({0})"),
     *('F.gelu({0}, approximate="tanh")', "F.elu({0})", "F.elu({0}, 0.7)", "F.softplus({0})", "F.mish({0})"),
-    *("F.relu6({0} + 3) / 6", "{0}.clamp(min=0)", "F.threshold({0}, 0, 0)", "F.logsigmoid({0}).neg()"),
+    *("F.relu6({0} + 3) / 6", "{0}.clamp(min=0)", "{0}.relu()", "{0}.sigmoid()", "{0}.tanh()", "torch.relu({0})"),
 )
 
 
 def activation(draw: Draw) -> Part:
-    return Part(draw.rng.choice(_ACTIVATIONS[:-2]), (draw.x,))
+    return Part(draw.rng.choice(_ACTIVATIONS), (draw.x,))
 
 
 def hardswish_by_hand(draw: Draw) -> Part:

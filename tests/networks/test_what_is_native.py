@@ -1,4 +1,4 @@
-"""Which networks of the catalogue run wholly natively, and what is in the way of the others."""
+"""Which slim networks run wholly natively, and what is in the way of the others; test_zoo.py asks the same of all."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import any_network
 import pytest
 import zoo
 from not_native import NOT_NATIVE, blocking
-
-
-@pytest.mark.parametrize("name", zoo.NETWORKS)
-def test_what_is_in_the_way_is_known(name: str) -> None:
-    assert blocking(*zoo.network(name)) == NOT_NATIVE.get(name, ())
 
 
 @pytest.mark.parametrize("name", any_network.NETWORKS)
