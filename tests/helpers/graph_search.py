@@ -58,6 +58,7 @@ def _converted(model: nn.Module, graph: Graph, rng: random.Random) -> SparseMode
         "batch_size": 2,
         "ratios": {built.layers[i].name: ratio for i in built.layers_from(built.trains_from)},
         "gradients": rng.choice(["sum", "in_place"]),
+        "scope": rng.choice(["training", "training", "step"]) if built.native_begin == 0 else "training",
     }
     return sparsebp.convert(model, sparsebp.plan(model, "1GB", **settings).peak_bytes, **settings).train()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from random_parts import Draw, Part, _text
 
 
@@ -147,7 +149,7 @@ def places(draw: Draw) -> Part:
 def flip_channels(draw: Draw) -> Part:
     """All channels in another order, by pieces."""
     pieces = sorted({0, draw.channels, *(draw.rng.randint(0, draw.channels) for _ in range(2))})
-    parts = [f"{{0}}[:, {a}:{b}]" for a, b in zip(pieces, pieces[1:], strict=False)]
+    parts = [f"{{0}}[:, {a}:{b}]" for a, b in itertools.pairwise(pieces)]
     draw.rng.shuffle(parts)
     return Part(f"torch.cat([{', '.join(parts)}], dim={draw.rng.choice([1, 1 - 2 - len(draw.pixels)])})", (draw.x,))
 

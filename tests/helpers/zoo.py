@@ -32,7 +32,8 @@ TIMM = (
     *("tf_efficientnet_lite0", "tf_mobilenetv3_small_minimal_100", "tinynet_a", "tinynet_e", "vovnet39a", "xception41"),
 )
 PYTORCHCV = (
-    *("bninception", "diracnet18v2", "fdmobilenet_w1", "lwopenpose2d_mobilenet_cmupan_coco", "menet108_8x1_g3"),
+    *("bninception", "diracnet18v2", "fdmobilenet_w1", "ibn_resnet50", "lwopenpose2d_mobilenet_cmupan_coco"),
+    *("menet108_8x1_g3",),
     *("mobilenetb_w1", "nin_cifar10", "preresnet10", "preresnet18", "proxylessnas_mobile", "resnet10", "seresnet10"),
     *("shufflenet_g1_w1", "sqnxt23_w1", "wrn16_10_cifar10"),
 )
