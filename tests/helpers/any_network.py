@@ -12,7 +12,6 @@ import torch
 import user_networks
 from networks import relative_error
 from sparsebp import SparseModel
-from sparsebp.capture.graph import build
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
@@ -61,10 +60,8 @@ def stirred(model: nn.Module, size: Sequence[int]) -> nn.Module:
 
 
 def converted(model: nn.Module, size: Sequence[int], ratio: float, **settings: Any) -> SparseModel:
-    """In the smallest budget that trains so much of every layer that can."""
-    graph = build(model, tuple(size))
-    ratios = {graph.layers[i].name: ratio for i in graph.layers_from(graph.trains_from)}
-    settings = {"input_size": tuple(size), "batch_size": BATCH, "ratios": ratios, **settings}
+    """In the smallest budget that trains so much of every layer."""
+    settings = {"input_size": tuple(size), "batch_size": BATCH, "ratios": {"*": ratio}, **settings}
     made = sparsebp.plan(model, "4GB", **settings)
     return sparsebp.convert(model, made.peak_bytes, **settings).train()
 

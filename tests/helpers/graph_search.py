@@ -56,7 +56,7 @@ def _converted(model: nn.Module, graph: Graph, rng: random.Random) -> SparseMode
     settings = {
         "input_size": graph.size,
         "batch_size": 2,
-        "ratios": {built.layers[i].name: ratio for i in built.layers_from(built.trains_from)},
+        "ratios": {"*": ratio} if built.native_begin == 0 else None,
         "gradients": rng.choice(["sum", "in_place"]),
         "scope": rng.choice(["training", "training", "step"]) if built.native_begin == 0 else "training",
     }
