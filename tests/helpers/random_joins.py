@@ -40,6 +40,8 @@ def resize(draw: Draw) -> Part:
     options = draw.rng.choice(
         [
             "scale_factor=2",
+            "scale_factor=1.5",
+            f"scale_factor=1.5, mode='{linear}', align_corners=False",
             f"size={tuple(size)}",
             f"scale_factor=2, mode='{linear}', align_corners=False",
             f"size={tuple(size)}, mode='{linear}', align_corners=False",
