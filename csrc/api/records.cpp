@@ -6,9 +6,10 @@ namespace sparsebp {
 namespace {
 
 constexpr std::uint32_t kPlanMagic = 0x50504253, kStateMagic = 0x53504253;  // "SBPP" and "SBPS"
-// Plans of version 2 say how much a forward pass makes at once, what it keeps, and what the budget covers.
-constexpr std::uint16_t kPlanMajor = 2, kStateMajor = 1, kMinor = 0;
-constexpr int kActivations = 3, kOpKinds = 8, kScopes = 2, kKeeps = 3;
+// Plans of version 2 say how much a forward pass makes at once, what it keeps, and what the budget covers; those of
+// version 3 have kinds of layers, and what the ops need that came with them.
+constexpr std::uint16_t kPlanMajor = 3, kStateMajor = 1, kMinor = 0;
+constexpr int kScopes = 2, kKeeps = 3, kLayerKinds = 3, kResamplings = 3, kDropUnits = 3;
 
 void begin(ByteWriter& out, std::uint32_t magic, std::uint16_t major) {
   out.put(magic), out.put(major), out.put(kMinor);
@@ -50,9 +51,11 @@ void write(ByteWriter& out, const LayerSpec& layer, const LayerTensors& tensors)
   out.put(layer.eps);
   out.put<std::int64_t>(layer.selected);
   out.put<std::uint8_t>(layer.train_bias);
+  out.put(static_cast<std::uint8_t>(layer.kind));
+  out.put<std::uint8_t>(layer.shared);
   for (const std::string* name : tensors.all()) out.put(*name);
 }
-LayerSpec read_layer(ByteReader& in, LayerTensors& tensors) {
+LayerSpec read_layer(ByteReader& in, LayerTensors& tensors, std::uint16_t version) {
   LayerSpec layer;
   layer.name = in.text();
   layer.shape = read_shape(in);
@@ -61,6 +64,7 @@ LayerSpec read_layer(ByteReader& in, LayerTensors& tensors) {
   layer.eps = in.get<double>();
   layer.selected = in.get<std::int64_t>();
   layer.train_bias = in.flag();
+  if (version > 2) layer.kind = in.kind<LayerKind>(kLayerKinds), layer.shared = in.flag();
   for (std::string* name : {&tensors.weight, &tensors.bias, &tensors.gamma, &tensors.beta, &tensors.mean, &tensors.var})
     *name = in.text();
   return layer;
@@ -89,6 +93,12 @@ void write(ByteWriter& out, const OpSpec& op) {
   out.put(op.drop);
   out.put<std::int64_t>(op.forward_rows), out.put<std::int64_t>(op.forward_block);
   out.put(static_cast<std::uint8_t>(op.keep));
+  out.put(op.alpha), out.put(op.beta);
+  out.put<std::int64_t>(op.groups);
+  out.put<std::uint8_t>(static_cast<std::uint8_t>(op.bits));
+  out.put(static_cast<std::uint8_t>(op.resampling));
+  write(out, op.map);
+  out.put(static_cast<std::uint8_t>(op.drop_unit));
 }
 OpSpec read_op(ByteReader& in, std::uint16_t version) {
   OpSpec op;
@@ -105,6 +115,14 @@ OpSpec read_op(ByteReader& in, std::uint16_t version) {
   if (version > 1) {
     op.forward_rows = in.get<std::int64_t>(), op.forward_block = in.get<std::int64_t>();
     op.keep = in.kind<Keep>(kKeeps);
+  }
+  if (version > 2) {
+    op.alpha = in.get<double>(), op.beta = in.get<double>();
+    op.groups = in.get<std::int64_t>();
+    op.bits = in.get<std::uint8_t>();
+    op.resampling = in.kind<Resampling>(kResamplings);
+    op.map = read_numbers(in);
+    op.drop_unit = in.kind<DropUnit>(kDropUnits);
   }
   return op;
 }
@@ -209,7 +227,7 @@ PlanRecord read_plan(const unsigned char* data, std::size_t size) {
   const std::size_t layers = in.count(4 + 15 * 8);
   for (std::size_t i = 0; i < layers; ++i) {
     plan.tensors.emplace_back();
-    spec.layers.push_back(read_layer(in, plan.tensors.back()));
+    spec.layers.push_back(read_layer(in, plan.tensors.back(), version));
   }
   const std::size_t ops = in.count(15 * 8);
   for (std::size_t i = 0; i < ops; ++i) spec.ops.push_back(read_op(in, version));

@@ -22,7 +22,19 @@ void bind_specs(py::module_& m) {
   py::enum_<Activation>(m, "Activation")
       .value("identity", Activation::identity)
       .value("relu", Activation::relu)
-      .value("relu6", Activation::relu6);
+      .value("relu6", Activation::relu6)
+      .value("leaky_relu", Activation::leaky_relu)
+      .value("clip", Activation::clip)
+      .value("hardsigmoid", Activation::hardsigmoid)
+      .value("hardswish", Activation::hardswish)
+      .value("sigmoid", Activation::sigmoid)
+      .value("silu", Activation::silu)
+      .value("gelu", Activation::gelu)
+      .value("gelu_tanh", Activation::gelu_tanh)
+      .value("tanh", Activation::tanh)
+      .value("elu", Activation::elu)
+      .value("softplus", Activation::softplus)
+      .value("mish", Activation::mish);
   py::enum_<OpKind>(m, "OpKind")
       .value("conv", OpKind::conv)
       .value("depthwise", OpKind::depthwise)
@@ -31,7 +43,35 @@ void bind_specs(py::module_& m) {
       .value("add", OpKind::add)
       .value("activation", OpKind::activation)
       .value("pool", OpKind::pool)
-      .value("dropout", OpKind::dropout);
+      .value("dropout", OpKind::dropout)
+      .value("max_pool", OpKind::max_pool)
+      .value("adaptive_pool", OpKind::adaptive_pool)
+      .value("affine", OpKind::affine)
+      .value("multiply", OpKind::multiply)
+      .value("concat", OpKind::concat)
+      .value("channels", OpKind::channels)
+      .value("reshape", OpKind::reshape)
+      .value("resize", OpKind::resize)
+      .value("conv_transpose", OpKind::conv_transpose)
+      .value("norm", OpKind::norm)
+      .value("group_norm", OpKind::group_norm)
+      .value("layer_norm", OpKind::layer_norm)
+      .value("prelu", OpKind::prelu)
+      .value("softmax", OpKind::softmax)
+      .value("gather", OpKind::gather);
+  py::enum_<DropUnit>(m, "DropUnit")
+      .value("element", DropUnit::element)
+      .value("channel", DropUnit::channel)
+      .value("image", DropUnit::image);
+  py::enum_<LayerKind>(m, "LayerKind")
+      .value("convolution", LayerKind::convolution)
+      .value("transposed", LayerKind::transposed)
+      .value("channelwise", LayerKind::channelwise);
+  py::enum_<Resampling>(m, "Resampling")
+      .value("nearest", Resampling::nearest)
+      .value("linear", Resampling::linear)
+      .value("linear_corners", Resampling::linear_corners);
+  m.def("is_curve", &is_curve, py::arg("activation"));
   py::enum_<Draw>(m, "Draw")
       .value("uniform", Draw::uniform)
       .value("cyclic", Draw::cyclic)
@@ -46,7 +86,7 @@ void bind_specs(py::module_& m) {
       .def(py::init<>())
 #define FIELD(name) .def_readwrite(#name, &LayerSpec::name)
           FIELD(name) FIELD(shape) FIELD(activation) FIELD(has_bias) FIELD(has_norm) FIELD(eps) FIELD(selected)
-              FIELD(train_bias)
+              FIELD(train_bias) FIELD(kind) FIELD(shared)
 #undef FIELD
       ;
   py::enum_<Keep>(m, "Keep").value("masks", Keep::masks).value("input", Keep::input).value("input8", Keep::input8);
@@ -55,6 +95,7 @@ void bind_specs(py::module_& m) {
 #define FIELD(name) .def_readwrite(#name, &OpSpec::name)
           FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
               FIELD(window) FIELD(count_padding) FIELD(drop) FIELD(forward_rows) FIELD(forward_block) FIELD(keep)
+                  FIELD(alpha) FIELD(beta) FIELD(groups) FIELD(bits) FIELD(resampling) FIELD(map) FIELD(drop_unit)
 #undef FIELD
       ;
   py::enum_<Scope>(m, "Scope").value("training", Scope::training).value("step", Scope::step);

@@ -62,6 +62,47 @@ SPARSEBP_INLINE Range valid_outputs(Index tap, Index outputs, Index stride, Inde
   return {begin, end};
 }
 
+// The pixels of an input and of an output that one tap of a convolution brings together: pair (y, x) has the input pixel
+// (in_y + y * in_step_h, in_x + x * in_step_w), and the output's likewise.
+struct TapPairs {
+  Index rows, columns;
+  Index in_y, in_x, in_step_h, in_step_w;
+  Index out_y, out_x, out_step_h, out_step_w;
+};
+
+SPARSEBP_INLINE TapPairs tap_pairs(const ConvShape& s, Index tap) {
+  const Index kh = tap / s.kernel_w, kw = tap % s.kernel_w;
+  const Range oy = valid_outputs(kh, s.out_height, s.stride_h, s.pad_h, s.dilation_h, s.height);
+  const Range ox = valid_outputs(kw, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width);
+  return {oy.end - oy.begin,
+          ox.end - ox.begin,
+          oy.begin * s.stride_h - s.pad_h + kh * s.dilation_h,
+          ox.begin * s.stride_w - s.pad_w + kw * s.dilation_w,
+          s.stride_h,
+          s.stride_w,
+          oy.begin,
+          ox.begin,
+          1,
+          1};
+}
+
+// The same of a transposed convolution, where each input pixel has a window of output pixels.
+SPARSEBP_INLINE TapPairs transposed_pairs(const ConvShape& s, Index tap) {
+  const Index kh = tap / s.kernel_w, kw = tap % s.kernel_w;
+  const Range iy = valid_outputs(kh, s.height, s.stride_h, s.pad_h, s.dilation_h, s.out_height);
+  const Range ix = valid_outputs(kw, s.width, s.stride_w, s.pad_w, s.dilation_w, s.out_width);
+  return {iy.end - iy.begin,
+          ix.end - ix.begin,
+          iy.begin,
+          ix.begin,
+          1,
+          1,
+          iy.begin * s.stride_h - s.pad_h + kh * s.dilation_h,
+          ix.begin * s.stride_w - s.pad_w + kw * s.dilation_w,
+          s.stride_h,
+          s.stride_w};
+}
+
 // The input rows that the windows of output rows `out` reach.
 SPARSEBP_INLINE Range reached_rows(const ConvShape& s, Range out) {
   if (out.begin >= out.end) return {0, 0};

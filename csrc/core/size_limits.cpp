@@ -1,6 +1,7 @@
 #include "core/size_limits.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -23,8 +24,9 @@ Axis columns_of(const ConvShape& s) {
           s.width, s.out_width, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w};
 }
 
-// `same`: may a window reach one zero further behind than in front, as "same" padding with an even reach makes it.
-void check_axis(const std::string& of, const Axis& a, bool same) {
+// The last window begins inside the image or in the zeros in front of it, and may end in zeros behind it, as many as it
+// takes. `zeros`: those behind that every window of a row ends in front of, if that is so.
+void check_axis(const std::string& of, const Axis& a, Index zeros) {
   check_size(of, a.size_name, a.size, 1);
   check_size(of, a.out_name, a.out, 1);
   check_size(of, a.kernel_name, a.kernel, 1);
@@ -32,23 +34,22 @@ void check_axis(const std::string& of, const Axis& a, bool same) {
   check_size(of, a.pad_name, a.pad, 0);
   check_size(of, a.dilation_name, a.dilation, 1);
   // From here on nothing overflows: a size is below 2^31.
-  const Index reach = a.dilation * (a.kernel - 1) + 1, padded = a.size + 2 * a.pad;
-  if (same && a.stride == 1 && a.out == a.size && reach == 2 * a.pad + 2) return;
-  const Index expected = reach <= padded ? (padded - reach) / a.stride + 1 : 0;
-  if (a.out == expected) return;
-  const std::string from = std::string(a.size_name) + " " + std::to_string(a.size) + ", kernel " +
-                           std::to_string(a.kernel) + ", stride " + std::to_string(a.stride) + ", padding " +
-                           std::to_string(a.pad) + ", dilation " + std::to_string(a.dilation);
-  if (expected == 0) throw InvalidArgument(of + ": the window is larger than the padded input (" + from + ")");
-  throw InvalidArgument(of + ": " + a.out_name + ": expected " + std::to_string(expected) + " (" + from + "), got " +
-                        std::to_string(a.out));
+  const Index reach = a.dilation * (a.kernel - 1) + 1, padded = a.size + a.pad + zeros;
+  const Index least = reach <= padded ? (padded - reach) / a.stride + 1 : 1;
+  const Index most = std::max(least, (a.size + a.pad - 1) / a.stride + 1);
+  if (a.out >= least && a.out <= most) return;
+  throw InvalidArgument(of + ": " + a.out_name + ": expected " + std::to_string(least) + " to " + std::to_string(most) +
+                        " (" + a.size_name + " " + std::to_string(a.size) + ", kernel " + std::to_string(a.kernel) +
+                        ", stride " + std::to_string(a.stride) + ", padding " + std::to_string(a.pad) + ", dilation " +
+                        std::to_string(a.dilation) + "), got " + std::to_string(a.out));
 }
 
-void check_axes(const std::string& of, const ConvShape& s, bool same) {
+void check_axes(const std::string& of, const ConvShape& s, bool pooling) {
   check_size(of, "in", s.in, 1);
   check_size(of, "out", s.out, 1);
-  check_axis(of, rows_of(s), same);
-  check_axis(of, columns_of(s), same);
+  // Without zeros behind a convolution has the fewest outputs; a pooling has as many behind as in front.
+  check_axis(of, rows_of(s), pooling ? s.pad_h : 0);
+  check_axis(of, columns_of(s), pooling ? s.pad_w : 0);
 }
 
 void check_count(const std::string& of, const char* what, Checked count, Index most) {
@@ -74,7 +75,7 @@ void check_size(const std::string& of, const char* name, Index value, Index leas
 }
 
 void check_convolution(const std::string& of, const ConvShape& s, Index batch) {
-  check_axes(of, s, true);
+  check_axes(of, s, false);
   check_size(of, "groups", s.groups, 1);
   if (s.in % s.groups != 0 || s.out % s.groups != 0) {
     throw InvalidArgument(of + ": groups: expected a divisor of " + std::to_string(s.in) + " input and " +
@@ -89,7 +90,7 @@ void check_convolution(const std::string& of, const ConvShape& s, Index batch) {
 }
 
 void check_pooling(const std::string& of, const ConvShape& s, Index batch) {
-  check_axes(of, s, false);
+  check_axes(of, s, true);
   check_size(of, "pad_h", s.pad_h, 0, s.kernel_h / 2);  // every window has something inside
   check_size(of, "pad_w", s.pad_w, 0, s.kernel_w / 2);
   check_size(of, "dilation_h", s.dilation_h, 1, 1);
@@ -102,6 +103,14 @@ void check_pooling(const std::string& of, const ConvShape& s, Index batch) {
   check_images(of, s, batch);
   check_count(of, "additions of a pass", Checked(s.out_height) * s.out_width * s.kernel_h * s.kernel_w * s.in * batch,
               kMostWork);
+}
+
+void check_transposed(const std::string& of, const ConvShape& s, Index batch) {
+  ConvShape mirrored = s;
+  std::swap(mirrored.in, mirrored.out);
+  std::swap(mirrored.height, mirrored.out_height), std::swap(mirrored.width, mirrored.out_width);
+  check_size(of, "groups", s.groups, 1, 1);
+  check_convolution(of + ", read backward", mirrored, batch);
 }
 
 void check_tensor(const std::string& of, Index height, Index width, Index channels, Index batch) {

@@ -20,8 +20,10 @@ constexpr Index kMostWork = Index{1} << 60;
 
 void check_size(const std::string& of, const char* name, Index value, Index least, Index most = kMostSize);
 
-// Sizes and groups, output sizes that follow from the rest, and that `batch` images are not beyond measure.
+// Sizes and groups, output sizes that the rest allows, and that `batch` images are not beyond measure.
 void check_convolution(const std::string& of, const ConvShape& shape, Index batch);
+// A transposed convolution makes what a convolution of the same window would read.
+void check_transposed(const std::string& of, const ConvShape& shape, Index batch);
 void check_pooling(const std::string& of, const ConvShape& window, Index batch);
 
 // Of a tensor of `batch` images.

@@ -14,7 +14,29 @@ constexpr Index kHalfPanel = kPanel / 2;
 // Most rows of a packed panel: 16 KB of float32, half of a common first-level cache.
 constexpr Index kPanelRows = 256;
 
-enum class Activation : std::uint8_t { identity, relu, relu6 };
+enum class Activation : std::uint8_t {
+  identity,
+  relu,
+  relu6,
+  // Up to here a layer applies them. Of the next ones a bit says whether the gradient passes as it is, or otherwise.
+  leaky_relu,   // alpha x where x is negative
+  clip,         // from beta to alpha
+  hardsigmoid,  // x / 6 + 1/2, from 0 to 1
+  // Of these the derivative is a number.
+  hardswish,
+  sigmoid,
+  silu,
+  gelu,
+  gelu_tanh,  // gelu by its approximation with tanh
+  tanh,
+  elu,       // alpha (e^x - 1) where x is negative
+  softplus,  // as torch: x itself above 20
+  mish,
+};
+constexpr int kActivations = static_cast<int>(Activation::mish) + 1;
+// Can a layer apply it.
+constexpr bool is_layers(Activation a) { return a <= Activation::relu6; }
+constexpr bool is_curve(Activation a) { return a >= Activation::hardswish; }
 
 // Three nested sums over k. Element strides for the left operand (a) and the right one (b).
 struct SumLoop {
@@ -160,6 +182,32 @@ struct ActivationArgs {
   Index mask_row;
 };
 
+// An activation that no layer applies. Forward: y = f(x), and what backward wants of it if `kept` is set: one bit an
+// element, or for a curve its derivative in `bits` bits, eight elements in as many bytes. Backward: dx = f'(x) dy, from
+// `kept`, or for a curve from x. Any run of elements, of which the first is one of every eight.
+template <class T>
+struct CurveArgs {
+  Activation activation;
+  T alpha, beta;
+  const T* x;
+  T* y;
+  Index count;
+  std::uint8_t* kept;
+  int bits;
+};
+template <class T>
+struct CurveGradArgs {
+  Activation activation;
+  T alpha;
+  const T* x;  // null if `kept` is set
+  const std::uint8_t* kept;
+  int bits;
+  const T* dy;
+  T* dx;
+  bool accumulate;
+  Index count;
+};
+
 // panel[k][j] = source[j][k] * scale[k] for k < rows, j < cols; columns up to kPanel are zero.
 template <class T>
 struct PackArgs {
@@ -180,10 +228,11 @@ struct GatherArgs {
   Index pixels, count;
 };
 
-// The frozen batch norm as scale and shift: scale = gamma / sqrt(var + eps), shift = beta + scale * (bias - mean).
+// The frozen batch norm as scale and shift: scale = gamma / sqrt(var + eps), shift = beta + scale * (bias - mean). Without
+// statistics scale = gamma and shift = bias.
 template <class T>
 struct FoldArgs {
-  const T *gamma, *beta, *mean, *var, *bias;  // each may be null; var null: no batch norm
+  const T *gamma, *beta, *mean, *var, *bias;  // each may be null; var null: no statistics
   double eps;
   Index count;
   T* scale;  // null: not wanted
@@ -207,6 +256,26 @@ struct PoolArgs {
   T* y;
   bool count_padding;  // divide by the kernel's size, or only by what lies inside
   bool accumulate;     // backward only
+  Index row_begin, row_end;  // forward only: output rows
+  Index x_begin, y_begin;    // forward only: the row of the image with which x, y begin
 };
+
+// Where the largest number of each window is: the tap, in as many bits as `bits`, a pixel's channels side by side.
+// Backward x is the gradient of the output and y that of the input.
+template <class T>
+struct MaxPoolArgs {
+  ConvShape shape;
+  const T* x;
+  T* y;
+  std::uint8_t* taps;  // of the image's first output row; null: forward, not wanted
+  int bits;            // 2, 4 or 8
+  bool accumulate;     // backward only
+  Index row_begin, row_end;
+  Index x_begin, y_begin;
+};
+constexpr int tap_bits(Index taps) { return taps <= 4 ? 2 : taps <= 16 ? 4 : 8; }
+constexpr Index kMostTaps = 256;
+// Of a pixel.
+constexpr Index tap_bytes(Index channels, Index taps) { return (channels * tap_bits(taps) + 7) / 8; }
 
 }  // namespace sparsebp

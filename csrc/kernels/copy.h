@@ -80,6 +80,8 @@ void fold(const FoldArgs<typename V::value>& args) {
       if (args.beta != nullptr) {
         for (Index c = 0; c < count; ++c) shift[c] += args.beta[first + c];
       }
+    } else if (args.gamma != nullptr) {
+      for (Index c = 0; c < count; ++c) scale[c] = args.gamma[first + c];
     }
     for (Index c = 0; c < count && args.scale != nullptr; ++c) args.scale[first + c] = scale[c];
     for (Index c = 0; c < count && args.shift != nullptr; ++c) args.shift[first + c] = shift[c];

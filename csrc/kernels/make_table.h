@@ -3,10 +3,12 @@
 
 #include "kernels/conv.h"
 #include "kernels/copy.h"
+#include "kernels/curve.h"
 #include "kernels/depthwise_input_grad.h"
 #include "kernels/depthwise_weight_grad.h"
 #include "kernels/gemm_transposed.h"
 #include "kernels/mask.h"
+#include "kernels/max_pool.h"
 #include "kernels/peak.h"
 #include "kernels/pool.h"
 #include "kernels/table.h"
@@ -33,7 +35,11 @@ constexpr Kernels<typename V::value> make_table() {
           &fma_burst<V>,
           &sgd<V>,
           &pool_forward<V>,
-          &pool_backward<V>};
+          &pool_backward<V>,
+          &max_pool_forward<V>,
+          &max_pool_backward<V>,
+          &curve_forward<V>,
+          &curve_backward<V>};
 }
 
 }  // namespace

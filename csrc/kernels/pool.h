@@ -16,13 +16,13 @@ template <class V>
 void pool_forward(const PoolArgs<typename V::value>& args) {
   using T = typename V::value;
   const ConvShape& s = args.shape;
-  for (Index oy = 0; oy < s.out_height; ++oy) {
+  for (Index oy = args.row_begin; oy < args.row_end; ++oy) {
     const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
     for (Index ox = 0; ox < s.out_width; ++ox) {
       const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
       const V weight = V::set(window_weight(args, kh, kw));
-      const Index corner = (oy * s.stride_h - s.pad_h) * s.width + ox * s.stride_w - s.pad_w;
-      T* out = args.y + (oy * s.out_width + ox) * s.in;
+      const Index corner = (oy * s.stride_h - s.pad_h - args.x_begin) * s.width + ox * s.stride_w - s.pad_w;
+      T* out = args.y + ((oy - args.y_begin) * s.out_width + ox) * s.in;
       for (Index c = 0; c < s.in; c += V::width) {
         const int lanes = static_cast<int>(s.in - c < V::width ? s.in - c : V::width);
         V acc = V::set(T(0));

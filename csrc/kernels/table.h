@@ -24,6 +24,10 @@ struct Kernels {
   void (*sgd)(const SgdArgs<T>&);
   void (*pool_forward)(const PoolArgs<T>&);
   void (*pool_backward)(const PoolArgs<T>&);
+  void (*max_pool_forward)(const MaxPoolArgs<T>&);
+  void (*max_pool_backward)(const MaxPoolArgs<T>&);
+  void (*curve_forward)(const CurveArgs<T>&);
+  void (*curve_backward)(const CurveGradArgs<T>&);
 };
 
 }  // namespace sparsebp

@@ -49,9 +49,10 @@ class Boundary final : public AnyProgram {
       if (need == unknown) throw InvalidArgument(what + ": the layer has none, got an address");
       check_address(what, address, count, element_);
     };
-    check("weight", p.weight, l.shape.weights(), required);
-    check("bias", p.bias, out, l.has_bias ? required : unknown);
-    check("gamma", p.gamma, out, l.has_norm ? optional : unknown);
+    const Index vector = l.shared ? 1 : out;
+    check("weight", p.weight, l.shape.weights(), l.has_weight() ? required : unknown);
+    check("bias", p.bias, vector, l.has_bias ? required : unknown);
+    check("gamma", p.gamma, vector, l.has_norm || !l.has_weight() ? optional : unknown);
     check("beta", p.beta, out, l.has_norm ? optional : unknown);
     check("mean", p.mean, out, l.has_norm ? required : unknown);
     check("var", p.var, out, l.has_norm ? required : unknown);

@@ -87,6 +87,7 @@ struct Declare {
   int forward_time, backward_time;
   bool in_span;        // does this op train or pass a gradient
   bool input_grad;     // does its (first) input want a gradient
+  std::vector<char> input_grads;  // does each of them
   Index strip_factor;  // see device.h
   StreamRows stream;   // of an op in a stream: the rows that it holds and makes
   std::string name;    // of the op, for people

@@ -21,6 +21,15 @@ template <class T>
 void conv_forward_rows(const Kernels<T>& kernels, const Layer<T>& layer, Rows<const T> x, Rows<T> y, Range out,
                        const Affine<T>& affine);
 
+// y = activation(scale * y + shift) for some columns of a matrix.
+template <class T>
+void affine_in_place(const Kernels<T>& kernels, T* y, Index y_row, Index rows, Index columns, const Affine<T>& affine);
+
+// The same as conv_forward for a transposed layer.
+template <class T>
+void transposed_forward(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const T* x, T* y,
+                        const Affine<T>& affine);
+
 // Up to so many pixels, the input gradient of a pointwise layer packs the gradient and not the weights: measured on
 // AVX2, with weights out of the cache, that is 1.2 to 2.5 times as fast at 16, 49 and 64 pixels.
 constexpr Index kFewPixels = 64;
@@ -50,7 +59,8 @@ constexpr Index kPanelSlots = 8;
 // Elements of scratch conv_backward wants for `out_count` output channels at a time.
 Index conv_backward_scratch(const ConvShape& shape, Index batch, Index out_count);
 
-// dx (+)= W^T (scale * dz), then trains the layer's selected weight rows with the same dz: dx is computed with
+// Of a convolution, transposed or not: dx (+)= W^T (scale * dz), then trains the layer's selected weight rows with the
+// same dz: dx is computed with
 // the weights of the forward pass. `dx` null: weights only. `panels` null is allowed with dx null.
 template <class T>
 void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const Slice<T>& saved, T* dx,

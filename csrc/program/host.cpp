@@ -37,6 +37,35 @@ class Host final : public Device<T> {
         return make_pool<T>(op, program, declare);
       case OpKind::dropout:
         return make_dropout<T>(op, program, declare);
+      case OpKind::max_pool:
+        return make_max_pool<T>(op, program, declare);
+      case OpKind::adaptive_pool:
+        return make_adaptive_pool<T>(op, program, declare);
+      case OpKind::affine:
+        return make_affine<T>(op, program, declare);
+      case OpKind::multiply:
+        return make_multiply<T>(op, program, declare);
+      case OpKind::concat:
+        return make_concat<T>(op, program, declare);
+      case OpKind::channels:
+        return make_channels<T>(op, program, declare);
+      case OpKind::reshape:
+        return make_reshape<T>(op, program, declare);
+      case OpKind::resize:
+        return make_resize<T>(op, program, declare);
+      case OpKind::conv_transpose:
+        return make_conv_transpose<T>(op, program, declare);
+      case OpKind::norm:
+        return make_norm<T>(op, program, declare);
+      case OpKind::group_norm:
+      case OpKind::layer_norm:
+        return make_group_norm<T>(op, program, declare);
+      case OpKind::prelu:
+        return make_prelu<T>(op, program, declare);
+      case OpKind::softmax:
+        return make_softmax<T>(op, program, declare);
+      case OpKind::gather:
+        return make_gather<T>(op, program, declare);
     }
     throw InvalidArgument("ops: unknown kind");
   }

@@ -64,6 +64,7 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
                              Index begin, Index count) {
   const Index columns = std::min(grad.count, training_outputs() - grad.begin);
   if (!wants_weight_grad() || saved.data == nullptr || columns <= 0) return;
+  const bool transposed = spec.kind == LayerKind::transposed;
   const ConvShape& s = spec.shape;
   const Index k = spec.selected, row = saved.pixel;
   const bool all = selects_all();  // then channel j is row j, and there is nothing to look for
@@ -94,18 +95,16 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
       continue;
     }
     for (Index tap = 0; tap < s.taps(); ++tap) {
-      const Index kh = tap / s.kernel_w, kw = tap % s.kernel_w;
-      const Range oy = valid_outputs(kh, s.out_height, s.stride_h, s.pad_h, s.dilation_h, s.height);
-      const Range ox = valid_outputs(kw, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width);
-      const bool empty = oy.begin == oy.end || ox.begin == ox.end;
-      args.sum.n1 = empty ? 0 : ox.end - ox.begin, args.sum.n2 = oy.end - oy.begin, args.sum.n3 = images;
-      args.sum.a1 = s.stride_w * row, args.sum.a2 = s.stride_h * s.width * row, args.sum.a3 = s.pixels() * row;
-      args.sum.b1 = grad.row, args.sum.b2 = s.out_width * grad.row, args.sum.b3 = s.out_pixels() * grad.row;
-      const Index iy = oy.begin * s.stride_h - s.pad_h + kh * s.dilation_h;
-      const Index ix = ox.begin * s.stride_w - s.pad_w + kw * s.dilation_w;
-      args.b = empty ? dz : dz + (oy.begin * s.out_width + ox.begin) * grad.row;
+      const TapPairs pairs = transposed ? transposed_pairs(s, tap) : tap_pairs(s, tap);
+      const bool empty = pairs.rows == 0 || pairs.columns == 0;
+      args.sum.n1 = empty ? 0 : pairs.columns, args.sum.n2 = pairs.rows, args.sum.n3 = images;
+      args.sum.a1 = pairs.in_step_w * row, args.sum.a2 = pairs.in_step_h * s.width * row, args.sum.a3 = s.pixels() * row;
+      args.sum.b1 = pairs.out_step_w * grad.row, args.sum.b2 = pairs.out_step_h * s.out_width * grad.row;
+      args.sum.b3 = s.out_pixels() * grad.row;
+      args.b = empty ? dz : dz + (pairs.out_y * s.out_width + pairs.out_x) * grad.row;
       for (int r = 0; r < rows; ++r) {
-        args.rows[r].a = saved.data + (empty ? 0 : (iy * s.width + ix) * row) + column(saved, selected[r]);
+        const T* first_pixel = saved.data + (empty ? 0 : (pairs.in_y * s.width + pairs.in_x) * row);
+        args.rows[r].a = first_pixel + column(saved, selected[r]);
       }
       update_rows(kernels, args, selected, rows, tap, first);
     }

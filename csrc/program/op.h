@@ -49,21 +49,32 @@ class Op {
   }
 };
 
-template <class T>
-std::unique_ptr<Op<T>> make_conv(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
-template <class T>
-std::unique_ptr<Op<T>> make_depthwise(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
-template <class T>
-std::unique_ptr<Op<T>> make_block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
-template <class T>
-std::unique_ptr<Op<T>> make_head(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
-template <class T>
-std::unique_ptr<Op<T>> make_add(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
-template <class T>
-std::unique_ptr<Op<T>> make_activation(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
-template <class T>
-std::unique_ptr<Op<T>> make_pool(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
-template <class T>
-std::unique_ptr<Op<T>> make_dropout(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+// One of each kind, float and double.
+#define SPARSEBP_OP(name) \
+  template <class T>      \
+  std::unique_ptr<Op<T>> make_##name(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare);
+SPARSEBP_OP(conv)
+SPARSEBP_OP(depthwise)
+SPARSEBP_OP(conv_transpose)
+SPARSEBP_OP(norm)
+SPARSEBP_OP(group_norm)
+SPARSEBP_OP(block)
+SPARSEBP_OP(head)
+SPARSEBP_OP(add)
+SPARSEBP_OP(multiply)
+SPARSEBP_OP(affine)
+SPARSEBP_OP(activation)
+SPARSEBP_OP(prelu)
+SPARSEBP_OP(softmax)
+SPARSEBP_OP(dropout)
+SPARSEBP_OP(pool)
+SPARSEBP_OP(max_pool)
+SPARSEBP_OP(adaptive_pool)
+SPARSEBP_OP(concat)
+SPARSEBP_OP(channels)
+SPARSEBP_OP(reshape)
+SPARSEBP_OP(gather)
+SPARSEBP_OP(resize)
+#undef SPARSEBP_OP
 
 }  // namespace sparsebp

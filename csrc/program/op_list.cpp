@@ -16,10 +16,13 @@ void OpList<T>::lay_out(const ProgramSpec& spec, Device<T>& device, Context<T>& 
     const int stream = stream_of_op_[static_cast<std::size_t>(i)];
     names_.push_back(op.layers.empty() ? "op" + std::to_string(i)
                                        : spec.layers[static_cast<std::size_t>(op.layers[0])].name);
+    std::vector<char> input_grads;
+    for (int input : op.inputs) input_grads.push_back(values.needs_grad(input));
     ops_.push_back(device.make_op(
         op, spec,
         {context.training, *context.workspace, spec.batch, i, i, 2 * n - 1 - i,
-         i >= spec.span_begin && values.needs_grad(op.output), values.needs_grad(op.inputs[0]), device.strip_factor(),
+         i >= spec.span_begin && values.needs_grad(op.output), values.needs_grad(op.inputs[0]),
+         input_grads, device.strip_factor(),
          stream < 0 ? StreamRows{} : streams_[static_cast<std::size_t>(stream)].rows(i), names_.back()}));
     squared_norms.declare(context.training.layout, spec, i, 2 * n - 1 - i);
   }

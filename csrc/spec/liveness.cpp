@@ -48,7 +48,12 @@ int classifier(const ProgramSpec& spec) {
         return made.layers[0];
       case OpKind::activation:
       case OpKind::pool:
+      case OpKind::max_pool:
+      case OpKind::adaptive_pool:
+      case OpKind::resize:
       case OpKind::dropout:
+      case OpKind::affine:
+      case OpKind::prelu:
         op = producer[static_cast<std::size_t>(made.inputs[0])];
         break;
       default:

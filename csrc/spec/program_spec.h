@@ -16,6 +16,14 @@ struct ValueSpec {
   Index pixels() const { return height * width; }
 };
 
+// What the parameters of a layer do.
+enum class LayerKind : std::uint8_t {
+  convolution,  // linear layers too
+  transposed,   // a transposed convolution: height and width are those of what it reads, out_height and out_width
+                // those of what it makes; weights are [kernel_h][kernel_w][in][out]
+  channelwise,  // no weight: a scale and a shift per channel, and frozen statistics if `has_norm`
+};
+
 // A weight with its bias, frozen batch norm and activation. A linear layer is a convolution of one pixel.
 struct LayerSpec {
   std::string name;
@@ -26,7 +34,11 @@ struct LayerSpec {
   double eps = 0;
   Index selected = 0;       // channels trained at once; 0: the weight is frozen
   bool train_bias = false;  // the convolution's bias and the batch norm's shift
+  LayerKind kind = LayerKind::convolution;
+  bool shared = false;  // channelwise: scale and shift have one number for all channels; they do not train
 
+  bool has_weight() const { return kind != LayerKind::channelwise; }
+  bool has_scale() const { return has_norm || !has_weight(); }
   bool trains_weight() const { return selected > 0; }
   bool sampled() const { return selected > 0 && selected < shape.in; }  // else nothing is drawn
   bool trains_bias() const { return train_bias && (has_bias || has_norm); }
@@ -38,11 +50,27 @@ enum class OpKind : std::uint8_t {
   depthwise,   // layers: 1
   block,       // layers: (expand,) depthwise, project: an inverted residual, streamed by channel blocks
   head,        // layers: 1 pointwise, then global average pooling, streamed by channel blocks
-  add,         // inputs: 2
+  add,         // inputs: 2. The first and `alpha` times the second, of the same sides or of one pixel, one channel
   activation,  // an activation that no convolution could absorb
   pool,        // average pooling
   dropout,
+  max_pool,
+  adaptive_pool,   // average pooling to any number of pixels, in windows as equal as can be
+  affine,          // alpha x + beta
+  multiply,        // inputs: 2, as those of `add`
+  concat,          // inputs: any number, one behind the other by channels
+  channels,        // output channel j is input channel `map[j]`
+  reshape,         // the numbers of an image as they come channel by channel, in other sides
+  resize,          // `resampling` to other sides
+  conv_transpose,  // layers: 1 transposed
+  norm,            // layers: 1 channelwise: a batch norm, or a scale and a shift, on its own
+  group_norm,      // layers: 1 channelwise: every image and each of `groups` of its channels by its own statistics
+  layer_norm,      // layers: 1 channelwise: every pixel by the statistics of its channels
+  prelu,           // layers: 1 channelwise: scale times x where x is negative
+  softmax,         // over the channels of each pixel
+  gather,          // output number j of an image is input number `map[j]`, as both lie in memory
 };
+constexpr int kOpKinds = static_cast<int>(OpKind::gather) + 1;
 
 // What a block keeps of its forward pass for its backward pass.
 enum class Keep : std::uint8_t {
@@ -50,6 +78,16 @@ enum class Keep : std::uint8_t {
   input,   // its input, from which these are made again, channel block by channel block
   input8,  // the same in 8 bits, where it expands
 };
+
+// How an image gets other sides.
+enum class Resampling : std::uint8_t {
+  nearest,
+  linear,          // between the centres of pixels
+  linear_corners,  // the corners' centres stay where they are
+};
+
+// What a dropout drops at once.
+enum class DropUnit : std::uint8_t { element, channel, image };
 
 struct OpSpec {
   OpKind kind = OpKind::conv;
@@ -59,7 +97,7 @@ struct OpSpec {
   bool residual = false;  // block: add the input to the output
   Index block = kPanel;   // channels of one backward channel block, a multiple of kPanel
   Activation activation = Activation::identity;
-  ConvShape window;           // pool
+  ConvShape window;           // pool, max_pool
   bool count_padding = true;  // pool
   double drop = 0;            // dropout probability
   // How much the forward pass makes at once. Output rows of a convolution or a block in a stream, and of any block; 0:
@@ -69,6 +107,12 @@ struct OpSpec {
   // head as many as a cache holds.
   Index forward_block = 0;
   Keep keep = Keep::masks;
+  double alpha = 1, beta = 0;  // of add, affine and an activation that has such numbers
+  Index groups = 1;            // group_norm
+  int bits = 0;                // of the derivative of an activation that is a curve, 2 to 8; 0: its input is kept
+  Resampling resampling = Resampling::nearest;
+  std::vector<int> map;  // channels, gather
+  DropUnit drop_unit = DropUnit::element;
 };
 
 // What the budget covers.

@@ -8,6 +8,11 @@ bool makes_rows(OpKind kind) {
     case OpKind::depthwise:
     case OpKind::block:
     case OpKind::activation:
+    case OpKind::affine:
+    case OpKind::norm:
+    case OpKind::prelu:
+    case OpKind::pool:
+    case OpKind::max_pool:
       return true;
     default:
       return false;
@@ -21,6 +26,9 @@ ConvShape window_of(const ProgramSpec& spec, const OpSpec& op) {
       return spec.layers[static_cast<std::size_t>(op.layers[0])].shape;
     case OpKind::block:
       return spec.layers[static_cast<std::size_t>(op.layers[op.layers.size() - 2])].shape;
+    case OpKind::pool:
+    case OpKind::max_pool:
+      return op.window;
     default: {  // row by row
       const ValueSpec& value = spec.values[static_cast<std::size_t>(op.output)];
       ConvShape window;

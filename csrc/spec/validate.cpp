@@ -43,9 +43,34 @@ void check_counts(const ProgramSpec& spec) {
   check_id("output", spec.output, spec.values.size());
 }
 
+// One pixel wide, each channel by itself, nothing selected.
+void check_channelwise(const LayerSpec& layer, const std::string& name) {
+  if (layer.kind != LayerKind::channelwise) {
+    if (layer.shared) throw InvalidArgument(name + ": shared: only a channelwise layer is");
+    return;
+  }
+  const ConvShape& s = layer.shape;
+  if (s.in != s.out || s.groups != s.in || s.taps() != 1 || s.out_height != s.height || s.out_width != s.width ||
+      s.stride_h != 1 || s.stride_w != 1 || s.pad_h != 0 || s.pad_w != 0) {
+    throw InvalidArgument(name + ": expected as many groups and output channels as input channels, one tap, stride 1");
+  }
+  if (layer.selected != 0) throw InvalidArgument(name + ": selected: a channelwise layer has no weight");
+  if (layer.shared && (layer.has_norm || layer.train_bias)) {
+    throw InvalidArgument(name + ": shared: it has no statistics, and does not train");
+  }
+}
+
 void check_layer(const LayerSpec& layer, std::size_t index, Index batch) {
   const std::string name = counted("layer", index) + " (" + layer.name + ")";
-  check_convolution(name, layer.shape, batch);
+  if (layer.kind > LayerKind::channelwise) {
+    throw InvalidArgument(name + ": kind: expected 0 to 2, got " + std::to_string(static_cast<int>(layer.kind)));
+  }
+  if (layer.kind == LayerKind::transposed) {
+    check_transposed(name, layer.shape, batch);
+  } else {
+    check_convolution(name, layer.shape, batch);
+  }
+  check_channelwise(layer, name);
   check_size(name, "selected", layer.selected, 0, layer.shape.in);
   check_activation(name, layer.activation);
   if (!std::isfinite(layer.eps) || layer.eps < 0) {
@@ -145,7 +170,7 @@ void check_streams(const ProgramSpec& spec) {
 }  // namespace
 
 void check_activation(const std::string& of, Activation activation) {
-  if (activation <= Activation::relu6) return;
+  if (is_layers(activation)) return;
   throw InvalidArgument(of + ": activation: expected 0 to " + std::to_string(static_cast<int>(Activation::relu6)) +
                         ", got " + std::to_string(static_cast<int>(activation)));
 }

@@ -1,4 +1,5 @@
 // One op: as many inputs and layers as its kind has, layers of the right kind, and shapes that hang together.
+#include <cmath>
 #include <string>
 
 #include "core/error.h"
@@ -11,7 +12,10 @@ namespace {
 struct Kind {
   const char* name;
   std::size_t inputs, least_layers, most_layers;
+  LayerKind layers = LayerKind::convolution;
 };
+
+constexpr std::size_t kAnyNumber = 0;  // of inputs, from one on
 
 Kind kind_of(const std::string& name, OpKind kind) {
   switch (kind) {
@@ -31,6 +35,36 @@ Kind kind_of(const std::string& name, OpKind kind) {
       return {"pool", 1, 0, 0};
     case OpKind::dropout:
       return {"dropout", 1, 0, 0};
+    case OpKind::max_pool:
+      return {"max_pool", 1, 0, 0};
+    case OpKind::adaptive_pool:
+      return {"adaptive_pool", 1, 0, 0};
+    case OpKind::affine:
+      return {"affine", 1, 0, 0};
+    case OpKind::multiply:
+      return {"multiply", 2, 0, 0};
+    case OpKind::concat:
+      return {"concat", kAnyNumber, 0, 0};
+    case OpKind::channels:
+      return {"channels", 1, 0, 0};
+    case OpKind::reshape:
+      return {"reshape", 1, 0, 0};
+    case OpKind::resize:
+      return {"resize", 1, 0, 0};
+    case OpKind::conv_transpose:
+      return {"conv_transpose", 1, 1, 1, LayerKind::transposed};
+    case OpKind::norm:
+      return {"norm", 1, 1, 1, LayerKind::channelwise};
+    case OpKind::group_norm:
+      return {"group_norm", 1, 1, 1, LayerKind::channelwise};
+    case OpKind::layer_norm:
+      return {"layer_norm", 1, 1, 1, LayerKind::channelwise};
+    case OpKind::prelu:
+      return {"prelu", 1, 1, 1, LayerKind::channelwise};
+    case OpKind::softmax:
+      return {"softmax", 1, 0, 0};
+    case OpKind::gather:
+      return {"gather", 1, 0, 0};
   }
   throw InvalidArgument(name + ": unknown kind " + std::to_string(static_cast<int>(kind)));
 }
@@ -68,12 +102,49 @@ class OpCheck {
         expect("its input", input(0), input_of(layer(0).shape));
         return expect("its output, pooled to one pixel", output(), {1, 1, layer(0).shape.out});
       case OpKind::pool:
+      case OpKind::max_pool:
         check_pooling(name_ + ": window", op_.window, spec_.batch);
+        if (op_.kind == OpKind::max_pool && op_.window.taps() > kMostTaps) {
+          fail("window: expected at most " + std::to_string(kMostTaps) + " taps, got " +
+               std::to_string(op_.window.taps()));
+        }
         return check_maps(op_.window);
       case OpKind::add:
+      case OpKind::multiply:
+        expect("its input", input(0), output());
+        return check_spread();
       case OpKind::activation:
       case OpKind::dropout:
-        for (std::size_t i = 0; i < op_.inputs.size(); ++i) expect("its input", input(i), output());
+      case OpKind::affine:
+      case OpKind::softmax:
+        return expect("its input", input(0), output());
+      case OpKind::concat:
+        return check_concat();
+      case OpKind::channels: {
+        ValueSpec made = input(0);
+        made.channels = static_cast<Index>(op_.map.size());
+        expect("its output", output(), made);
+        return check_map("channels", input(0).channels);
+      }
+      case OpKind::gather:
+        if (static_cast<Index>(op_.map.size()) != output().count()) {
+          fail("map: expected " + std::to_string(output().count()) + " numbers, got " + std::to_string(op_.map.size()));
+        }
+        return check_map("numbers", input(0).count());
+      case OpKind::reshape:
+        if (input(0).count() == output().count()) return;
+        fail("its output: expected " + std::to_string(input(0).count()) + " numbers, as its input has, got " +
+             text(output()));
+      case OpKind::resize:
+      case OpKind::adaptive_pool:
+        return expect("its input's channels", {1, 1, input(0).channels}, {1, 1, output().channels});
+      case OpKind::conv_transpose:
+        return check_maps(layer(0).shape);
+      case OpKind::norm:
+      case OpKind::group_norm:
+      case OpKind::layer_norm:
+      case OpKind::prelu:
+        return check_channelwise();
     }
   }
 
@@ -95,8 +166,9 @@ class OpCheck {
 
   // What does not depend on shapes.
   void check_numbers(const Kind& kind) const {
-    if (op_.inputs.size() != kind.inputs) {
-      fail("inputs: expected " + std::to_string(kind.inputs) + ", got " + std::to_string(op_.inputs.size()));
+    if (kind.inputs == kAnyNumber ? op_.inputs.empty() : op_.inputs.size() != kind.inputs) {
+      fail("inputs: expected " + (kind.inputs == kAnyNumber ? "at least 1" : std::to_string(kind.inputs)) + ", got " +
+           std::to_string(op_.inputs.size()));
     }
     if (op_.layers.size() < kind.least_layers || op_.layers.size() > kind.most_layers) {
       std::string wanted = std::to_string(kind.least_layers);
@@ -106,7 +178,16 @@ class OpCheck {
     check_ids("inputs", op_.inputs, spec_.values.size());
     check_ids("output", {op_.output}, spec_.values.size());
     check_ids("layers", op_.layers, spec_.layers.size());
-    check_activation(name_, op_.activation);
+    for (std::size_t i = 0; i < op_.layers.size(); ++i) {
+      if (layer(i).kind == kind.layers) continue;
+      fail(named(i) + ": expected kind " + std::to_string(static_cast<int>(kind.layers)) + ", got " +
+           std::to_string(static_cast<int>(layer(i).kind)));
+    }
+    if (op_.activation > Activation::mish) {
+      fail("activation: expected 0 to " + std::to_string(kActivations - 1) + ", got " +
+           std::to_string(static_cast<int>(op_.activation)));
+    }
+    check_curve();
     if (op_.block <= 0 || op_.block % kPanel != 0) {
       fail("block: expected a positive multiple of " + std::to_string(kPanel) + ", got " + std::to_string(op_.block));
     }
@@ -120,6 +201,65 @@ class OpCheck {
     }
     check_keep();
     if (op_.residual && op_.kind != OpKind::block) fail("residual: only a block adds its input to its output");
+  }
+
+  // Numbers that only some kinds have.
+  void check_curve() const {
+    if (!std::isfinite(op_.alpha) || !std::isfinite(op_.beta)) {
+      fail("alpha, beta: expected finite numbers, got " + std::to_string(op_.alpha) + ", " + std::to_string(op_.beta));
+    }
+    if (op_.bits != 0 && (op_.bits < 2 || op_.bits > 8)) {
+      fail("bits: expected 0 or 2 to 8, got " + std::to_string(op_.bits));
+    }
+    if (op_.resampling > Resampling::linear_corners) {
+      fail("resampling: expected 0 to 2, got " + std::to_string(static_cast<int>(op_.resampling)));
+    }
+    if (op_.drop_unit > DropUnit::image) {
+      fail("drop_unit: expected 0 to 2, got " + std::to_string(static_cast<int>(op_.drop_unit)));
+    }
+    check_size(name_, "groups", op_.groups, 1);
+  }
+
+  // The second input may have one pixel, one channel, or one row, for all of the first.
+  void check_spread() const {
+    const ValueSpec &a = input(0), &b = input(1);
+    const auto fits = [](Index one, Index other) { return other == one || other == 1; };
+    if (fits(a.height, b.height) && fits(a.width, b.width) && fits(a.channels, b.channels)) return;
+    fail("its second input: expected " + text(a) + " or 1 in place of a side, got " + text(b));
+  }
+
+  void check_concat() const {
+    Index channels = 0;
+    for (std::size_t i = 0; i < op_.inputs.size(); ++i) {
+      ValueSpec sides = output();
+      sides.channels = input(i).channels;
+      expect("its input", input(i), sides);
+      channels += sides.channels;  // of at most 2^20 inputs, each below 2^31
+    }
+    ValueSpec all = output();
+    all.channels = channels;
+    expect("its output", output(), all);
+  }
+
+  void check_map(const char* what, Index count) const {
+    for (int c : op_.map) {
+      if (c >= 0 && c < count) continue;
+      fail(std::string("map: expected ") + what + " from 0 to " + std::to_string(count - 1) + ", got " +
+           std::to_string(c));
+    }
+  }
+
+  void check_channelwise() const {
+    check_maps(layer(0).shape);
+    const LayerSpec& l = layer(0);
+    if (l.has_norm && op_.kind != OpKind::norm) fail(named(0) + ": only a norm has statistics");
+    if (l.activation != Activation::identity && op_.kind == OpKind::prelu) {
+      fail(named(0) + ": activation: a prelu is one");
+    }
+    if (op_.kind == OpKind::group_norm && input(0).channels % op_.groups != 0) {
+      fail("groups: expected a divisor of " + std::to_string(input(0).channels) + " channels, got " +
+           std::to_string(op_.groups));
+    }
   }
 
   void check_keep() const {

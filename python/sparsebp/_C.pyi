@@ -28,6 +28,18 @@ class Activation:
     identity: Activation
     relu: Activation
     relu6: Activation
+    leaky_relu: Activation
+    clip: Activation
+    hardsigmoid: Activation
+    hardswish: Activation
+    sigmoid: Activation
+    silu: Activation
+    gelu: Activation
+    gelu_tanh: Activation
+    tanh: Activation
+    elu: Activation
+    softplus: Activation
+    mish: Activation
     @property
     def name(self) -> str: ...
 
@@ -40,8 +52,46 @@ class OpKind:
     activation: OpKind
     pool: OpKind
     dropout: OpKind
+    max_pool: OpKind
+    adaptive_pool: OpKind
+    affine: OpKind
+    multiply: OpKind
+    concat: OpKind
+    channels: OpKind
+    reshape: OpKind
+    resize: OpKind
+    conv_transpose: OpKind
+    norm: OpKind
+    group_norm: OpKind
+    layer_norm: OpKind
+    prelu: OpKind
+    softmax: OpKind
+    gather: OpKind
     @property
     def name(self) -> str: ...
+
+class LayerKind:
+    convolution: LayerKind
+    transposed: LayerKind
+    channelwise: LayerKind
+    @property
+    def name(self) -> str: ...
+
+class Resampling:
+    nearest: Resampling
+    linear: Resampling
+    linear_corners: Resampling
+    @property
+    def name(self) -> str: ...
+
+class DropUnit:
+    element: DropUnit
+    channel: DropUnit
+    image: DropUnit
+    @property
+    def name(self) -> str: ...
+
+def is_curve(activation: Activation) -> bool: ...
 
 class Draw:
     uniform: Draw
@@ -67,6 +117,8 @@ class LayerSpec:
     eps: float
     selected: int
     train_bias: bool
+    kind: LayerKind
+    shared: bool
     def __init__(self) -> None: ...
 
 class Keep:
@@ -90,6 +142,13 @@ class OpSpec:
     forward_rows: int
     forward_block: int
     keep: Keep
+    alpha: float
+    beta: float
+    groups: int
+    bits: int
+    resampling: Resampling
+    map: Sequence[int]
+    drop_unit: DropUnit
     def __init__(self) -> None: ...
 
 class Scope:

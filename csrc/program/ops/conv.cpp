@@ -1,77 +1,11 @@
-// A single convolution (or linear layer) with frozen batch norm and activation.
-#include <algorithm>
-
-#include "platform/parallel.h"
-#include "program/ops/conv_buffers.h"
+// A single convolution (or linear layer), transposed or not, with frozen batch norm and activation.
+#include "program/ops/single_layer.h"
 
 namespace sparsebp {
 namespace {
 
-// What conv and depthwise share: the folded batch norm, the mask, the saved slice, and dz from dy.
 template <class T>
-class SingleLayer : public ConvBuffers<T> {
- public:
-  using ConvBuffers<T>::ConvBuffers;
-
- protected:
-  Affine<T> fold(Context<T>& context, const Layer<T>& layer) const {
-    const Index out = layer.spec.shape.out;
-    T* fold = context.workspace->template acquire<T>(this->fold_, 2 * out);
-    layer.fold(*context.kernels, 0, out, fold, fold + out);
-    Affine<T> affine;
-    affine.scale = layer.spec.has_norm ? fold : nullptr;
-    affine.shift = fold + out;
-    affine.activation = layer.spec.activation;
-    return affine;
-  }
-
-  Affine<T> begin_forward(Context<T>& context, Layer<T>& layer, const T* x) {
-    const ConvShape& s = layer.spec.shape;
-    Affine<T> affine = fold(context, layer);
-    if (!context.save) return affine;
-    affine.mask_row = mask_row_bytes(s.out);
-    affine.mask = this->acquire_mask(context);
-    if (T* saved = this->acquire_saved(context)) {
-      const Index rows = context.images * s.height, k = layer.spec.selected;
-      parallel_for(rows, s.width * k, [&](Index row) {
-        layer.save(*context.kernels, x + row * s.width * s.in, s.in, s.width, 0, s.in,
-                   layer.slice(saved + row * s.width * k));
-      });
-    }
-    return affine;
-  }
-
-  // dz before the batch norm's scale, masked; trains bias and shift on the way.
-  OutputGrad<T> begin_backward(Context<T>& context, Layer<T>& layer) {
-    const ConvShape& s = layer.spec.shape;
-    const Index rows = context.images * s.out_pixels();
-    T* dz = context.grads[static_cast<std::size_t>(this->spec.output)];
-    if (T* own = this->acquire_dz(context)) {
-      std::copy_n(dz, rows * s.out, own);
-      dz = own;
-    }
-    T* scale = this->acquire_scale(context);
-    if (scale != nullptr) layer.fold(*context.kernels, 0, s.out, scale, nullptr);
-    const std::uint8_t* mask = this->mask(context);
-    if (mask != nullptr || layer.spec.trains_bias()) {
-      parallel_for(div_up(s.out, kPanel), rows * kPanel, [&](Index unit) {
-        const Index c = unit * kPanel;
-        T sums[kPanel];
-        MaskArgs<T> args{};
-        args.g = dz + c, args.g_row = s.out;
-        args.mask = mask != nullptr ? mask + c / 8 : nullptr, args.mask_row = mask_row_bytes(s.out);
-        args.rows = rows, args.cols = std::min(kPanel, s.out - c);
-        args.sum = layer.spec.trains_bias() ? sums : nullptr;
-        context.kernels->mask(args);
-        layer.update_shift(*context.kernels, c, args.cols, sums, scale != nullptr ? scale + c : nullptr);
-      });
-    }
-    return {dz, s.out, 0, s.out, scale};
-  }
-};
-
-template <class T>
-class Conv final : public SingleLayer<T> {
+class Conv : public SingleLayer<T> {
  public:
   using SingleLayer<T>::SingleLayer;
 
@@ -96,6 +30,21 @@ class Conv final : public SingleLayer<T> {
     T* panels = this->acquire_panels(context);
     if (panels != nullptr) target = this->input_grad(context, 0);
     conv_backward(context, layer, grad, layer.slice(this->saved(context)), target.grad, target.accumulate, panels);
+  }
+};
+
+// Goes back as any convolution does: see conv_backward.
+template <class T>
+class ConvTranspose final : public Conv<T> {
+ public:
+  using Conv<T>::Conv;
+
+  void forward(Context<T>& context) override {
+    Layer<T>& layer = this->layer(context);
+    const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
+    const Affine<T> affine = this->begin_forward(context, layer, x);
+    transposed_forward(*context.kernels, layer, context.images, x,
+                       context.values[static_cast<std::size_t>(this->spec.output)], affine);
   }
 };
 
@@ -179,8 +128,13 @@ template <class T>
 std::unique_ptr<Op<T>> make_depthwise(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {
   return std::make_unique<Depthwise<T>>(op, program, declare);
 }
+template <class T>
+std::unique_ptr<Op<T>> make_conv_transpose(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {
+  return std::make_unique<ConvTranspose<T>>(op, program, declare);
+}
 
 #define SPARSEBP_INSTANTIATE(T)                                                                       \
+  template std::unique_ptr<Op<T>> make_conv_transpose<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
   template std::unique_ptr<Op<T>> make_conv<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
   template std::unique_ptr<Op<T>> make_depthwise<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);
 SPARSEBP_INSTANTIATE(float)

@@ -1,4 +1,4 @@
-// What a single convolution acquires while it runs, wherever that is.
+// What a single convolution, or a norm on its own, acquires while it runs, wherever that is.
 #pragma once
 
 #include "program/convolution.h"
@@ -19,8 +19,8 @@ class ConvBuffers : public LayerBuffers<T> {
     const bool masks = layer.activation != Activation::identity;
     if (masks && op.output == program.output)
       dz_ = declare.backward_scratch("dz", declare.batch * s.out_pixels() * s.out);
-    if (layer.has_norm) scale_ = declare.backward_scratch("scale", s.out);
-    if (op.kind == OpKind::depthwise || !declare.input_grad) return;
+    if (layer.has_scale()) scale_ = declare.backward_scratch("scale", s.out);
+    if (op.kind == OpKind::depthwise || !layer.has_weight() || !declare.input_grad) return;
     panel_count_ = conv_backward_scratch(s, declare.batch, s.out);
     panels_ = declare.backward_scratch("panels", panel_count_);
   }

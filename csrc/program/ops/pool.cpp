@@ -1,6 +1,9 @@
-// Average pooling; global pooling is a window of the image's size. Split over images.
+// Average pooling in windows, and in parts as equal as can be.
+#include <algorithm>
+
 #include "platform/parallel.h"
 #include "program/op.h"
+#include "program/ops/runs.h"
 
 namespace sparsebp {
 namespace {
@@ -15,9 +18,18 @@ class Pool final : public Op<T> {
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
     const ConvShape& s = this->spec.window;
     parallel_for(context.images, s.out_pixels() * s.taps() * s.in, [&](Index n) {
-      context.kernels->pool_forward(
-          {s, x + n * s.pixels() * s.in, y + n * s.out_pixels() * s.in, this->spec.count_padding, false});
+      forward_rows(context, {x + n * s.pixels() * s.in, 0}, {y + n * s.out_pixels() * s.in, 0}, {0, s.out_height});
     });
+  }
+
+  void forward_rows(Context<T>& context, Rows<const T> x, Rows<T> y, Range out) override {
+    PoolArgs<T> args{};
+    args.shape = this->spec.window;
+    args.x = x.data, args.x_begin = x.begin;
+    args.y = y.data, args.y_begin = y.begin;
+    args.count_padding = this->spec.count_padding;
+    args.row_begin = out.begin, args.row_end = out.end;
+    context.kernels->pool_forward(args);
   }
 
   void backward(Context<T>& context) override {
@@ -26,10 +38,74 @@ class Pool final : public Op<T> {
     if (target.grad == nullptr) return;
     const ConvShape& s = this->spec.window;
     parallel_for(context.images, s.out_pixels() * s.taps() * s.in, [&](Index n) {
-      context.kernels->pool_backward({s, dy + n * s.out_pixels() * s.in, target.grad + n * s.pixels() * s.in,
-                                      this->spec.count_padding, target.accumulate});
+      PoolArgs<T> args{};
+      args.shape = s;
+      args.x = dy + n * s.out_pixels() * s.in, args.y = target.grad + n * s.pixels() * s.in;
+      args.count_padding = this->spec.count_padding, args.accumulate = target.accumulate;
+      context.kernels->pool_backward(args);
     });
   }
+};
+
+// Part i of a side of `size` pixels in `parts` parts, which share a pixel where they do not come out even; as torch
+// divides.
+Range part_of(Index i, Index parts, Index size) { return {i * size / parts, div_up((i + 1) * size, parts)}; }
+
+template <class T>
+class AdaptivePool final : public Op<T> {
+ public:
+  AdaptivePool(const OpSpec& op, const ProgramSpec& program)
+      : Op<T>(op),
+        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
+        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+
+  void forward(Context<T>& context) override {
+    const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
+    T* y = context.values[static_cast<std::size_t>(this->spec.output)];
+    const Index channels = in_.channels;
+    parallel_for(context.images * out_.pixels(), in_.count() / out_.pixels() + channels, [&](Index unit) {
+      const Range rows = rows_of(unit), columns = columns_of(unit);
+      const T* image = x + unit / out_.pixels() * in_.count();
+      T* out = y + unit * channels;
+      std::fill_n(out, channels, T(0));
+      for (Index row = rows.begin; row < rows.end; ++row) {
+        for (Index column = columns.begin; column < columns.end; ++column) {
+          const T* pixel = image + (row * in_.width + column) * channels;
+          for (Index c = 0; c < channels; ++c) out[c] += pixel[c];
+        }
+      }
+      for (Index c = 0; c < channels; ++c) out[c] /= static_cast<T>(size(rows, columns));
+    });
+  }
+
+  void backward(Context<T>& context) override {
+    const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
+    const auto target = this->input_grad(context, 0);
+    if (target.grad == nullptr) return;
+    const Index channels = in_.channels;
+    parallel_for(context.images, in_.count() + out_.count(), [&](Index n) {
+      T* image = target.grad + n * in_.count();
+      if (!target.accumulate) std::fill_n(image, in_.count(), T(0));
+      for (Index unit = n * out_.pixels(); unit < (n + 1) * out_.pixels(); ++unit) {
+        const Range rows = rows_of(unit), columns = columns_of(unit);
+        const T weight = T(1) / static_cast<T>(size(rows, columns));
+        for (Index row = rows.begin; row < rows.end; ++row) {
+          for (Index column = columns.begin; column < columns.end; ++column) {
+            T* pixel = image + (row * in_.width + column) * channels;
+            for (Index c = 0; c < channels; ++c) pixel[c] += dy[unit * channels + c] * weight;
+          }
+        }
+      }
+    });
+  }
+
+ private:
+  // Of output pixel `unit`, counted over all images.
+  Range rows_of(Index unit) const { return part_of(unit / out_.width % out_.height, out_.height, in_.height); }
+  Range columns_of(Index unit) const { return part_of(unit % out_.width, out_.width, in_.width); }
+  static Index size(Range rows, Range columns) { return (rows.end - rows.begin) * (columns.end - columns.begin); }
+
+  const ValueSpec in_, out_;
 };
 
 }  // namespace
@@ -38,7 +114,15 @@ template <class T>
 std::unique_ptr<Op<T>> make_pool(const OpSpec& op, const ProgramSpec&, const Declare<T>&) {
   return std::make_unique<Pool<T>>(op);
 }
-template std::unique_ptr<Op<float>> make_pool<float>(const OpSpec&, const ProgramSpec&, const Declare<float>&);
-template std::unique_ptr<Op<double>> make_pool<double>(const OpSpec&, const ProgramSpec&, const Declare<double>&);
+template <class T>
+std::unique_ptr<Op<T>> make_adaptive_pool(const OpSpec& op, const ProgramSpec& program, const Declare<T>&) {
+  return std::make_unique<AdaptivePool<T>>(op, program);
+}
+
+#define SPARSEBP_INSTANTIATE(T)                                                                       \
+  template std::unique_ptr<Op<T>> make_pool<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
+  template std::unique_ptr<Op<T>> make_adaptive_pool<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);
+SPARSEBP_INSTANTIATE(float)
+SPARSEBP_INSTANTIATE(double)
 
 }  // namespace sparsebp
