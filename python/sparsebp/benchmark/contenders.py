@@ -49,7 +49,9 @@ def partial(model: nn.Module, graph: Graph, begin: int) -> TorchModel:
     made.requires_grad_(False)
     for op in graph.ops[begin:]:
         for layer in op.layers:
-            made.model.get_submodule(graph.layers[layer].name).requires_grad_(True)
+            for name in graph.layers[layer].tensors.names[:2]:
+                if name is not None:
+                    made.model.get_parameter(name).requires_grad_(True)
     return made
 
 
@@ -68,7 +70,7 @@ def fold_batch_norms(model: nn.Module, graph: Graph) -> None:
     training = model.training
     model.eval()
     for layer in graph.layers:
-        if layer.norm is None:
+        if layer.norm is None or not layer.has_weight:
             continue
         convolution, norm = model.get_submodule(layer.name), model.get_submodule(layer.norm)
         if type(convolution) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..capture.graph import Graph
+from ..capture.layer import Layer
 from ..planning.lowering import trains_bias
 from ..planning.plan import Plan
 
@@ -48,7 +49,7 @@ def count_operations(model: nn.Module, graph: Graph, plan: Plan) -> OperationCou
     needed = needed_input_grads(model, graph, plan)
     forward = input_grad = weight_grad = weights = 0
     for i, layer in enumerate(graph.layers):
-        total = _weight(model, layer.name).numel()
+        total = _weights(model, layer)
         updated = plan.choice.selected.get(i, 0) * total // layer.input.channels
         pixels = plan.batch_size * layer.output.height * layer.output.width
         forward += total * pixels
@@ -57,7 +58,7 @@ def count_operations(model: nn.Module, graph: Graph, plan: Plan) -> OperationCou
         weights += total + (total if i in needed else updated)
     channels, height, width = plan.input_size
     images = plan.batch_size * channels * height * width
-    item = _weight(model, graph.layers[0].name).element_size()
+    item = next(model.parameters()).element_size()
     return OperationCount(forward, input_grad, weight_grad, item * (weights + images))
 
 
@@ -78,11 +79,10 @@ def needed_input_grads(model: nn.Module, graph: Graph, plan: Plan) -> set[int]:
 def _trains(model: nn.Module, graph: Graph, plan: Plan, i: int) -> bool:
     """Whether a layer of the span trains a channel, or a shift that it has."""
     layer = graph.layers[i]
-    has_shift = layer.norm is not None or model.get_submodule(layer.name).bias is not None
+    has_shift = layer.tensors.beta is not None or layer.tensors.bias is not None
     return plan.choice.selected.get(i, 0) > 0 or (has_shift and trains_bias(graph, i, plan.choice))
 
 
-def _weight(model: nn.Module, name: str) -> nn.Parameter:
-    weight = model.get_submodule(name).weight
-    assert isinstance(weight, nn.Parameter)
-    return weight
+def _weights(model: nn.Module, layer: Layer) -> int:
+    name = layer.tensors.weight
+    return 0 if name is None else model.get_parameter(name).numel()

@@ -17,6 +17,10 @@ _GLOBAL_HOOKS = (
 _CALLS = ("__call__", "_call_impl", "forward", "_conv_forward", "_check_input_dim")
 
 
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
 def has_hooks(m: nn.Module) -> bool:
     """Whether torch would call more than ``forward``; native code would not."""
     return bool(m._forward_pre_hooks or m._forward_hooks or m._backward_pre_hooks or m._backward_hooks)
@@ -43,14 +47,16 @@ def runs_as(m: nn.Module, kind: type[nn.Module]) -> bool:
         return False
     if any(name not in m._parameters or hasattr(type(m), name) for name in _parameters(kind)):
         return False  # computed from something else when it is asked for
-    if issubclass(kind, (nn.Conv2d, nn.Linear)) and m._parameters["weight"] is None:
+    if issubclass(kind, _WEIGHTED) and m._parameters["weight"] is None:
         return False
     methods = [name for name in _CALLS if hasattr(kind, name)]
     return all(getattr(type(m), name) is getattr(kind, name) for name in methods) and _is_torch(kind.forward)
 
 
 def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
-    return ("weight", "bias") if issubclass(kind, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)) else ()
+    if issubclass(kind, nn.PReLU):
+        return ("weight",)
+    return ("weight", "bias") if issubclass(kind, (*_WEIGHTED, *_NORMS)) else ()
 
 
 def _is_torch(method: object) -> bool:
@@ -59,9 +65,11 @@ def _is_torch(method: object) -> bool:
 
 
 def is_leaf(m: nn.Module) -> bool:
-    """Whether a module is one op, whatever its class: one with hooks, a norm, or a plain convolution or linear layer.
+    """Whether a module is one op, whatever its class: one with hooks, or a plain convolution, linear layer or norm."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+    return has_hooks(m) or any(runs_as(m, kind) for kind in kinds)
 
-    A norm with a forward of its own is not traced into: in training mode that would change its statistics.
-    """
-    norms = (nn.modules.batchnorm._NormBase,)
-    return has_hooks(m) or isinstance(m, norms) or any(runs_as(m, kind) for kind in (nn.Conv2d, nn.Linear))
+
+def keeps_statistics(m: nn.Module) -> bool:
+    """Whether a module is a norm with statistics of its own, which those of a converted network never change."""
+    return isinstance(m, nn.modules.batchnorm._NormBase) and m.running_var is not None

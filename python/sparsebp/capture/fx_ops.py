@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from .._C import Activation, OpKind
 from ..errors import UnsupportedModel
-from .behaviour import has_hooks, patched, runs_as
-from .shapes import is_value, resolve, shape_of
+from .behaviour import has_hooks, patched
+from .layer import Value
+from .places import value_of
+from .raw_op import RawOp
+from .read_activations import read_activation
+from .read_arithmetic import read_arithmetic, read_dropout, read_zeros
+from .read_layers import read_layer
+from .read_norms import read_norm, read_prelu
+from .read_pools import read_pool
+from .reader import Reader
+from .shapes import is_value, shape_of
 from .tracing import Traces
 
-Pool = tuple[int, int, int, int, int, int, bool]
+_READERS = (read_layer, read_norm, read_activation, read_prelu, read_pool, read_arithmetic, read_zeros)
+#: Of which training mode only says that statistics change, which those of a converted network never do.
+_FREEZES = (functional.batch_norm, torch.batch_norm)
 
 
-@dataclass(frozen=True)
-class RawOp:
-    """One op before fusion. ``inputs`` and ``output`` are fx nodes."""
+class Reading(NamedTuple):
+    """A trace as ops.
 
-    kind: OpKind | None  # None: torch runs it
-    inputs: tuple[fx.Node, ...]
-    output: fx.Node
-    module: str = ""
-    layer_kind: str = ""
-    norm: str | None = None  # the batch norm that was fused into it
-    is_norm: bool = False  # a batch norm, which torch runs unless it is fused into a convolution
-    activation: Activation = Activation.identity
-    pool: Pool | None = None
-    drop: float = 0.0
-    what: str = ""  # for messages: a module's class, or a function
-    where: str = ""  # the module, or the one in whose forward the function is called
-    weighted: bool = False  # a torch op with weights of its own
-    frozen: bool = False  # under torch.no_grad: no gradient passes it
+    Attributes:
+        ops: all of them, in order.
+        source: the node of the images.
+        result: the node of the activation that the model returns.
+        apart: nodes of activations whose numbers torch has in another order than [N, C, H, W].
+    """
+
+    ops: list[RawOp]
+    source: fx.Node
+    result: fx.Node
+    apart: frozenset[fx.Node]
 
 
-def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, fx.Node]:
-    """All ops of a traced model, its input node and the node it returns.
+def read_ops(traces: Traces) -> Reading:
+    """All ops of a traced model.
 
     Raises:
         UnsupportedModel: more than one input or output.
     """
-    modules = dict(traces.evaluation.named_modules())
-    training = {node.name: node for node in traces.training.graph.nodes}
-    ops: list[RawOp] = []
-    alias: dict[fx.Node, fx.Node] = {}
+    reader = Reader(traces)
     source: fx.Node | None = None
     written = [node for node in traces.evaluation.graph.nodes if "writes_views" in node.meta]
     for node in traces.evaluation.graph.nodes:
@@ -60,23 +62,22 @@ def read_ops(traces: Traces) -> tuple[list[RawOp], fx.Node, fx.Node]:
                     continue
                 raise UnsupportedModel("the model takes more than one input; expected one batch of images")
             source = node
+            reader.begin(node, _size(node))
         elif node.op == "output":
-            result = node.args[0]
-            if not isinstance(result, fx.Node) or not _native_shape(result, traces):
+            if source is None:
+                raise UnsupportedModel("the model takes no input; expected one batch of images")
+            result = reader.image(node.args[0]) if isinstance(node.args[0], fx.Node) else None
+            if result is None:
                 raise UnsupportedModel(
                     "the model must return one tensor [N, classes] or [N, C, H, W]; give sparsebp the part that does"
                 )
-            if source is None:
-                raise UnsupportedModel("the model takes no input; expected one batch of images")
-            return ops, source, alias.get(result, result)
-        elif node.op != "get_attr" and not is_value(node):
-            op = _read(node, training[node.name], modules, alias, traces, bool(written) and node < written[-1])
-            frozen = training[node.name].meta["no_grad"]
-            if op is not None:
-                ops.append(replace(op, frozen=True) if frozen else op)
-            elif frozen:  # it only gives a name to what an op made: no gradient reaches that op from here
-                made = alias[node]
-                ops = [replace(other, frozen=True) if other.output is made else other for other in ops]
+            apart = frozenset(n for n in reader.values if reader.places[n].index is not None)
+            return Reading(reader.ops, source, result, apart)
+        elif node.op == "get_attr":
+            if shape_of(node):
+                reader.places.begin(node, 0)
+        elif not is_value(node):
+            _read(reader, node, bool(written) and node < written[-1])
     raise UnsupportedModel("the model returns nothing")
 
 
@@ -89,47 +90,58 @@ def differs(node: fx.Node, other: fx.Node) -> bool:
     return bool(named(node) != named(other))
 
 
-def _native_shape(node: fx.Node, traces: Traces) -> bool:
-    """Whether a node is what native ops read and write: a tensor [N, C] or [N, C, H, W] of the program's type."""
-    shape = shape_of(node)
-    return len(shape) in (2, 4) and shape[0] == traces.images and node.meta["dtype"] == traces.dtype
+def _size(node: fx.Node) -> Value:
+    return value_of(shape_of(node)) or Value(1, 1, 0)  # others are only ever read by torch ops
 
 
-def _read(
-    node: fx.Node,
-    training: fx.Node,
-    modules: dict[str, nn.Module],
-    alias: dict[fx.Node, fx.Node],
-    traces: Traces,
-    before_write: bool,
-) -> RawOp | None:
-    tensors = tuple(alias.get(n, n) for n in node.all_input_nodes if n.op != "get_attr" and not is_value(n))
-    module = modules.get(str(node.target)) if node.op == "call_module" else None
+def _read(reader: Reader, node: fx.Node, before_write: bool) -> None:
+    """Adds the ops that a node is, or one that torch runs; or follows it where it only moves numbers."""
+    module, before = reader.module(node), len(reader.ops)
+    training = reader.training_node(node)
     what, where = _describe(node, module)
+    note = ""
+    if "writes_views" in node.meta:
+        note = " on a view that is read elsewhere"
+    elif not before_write:  # what native code reads must not change while torch still writes
+        if not differs(node, training) and (reader.places.move(node, module)):
+            _freeze(reader, node, training)
+            return
+        dropped = read_dropout(reader, node, module)
+        if dropped is None:
+            note = " that evaluation mode does not end"
+        elif not dropped and differs(node, training) and node.target not in _FREEZES:
+            note = " (training mode gives it other arguments)"
+        elif dropped or any(read(reader, node, module) for read in _READERS):
+            _describe_new(reader, before, what, where, training.meta["no_grad"])
+            if len(reader.ops) == before:
+                _freeze(reader, node, training)
+            return
+    _leave_to_torch(reader, node, module, what + note, where, training.meta["no_grad"])
+
+
+def _describe_new(reader: Reader, before: int, what: str, where: str, frozen: bool) -> None:
+    reader.ops[before:] = [replace(op, what=what, where=where, frozen=frozen) for op in reader.ops[before:]]
+
+
+def _freeze(reader: Reader, node: fx.Node, training: fx.Node) -> None:
+    """Under no_grad a node that only gives a name to what an op made: no gradient reaches that op from here."""
+    if training.meta["no_grad"] and reader.is_native(node):
+        made = reader.places[node].base
+        reader.ops[:] = [replace(op, frozen=True) if op.output is made else op for op in reader.ops]
+
+
+def _leave_to_torch(
+    reader: Reader, node: fx.Node, module: nn.Module | None, what: str, where: str, frozen: bool
+) -> None:
     weighted = any(n.op == "get_attr" for n in node.all_input_nodes)
     weighted = weighted or (module is not None and any(True for _ in module.parameters()))
-    fallback = RawOp(None, tensors, node, what=what, where=where, weighted=weighted)
-    if len(tensors) == 1 and isinstance(module, nn.Identity) and runs_as(module, nn.Identity):
-        alias[node] = tensors[0]
-        return None
-    if not tensors or not all(_native_shape(n, traces) for n in (tensors[0], node)):
-        return fallback
-    if "writes_views" in node.meta:
-        return replace(fallback, what=f"{what} on a view that is read elsewhere")
-    if before_write:  # what native code reads must not change while torch still writes
-        return fallback
-    if node.target in _DROPOUTS:
-        known = _read_dropout(node, training, tensors)
-        if known is None:
-            return replace(fallback, what=f"{what} that evaluation mode does not end")
-    elif differs(node, training):
-        return replace(fallback, what=f"{what} (training mode gives it other arguments)")
-    else:
-        known = _read_module(node, tensors, module) if module is not None else _read_call(node, tensors)
-    if known == "alias":
-        alias[node] = tensors[0]
-        return None
-    return replace(known, what=what, where=where) if isinstance(known, RawOp) else fallback
+    inputs = [base for n in reader.tensors(node) for base in reader.places.bases(n) if base.op != "get_attr"]
+    value = _size(node)
+    reader.ops.append(
+        RawOp(None, tuple(dict.fromkeys(inputs)), node, value, what=what, where=where, weighted=weighted, frozen=frozen)
+    )
+    if reader.is_tensor(node) and value.channels:
+        reader.begin(node, value)
 
 
 def _describe(node: fx.Node, module: nn.Module | None) -> tuple[str, str]:
@@ -138,139 +150,3 @@ def _describe(node: fx.Node, module: nn.Module | None) -> tuple[str, str]:
         return name.strip("_"), node.meta["owner"]
     added = " with hooks" if has_hooks(module) else f" with another {patched(module)}" if patched(module) else ""
     return type(module).__name__ + added, str(node.target)
-
-
-def _read_module(node: fx.Node, tensors: tuple[fx.Node, ...], m: nn.Module) -> RawOp | str | None:
-    name = str(node.target)
-    if len(tensors) != 1 or len(node.all_input_nodes) != 1:
-        return None
-    if isinstance(m, nn.Conv2d) and runs_as(m, nn.Conv2d) and m.padding_mode == "zeros":
-        kind = conv_kind(m)
-        return RawOp(OpKind.depthwise if kind == "depthwise" else OpKind.conv, tensors, node, name, kind)
-    # Of the input itself: what it is an alias of may still be [N, C, 1, 1].
-    if runs_as(m, nn.Linear) and len(shape_of(node.all_input_nodes[0])) == 2:
-        return RawOp(OpKind.conv, tensors, node, name, "linear")
-    if any(runs_as(m, kind) for kind in (nn.BatchNorm2d, nn.SyncBatchNorm)) and m.running_var is not None:
-        return RawOp(None, tensors, node, name, is_norm=True)
-    if runs_as(m, nn.ReLU):
-        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu)
-    if isinstance(m, nn.Hardtanh) and runs_as(m, nn.Hardtanh) and (m.min_val, m.max_val) == (0, 6):  # as in a ReLU6
-        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu6)
-    if isinstance(m, nn.Dropout) and runs_as(m, nn.Dropout):
-        return RawOp(OpKind.dropout, tensors, node, drop=float(m.p))
-    if runs_as(m, nn.Flatten):
-        return _flatten(node, tensors[0])
-    if runs_as(m, nn.AdaptiveAvgPool2d):
-        return _global_pool(node, tensors[0])
-    if isinstance(m, nn.AvgPool2d) and runs_as(m, nn.AvgPool2d):
-        window = (m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override)
-        return _average_pool(node, tensors[0], *window)
-    return None
-
-
-_DROPOUTS: dict[Any, str] = {functional.dropout: "training", torch.dropout: "train"}
-"""And what their third argument is called."""
-
-
-def _read_dropout(node: fx.Node, training: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | None:
-    def argument(of: fx.Node, position: int, name: str, default: Any) -> Any:
-        return resolve(of.args[position] if len(of.args) > position else of.kwargs.get(name, default))
-
-    on = _DROPOUTS[node.target]
-    evaluated, trained = (bool(argument(n, 2, on, True)) for n in (node, training))
-    p, other = argument(training, 1, "p", 0.5), argument(node, 1, "p", 0.5)
-    if evaluated or not isinstance(p, (int, float)) or p != other:
-        return None  # evaluation mode does not end it
-    return RawOp(OpKind.dropout, tensors, node, drop=float(p)) if trained else "alias"
-
-
-def _read_call(node: fx.Node, tensors: tuple[fx.Node, ...]) -> RawOp | str | None:
-    target, kwargs = node.target, node.kwargs
-
-    def argument(position: int, name: str, default: Any) -> Any:
-        return resolve(node.args[position] if len(node.args) > position else kwargs.get(name, default))
-
-    if target in (operator.add, operator.iadd, torch.add, "add", "add_", "__add__", "__iadd__"):
-        same = len(tensors) == 2 and shape_of(tensors[0]) == shape_of(tensors[1]) == shape_of(node)
-        return RawOp(OpKind.add, tensors, node) if same and resolve(kwargs.get("alpha", 1)) == 1 else None
-    if len(tensors) != 1 or any(n.op == "get_attr" for n in node.all_input_nodes):
-        return None
-    x = tensors[0]
-    if target in (functional.relu, torch.relu, "relu", "relu_", functional.relu_):
-        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu)
-    if target is functional.relu6:
-        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu6)
-    if target is functional.hardtanh and (argument(1, "min_val", -1), argument(2, "max_val", 1)) == (0, 6):
-        return RawOp(OpKind.activation, tensors, node, activation=Activation.relu6)
-    if target is functional.adaptive_avg_pool2d:
-        return _global_pool(node, x)
-    if target is functional.avg_pool2d:
-        return _average_pool(
-            node,
-            x,
-            argument(1, "kernel_size", None),
-            argument(2, "stride", None),
-            argument(3, "padding", 0),
-            argument(4, "ceil_mode", False),
-            argument(5, "count_include_pad", True),
-            argument(6, "divisor_override", None),
-        )
-    if target in (torch.flatten, "flatten", "view", "reshape", torch.reshape, "squeeze"):
-        return _flatten(node, x)
-    if target in (torch.mean, "mean") and len(shape_of(x)) == 4:
-        dims = argument(1, "dim", None)
-        whole = isinstance(dims, (list, tuple)) and all(isinstance(d, int) for d in dims)
-        if whole and sorted(d % 4 for d in dims) == [2, 3]:
-            return _global_pool(node, x)
-    if target in ("contiguous", "clone"):
-        return "alias"
-    return None
-
-
-def conv_kind(m: nn.Conv2d) -> str:
-    """``"depthwise"``, ``"pointwise"`` or ``"conv"``."""
-    if m.groups > 1 and m.groups == m.in_channels == m.out_channels:
-        return "depthwise"
-    ones, zeros = (1, (1,), (1, 1)), (0, (0,), (0, 0), "valid", "same")
-    plain = m.kernel_size in ones and m.stride in ones and m.groups == 1 and m.padding in zeros
-    return "pointwise" if plain else "conv"
-
-
-def _flatten(node: fx.Node, x: fx.Node) -> str | None:
-    """[N, C, 1, 1] -> [N, C] moves no number; flattening a larger image would mix channels and pixels."""
-    before, after = shape_of(x), shape_of(node)
-    if before == after:
-        return "alias"
-    return "alias" if len(before) == 4 and before[2:] == (1, 1) and after == before[:2] else None
-
-
-def _global_pool(node: fx.Node, x: fx.Node) -> RawOp | None:
-    shape, out = shape_of(x), shape_of(node)
-    if len(shape) != 4 or out not in ((*shape[:2], 1, 1), shape[:2]):
-        return None
-    height, width = shape[2:]
-    return RawOp(OpKind.pool, (x,), node, pool=(height, width, height, width, 0, 0, True))
-
-
-def _average_pool(
-    node: fx.Node,
-    x: fx.Node,
-    kernel: Any,
-    stride: Any,
-    padding: Any,
-    ceil: Any,
-    count: Any,
-    divisor: Any,
-) -> RawOp | None:
-    if ceil or divisor is not None or len(shape_of(x)) != 4:
-        return None
-
-    def pair(value: Any) -> tuple[Any, ...]:
-        both = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-        return both * 2 if len(both) == 1 else both
-
-    window = (*pair(kernel), *pair(kernel if stride in (None, [], ()) else stride), *pair(padding))
-    if len(window) != 6 or not all(isinstance(v, int) for v in window):
-        return None
-    kh, kw, sh, sw, ph, pw = window
-    return RawOp(OpKind.pool, (x,), node, pool=(kh, kw, sh, sw, ph, pw, bool(count)))

@@ -7,56 +7,20 @@ graph without a kind; only ops behind the last of them can run natively.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import fx, nn
 
 from .._C import Activation, OpKind
-from .fx_ops import RawOp, read_ops
+from .fuse import fuse_blocks, fuse_heads, fuse_layers
+from .fx_ops import read_ops
+from .layer import Layer, Value
+from .op import Op
+from .places import value_of
+from .raw_op import RawOp
 from .shapes import shape_of
 from .tracing import Traces, trace
-
-_CONVOLUTIONS = (OpKind.conv, OpKind.depthwise)
-
-
-@dataclass(frozen=True)
-class Value:
-    """An activation, per image."""
-
-    height: int
-    width: int
-    channels: int
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One weight: a convolution or a linear layer with what is fused into it."""
-
-    name: str
-    kind: str  # pointwise, depthwise, conv, linear
-    norm: str | None
-    activation: Activation
-    input: Value
-    output: Value
-
-
-@dataclass(frozen=True)
-class Op:
-    """One op: ``inputs`` and ``output`` index ``Graph.values``, ``layers`` index ``Graph.layers``."""
-
-    kind: OpKind | None  # None: torch runs it
-    inputs: tuple[int, ...]
-    output: int
-    layers: tuple[int, ...] = ()
-    residual: bool = False
-    activation: Activation = Activation.identity
-    pool: tuple[int, int, int, int, int, int, bool] | None = None  # kernel, stride, padding (h, w), count
-    drop: float = 0.0
-    what: str = ""  # for messages: the class of a torch op's module, or its function
-    where: str = ""  # the module, or the one in whose forward the function is called
-    weighted: bool = False  # a torch op with weights of its own
-    frozen: bool = False  # no gradient passes it
 
 
 @dataclass
@@ -73,6 +37,7 @@ class Graph:
     traces: Traces
     expected: torch.Tensor | None  # what the model returned for two images of `probe`; None if it is random
     fx_names: dict[int, str] = field(default_factory=dict)  # value -> name of the fx node it is
+    apart: frozenset[int] = frozenset()  # values whose numbers torch has in another order
 
     @property
     def trains_from(self) -> int:
@@ -97,168 +62,59 @@ def build(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
         UnsupportedModel: the model does not take one image batch and return one tensor.
     """
     traces, expected = trace(model, input_size)
-    raw, fx_input, fx_output = read_ops(traces)
+    reading = read_ops(traces)
     values: list[Value] = []
     ids: dict[str, int] = {}
 
-    def value(node: fx.Node) -> int:
+    def value(node: fx.Node, size: Value) -> int:
         if node.name not in ids:
             ids[node.name] = len(values)
-            values.append(_value_of(node))
+            values.append(size)
         return ids[node.name]
 
     layers: list[Layer] = []
     ops: list[Op] = []
-    source = value(fx_input)
-    for item in _fuse_layers(raw):
-        inputs = tuple(value(node) for node in item.inputs)
-        output = value(item.output)
+    sizes = {op.output: op.value for op in reading.ops}
+    size = value_of(shape_of(reading.source)) or Value(1, 1, 0)
+    source = value(reading.source, size)
+    for item in fuse_layers(_read_ones(reading.ops, reading.result)):
+        inputs = tuple(value(node, sizes.get(node, size)) for node in item.inputs)
+        output = value(item.output, item.value)
         index: tuple[int, ...] = ()
-        if item.kind in _CONVOLUTIONS:
+        if item.layer is not None:
             index = (len(layers),)
-            layers.append(
-                Layer(
-                    item.module,
-                    item.layer_kind,
-                    item.norm,
-                    item.activation,
-                    values[inputs[0]],
-                    values[output],
-                )
-            )
+            own = item.layer
+            of_layer = item.activation if item.kind != OpKind.prelu else Activation.identity
+            more = (own.tensors, own.window, own.eps, own.shared)
+            layers.append(Layer(own.name, own.kind, own.norm, of_layer, values[inputs[0]], values[output], *more))
         activation = item.activation if item.kind == OpKind.activation else Activation.identity
-        described = (item.what, item.where, item.weighted, item.frozen)
+        described = (item.what, item.where, item.weighted, item.frozen, item.details)
         ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, *described))
-    ops = _fuse_heads(_fuse_blocks(ops, layers, value(fx_output)), layers, value(fx_output), values)
+    result = ids[reading.result.name]
+    ops = fuse_heads(fuse_blocks(ops, layers, result), layers, result, values)
     # What is returned may be a flattened alias of the last op's output.
     flat = len(shape_of(traces.evaluation.graph.output_node().args[0])) == 2
-    graph = Graph(values, layers, ops, source, value(fx_output), flat, 0, traces, expected)
+    graph = Graph(values, layers, ops, source, result, flat, 0, traces, expected)
     graph.fx_names = {i: name for name, i in ids.items()}
+    graph.apart = frozenset(ids[node.name] for node in reading.apart if node.name in ids)
     graph.native_begin = _native_begin(graph)
     return graph
 
 
-def _value_of(node: fx.Node) -> Value:
-    shape = shape_of(node)
-    if len(shape) == 4:
-        return Value(shape[2], shape[3], shape[1])
-    return Value(1, 1, shape[1] if len(shape) == 2 else 0)  # others are only ever read by torch ops
-
-
-def _fuse_layers(raw: list[RawOp]) -> list[RawOp]:
-    """Absorbs batch norms and activations whose input has no other reader."""
-    readers: dict[str, int] = {}
-    for op in raw:
-        for node in op.inputs:
-            readers[node.name] = readers.get(node.name, 0) + 1
-    out: list[RawOp] = []
-    moved: set[int] = set()
-    producer: dict[str, int] = {}
-    for op in raw:
-        before = producer.get(op.inputs[0].name) if op.inputs else None
-        absorbed = None
-        if before is not None and readers[op.inputs[0].name] == 1:
-            layer = out[before]
-            if layer.kind in _CONVOLUTIONS and layer.activation == Activation.identity:
-                if op.is_norm and layer.norm is None and layer.layer_kind != "linear":
-                    absorbed = replace(layer, norm=op.module, output=op.output)
-                elif op.kind == OpKind.activation:
-                    absorbed = replace(layer, activation=op.activation, output=op.output)
-                if absorbed is not None:
-                    absorbed = replace(absorbed, frozen=layer.frozen or op.frozen)
-        if absorbed is not None and before is not None:
-            # Move to the end: ops in between do not read it, its only reader was `op`.
-            moved.add(before)
-            op = absorbed
-        producer[op.output.name] = len(out)
-        out.append(op)
-    return [op for i, op in enumerate(out) if i not in moved]
-
-
-def _readers(ops: list[Op], output: int) -> dict[int, list[int]]:
-    readers: dict[int, list[int]] = {output: [len(ops)]}
-    for i, op in enumerate(ops):
-        for v in op.inputs:
-            readers.setdefault(v, []).append(i)
-    return readers
-
-
-def _fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
-    """(pointwise ->) depthwise -> pointwise without activation (+ input): one inverted residual."""
-    readers = _readers(ops, output)
-    producer = {op.output: i for i, op in enumerate(ops)}
-    gone: set[int] = set()
-    fused: dict[int, Op] = {}
-
-    def only_reader(v: int) -> int | None:
-        return readers[v][0] if len(readers.get(v, [])) == 1 and readers[v][0] < len(ops) else None
-
-    def is_pointwise(i: int | None) -> bool:
-        return i is not None and ops[i].kind == OpKind.conv and layers[ops[i].layers[0]].kind == "pointwise"
-
-    for i, op in enumerate(ops):
-        if op.kind != OpKind.depthwise:
-            continue
-        after = only_reader(op.output)
-        if not is_pointwise(after) or after in gone:
-            continue
-        assert after is not None
-        project = ops[after]
-        if layers[project.layers[0]].activation != Activation.identity:
-            continue
-        before = producer.get(op.inputs[0])
-        expands = is_pointwise(before) and before not in gone and only_reader(op.inputs[0]) == i
-        parts = [i, after]
-        if expands and before is not None:
-            parts.insert(0, before)
-        source = ops[parts[0]].inputs[0]
-        last, out_value, residual = after, project.output, False
-        tail = only_reader(project.output)
-        if (
-            tail is not None
-            and ops[tail].kind == OpKind.add
-            and source in ops[tail].inputs
-            and source != project.output
-        ):
-            last, out_value, residual = tail, ops[tail].output, True
-        frozen = any(ops[p].frozen for p in (*parts, last))
-        inner = tuple(ops[p].layers[0] for p in parts)
-        fused[last] = Op(OpKind.block, (source,), out_value, inner, residual, frozen=frozen)
-        gone.update(parts)
-    return [fused.get(i, op) for i, op in enumerate(ops) if i in fused or i not in gone]
-
-
-def _fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Value]) -> list[Op]:
-    """A pointwise convolution whose only reader is a global average pooling."""
-    readers = _readers(ops, output)
-    fused: dict[int, Op] = {}
-    gone: set[int] = set()
-    for i, op in enumerate(ops):
-        if op.kind != OpKind.conv or layers[op.layers[0]].kind != "pointwise":
-            continue
-        reader = readers.get(op.output, [])
-        if len(reader) != 1 or reader[0] >= len(ops):
-            continue
-        pool = ops[reader[0]]
-        size = values[op.output]
-        if _pools_all(pool, size, values[pool.output]):
-            fused[reader[0]] = Op(OpKind.head, op.inputs, pool.output, op.layers, frozen=op.frozen or pool.frozen)
-            gone.add(i)
-    return [fused.get(i, op) for i, op in enumerate(ops) if i not in gone]
-
-
-def _pools_all(op: Op, source: Value, result: Value) -> bool:
-    """Whether an op averages over the whole image."""
-    if op.kind != OpKind.pool or op.pool is None:
-        return False
-    window, padding = op.pool[:2], op.pool[4:6]
-    return window == (source.height, source.width) and padding == (0, 0) and result.height == result.width == 1
+def _read_ones(ops: list[RawOp], result: fx.Node) -> list[RawOp]:
+    """Those whose result somebody reads: what was made for an op that torch runs after all is nobody's."""
+    wanted, kept = {result}, []
+    for op in reversed(ops):
+        if op.kind is None or op.output in wanted:
+            wanted.update(op.inputs)
+            kept.append(op)
+    return kept[::-1]
 
 
 def _native_begin(graph: Graph) -> int:
     """First op from which on everything is native and enters through one activation."""
     last = max((i for i, op in enumerate(graph.ops) if op.kind is None), default=-1)
     begin = last + 1
-    while begin < len(graph.ops) and len(graph.crossing(begin)) != 1:
+    while begin < len(graph.ops) and (len(graph.crossing(begin)) != 1 or graph.crossing(begin) & graph.apart):
         begin += 1
     return begin

@@ -31,19 +31,18 @@ def check_parameters(model: nn.Module) -> None:
 
 def check_uses(graph: Graph, model: nn.Module) -> None:
     """Raises TiedWeights if a layer that runs natively is used more than once, or by torch too."""
-    uses: Counter[nn.Module] = Counter()
-    modules = dict(model.named_modules(remove_duplicate=False))
+    uses: Counter[str] = Counter()
     for node in graph.traces.evaluation.graph.nodes:
         if node.op == "call_module":
-            uses.update(set(model.get_submodule(str(node.target)).modules()))
+            called = model.get_submodule(str(node.target))
+            own = (*called.named_parameters(), *called.named_buffers())
+            uses.update(f"{node.target}.{name}" for name, _ in own)
         elif node.op == "get_attr":
-            owner = str(node.target).rpartition(".")[0]
-            if owner in modules:  # else a constant of the trace
-                uses[modules[owner]] += len(node.users)
+            uses[str(node.target)] += len(node.users)
     for layer in (graph.layers[i] for i in graph.layers_from(graph.native_begin)):
-        for name in filter(None, (layer.name, layer.norm)):
-            if uses[model.get_submodule(name)] > 1:
-                _refuse(f"{name} is used more than once")
+        for name in filter(None, layer.tensors.names):
+            if uses[name] > 1:
+                _refuse(f"{name.rpartition('.')[0] or name} is used more than once")
 
 
 def _refuse(what: str) -> None:

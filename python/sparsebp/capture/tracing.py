@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from .. import _C
 from ..errors import UnsupportedModel
-from .behaviour import has_hooks, patched
+from .behaviour import has_hooks, keeps_statistics, patched
 from .preserve import Undo, unchanged
 from .probe import probe, run_both, without_zeros
 from .tracer import follow
@@ -111,6 +111,8 @@ def _in_both_modes(model: nn.Module, undo: Undo) -> tuple[fx.GraphModule, fx.Gra
 
 def _follow(model: nn.Module, training: bool, whole: set[nn.Module], undo: Undo) -> fx.GraphModule:
     model.train(training)
+    for m in filter(keeps_statistics, model.modules()):
+        m.training = False
     traced = follow(model, whole)
     undo()
     return traced

@@ -101,7 +101,7 @@ def _channels(planner: Planner, plan: Plan) -> str:
     if plan.update_ratio == 1:
         return text + " That is every channel of every convolution."
     layers = planner.graph.layers
-    if any(i not in planner.explicit and layers[i].kind != "linear" for i in plan.choice.selected):
+    if any(i not in planner.explicit and layers[i].is_convolution for i in plan.choice.selected):
         text += _division(planner, plan)
     if planner.explicit:
         text += f" {_count(len(planner.explicit), 'layer')} got a ratio by hand."
@@ -131,7 +131,7 @@ def _with(plan: Plan, selected: dict[int, int], block: int) -> Choice:
 def _division(planner: Planner, plan: Plan) -> str:
     layers = planner.graph.layers
     native = planner.graph.layers_from(planner.graph.trains_from)
-    if all(i in planner.first for i in native if layers[i].kind != "linear"):
+    if all(i in planner.first for i in native if layers[i].is_convolution):
         return " Every layer gets the same number of weights, from one channel to all."
     first = {layers[i].name for i in planner.first}
     others = any(layer.name not in first for layer in plan.layers if layer.kind != "linear")

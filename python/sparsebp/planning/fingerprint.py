@@ -9,8 +9,9 @@ from functools import cached_property
 
 from torch import nn
 
-from ..capture.graph import Graph, Value
-from .conv_geometry import conv_shape
+from ..capture.graph import Graph
+from ..capture.layer import LayerTensors, Value
+from ..capture.raw_op import Details
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,18 @@ class LayerPrint:
 
     Attributes:
         name: as in the original model's ``named_modules()``.
-        kind: ``"pointwise"``, ``"depthwise"``, ``"conv"`` or ``"linear"``.
+        kind: ``"pointwise"``, ``"depthwise"``, ``"conv"``, ``"transposed"``, ``"linear"``, or ``"norm"``.
         norm: name of the batch norm behind it.
         activation: ``"identity"``, ``"relu"`` or ``"relu6"``.
         input: what it reads.
         output: what it makes.
-        weight: shape of its weight.
-        bias: whether it has one.
+        weight: shape of its weight, if it has one.
+        tensors: the names of its parameters and buffers.
         stride: down and across; likewise padding and dilation.
         padding: see stride.
         dilation: see stride.
         groups: of a convolution.
+        shared: whether one number scales all channels.
     """
 
     name: str
@@ -39,11 +41,12 @@ class LayerPrint:
     input: Value
     output: Value
     weight: tuple[int, ...]
-    bias: bool
+    tensors: LayerTensors
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
+    shared: bool
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class OpPrint:
     pool: tuple[int, int, int, int, int, int, bool] | None
     drops: bool
     frozen: bool
+    details: Details
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,7 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
     """What is known of ``model``, which was read as ``graph``."""
     layers = []
     for layer in graph.layers:
-        module = model.get_submodule(layer.name)
-        shape = conv_shape(module, layer)
-        assert isinstance(module.weight, nn.Parameter)
+        weight, window = layer.tensors.weight, layer.window
         layers.append(
             LayerPrint(
                 layer.name,
@@ -157,12 +159,13 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
                 layer.activation.name,
                 layer.input,
                 layer.output,
-                tuple(module.weight.shape),
-                module.bias is not None,
-                (shape.stride_h, shape.stride_w),
-                (shape.pad_h, shape.pad_w),
-                (shape.dilation_h, shape.dilation_w),
-                shape.groups,
+                tuple(model.get_parameter(weight).shape) if weight is not None else (),
+                layer.tensors,
+                window.stride,
+                window.padding,
+                window.dilation,
+                window.groups,
+                layer.shared,
             )
         )
     ops = tuple(
@@ -178,6 +181,7 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
             op.pool,
             op.drop > 0,
             op.frozen,
+            op.details,
         )
         for op in graph.ops
     )

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..capture.graph import Graph, Layer
+from ..capture.graph import Graph
+from ..capture.layer import Layer
 from .choice import Choice
 from .lowering import SpecFactory, trains_bias
 from .plan_parts import CATEGORIES, Buffer, LayerPlan
@@ -23,11 +24,11 @@ class LayerWeights(NamedTuple):
 
 def layer_weights(layer: Layer, model: nn.Module) -> LayerWeights:
     """The weights of a layer of ``model``."""
-    module = model.get_submodule(layer.name)
-    weight = module.weight
-    assert isinstance(weight, nn.Parameter)
-    total = weight.numel()
-    return LayerWeights(total // layer.input.channels, total, module.bias is not None)
+    bias = layer.tensors.bias is not None
+    if layer.tensors.weight is None:
+        return LayerWeights(0, 0, bias)
+    total = model.get_parameter(layer.tensors.weight).numel()
+    return LayerWeights(total // layer.input.channels, total, bias)
 
 
 def itemise(
@@ -73,7 +74,7 @@ def _of_parameters(graph: Graph, factory: SpecFactory, i: int, weights: LayerWei
     layer, selected = graph.layers[i], choice.selected[i]
     values, parameters = selected * weights.per_channel, 1
     if trains_bias(graph, i, choice):
-        vectors = (layer.norm is not None) + weights.bias
+        vectors = (layer.tensors.beta is not None) + weights.bias
         values, parameters = values + layer.output.channels * vectors, parameters + vectors
     item, channels = factory.itemsize, layer.input.channels
     return {

@@ -34,13 +34,14 @@ class Layouts:
     def __init__(self, graph: Graph, model: nn.Module, request: Request) -> None:
         self.graph = graph
         self.request = request
-        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        convolutions = [m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)]
         weights = [getattr(m, "weight", None) for m in convolutions]  # some compute theirs, some have none
-        self.conv_weights = sum(w.numel() for w in weights if isinstance(w, torch.Tensor))
+        weights += [model.get_parameter(x.tensors.weight) for x in graph.layers if x.is_convolution]  # type: ignore[arg-type]
+        self.conv_weights = sum(w.numel() for w in {id(w): w for w in weights if isinstance(w, torch.Tensor)}.values())
         self.reach = trainable_layers(graph, model)
         self.weights = {i: layer_weights(layer, model) for i, layer in enumerate(graph.layers)}
         self._per_channel = {  # what counts as touched: not a classifier's weights
-            i: 0 if graph.layers[i].kind == "linear" else weights.per_channel for i, weights in self.weights.items()
+            i: weights.per_channel if graph.layers[i].is_convolution else 0 for i, weights in self.weights.items()
         }
         self._model = model
         self._peaks: dict[tuple[object, ...], int] = {}

@@ -6,28 +6,32 @@ import torch
 from torch import nn
 
 from .. import _C
-from ..capture.fx_ops import conv_kind
-from ..capture.graph import Graph, Layer, Value
+from ..capture.graph import Graph
+from ..capture.layer import Layer, Value
+from ..capture.read_layers import convolution_kind, module_tensors, module_window
 from .choice import Choice
 from .conv_geometry import conv_shape
+
+_KINDS = {"transposed": _C.LayerKind.transposed, "norm": _C.LayerKind.channelwise}
 
 
 def trains_bias(graph: Graph, layer: int, choice: Choice) -> bool:
     """Whether the bias or shift of a layer of the span trains; a linear layer's always does."""
-    return choice.train_bias or graph.layers[layer].kind == "linear"
+    item = graph.layers[layer]
+    return (choice.train_bias or item.kind == "linear") and not item.shared
 
 
-def layer_spec(layer: Layer, model: nn.Module) -> _C.LayerSpec:
+def layer_spec(layer: Layer) -> _C.LayerSpec:
     """The native description of one layer, frozen."""
-    module = model.get_submodule(layer.name)
-    norm = model.get_submodule(layer.norm) if layer.norm else None
     spec = _C.LayerSpec()
     spec.name = layer.name
-    spec.shape = conv_shape(module, layer)
+    spec.shape = conv_shape(layer)
+    spec.kind = _KINDS.get(layer.kind, _C.LayerKind.convolution)
     spec.activation = layer.activation
-    spec.has_bias = module.bias is not None
-    spec.has_norm = norm is not None
-    spec.eps = float(norm.eps) if isinstance(norm, nn.BatchNorm2d) else 0.0
+    spec.has_bias = layer.tensors.bias is not None
+    spec.has_norm = layer.tensors.var is not None
+    spec.eps = layer.eps
+    spec.shared = layer.shared
     return spec
 
 
@@ -41,11 +45,11 @@ def conv_program(
         out = nn.functional.conv2d(meta, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
     source = Value(x.shape[2], x.shape[3], x.shape[1])
     output = Value(out.shape[2], out.shape[3], out.shape[1])
-    kind = conv_kind(conv)
-    layer = _C.LayerSpec()
-    layer.name = name
-    layer.shape = conv_shape(conv, Layer(name, kind, None, _C.Activation.identity, source, output))
-    layer.has_bias = conv.bias is not None
+    window = module_window(conv)
+    assert window is not None
+    kind = convolution_kind(window, conv.in_channels, conv.out_channels)
+    tensors = module_tensors(conv, name)
+    layer = layer_spec(Layer(name, kind, None, _C.Activation.identity, source, output, tensors, window))
     layer.selected = selected if trains else 0
     layer.train_bias = trains
     op = _C.OpSpec()
@@ -69,7 +73,7 @@ class SpecFactory:
         used = sorted(set(graph.layers_from(self.first)))
         self.layer_ids = {layer: i for i, layer in enumerate(used)}
         # Assigning to a native spec copies, so one frozen description per layer serves every choice.
-        self._layers = {layer: layer_spec(graph.layers[layer], model) for layer in used}
+        self._layers = {layer: layer_spec(graph.layers[layer]) for layer in used}
         (source,) = graph.crossing(self.first)
         live = sorted({source} | {op.output for op in self.ops})
         self.value_ids = {v: i for i, v in enumerate(live)}
@@ -128,6 +132,10 @@ class SpecFactory:
         spec.keep = getattr(_C.Keep, keep)
         spec.activation = op.activation
         spec.drop = op.drop
+        details = op.details
+        spec.alpha, spec.beta, spec.groups, spec.map = details.alpha, details.beta, details.groups, details.map
+        spec.resampling = getattr(_C.Resampling, details.resampling)
+        spec.drop_unit = getattr(_C.DropUnit, details.drop_unit)
         if op.pool is not None:
             spec.window = self._window(index)
             spec.count_padding = op.pool[6]

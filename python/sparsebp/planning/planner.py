@@ -73,9 +73,10 @@ class Planner(Layouts):
     def _match_ratios(self, ratios: dict[str, float]) -> dict[int, float]:
         explicit: dict[int, float] = {}
         for pattern, ratio in ratios.items():
-            hits = [i for i, layer in enumerate(self.graph.layers) if fnmatchcase(layer.name, pattern)]
+            layers = enumerate(self.graph.layers)
+            hits = [i for i, layer in layers if layer.has_weight and fnmatchcase(layer.name, pattern)]
             if not hits:
-                names = ", ".join(layer.name for layer in self.graph.layers[:4])
+                names = ", ".join([layer.name for layer in self.graph.layers if layer.has_weight][:4])
                 raise ValueError(f"ratios: {pattern!r} matches no layer; the layers are {names}, ...")
             explicit |= dict.fromkeys(hits, ratio)
         return explicit
@@ -94,7 +95,7 @@ class Planner(Layouts):
                     "no convolution can train natively: each is, or has behind it, what only torch runs: "
                     f"{listed(self.reach.foreign)}. {remedies(self.reach.foreign)}"
                 )
-            if any(layer.kind != "linear" for layer in graph.layers):
+            if any(layer.is_convolution for layer in graph.layers):
                 if not any(ratio == 0 for ratio in self.explicit.values()):
                     raise UnsupportedModel(
                         "no convolution can train: more than one activation goes from what comes before it into what "
@@ -117,7 +118,7 @@ class Planner(Layouts):
     def _trains_a_convolution(self, op: int, amount: float) -> bool:
         """Whether a span that begins with this op trains a convolution of it."""
         selected = self.selected(op, amount)
-        return any(selected[x] > 0 and self.graph.layers[x].kind != "linear" for x in self.graph.ops[op].layers)
+        return any(selected[x] > 0 and self.graph.layers[x].is_convolution for x in self.graph.ops[op].layers)
 
     def selected(self, begin: int, amount: float) -> dict[int, int]:
         """Channels per layer: explicit ratios, all of the classifier, the others as :func:`.policy.divide` says."""
@@ -129,9 +130,12 @@ class Planner(Layouts):
         if begin not in self._spans:
             layers, span = self.graph.layers, _Span({}, {}, {})
             for i in self.graph.layers_from(begin):
+                if not layers[i].has_weight:
+                    span.channels[i] = 0
+                    continue
                 share, channels = self.explicit.get(i, 1.0), layers[i].input.channels
                 span.channels[i] = max(1, round(share * channels)) if share > 0 else 0
-                if i not in self.explicit and layers[i].kind != "linear":
+                if i not in self.explicit and layers[i].is_convolution:
                     divided = span.first if i in self.first else span.others
                     divided[i] = self.weights[i].per_channel, channels
             self._spans[begin] = span
@@ -144,7 +148,8 @@ class Planner(Layouts):
 
     def worth(self, begin: int, amount: float) -> float:
         """What :func:`.policy.worth` says of training so much from op ``begin`` on."""
-        return worth(self.touched(self.selected(begin, amount)), len(self.graph.layers_from(begin)))
+        layers = sum(self.graph.layers[i].has_weight for i in self.graph.layers_from(begin))
+        return worth(self.touched(self.selected(begin, amount)), layers)
 
     def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""

@@ -43,7 +43,7 @@ def widening(graph: Graph, explicit: Container[int] = ()) -> frozenset[int]:
     Layers in ``explicit`` have a ratio of their own and take no part.
     """
     layers = [i for i in graph.layers_from(graph.trains_from) if i not in explicit]
-    native = {i for i in layers if graph.layers[i].kind != "linear"}
+    native = {i for i in layers if graph.layers[i].is_convolution}
     wide = {i for i in native if graph.layers[i].output.channels > graph.layers[i].input.channels}
     return frozenset(wide or native)
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .. import _C, devices
-from .weight_memory import Weights, place
+from .weight_memory import Sources, Weights, place
 
 #: Which program trains a parameter in place, and in which rule slot.
 OWNERS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -34,7 +34,7 @@ class BoundProgram:
     def __init__(
         self,
         spec: _C.ProgramSpec,
-        layers: Sequence[tuple[nn.Module, nn.Module | None]],
+        layers: Sequence[Sources],
         budget: int,
         dtype: torch.dtype,
         isa: str,
@@ -48,7 +48,7 @@ class BoundProgram:
         self.program = self._make_program(self.device)
         self._owns = False  # are the trained parameters registered with this program
 
-    def bind(self, layers: Sequence[tuple[nn.Module, nn.Module | None]]) -> None:
+    def bind(self, layers: Sequence[Sources]) -> None:
         """Tells the program where its weights are, after bringing them into the kernels' order."""
         self.weights = Weights(self.program, self.specs, layers, self.dtype, self.device)
 

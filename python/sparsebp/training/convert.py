@@ -25,6 +25,7 @@ from .engine import Engine
 from .reading import read, readable
 from .sparse_model import SparseModel
 from .verification import verify
+from .weight_memory import sources_of
 
 P = ParamSpec("P")
 
@@ -251,10 +252,7 @@ def _agreed(plan: Plan, given: Mapping[str, Any]) -> Sampler:
 
 def _converted(model: nn.Module, layouts: Layouts, plan: Plan, sampler: Sampler) -> SparseModel:
     graph, factory = layouts.graph, layouts.factory
-    layers = []
-    for layer in factory.layer_ids:
-        item = graph.layers[layer]
-        layers.append((model.get_submodule(item.name), model.get_submodule(item.norm) if item.norm else None))
+    layers = [sources_of(model, graph.layers[layer].tensors) for layer in factory.layer_ids]
     with readable(model):
         before = torch_prefix(graph, model)
     request = plan.request

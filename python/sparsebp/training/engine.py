@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from .. import _C
 from ..samplers import Sampler
@@ -20,6 +19,7 @@ from .loss_scaling import check_unscaled
 from .no_gradient import mark_gradients
 from .protocol import RuleSource
 from .rules import Rules, Slot
+from .weight_memory import Sources
 
 
 class Engine(BoundProgram, Counters):
@@ -27,7 +27,7 @@ class Engine(BoundProgram, Counters):
 
     Args:
         spec: of the program.
-        layers: per native layer the module that holds weight and bias, and its batch norm or None.
+        layers: per native layer where its parameters stand.
         budget: bytes of the arena.
         sampler: draws the update sets.
         resample_every: optimizer steps from one draw to the next.
@@ -43,7 +43,7 @@ class Engine(BoundProgram, Counters):
     def __init__(
         self,
         spec: _C.ProgramSpec,
-        layers: Sequence[tuple[nn.Module, nn.Module | None]],
+        layers: Sequence[Sources],
         budget: int,
         sampler: Sampler,
         resample_every: int = 1,

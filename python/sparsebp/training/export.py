@@ -10,7 +10,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
 
 from .. import _C
 from ..capture.trainable_layers import listed
@@ -20,7 +19,7 @@ from ..files import write_atomically
 from ..version import __version__
 from .class_names import TENSOR, name_rows
 from .learning_rules import check_count
-from .plan_file import CLASSIFIER, FORMAT, LAYOUT, PREFIX, VERSION, in_order, stored
+from .plan_file import CLASSIFIER, FORMAT, LAYOUT, PREFIX, TRANSPOSED, VERSION, in_order, stored
 from .recipe import make_recipe
 from .sparse_model import SparseModel
 
@@ -123,6 +122,8 @@ def export(
     tensors[f"{PREFIX}plan"] = _bytes(plan)
     tensors[f"{PREFIX}state"] = _bytes(_state(model, behind))
     header = {"format": FORMAT, "version": VERSION, "sparsebp": __version__, "layout": LAYOUT}
+    if transposed_weights(model):
+        header[TRANSPOSED] = json.dumps(sorted(transposed_weights(model)))
     header["plan_digest"] = hashlib.sha256(plan).hexdigest()
     header["network_digest"] = model.plan.network.digest
     if origin is not None:
@@ -201,25 +202,19 @@ def _check_described(
 
 
 def _names(model: SparseModel, layer: int) -> list[str]:
-    item = model._graph.layers[layer]
-    module = model.original.get_submodule(item.name)
-    norm = model.original.get_submodule(item.norm) if item.norm else None
-    wanted: list[tuple[str | None, nn.Module | None, str]] = [
-        (item.name, module, "weight"),
-        (item.name, module, "bias"),
-        *((item.norm, norm, key) for key in ("weight", "bias", "running_mean", "running_var")),
-    ]
-    return [
-        f"{name}.{key}" if owner is not None and getattr(owner, key, None) is not None else ""
-        for name, owner, key in wanted
-    ]
+    return [name or "" for name in model._graph.layers[layer].tensors.names]
+
+
+def transposed_weights(model: SparseModel) -> set[str]:
+    """The names of the weights of transposed convolutions, [in, out, ...]."""
+    return {str(layer.tensors.weight) for layer in model._graph.layers if layer.kind == "transposed"}
 
 
 def _weights(model: SparseModel) -> dict[str, torch.Tensor]:
     weights = {name: tensor.detach() for name, tensor in model.original.state_dict().items()}
-    out, seen = {}, set()
+    out, seen, transposed = {}, set(), transposed_weights(model)
     for name, tensor in weights.items():
-        own = stored(tensor) if tensor.dim() in (2, 4) else tensor.contiguous()
+        own = stored(tensor, name in transposed)
         memory = own.untyped_storage().data_ptr()
         out[name] = own.clone() if memory in seen else own  # safetensors takes no memory twice
         seen.add(memory)

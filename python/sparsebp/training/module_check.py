@@ -88,7 +88,12 @@ class Intact:
 
 _HOOK_KINDS = 4
 #: Attributes of native modules that a plan is made for.
-_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode", "eps", "p", "kernel_size", "min_val", "max_val")
+_SETTINGS = (
+    *("stride", "padding", "dilation", "groups", "padding_mode", "eps", "p", "kernel_size", "min_val", "max_val"),
+    *("negative_slope", "alpha", "beta", "threshold", "approximate", "ceil_mode", "count_include_pad", "output_size"),
+    *("divisor_override", "num_groups", "normalized_shape", "size", "scale_factor", "mode", "align_corners", "dim"),
+    *("upscale_factor", "downscale_factor", "start_dim", "end_dim", "output_padding", "value", "drop_prob"),
+)
 
 
 def _hooks(m: nn.Module) -> Iterator[dict[int, Any]]:

@@ -11,11 +11,14 @@ import safetensors
 import torch
 
 from .class_names import TENSOR, names_of, without_spare
+from .weight_memory import kernel_order
 
 #: What the header of a plan file says of itself.
 FORMAT, VERSION = "sparsebp-plan", "1.0"
 #: Of weights whose memory is in the kernels' order.
 LAYOUT = "HWIO"
+#: In the header: the names of weights [in, out, ...], those of transposed convolutions.
+TRANSPOSED = "transposed"
 #: Before the names of tensors that are no weights.
 PREFIX = "sparsebp."
 #: In the header of one with spare outputs: the layer that makes them.
@@ -28,9 +31,9 @@ def is_plan_file(header: Mapping[str, str]) -> bool:
     return header.get("format") == FORMAT
 
 
-def stored(weight: torch.Tensor) -> torch.Tensor:
+def stored(weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
     """A weight of a convolution or linear layer as a plan file has it."""
-    return weight.permute((2, 3, 1, 0) if weight.dim() == 4 else (1, 0)).contiguous()
+    return (weight.permute(kernel_order(weight.dim(), transposed)) if weight.dim() > 1 else weight).contiguous()
 
 
 def in_order(file: bytes) -> bytes:
@@ -49,11 +52,13 @@ def weights_of(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -
     Raises:
         ValueError: it is damaged.
     """
-    out = {}
+    out, transposed = {}, set(json.loads(header.get(TRANSPOSED, "[]")))
     for name, tensor in tensors.items():
         if not name.startswith(PREFIX):
-            order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(tensor.dim()) if header.get("layout") == LAYOUT else None
-            out[name] = tensor.permute(order).contiguous() if order else tensor
+            ordered = header.get("layout") == LAYOUT and tensor.dim() > 1
+            order = kernel_order(tensor.dim(), name in transposed)
+            back = [order.index(i) for i in range(tensor.dim())] if ordered else []
+            out[name] = tensor.permute(back).contiguous() if ordered else tensor
     names = names_of(tensors)
     if names is None:
         return out

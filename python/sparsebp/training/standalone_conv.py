@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .. import _C
-from ..capture.graph import Value
+from ..capture.layer import LayerTensors, Value
 from ..errors import BudgetExceeded
 from ..planning.lowering import conv_program
 from ..samplers import Sampler
@@ -20,6 +20,7 @@ from .engine import Engine
 from .engine_state import check_counters, check_plan, draws, go_on
 from .forward_pass import ForwardPass
 from .protocol import RuleSource
+from .weight_memory import sources_of
 
 
 @dataclass
@@ -148,7 +149,9 @@ class StandaloneConv:
                 self.budget,
             )
         budget = (self.budget or need) if trains else need
-        engine = Engine(spec, [(conv, None)], budget, self.sampler, 1, x.dtype, self.isa)
+        engine = Engine(
+            spec, [sources_of(conv, LayerTensors("weight", "bias"))], budget, self.sampler, 1, x.dtype, self.isa
+        )
         optimizer = self.optimizer
         if optimizer is not None:
             engine.attach(optimizer, self._slots)

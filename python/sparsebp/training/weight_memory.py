@@ -10,27 +10,48 @@ import torch
 from torch import nn
 
 from .. import _C
+from ..capture.layer import LayerTensors
+
+Source = tuple[dict[str, Any], str]
+"""Where a parameter or buffer stands: a table of a module, and the key in it."""
+Sources = tuple["Source | None", ...]
+"""Those of a layer: weight, bias, and gamma, beta, mean and variance of its norm; None where it has none."""
 
 
-def kernel_layout_(parameter: nn.Parameter | torch.Tensor) -> None:
+def sources_of(model: nn.Module, tensors: LayerTensors) -> Sources:
+    """Where the parameters and buffers of a layer of ``model`` stand."""
+
+    def source(name: str | None) -> Source | None:
+        if name is None:
+            return None
+        owner, _, key = name.rpartition(".")
+        module = model.get_submodule(owner)
+        return (module._buffers if key in module._buffers else module._parameters), key
+
+    return tuple(map(source, tensors.names))
+
+
+def kernel_order(dimensions: int, transposed: bool = False) -> tuple[int, ...]:
+    """The order of a weight's dimensions in memory: kernel, input, output."""
+    inner = (0, 1) if transposed else (1, 0)
+    return (*range(2, dimensions), *inner)
+
+
+def kernel_layout_(parameter: nn.Parameter | torch.Tensor, transposed: bool = False) -> None:
     """Moves a weight, in place, to memory ordered HWIO (linear: input, output); shape and keys stay.
 
     One layer's worth of memory is held twice for a moment.
     """
-    if in_kernel_layout(parameter):
+    if in_kernel_layout(parameter, transposed):
         return
-    data = parameter.detach()
-    if data.dim() == 4:
-        data = data.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
-    else:
-        data = data.t().contiguous().t()
-    parameter.data = data
+    order = kernel_order(parameter.dim(), transposed)
+    back = [order.index(i) for i in range(parameter.dim())]
+    parameter.data = parameter.detach().permute(order).contiguous().permute(back)
 
 
-def in_kernel_layout(parameter: torch.Tensor) -> bool:
+def in_kernel_layout(parameter: torch.Tensor, transposed: bool = False) -> bool:
     """Whether a weight's memory is HWIO already; strides of dimensions of size one do not count."""
-    order = (2, 3, 1, 0) if parameter.dim() == 4 else (1, 0)
-    return parameter.permute(order).is_contiguous()
+    return parameter.permute(kernel_order(parameter.dim(), transposed)).is_contiguous()
 
 
 class Watch:
@@ -64,7 +85,7 @@ class Weights:
     Args:
         program: gets the addresses.
         specs: the native layers.
-        layers: per native layer the module that holds weight and bias, and its batch norm or None.
+        layers: per native layer where its parameters stand.
         dtype: element type of the program.
         device: where it runs.
     """
@@ -73,7 +94,7 @@ class Weights:
         self,
         program: _C.Program,
         specs: Sequence[_C.LayerSpec],
-        layers: Sequence[tuple[nn.Module, nn.Module | None]],
+        layers: Sequence[Sources],
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -81,14 +102,9 @@ class Weights:
         self._specs = list(specs)
         self.layers = list(layers)
         self.dtype, self.device = dtype, device
-        self._sources: list[tuple[dict[str, Any], str]] = []
-        for module, norm in self.layers:
-            self._sources += [(module._parameters, "weight"), (module._parameters, "bias")]
-            if norm is not None:
-                self._sources += [(norm._parameters, "weight"), (norm._parameters, "bias")]
-                self._sources += [(norm._buffers, "running_mean"), (norm._buffers, "running_var")]
-        self._sources = [(d, k) for d, k in self._sources if d.get(k) is not None]
-        self._weights = [module._parameters for module, _ in self.layers]
+        sources = [source for of_layer in self.layers for source in of_layer if source is not None]
+        self._sources = [(table, key) for table, key in sources if table.get(key) is not None]
+        self._weights = [of_layer[0] for of_layer in self.layers if of_layer[0] is not None]
         self._all = self._some = Watch([])
         self._strides: list[tuple[int, ...]] = []
         self._slots: list[tuple[tuple[int, int], nn.Parameter]] = []
@@ -101,15 +117,12 @@ class Weights:
         Raises:
             TypeError, ValueError: a parameter changed its dtype, device or shape.
         """
-        for i, (module, norm) in enumerate(self.layers):
-            check_layer(module, norm, self._specs[i], self.dtype, self.device)
-        for i, (module, norm) in enumerate(self.layers):
-            kernel_layout_(_weight(module._parameters))
-            address = [_address(module._parameters.get(k)) for k in ("weight", "bias")]
-            if norm is not None:
-                address += [_address(norm._parameters.get(k)) for k in ("weight", "bias")]
-                address += [_address(norm._buffers.get(k)) for k in ("running_mean", "running_var")]
-            self._program.bind(i, *address)
+        for of_layer, spec in zip(self.layers, self._specs, strict=True):
+            check_layer(of_layer, spec, self.dtype, self.device)
+        for i, (of_layer, spec) in enumerate(zip(self.layers, self._specs, strict=True)):
+            if of_layer[0] is not None:
+                kernel_layout_(_tensor(of_layer[0]), spec.kind == _C.LayerKind.transposed)
+            self._program.bind(i, *map(_address, of_layer))
         self._strides = self._weight_strides()
         self._all = Watch(self._sources)
         self._some = Watch(self.find_trained())
@@ -123,7 +136,7 @@ class Weights:
         return self._some.moved()
 
     def _weight_strides(self) -> list[tuple[int, ...]]:
-        return list(map(torch.Tensor.stride, [d["weight"] for d in self._weights]))  # type: ignore[arg-type]
+        return [table[key].stride() for table, key in self._weights]
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that this program trains, in network order."""
@@ -136,55 +149,49 @@ class Weights:
     def find_trained(self) -> list[tuple[dict[str, Any], str]]:
         """Looks which parameters are there now, for others may have been assigned; where they stand."""
         out: list[tuple[tuple[int, int], nn.Parameter]] = []
-        places: list[tuple[dict[str, Any], str]] = []
-        for i, ((module, norm), spec) in enumerate(zip(self.layers, self._specs, strict=True)):
-            shifts = norm._parameters if norm is not None else {}
-            candidates = [(module._parameters, "weight", spec.selected > 0)]
-            candidates += [(module._parameters, "bias", spec.train_bias), (shifts, "bias", spec.train_bias)]
-            for j, (table, key, on) in enumerate(candidates):
-                parameter = table.get(key)
-                if on and parameter is not None:
-                    out.append(((i, j), parameter))
-                    places.append((table, key))
+        places: list[Source] = []
+        for i, (of_layer, spec) in enumerate(zip(self.layers, self._specs, strict=True)):
+            weight, bias, _, beta, *_ = of_layer
+            trains = (weight, spec.selected > 0), (bias, spec.train_bias), (beta, spec.train_bias)
+            for j, (source, on) in enumerate(trains):
+                if on and source is not None and _tensor(source) is not None:
+                    out.append(((i, j), _tensor(source)))
+                    places.append(source)
         self._slots, self._trained = out, [p for _, p in out]
         return places
 
 
-def _weight(parameters: dict[str, nn.Parameter | None]) -> nn.Parameter:
-    weight = parameters["weight"]
-    assert weight is not None
-    return weight
+def _tensor(source: Source) -> Any:
+    return source[0].get(source[1])
 
 
-def _address(tensor: torch.Tensor | None) -> int:
-    return tensor.data_ptr() if tensor is not None else 0
+def _address(source: Source | None) -> int:
+    tensor = None if source is None else _tensor(source)
+    return 0 if tensor is None else int(tensor.data_ptr())
 
 
-def place(layers: Sequence[tuple[nn.Module, nn.Module | None]]) -> torch.device:
-    """Where the first layer's weight is, and so the others have to be."""
-    return _weight(layers[0][0]._parameters).device
+def place(layers: Sequence[Sources]) -> torch.device:
+    """Where the first layer's parameters are, and so the others have to be."""
+    tensors = (_tensor(source) for of_layer in layers for source in of_layer if source is not None)
+    return next(torch.device(tensor.device) for tensor in tensors if tensor is not None)
 
 
-def check_layer(
-    module: nn.Module, norm: nn.Module | None, spec: _C.LayerSpec, dtype: torch.dtype, device: torch.device
-) -> None:
+#: Of a layer's sources, for messages.
+_NAMES = ("weight", "bias", "norm weight", "norm bias", "norm running_mean", "norm running_var")
+
+
+def check_layer(sources: Sources, spec: _C.LayerSpec, dtype: torch.dtype, device: torch.device) -> None:
     """Raises unless a layer's tensors have the dtype, device, shape and layout that its program expects."""
-    shape = spec.shape
-    tensors: list[tuple[str, torch.Tensor | None]] = [
-        ("weight", module._parameters.get("weight")),
-        ("bias", module._parameters.get("bias")),
-    ]
-    if norm is not None:
-        tensors += [(f"norm {k}", norm._parameters.get(k)) for k in ("weight", "bias")]
-        tensors += [(f"norm {k}", norm._buffers.get(k)) for k in ("running_mean", "running_var")]
-    if module._parameters.get("weight") is None:
+    weight, bias = sources[:2]
+    if weight is not None and _tensor(weight) is None:
         raise RuntimeError(
             f"{spec.name}: its weight is no longer a parameter of its own, by a parametrisation perhaps; undo that, or "
             "sparsebp.restore(model) first, change it, and convert again"
         )
-    if spec.has_bias and module._parameters.get("bias") is None:
+    if spec.has_bias and (bias is None or _tensor(bias) is None):
         raise RuntimeError(f"{spec.name}: its bias is gone; sparsebp.restore(model) first, and convert again")
-    for what, tensor in tensors:
+    for what, source in zip(_NAMES, sources, strict=True):
+        tensor = None if source is None else _tensor(source)
         if tensor is None:
             continue
         if tensor.device != device:
@@ -196,10 +203,21 @@ def check_layer(
                 f"{spec.name}: its {what} is {tensor.dtype}, the plan was made for {dtype}; restore the model, "
                 "change its dtype and convert it again"
             )
-        full = [shape.out, getattr(shape, "in") // shape.groups]
-        full += [shape.kernel_h, shape.kernel_w] if isinstance(module, nn.Conv2d) else []
-        expected = full if what == "weight" else [shape.out]
+        if what == "weight":
+            expected = _weight_shape(spec, tensor.dim())
+        else:
+            count = 1 if spec.shared else spec.shape.out
+            expected = [count] if tensor.numel() != count else list(tensor.shape)  # a scale may be [C, 1, 1]
         if list(tensor.shape) != expected:
             raise ValueError(f"{spec.name}: its {what} is {list(tensor.shape)}, expected {expected}")
         if what != "weight" and not tensor.is_contiguous():
             raise ValueError(f"{spec.name}: its {what} is not contiguous in memory")
+
+
+def _weight_shape(spec: _C.LayerSpec, dimensions: int) -> list[int]:
+    shape = spec.shape
+    channels = [shape.out, getattr(shape, "in") // shape.groups]
+    if spec.kind == _C.LayerKind.transposed:
+        channels = [getattr(shape, "in"), shape.out]
+    kernel = [shape.kernel_h, shape.kernel_w]
+    return channels + (kernel[4 - dimensions :] if dimensions > 2 else [])
