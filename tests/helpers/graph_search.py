@@ -40,6 +40,8 @@ def check(graph: Graph, seed: int) -> str:
     try:
         sparse = _converted(copy.deepcopy(model).to(dtype), graph, rng)
     except sparsebp.UnsupportedModel as refusal:
+        if "something else than in torch" in str(refusal):
+            raise WrongError(str(refusal)) from refusal
         return f"refused: {' '.join(str(refusal).split())}"
     dense = reference(model, [n for n, p in sparse.named_parameters() if p.requires_grad])
     if dtype == torch.float32:  # the same numbers for both

@@ -81,7 +81,8 @@ class TrainableLayers:
 def trainable_layers(graph: Graph, model: nn.Module) -> TrainableLayers:
     """How much of ``model`` can train."""
     layers = sum(isinstance(m, (nn.modules.conv._ConvNd, nn.Linear)) for m in model.modules())
-    return TrainableLayers(layers, len(set(graph.layers_from(graph.trains_from))), foreign_ops(graph))
+    trainable = {i for i in graph.layers_from(graph.trains_from) if graph.layers[i].has_weight}
+    return TrainableLayers(layers, len(trainable), foreign_ops(graph))
 
 
 def listed(found: Iterable[ForeignOps]) -> str:
