@@ -131,6 +131,7 @@ def main() -> None:
     torch.set_num_threads(1)
     counts: Counter[str] = Counter()
     refusals: Counter[str] = Counter()
+    examples: dict[str, int] = {}
     began = time.monotonic()
     for seed in itertools.islice(itertools.count(asked.start), asked.seeds):
         graph = random_graph(seed)
@@ -138,14 +139,15 @@ def main() -> None:
         kind, _, why = what.partition(":")
         counts[kind.split()[0]] += 1
         if why and not what.startswith("WRONG"):
-            refusals[f"{kind}: {why[:200]}"] += 1
+            refusals[text := f"{kind}:{why[:200]}"] += 1
+            examples.setdefault(text, seed)
         if what.startswith("WRONG"):
             found = smallest(graph, seed)
             print(f"seed {seed}: {what}\n  smallest: {outcome(found, seed)}\n  input {graph.size}\n{found.source()}\n")
             if counts["WRONG"] >= asked.faults:
                 break
-    for text, count in refusals.most_common(15):
-        print(f"{count:5d}  {text}")
+    for text, count in refusals.most_common():
+        print(f"{count:5d}  {text} (seed {examples[text]})")
     print(f"{sum(counts.values())} networks in {time.monotonic() - began:.0f} s: {dict(counts)}")
     sys.exit(counts["WRONG"] > 0)
 
