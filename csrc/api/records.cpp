@@ -99,6 +99,7 @@ void write(ByteWriter& out, const OpSpec& op) {
   out.put(static_cast<std::uint8_t>(op.resampling));
   write(out, op.map);
   out.put(static_cast<std::uint8_t>(op.drop_unit));
+  out.put<std::int64_t>(op.top), out.put<std::int64_t>(op.left);
 }
 OpSpec read_op(ByteReader& in, std::uint16_t version) {
   OpSpec op;
@@ -123,6 +124,7 @@ OpSpec read_op(ByteReader& in, std::uint16_t version) {
     op.resampling = in.kind<Resampling>(kResamplings);
     op.map = read_numbers(in);
     op.drop_unit = in.kind<DropUnit>(kDropUnits);
+    op.top = in.get<std::int64_t>(), op.left = in.get<std::int64_t>();
   }
   return op;
 }

@@ -64,6 +64,8 @@ class Host final : public Device<T> {
         return make_prelu<T>(op, program, declare);
       case OpKind::softmax:
         return make_softmax<T>(op, program, declare);
+      case OpKind::zeros:
+        return make_zeros<T>(op, program, declare);
       case OpKind::gather:
         return make_gather<T>(op, program, declare);
     }

@@ -8,6 +8,11 @@ namespace sparsebp {
 
 template <class T>
 void Layer<T>::fold(const Kernels<T>& kernels, Index begin, Index count, T* scale, T* shift) const {
+  if (spec.shared) {
+    if (scale != nullptr) std::fill_n(scale, count, params.gamma != nullptr ? *params.gamma : T(1));
+    if (shift != nullptr) std::fill_n(shift, count, params.bias != nullptr ? *params.bias : T(0));
+    return;
+  }
   FoldArgs<T> args{};
   const auto from = [begin](auto* p) { return p != nullptr ? p + begin : nullptr; };
   args.gamma = from(params.gamma), args.beta = from(params.beta);

@@ -68,6 +68,7 @@ enum class OpKind : std::uint8_t {
   layer_norm,      // layers: 1 channelwise: every pixel by the statistics of its channels
   prelu,           // layers: 1 channelwise: scale times x where x is negative
   softmax,         // over the channels of each pixel
+  zeros,           // `top` rows and `left` columns of zeros in front of an image, and those behind that make its sides
   gather,          // output number j of an image is input number `map[j]`, as both lie in memory
 };
 constexpr int kOpKinds = static_cast<int>(OpKind::gather) + 1;
@@ -113,6 +114,7 @@ struct OpSpec {
   Resampling resampling = Resampling::nearest;
   std::vector<int> map;  // channels, gather
   DropUnit drop_unit = DropUnit::element;
+  Index top = 0, left = 0;  // zeros
 };
 
 // What the budget covers.

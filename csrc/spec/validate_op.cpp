@@ -63,6 +63,8 @@ Kind kind_of(const std::string& name, OpKind kind) {
       return {"prelu", 1, 1, 1, LayerKind::channelwise};
     case OpKind::softmax:
       return {"softmax", 1, 0, 0};
+    case OpKind::zeros:
+      return {"zeros", 1, 0, 0};
     case OpKind::gather:
       return {"gather", 1, 0, 0};
   }
@@ -126,6 +128,10 @@ class OpCheck {
         expect("its output", output(), made);
         return check_map("channels", input(0).channels);
       }
+      case OpKind::zeros:
+        expect("its input's channels", {1, 1, input(0).channels}, {1, 1, output().channels});
+        check_size(name_, "top", op_.top, 0, output().height - input(0).height);
+        return check_size(name_, "left", op_.left, 0, output().width - input(0).width);
       case OpKind::gather:
         if (static_cast<Index>(op_.map.size()) != output().count()) {
           fail("map: expected " + std::to_string(output().count()) + " numbers, got " + std::to_string(op_.map.size()));

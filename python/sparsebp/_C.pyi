@@ -67,6 +67,7 @@ class OpKind:
     prelu: OpKind
     softmax: OpKind
     gather: OpKind
+    zeros: OpKind
     @property
     def name(self) -> str: ...
 
@@ -149,6 +150,8 @@ class OpSpec:
     resampling: Resampling
     map: Sequence[int]
     drop_unit: DropUnit
+    top: int
+    left: int
     def __init__(self) -> None: ...
 
 class Scope:

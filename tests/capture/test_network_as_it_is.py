@@ -258,7 +258,7 @@ REFUSED: dict[str, tuple[Run, str]] = {
     "numbers": (lambda m, x: classify(m, m.conv(x) * float(x.sum())), "cannot be traced"),
     "autocast": (lambda m, x: torch.autocast("cpu", torch.bfloat16)(classify)(m, m.conv(x)), "autocast"),
     "type": (lambda m, x: classify(m, m.conv(x) if isinstance(x, torch.Tensor) else x), "computes something else"),
-    "nothing": (lambda m, x: None, "one tensor"),
+    "nothing": (lambda m, x: None, "returns nothing that depends on its images"),
     "error": (lambda m, x: m.no_such_layer(x), "no_such_layer"),
     "never ends": (lambda m, x: m.run(m, x), "recursion"),
 }

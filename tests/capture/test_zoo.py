@@ -76,7 +76,7 @@ def test_a_network_of_which_only_a_tail_trains_says_so_and_why() -> None:
         ("timm.mobilenetv2_050", ["BatchNormAct2d (52, first: bn1)"]),
         ("torchvision.mobilenet_v3_small", ["Hardswish (19, first: features.0.2)", "Hardsigmoid (9,", "mul (9,"]),
         ("torchvision.densenet121", ["MaxPool2d (1,", "cat (62,", "BatchNorm2d (62,"]),
-        ("timm.mobilevit_xxs", ["BatchNormAct2d (23,", "MobileVitBlock (3, first: stages.2.1)"]),
+        ("timm.efficientvit_b0", ["Hardswish (24,", "LiteMLA (4, first: stages.2.blocks.1.context_module.main)"]),
     ],
 )
 def test_a_refusal_names_every_kind_of_op_with_its_number_and_first_place(name: str, kinds: list[str]) -> None:
@@ -87,7 +87,12 @@ def test_a_refusal_names_every_kind_of_op_with_its_number_and_first_place(name: 
     assert "sparsebp.nn.replace" in str(refusal.value)
 
 
-def test_heads_that_only_training_mode_has_are_named_with_the_remedy() -> None:
-    model, size = network("torchvision.googlenet")
-    with pytest.raises(sparsebp.UnsupportedModel, match=r"aux1 belongs to training mode only.*aux_logits=False"):
+@pytest.mark.parametrize("name", ["torchvision.googlenet", "torchvision.inception_v3"])
+def test_heads_that_only_training_mode_has_are_named_with_the_remedy(name: str) -> None:
+    model, size = network(name)
+    with pytest.raises(sparsebp.UnsupportedModel, match=r"(aux1|AuxLogits) belongs to training mode only.*aux=False"):
         sparsebp.plan(model, "4MB", input_size=size)
+    before = state(model)
+    with pytest.raises(sparsebp.UnsupportedModel, match=r"MaxPool2d .*cat"):  # what stands in the way then
+        sparsebp.plan(model, "4MB", input_size=size, aux=False)
+    assert_same_bits(model, before)

@@ -131,6 +131,44 @@ class Reshape final : public Op<T> {
   const Planes in_, out_;
 };
 
+template <class T>
+class Zeros final : public Op<T> {
+ public:
+  Zeros(const OpSpec& op, const ProgramSpec& program)
+      : Op<T>(op),
+        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
+        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+
+  void forward(Context<T>& context) override {
+    const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
+    T* y = context.values[static_cast<std::size_t>(this->spec.output)];
+    std::fill_n(y, context.images * out_.count(), T(0));
+    parallel_for(context.images * in_.height, row(), [&](Index unit) {
+      std::copy_n(x + unit * row(), row(), y + place(unit));
+    });
+  }
+
+  void backward(Context<T>& context) override {
+    const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
+    const auto target = this->input_grad(context, 0);
+    if (target.grad == nullptr) return;
+    parallel_for(context.images * in_.height, row(), [&](Index unit) {
+      const T* g = dy + place(unit);
+      for (Index i = 0; i < row(); ++i) put(target.grad[unit * row() + i], g[i], target.accumulate);
+    });
+  }
+
+ private:
+  Index row() const { return in_.width * in_.channels; }
+  // Where an input row, counted over all images, lies in the output.
+  Index place(Index unit) const {
+    const Index image = unit / in_.height, line = unit % in_.height + this->spec.top;
+    return image * out_.count() + (line * out_.width + this->spec.left) * out_.channels;
+  }
+
+  const ValueSpec in_, out_;
+};
+
 }  // namespace
 
 template <class T>
@@ -140,6 +178,10 @@ std::unique_ptr<Op<T>> make_concat(const OpSpec& op, const ProgramSpec& program,
 template <class T>
 std::unique_ptr<Op<T>> make_channels(const OpSpec& op, const ProgramSpec& program, const Declare<T>&) {
   return std::make_unique<Mapped<T>>(op, program);
+}
+template <class T>
+std::unique_ptr<Op<T>> make_zeros(const OpSpec& op, const ProgramSpec& program, const Declare<T>&) {
+  return std::make_unique<Zeros<T>>(op, program);
 }
 template <class T>
 std::unique_ptr<Op<T>> make_gather(const OpSpec& op, const ProgramSpec& program, const Declare<T>&) {
@@ -153,6 +195,7 @@ std::unique_ptr<Op<T>> make_reshape(const OpSpec& op, const ProgramSpec& program
 #define SPARSEBP_INSTANTIATE(T)                                                                           \
   template std::unique_ptr<Op<T>> make_concat<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);   \
   template std::unique_ptr<Op<T>> make_channels<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
+  template std::unique_ptr<Op<T>> make_zeros<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);    \
   template std::unique_ptr<Op<T>> make_gather<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);   \
   template std::unique_ptr<Op<T>> make_reshape<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);
 SPARSEBP_INSTANTIATE(float)

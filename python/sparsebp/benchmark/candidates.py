@@ -107,6 +107,10 @@ def prepare_candidates(original: nn.Module, request: StepRequest) -> Candidates:
         max_update_ratio=request.max_update_ratio,
     )
     graph = graphs.build(original, request.input_size)
+    if graph.tail is not None:
+        raise ValueError(
+            f"model: expected one that returns logits, [N, classes]; torch ends it with {graph.tail.listed}"
+        )
     span = f"{len(sparse.plan.layers)} layers from {block_names(sparse.plan)[0]}"
     trainers = (Trainer("sparsebp", span, sparse), *_torch_trainers(original, graph, sparse.plan, request.cuts))
     inference = fused(original, graph)

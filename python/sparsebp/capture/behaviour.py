@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 #: torch's own tables of the hooks that it calls for every module.
@@ -62,6 +64,12 @@ def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
 def _is_torch(method: object) -> bool:
     """Whether a method of a class of torch is torch's own; some libraries replace them."""
     return str(getattr(method, "__module__", "")).startswith("torch.nn.")
+
+
+def is_stateless(m: nn.Module) -> bool:
+    """Whether neither a module nor any inside it has a tensor, as a parameter, a buffer or a mere attribute."""
+    tables = [table for inner in m.modules() for table in (inner._parameters, inner._buffers, vars(inner))]
+    return not any(isinstance(value, (torch.Tensor, np.ndarray)) for table in tables for value in table.values())
 
 
 def is_leaf(m: nn.Module) -> bool:

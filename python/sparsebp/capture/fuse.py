@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import fx
+
 from .._C import Activation, OpKind
 from .layer import Layer, LayerTensors, Value
 from .op import Op
@@ -14,25 +16,28 @@ _ACTIVATED = (*_CONVOLUTIONS, OpKind.norm)
 _FUSED = (Activation.relu, Activation.relu6)
 
 
-def fuse_layers(raw: list[RawOp]) -> list[RawOp]:
-    """Absorbs batch norms and activations whose input has no other reader, and zeros in front of a convolution."""
-    readers: dict[str, int] = {}
+def fuse_layers(raw: list[RawOp], ends: list[fx.Node]) -> list[RawOp]:
+    """Absorbs batch norms and activations, and zeros in front of a convolution.
+
+    Only where what lies between has no other reader, and is none of the ``ends``.
+    """
+    readers: dict[fx.Node, int] = dict.fromkeys(ends, 1)
     for op in raw:
         for node in op.inputs:
-            readers[node.name] = readers.get(node.name, 0) + 1
+            readers[node] = readers.get(node, 0) + 1
     out: list[RawOp] = []
     moved: set[int] = set()
-    producer: dict[str, int] = {}
+    producer: dict[fx.Node, int] = {}
     for op in raw:
-        before = producer.get(op.inputs[0].name) if op.inputs else None
+        before = producer.get(op.inputs[0]) if op.inputs else None
         absorbed = None
-        if before is not None and readers[op.inputs[0].name] == 1:
+        if before is not None and readers[op.inputs[0]] == 1:
             absorbed = _absorbed(out[before], op)
         if absorbed is not None and before is not None:
             # Move to the end: ops in between do not read it, its only reader was `op`.
             moved.add(before)
             op = absorbed
-        producer[op.output.name] = len(out)
+        producer[op.output] = len(out)
         out.append(op)
     return [op for i, op in enumerate(out) if i not in moved]
 
@@ -41,8 +46,8 @@ def _absorbed(first: RawOp, second: RawOp) -> RawOp | None:
     """Both as one op, if they can be."""
     made = None
     layer, own = first.layer, second.layer
-    if first.zeros is not None and second.kind in (OpKind.conv, OpKind.depthwise) and own is not None:
-        top, left = first.zeros
+    if first.kind == OpKind.zeros and second.kind in (OpKind.conv, OpKind.depthwise) and own is not None:
+        top, left = first.details.zeros
         zeros = own.window.padding[0] + top, own.window.padding[1] + left
         window = replace(own.window, padding=zeros)
         kind = "conv" if own.kind == "pointwise" else own.kind
@@ -63,17 +68,17 @@ def _with_norm(layer: Weighted, norm: Weighted) -> Weighted:
     return replace(layer, norm=norm.norm, tensors=tensors, eps=norm.eps)
 
 
-def _readers(ops: list[Op], output: int) -> dict[int, list[int]]:
-    readers: dict[int, list[int]] = {output: [len(ops)]}
+def _readers(ops: list[Op], ends: list[int]) -> dict[int, list[int]]:
+    readers: dict[int, list[int]] = {end: [len(ops)] for end in ends}
     for i, op in enumerate(ops):
         for v in op.inputs:
             readers.setdefault(v, []).append(i)
     return readers
 
 
-def fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
+def fuse_blocks(ops: list[Op], layers: list[Layer], ends: list[int]) -> list[Op]:
     """(pointwise ->) depthwise -> pointwise without activation (+ input): one inverted residual."""
-    readers = _readers(ops, output)
+    readers = _readers(ops, ends)
     producer = {op.output: i for i, op in enumerate(ops)}
     gone: set[int] = set()
     fused: dict[int, Op] = {}
@@ -116,9 +121,9 @@ def fuse_blocks(ops: list[Op], layers: list[Layer], output: int) -> list[Op]:
     return [fused.get(i, op) for i, op in enumerate(ops) if i in fused or i not in gone]
 
 
-def fuse_heads(ops: list[Op], layers: list[Layer], output: int, values: list[Value]) -> list[Op]:
+def fuse_heads(ops: list[Op], layers: list[Layer], ends: list[int], values: list[Value]) -> list[Op]:
     """A pointwise convolution whose only reader is a global average pooling."""
-    readers = _readers(ops, output)
+    readers = _readers(ops, ends)
     fused: dict[int, Op] = {}
     gone: set[int] = set()
     for i, op in enumerate(ops):

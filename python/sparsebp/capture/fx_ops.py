@@ -34,13 +34,13 @@ class Reading(NamedTuple):
     Attributes:
         ops: all of them, in order.
         source: the node of the images.
-        result: the node of the activation that the model returns.
+        results: the nodes that the model returns.
         apart: nodes of activations whose numbers torch has in another order than [N, C, H, W].
     """
 
     ops: list[RawOp]
     source: fx.Node
-    result: fx.Node
+    results: list[fx.Node]
     apart: frozenset[fx.Node]
 
 
@@ -48,7 +48,7 @@ def read_ops(traces: Traces) -> Reading:
     """All ops of a traced model.
 
     Raises:
-        UnsupportedModel: more than one input or output.
+        UnsupportedModel: more than one input, or no output.
     """
     reader = Reader(traces)
     source: fx.Node | None = None
@@ -66,13 +66,11 @@ def read_ops(traces: Traces) -> Reading:
         elif node.op == "output":
             if source is None:
                 raise UnsupportedModel("the model takes no input; expected one batch of images")
-            result = reader.image(node.args[0]) if isinstance(node.args[0], fx.Node) else None
-            if result is None:
-                raise UnsupportedModel(
-                    "the model must return one tensor [N, classes] or [N, C, H, W]; give sparsebp the part that does"
-                )
-            apart = frozenset(n for n in reader.values if reader.places[n].index is not None)
-            return Reading(reader.ops, source, result, apart)
+            tensors = [n for n in node.all_input_nodes if n.op != "get_attr" and not is_value(n)]
+            results = [image for n in tensors for image in _images(reader, n)]
+            if not results:
+                raise UnsupportedModel("the model returns nothing that depends on its images")
+            return Reading(reader.ops, source, results, reader.apart)
         elif node.op == "get_attr":
             if shape_of(node):
                 reader.places.begin(node, 0)
@@ -135,13 +133,20 @@ def _leave_to_torch(
 ) -> None:
     weighted = any(n.op == "get_attr" for n in node.all_input_nodes)
     weighted = weighted or (module is not None and any(True for _ in module.parameters()))
-    inputs = [base for n in reader.tensors(node) for base in reader.places.bases(n) if base.op != "get_attr"]
+    tensors = [n for n in reader.tensors(node) if n.op != "get_attr"]
+    inputs = [image for n in tensors for image in _images(reader, n) if image.op != "get_attr"]
     value = _size(node)
     reader.ops.append(
         RawOp(None, tuple(dict.fromkeys(inputs)), node, value, what=what, where=where, weighted=weighted, frozen=frozen)
     )
     if reader.is_tensor(node) and value.channels:
         reader.begin(node, value)
+
+
+def _images(reader: Reader, node: fx.Node) -> list[fx.Node]:
+    """The activations that a node is for torch: itself as an image where native code can make that."""
+    image = reader.image(node)
+    return [image] if image is not None else reader.places.bases(node)
 
 
 def _describe(node: fx.Node, module: nn.Module | None) -> tuple[str, str]:

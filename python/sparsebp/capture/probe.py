@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -44,7 +45,9 @@ def without_zeros(model: nn.Module) -> Iterator[None]:
             parameter.data = memory
 
 
-def run_both(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor, third: torch.Tensor) -> torch.Tensor | None:
+def run_both(
+    model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor, third: torch.Tensor
+) -> list[torch.Tensor] | None:
     """Runs ``model`` and its ``evaluation`` trace, whose nodes get shapes and values.
 
     The model gets two images, the trace the second of them at the first place and a third one beside it: if both return
@@ -56,7 +59,7 @@ def run_both(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor, thir
         third: another one.
 
     Returns:
-        What the model returned for ``x``; None if that is no tensor, or random.
+        The tensors that the model returned for ``x``; None if they are random.
 
     Raises:
         UnsupportedModel: the model does not take ``x``, mixes its images, or does not do what its trace does.
@@ -81,14 +84,11 @@ def run_both(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor, thir
             draws = not torch.equal(before, random_state(x.device))
         except Exception as error:
             raise UnsupportedModel(f"{kind} does not accept an input of size {tuple(x.shape)}: {error}") from error
-        if isinstance(expected, torch.Tensor):
-            expected = expected.clone()  # it may be memory of the model
-        moved = traced(torch.cat([x[1:], third]))
-        if not isinstance(expected, torch.Tensor) or not isinstance(moved, torch.Tensor):
-            return None  # refused later, by what it returns
+        expected = [tensor.clone() for tensor in tensors_of(expected)]  # they may be memory of the model
+        moved = tensors_of(traced(torch.cat([x[1:], third])))
         if not draws and _same_image(expected, moved, _SAME):
             return expected
-        if not close(traced(x.clone()), expected, _SAME):
+        if not all_close(tensors_of(traced(x.clone())), expected, _SAME):
             raise UnsupportedModel(
                 f"{kind} cannot be followed by torch.fx: as traced it computes something else. Its forward may depend "
                 "on what a trace cannot see, such as attributes that it changes"
@@ -103,11 +103,32 @@ def run_both(model: nn.Module, evaluation: fx.GraphModule, x: torch.Tensor, thir
     return expected
 
 
-def _same_image(first: torch.Tensor, second: torch.Tensor, tolerance: float) -> bool:
+def _same_image(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor], tolerance: float) -> bool:
     """Whether for the last image of one batch was returned what was for the first image of another."""
-    if any(y.dim() == 0 or len(y) != _IMAGES for y in (first, second)):
-        return False
-    return close(first[1:], second[:1], tolerance)
+
+    def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+        if a.shape != b.shape or a.dim() == 0 or len(a) % _IMAGES:
+            return torch.equal(a, b)  # the same for all images
+        rows = len(a) // _IMAGES
+        return torch.equal(a, b) or close(a[-rows:], b[:rows], tolerance)
+
+    return len(first) == len(second) and all(map(same, first, second))
+
+
+def tensors_of(returned: Any) -> list[torch.Tensor]:
+    """The tensors in what a model returns."""
+    if isinstance(returned, torch.Tensor):
+        return [returned]
+    if isinstance(returned, Mapping):
+        returned = list(returned.values())
+    elif is_dataclass(returned) and not isinstance(returned, type):
+        returned = [getattr(returned, field.name) for field in fields(returned)]
+    return [t for part in returned for t in tensors_of(part)] if isinstance(returned, (list, tuple)) else []
+
+
+def all_close(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], tolerance: float) -> bool:
+    """Whether there are as many tensors, each as :func:`close` to its counterpart."""
+    return len(ours) == len(theirs) and all(close(a, b, tolerance) for a, b in zip(ours, theirs, strict=True))
 
 
 def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:

@@ -22,6 +22,7 @@ class Details:
         map: of channels, or of all numbers of an image.
         resampling: nearest, linear or linear_corners.
         drop_unit: element, channel or image.
+        zeros: rows above and columns to the left that are added.
     """
 
     alpha: float = 1.0
@@ -30,6 +31,7 @@ class Details:
     map: tuple[int, ...] = ()
     resampling: str = "nearest"
     drop_unit: str = "element"
+    zeros: tuple[int, int] = (0, 0)
 
 
 PLAIN = Details()
@@ -62,7 +64,6 @@ class RawOp:
     pool: Pool | None = None
     drop: float = 0.0
     details: Details = PLAIN
-    zeros: tuple[int, int] | None = None  # above and to the left, of an op that adds zeros around an image
     module: str = ""  # that is the op
     what: str = ""  # for messages: a module's class, or a function
     where: str = ""  # the module, or the one in whose forward the function is called

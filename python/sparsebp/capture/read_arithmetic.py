@@ -181,7 +181,7 @@ def read_zeros(reader: Reader, node: fx.Node, module: nn.Module | None) -> bool:
     if len(sides) != 2 * dims or x is None or value is None:
         return False
     top = sides[2] if dims == 2 else 0
-    reader.emit(None, (x,), node, value, zeros=(top, sides[0]))
+    reader.emit(OpKind.zeros, (x,), node, value, details=Details(zeros=(top, sides[0])))
     return True
 
 

@@ -35,6 +35,7 @@ class Reader:
         self.places = Places(traces.images)
         self.parameters = {name for name, _ in traces.evaluation.named_parameters()}
         self._tensors = self.parameters | {name for name, _ in traces.evaluation.named_buffers()}
+        self._added, self._count = fx.Graph(), 0  # nodes that the trace does not have
         self._training: dict[str, fx.Node] = {node.name: node for node in traces.training.graph.nodes}
 
     # -- nodes -----------------------------------------------------------------------------------
@@ -97,9 +98,23 @@ class Reader:
         return self._moved(node, base, value, OpKind.gather, Details(map=tuple(places.tolist())))
 
     def _moved(self, node: fx.Node, base: fx.Node, value: Value, kind: OpKind, details: Details) -> fx.Node:
-        self.ops.append(RawOp(kind, (base,), node, value, details=details, where=str(node.meta.get("owner", ""))))
-        self.begin(node, value)
-        return node
+        made = node if node is not base else self._another(node)
+        self.ops.append(RawOp(kind, (base,), made, value, details=details, where=str(node.meta.get("owner", ""))))
+        self.begin(made, value)
+        self.places.follow(node, Place(made))
+        return made
+
+    def _another(self, node: fx.Node) -> fx.Node:
+        """A node that no trace has, for what is made of an activation for readers that want it otherwise."""
+        made = self._added.create_node("placeholder", f"{node.name}_moved_{self._count}")
+        made.meta.update(node.meta, stands_for=node.name)
+        self._count += 1
+        return made
+
+    @property
+    def apart(self) -> frozenset[fx.Node]:
+        """Nodes of activations whose numbers torch has in another order than [N, C, H, W]."""
+        return frozenset(n for n in self.values if self.places[n].index is not None or self.places[n].base is not n)
 
     def pixels(self, node: Any) -> fx.Node | None:
         """The activation whose channels are a node's last dimension, and pixels all between that and the first."""
@@ -168,3 +183,8 @@ class Reader:
     def tensors(node: fx.Node) -> tuple[fx.Node, ...]:
         """The tensors that a node reads."""
         return tuple(n for n in node.all_input_nodes if not is_value(n))
+
+
+def name_of(node: fx.Node) -> str:
+    """The name of the traced node whose tensor an activation is."""
+    return str(node.meta.get("stands_for", node.name))

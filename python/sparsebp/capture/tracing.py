@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import fx, nn
 from .. import _C
 from ..errors import UnsupportedModel
 from .behaviour import has_hooks, keeps_statistics, patched
+from .dropouts import drop_as_trained
 from .preserve import Undo, unchanged
 from .probe import probe, run_both, without_zeros
 from .tracer import follow
@@ -40,11 +42,19 @@ class Traces(NamedTuple):
     differing: frozenset[nn.Module]  # modules kept whole since they compute different things in the two modes
 
 
-def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Traces, torch.Tensor | None]:
+def trace(
+    model: nn.Module, input_size: tuple[int, int, int], aux: bool = True
+) -> tuple[Traces, list[torch.Tensor] | None]:
     """Follows ``model`` in both modes; every parameter and buffer keeps its bits.
 
     A module that computes different things in the two modes is kept whole. The evaluation trace is run on random
     images, and has to return what the model returns for them.
+
+    Args:
+        model: the network.
+        input_size: (C, H, W) of an image.
+        aux: False follows a module of which training mode runs more than evaluation, such as auxiliary heads, as in
+            evaluation; what is inside it is in training mode all the same.
 
     Returns:
         The traces, and what :func:`.probe.run_both` returned.
@@ -66,10 +76,10 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Traces, t
             "or, if it is meant to be so, wrap it: torch.nn.Sequential(model)"
         )
     tensor = next(model.parameters())
+    x, third = probe(2, input_size, tensor), probe(1, input_size, tensor, seed=1)
     with _plainly(tensor.device.type), unchanged(model) as undo:
-        evaluation, training, differing = _in_both_modes(model, undo)
+        evaluation, training, differing = _in_both_modes(model, x, aux, undo)
         model.eval()
-        x, third = probe(2, input_size, tensor), probe(1, input_size, tensor, seed=1)
         _C.release_free_memory()  # running the model takes the most memory of all that converting does
         with without_zeros(model):
             expected = run_both(model, evaluation, x, third)
@@ -84,37 +94,54 @@ def _plainly(device: str) -> Iterator[None]:
         yield
 
 
-def _in_both_modes(model: nn.Module, undo: Undo) -> tuple[fx.GraphModule, fx.GraphModule, set[nn.Module]]:
+def _in_both_modes(
+    model: nn.Module, images: torch.Tensor, aux: bool, undo: Undo
+) -> tuple[fx.GraphModule, fx.GraphModule, set[nn.Module]]:
     whole: set[nn.Module] = set()  # grows while tracing, by what torch.fx cannot follow
     differing: set[nn.Module] = set()
+    as_evaluated: dict[str, fx.GraphModule] = {}  # modules that are followed so, and a trace from when they were not
     while True:
-        evaluation = _follow(model, False, whole, undo)
+        evaluation = _follow(model, False, whole, images, undo)
         followed = len(whole)
-        training = _follow(model, True, whole, undo)
+        training = _follow(model, True, whole, images, undo, as_evaluated)
         if len(whole) > followed:
             continue  # whole in one mode, whole in the other
         culprit = _first_difference(evaluation, training)
         if culprit is None:
             return evaluation, training, differing
         owner, what = culprit
+        module = model.get_submodule(owner)
+        if not aux and owner not in as_evaluated and any(True for _ in module.parameters()):
+            as_evaluated[owner] = training
+            continue
         if not owner:
             raise UnsupportedModel(
                 f"{type(model).__name__}.forward does different things in training mode and in evaluation mode: "
-                f"{what}. Only dropout and the like may differ; leave out what training adds (aux_logits=False for "
-                "networks of torchvision), or give sparsebp the part of the model that both modes share"
+                f"{what}. Only dropout and the like may differ; aux=False leaves out what training mode adds, or give "
+                "sparsebp the part of the model that both modes share"
             )
-        module = model.get_submodule(owner)
         alike = not any(True for _ in module.parameters())  # what has no weights costs nothing to keep whole
         differing |= {m for m in model.modules() if m is module or (alike and type(m) is type(module))}
         whole |= differing
 
 
-def _follow(model: nn.Module, training: bool, whole: set[nn.Module], undo: Undo) -> fx.GraphModule:
+def _follow(
+    model: nn.Module,
+    training: bool,
+    whole: set[nn.Module],
+    images: torch.Tensor,
+    undo: Undo,
+    as_evaluated: Mapping[str, fx.GraphModule] = MappingProxyType({}),
+) -> fx.GraphModule:
     model.train(training)
     for m in filter(keeps_statistics, model.modules()):
         m.training = False
-    traced = follow(model, whole)
+    for name in as_evaluated:
+        model.get_submodule(name).training = False
+    traced = follow(model, whole, images)
     undo()
+    for name, trained in as_evaluated.items():
+        drop_as_trained(traced, trained, name)
     return traced
 
 

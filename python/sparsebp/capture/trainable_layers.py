@@ -11,10 +11,6 @@ from .graph import Graph
 
 #: Beginnings of what stands in the way, and what can be done about each besides what always can.
 _REMEDIES = {
-    ("Sigmoid", "sigmoid", "Softmax", "softmax", "LogSoftmax", "log_softmax"): (
-        "At the end of a network return the logits, and leave it to the loss (binary_cross_entropy_with_logits, "
-        "cross_entropy)."
-    ),
     ("Dropout1d", "Dropout2d", "dropout2d", "AlphaDropout", "FeatureAlphaDropout"): "Dropout itself is native.",
     ("SiLU", "silu", "Hardswish", "hardswish", "GELU", "gelu", "LeakyReLU", "PReLU", "ELU"): (
         "ReLU and ReLU6 are native."
@@ -82,7 +78,7 @@ def trainable_layers(graph: Graph, model: nn.Module) -> TrainableLayers:
     """How much of ``model`` can train."""
     layers = sum(isinstance(m, (nn.modules.conv._ConvNd, nn.Linear)) for m in model.modules())
     trainable = {i for i in graph.layers_from(graph.trains_from) if graph.layers[i].has_weight}
-    return TrainableLayers(layers, len(trainable), foreign_ops(graph))
+    return TrainableLayers(max(layers, len(trainable)), len(trainable), foreign_ops(graph))
 
 
 def listed(found: Iterable[ForeignOps]) -> str:

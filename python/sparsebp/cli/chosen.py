@@ -19,6 +19,7 @@ _MEANINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "layer_rate": ("layer_rates", lambda texts: parse_layer_rates(texts) or None),
     "no_normalise": ("normalise", lambda off: not off),
     "no_train_bias": ("train_bias", lambda off: not off),
+    "no_aux": ("aux", lambda off: not off),
 }
 
 

@@ -45,7 +45,7 @@ from .options import (
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, preprocess_for
-from .scope_options import Pictures, SavedBits, Scope
+from .scope_options import NoAux, Pictures, SavedBits, Scope
 
 RunFolder = Annotated[
     Path | None,
@@ -131,6 +131,7 @@ def export(
     skip_above: t.SkipAbove = Settings.skip_above,
     dropout: t.Dropout = None,
     no_train_bias: t.NoTrainBias = False,
+    no_aux: NoAux = False,
     seed: Seed = Settings.seed,
     out_file: PlanFile = None,
     as_json: Json = False,

@@ -36,7 +36,7 @@ from .options import (
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
 from .report import accuracy_table, class_table, levels_row, memory_table, warn_of_lost, without
-from .scope_options import Pictures, SavedBits, Scope
+from .scope_options import NoAux, Pictures, SavedBits, Scope
 from .task import Task, make_task
 
 
@@ -82,6 +82,7 @@ def finetune(
     skip_above: t.SkipAbove = Settings.skip_above,
     dropout: t.Dropout = None,
     no_train_bias: t.NoTrainBias = False,
+    no_aux: NoAux = False,
     seed: Seed = Settings.seed,
     out_folder: t.Out = None,
     resume: t.Resume = False,

@@ -36,7 +36,7 @@ from .options import (
     parse_input_size,
     parse_ratios,
 )
-from .scope_options import Pictures, SavedBits, Scope
+from .scope_options import NoAux, Pictures, SavedBits, Scope
 
 
 def plan(
@@ -61,6 +61,7 @@ def plan(
             "--no-train-bias", metavar="", help="Leave shifts and biases as they are.", rich_help_panel=MEMORY
         ),
     ] = False,
+    no_aux: NoAux = False,
     seed: Seed = 0,
     min_budget: Annotated[
         bool,
@@ -112,6 +113,7 @@ def plan(
         "gradients": gradients,
         "seed": seed,
         "train_bias": not no_train_bias,
+        "aux": not no_aux,
         "scope": scope,
         "pictures": pictures,
         "saved_bits": saved_bits,

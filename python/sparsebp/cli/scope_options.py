@@ -1,4 +1,4 @@
-"""Options of what a budget covers, for every command that plans."""
+"""Options of what a budget covers, and of what of a network is planned, for every command that plans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from ..planning.choice import SCOPES
 from ..planning.request import PICTURES, SAVED_BITS, check_name
-from .options import MEMORY, checked
+from .options import MEMORY, MODEL, checked
 
 
 def _check_saved_bits(bits: int) -> None:
@@ -45,5 +45,14 @@ SavedBits = Annotated[
         help="With --scope step: 8 lets blocks keep their input in 8 bits for the backward pass, to save bytes.",
         callback=checked(_check_saved_bits),
         rich_help_panel=MEMORY,
+    ),
+]
+NoAux = Annotated[
+    bool,
+    typer.Option(
+        "--no-aux",
+        metavar="",
+        help="Leave out what the network adds in training mode only, such as auxiliary heads.",
+        rich_help_panel=MODEL,
     ),
 ]

@@ -17,7 +17,7 @@ from ..runtime.stop import Interrupted, StopRequest
 from ..training.engine_state import as_tensor
 from ..training.schedule import rate_factor
 from ..training.sparse_model import SparseModel
-from ..training.train_step import train_step
+from ..training.train_step import check_logits, train_step
 from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
 from .evaluation import check_output, score
@@ -69,6 +69,7 @@ class Run:
         self._rates = [group["lr"] for group in self._opt.param_groups]
         self._watch = Watch(model, settings)
         self._due = False  # a checkpoint
+        check_logits(self.model)
         check_output(torch.empty(1, *model.output_shape), len(feed.classes))
 
     def train(self) -> None:

@@ -40,6 +40,7 @@ class Settings(LearningRules):
         augment: names of :data:`sparsebp.data.augment.AUGMENTATIONS`, or ``"flip,crop"``.
         preprocess: how a picture becomes input; by default what the model's weights want, as far as that can be
             told from them (:func:`sparsebp.networks.pretrained.usual_preprocess`).
+        aux: as in :func:`sparsebp.convert`; False leaves out what only training mode adds.
         seed: of the order of the pictures, the channels drawn, augmentation and dropout.
     """
 
@@ -60,6 +61,7 @@ class Settings(LearningRules):
     augment: str | tuple[str, ...] = ()
     preprocess: Preprocess | None = None
     seed: int = 0
+    aux: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,6 +83,8 @@ class Settings(LearningRules):
             raise ValueError(f"micro_batch: expected at most the batch size, {self.batch_size}, got {self.micro_batch}")
         if not isinstance(self.train_bias, bool):
             raise TypeError(f"train_bias: expected True or False, got {type(self.train_bias).__name__}")
+        if not isinstance(self.aux, bool):
+            raise TypeError(f"aux: expected True or False, got {type(self.aux).__name__}")
         if self.dropout is not None:
             check_number("dropout", self.dropout, 0.0, 0.99)
         if isinstance(self.sampler, str) and self.sampler not in NAMES:
@@ -113,6 +117,7 @@ class Settings(LearningRules):
             "scope": self.scope,
             "pictures": self.pictures,
             "saved_bits": self.saved_bits,
+            "aux": self.aux,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,6 +173,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "scope": request.scope,
         "pictures": request.pictures,
         "saved_bits": request.saved_bits,
+        "aux": request.aux,
         "seed": request.seed,
     }
 

@@ -12,6 +12,7 @@ from torch import nn
 from ..capture.graph import Graph
 from ..capture.layer import LayerTensors, Value
 from ..capture.raw_op import Details
+from ..capture.tail import listed
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,20 @@ class OpPrint:
 
 
 @dataclass(frozen=True)
+class TailPrint:
+    """What torch runs after the native ops; see :class:`sparsebp.capture.tail.Tail`."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    ops: tuple[str, ...]
+    over_classes: str | None
+
+    @property
+    def listed(self) -> str:
+        """Its ops in one phrase; an empty one if it only hands over."""
+        return listed(self.ops)
+
+
+@dataclass(frozen=True)
 class Fingerprint:
     """A whole network, in execution order.
 
@@ -76,7 +91,8 @@ class Fingerprint:
         layers: its convolutions and linear layers.
         ops: what runs one after the other; their layers are places in ``layers``.
         native_begin: the first op that runs natively.
-        flat: whether it returns one number a class rather than an image.
+        flat: whether native ops make one number a class rather than an image.
+        tail: what torch runs after them.
     """
 
     dtype: str
@@ -84,6 +100,7 @@ class Fingerprint:
     ops: tuple[OpPrint, ...]
     native_begin: int
     flat: bool
+    tail: TailPrint | None
 
     @cached_property
     def digest(self) -> str:
@@ -133,6 +150,8 @@ class Fingerprint:
             return f"it had {len(self.ops)} ops, here there are {len(other.ops)}"
         if self.flat != other.flat:
             return "it returned one number a class, here an image" if self.flat else "it returned an image"
+        if self.tail != other.tail:
+            return "after the last layer something else runs in torch, or is handed over"
         return None if self == other else "layers run in another order"
 
     def check(self) -> None:
@@ -186,7 +205,9 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
         for op in graph.ops
     )
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    return Fingerprint(dtype, tuple(layers), ops, graph.native_begin, graph.output_is_flat)
+    tail = graph.tail
+    after = None if tail is None else TailPrint(tail.shapes, tail.ops, tail.over_classes)
+    return Fingerprint(dtype, tuple(layers), ops, graph.native_begin, graph.output_is_flat, after)
 
 
 def _of_fields(one: LayerPrint | OpPrint, other: LayerPrint | OpPrint) -> str | None:

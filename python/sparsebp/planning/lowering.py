@@ -136,6 +136,7 @@ class SpecFactory:
         spec.alpha, spec.beta, spec.groups, spec.map = details.alpha, details.beta, details.groups, details.map
         spec.resampling = getattr(_C.Resampling, details.resampling)
         spec.drop_unit = getattr(_C.DropUnit, details.drop_unit)
+        spec.top, spec.left = details.zeros
         if op.pool is not None:
             spec.window = self._window(index)
             spec.count_padding = op.pool[6]

@@ -20,7 +20,7 @@ from .plan_parts import Buffer, LayerPlan, most_alive
 from .request import Request
 
 #: What a file of a plan says of itself; a reader takes no other major version.
-FORMAT, VERSION = "sparsebp plan", 2
+FORMAT, VERSION = "sparsebp plan", 3
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,8 @@ class Plan:
         yield layer_table(self.layers)
         if self.reach.trainable < self.reach.layers:
             yield f"layers that can train         {self.reach}"
+        if self.network.tail is not None and self.network.tail.ops:
+            yield f"after the last layer, in torch  {self.network.tail.listed}"
         share = f"{self.update_ratio:.2%} of {self.conv_weights:,}"
         yield f"convolution weights per step  {self.weights_per_step:,} ({share})"
         what = "memory of a step, peak        " if self.whole_step else "training memory, peak         "

@@ -58,6 +58,11 @@ class Planner(Layouts):
                 "scope: a budget covers the whole step only where all of the network runs natively; only torch runs "
                 f"{', '.join(foreign)}"
             )
+        if request.whole_step and graph.tail is not None and graph.tail.ops and graph.tail.over_classes is None:
+            raise UnsupportedModel(
+                "scope: a budget covers the whole step only where nothing but the loss runs in torch; after the last "
+                f"layer only torch runs {graph.tail.listed}"
+            )
         self.begins, self.late_begins = self._begins()
 
     @cached_property
@@ -165,7 +170,7 @@ class Planner(Layouts):
             r.sums,
             r.scores,
             r.train_bias,
-            self.graph.output_is_flat,
+            self.graph.makes_logits,
             r.scope,
             r.holds_pictures,
             self._pieces(begin, selected, blocks),

@@ -30,6 +30,7 @@ class Request:
     scope: str = "training"
     pictures: str = "arena"
     saved_bits: int = 32
+    aux: bool = True
 
     @property
     def whole_step(self) -> bool:
@@ -103,6 +104,7 @@ DEFAULTS: dict[str, Any] = {
     "scope": "training",
     "pictures": "arena",
     "saved_bits": 32,
+    "aux": True,
 }
 
 
@@ -139,6 +141,7 @@ def checked(settings: Mapping[str, Any]) -> Request:
         check_name("scope", settings["scope"], SCOPES),
         check_name("pictures", settings["pictures"], PICTURES),
         check_saved_bits(settings["saved_bits"], settings["scope"]),
+        _check_bool("aux", settings["aux"]),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 from torch import nn
 
 from ..capture.torch_prefix import torch_prefix
+from ..capture.torch_tail import torch_tail
 from ..errors import UnsupportedModel
 from ..planning.choice import by_names
 from ..planning.explain import explain as explanation
@@ -63,6 +64,7 @@ def convert(
     scope: str = "training",
     pictures: str = "arena",
     saved_bits: int = 32,
+    aux: bool = True,
 ) -> SparseModel:
     """Turns a pretrained network into one that fine-tunes inside ``budget`` bytes of memory.
 
@@ -72,7 +74,9 @@ def convert(
     trains: ``requires_grad`` follows it, whatever it was; ``ratios`` of 0 freeze layers.
 
     Args:
-        model: module that maps one image batch to one tensor; float32 (on the CPU also float64), on one device.
+        model: module that takes one image batch and returns a tensor, or a structure of some; float32 (on the CPU also
+            float64), on one device. What comes after its last layer runs in torch if it is not native and has no
+            weights, as part of the loss: the budget does not cover it.
         budget: bytes of memory, as an int or ``"256KB"`` (262 144); ``scope`` says of which.
         plan: made before, by :func:`plan` or read by :meth:`Plan.load`, for a network like this one: it is used as it
             is, and nothing is planned. Its settings count; those given beside it must agree.
@@ -96,6 +100,8 @@ def convert(
             sessions train on, or these lie ``"elsewhere"``, in a camera's memory or a file.
         saved_bits: with scope ``"step"``, 8 lets blocks keep their input in 8 bits for the backward pass, where that
             takes fewer bytes: gradients then have its error. With 32 nothing is rounded.
+        aux: False leaves out what a network adds in training mode only, auxiliary heads for example: it trains as it
+            is evaluated, but for dropout and the like.
 
     Raises:
         BudgetExceeded: nothing fits; ``required`` says what would.
@@ -118,6 +124,7 @@ def convert(
         "scope": scope,
         "pictures": pictures,
         "saved_bits": saved_bits,
+        "aux": aux,
     }
     planner, bytes_ = _planner(model, budget, settings)
     made = planner.plan(planner.best(bytes_), bytes_)
@@ -148,7 +155,7 @@ def plan_as_chosen(model: nn.Module, choice: Mapping[str, Any], budget: int | st
         UnsupportedModel, TypeError, ValueError: as :func:`convert`.
     """
     bytes_, request = parse_bytes(budget), checked(_complete(settings))
-    layouts = Layouts(read(model, request.input_size), model, request)
+    layouts = Layouts(read(model, request.input_size, request.aux), model, request)
     made = layouts.plan(by_names(choice, layouts.network), bytes_)
     made.check()
     return made
@@ -202,7 +209,7 @@ def _complete(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _planner(model: nn.Module, budget: int | str, settings: Mapping[str, Any]) -> tuple[Planner, int]:
     bytes_, request = parse_bytes(budget), checked(settings)
-    graph = read(model, request.input_size)
+    graph = read(model, request.input_size, request.aux)
     with readable(model):
         return Planner(graph, model, request), bytes_
 
@@ -218,7 +225,7 @@ def _as_planned(model: nn.Module, plan: Plan, given: Mapping[str, Any]) -> Spars
     if not isinstance(plan, Plan):
         raise TypeError(f"plan: expected a sparsebp.Plan, as Plan.load(path) reads it, got {type(plan).__name__}")
     sampler = _agreed(plan, given)
-    layouts = Layouts(read(model, plan.input_size), model, plan.request)
+    layouts = Layouts(read(model, plan.input_size, plan.request.aux), model, plan.request)
     difference = plan.network.difference(layouts.network)
     if difference is not None:
         raise ValueError(
@@ -254,12 +261,12 @@ def _converted(model: nn.Module, layouts: Layouts, plan: Plan, sampler: Sampler)
     graph, factory = layouts.graph, layouts.factory
     layers = [sources_of(model, graph.layers[layer].tensors) for layer in factory.layer_ids]
     with readable(model):
-        before = torch_prefix(graph, model)
+        before, after = torch_prefix(graph, model), torch_tail(graph, model)
     request = plan.request
     dtype = next(model.parameters()).dtype
     spec = factory.make(plan.choice)
     engine = Engine(spec, layers, plan.budget, sampler, request.resample_every, dtype, seed=request.seed)
-    converted = SparseModel(model, graph, before, plan, engine, _rebuild)
+    converted = SparseModel(model, graph, before, after, plan, engine, _rebuild)
     try:
         verify(converted, graph)
     except UnsupportedModel:

@@ -59,7 +59,8 @@ def export(
     gives.
 
     Args:
-        model: converted, its whole network native, float32.
+        model: converted, its whole network native, float32. A softmax or log_softmax at its very end is left out: the
+            loss of a session is cross-entropy, and its predictions are logits.
         path: of the file; it is replaced whole or not at all.
         classes: names of the outputs.
         spare_classes: how many outputs, the last ones, are no classes yet: a session names them one by one, with
@@ -83,8 +84,8 @@ def export(
             ``origin["model"]``.
 
     Raises:
-        UnsupportedModel: something runs in torch in front of the native ops, which is named, or the network returns
-            images.
+        UnsupportedModel: something runs in torch before the native ops or after them, which is named, or the network
+            returns images.
         BudgetExceeded: the gradient of the loss, which lies in the arena too, does not fit the plan's budget.
         TypeError, ValueError: an argument is wrong or contradicts the attached optimizer, there are no rates, or the
             sampler is one of the user's own.
@@ -155,8 +156,17 @@ def _check_model(model: SparseModel) -> None:
     if graph.native_begin:
         kinds = listed(model.plan.reach.foreign) or graph.ops[graph.native_begin - 1].what
         raise UnsupportedModel(f"export: torch runs a part of this network, and a board has no torch: {kinds}")
-    if model.output_shape[1:] not in ((), (1, 1)):
-        shape = ", ".join(map(str, model.output_shape))
+    if graph.tail is not None and graph.tail.over_classes is None:
+        what = (
+            f"after the last layer torch runs {graph.tail.listed}" if graph.tail.ops else "it returns several tensors"
+        )
+        raise UnsupportedModel(
+            f"export: expected a network that returns one number a class, or softmax or log_softmax of these; {what}, "
+            "and a board has no torch"
+        )
+    shape_made = model._runner.native_shape
+    if shape_made[1:] not in ((), (1, 1)):
+        shape = ", ".join(map(str, shape_made))
         raise UnsupportedModel(
             f"export: expected a network that returns one number a class, [N, C] or [N, C, 1, 1]; this one returns "
             f"images, [N, {shape}]"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from ..optim import SGD
-from .autograd import SpanFunction
 from .network_runner import NetworkRunner
 from .sparse_model import SparseModel
 
@@ -18,10 +18,10 @@ def fit_step(
     opt: SGD,
     x: torch.Tensor,
     y: Any,
-    loss_fn: Callable[[torch.Tensor, Any], torch.Tensor],
+    loss_fn: Callable[[Any, Any], torch.Tensor],
     *,
     from_prefix: bool = False,
-    skip: Callable[[torch.Tensor, Any], bool] | None = None,
+    skip: Callable[[Any, Any], bool] | None = None,
 ) -> float:
     """Forward, backward and update on a batch of any size; returns the mean loss.
 
@@ -65,7 +65,7 @@ def fit_step(
             engine.rate_scale = 1.0 if engine.sums else share
             with torch.enable_grad():
                 if apart:
-                    output = SpanFunction.apply(model._anchor, runner, part, runner.span_begin)
+                    output = model.train_span(part, runner.span_begin)
                 else:
                     output = model(part)
                 loss = loss_fn(output, targets)
@@ -73,7 +73,7 @@ def fit_step(
                 got = f"shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
                 raise TypeError(f"loss_fn: expected it to return a tensor of one element, got {got}")
             total += loss.item() * share
-            if skip is not None and skip(output.detach(), targets):
+            if skip is not None and skip(tree_map_only(torch.Tensor, torch.Tensor.detach, output), targets):
                 engine.abandon()
                 continue
             trains = True

@@ -1,6 +1,8 @@
-"""The ways through a converted network: torch before the native ops, frozen prefix, span."""
+"""The ways through a converted network: torch before the native ops, frozen prefix, span, torch after them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from torch import nn
 from .._C import OpKind
 from ..capture.graph import Graph
 from ..capture.torch_prefix import TorchPrefix
+from ..capture.torch_tail import TorchTail
 from ..planning.plan import Plan
 from .engine import Engine
 from .forward_pass import ForwardPass
@@ -21,6 +24,7 @@ class NetworkRunner:
         model: the network.
         graph: the whole of it.
         torch_prefix: what torch runs before the native ops, if anything.
+        torch_tail: what torch runs after them, if anything.
         plan: where the span begins.
         engine: the native program of the graph's native ops.
 
@@ -30,13 +34,21 @@ class NetworkRunner:
     """
 
     def __init__(
-        self, model: nn.Module, graph: Graph, torch_prefix: TorchPrefix | None, plan: Plan, engine: Engine
+        self,
+        model: nn.Module,
+        graph: Graph,
+        torch_prefix: TorchPrefix | None,
+        torch_tail: TorchTail | None,
+        plan: Plan,
+        engine: Engine,
     ) -> None:
         self._graph = graph
         self._plan = plan
         self._engine: Engine | None = engine
         self._torch_prefix = torch_prefix
-        self._intact = Intact(model, graph, self._torch_prefix.nodes if self._torch_prefix else frozenset())
+        self._torch_tail = torch_tail
+        parts = [part.nodes for part in (torch_prefix, torch_tail) if part is not None]
+        self._intact = Intact(model, graph, frozenset().union(*parts))
         self._ops = len(graph.ops) - graph.native_begin
         self._dropouts = _dropouts(model, graph)
         self.span_begin = plan.choice.begin - graph.native_begin
@@ -67,8 +79,13 @@ class NetworkRunner:
         return value.channels, value.height, value.width
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of the output for one image."""
+    def output_shape(self) -> tuple[int, ...] | None:
+        """Shape of the output for one image; None if that is not one tensor."""
+        return self.native_shape if self._torch_tail is None else self._torch_tail.output_shape
+
+    @property
+    def native_shape(self) -> tuple[int, ...]:
+        """Shape of what the native ops make for one image."""
         value = self._graph.values[self._graph.output]
         return (value.channels,) if self._graph.output_is_flat else (value.channels, value.height, value.width)
 
@@ -139,18 +156,22 @@ class NetworkRunner:
         self._infer(0, self.span_begin, features, out, training)
         return out
 
-    def whole(self, x: torch.Tensor, training: bool) -> torch.Tensor:
+    def finish(self, y: torch.Tensor, training: bool) -> Any:
+        """From what the native ops made to the output."""
+        return y if self._torch_tail is None else self._torch_tail(y, training)
+
+    def whole(self, x: torch.Tensor, training: bool) -> Any:
         """From images to the output, saving nothing."""
         return self._to_output(0, self.enter(x, training), training)
 
-    def span(self, features: torch.Tensor, training: bool) -> torch.Tensor:
+    def span(self, features: torch.Tensor, training: bool) -> Any:
         """From what :meth:`prefix` returned to the output, saving nothing."""
         return self._to_output(self.span_begin, _native(features), training)
 
     def forward(self, x: torch.Tensor, first: int) -> tuple[torch.Tensor, ForwardPass]:
-        """A training pass from op ``first`` on."""
+        """A training pass of the native ops from op ``first`` on."""
         x = _native(x)
-        y = self._empty((x.shape[0], *self.output_shape))
+        y = self._empty((x.shape[0], *self.native_shape))
         drop = self._drops(training=True)
         return y, self.engine.forward(first, self._ops, x.data_ptr(), y.data_ptr(), x.shape[0], drop)
 
@@ -171,15 +192,15 @@ class NetworkRunner:
     ) -> tuple[float, int]:
         """A whole step on what op ``first`` reads, loss included; the mean loss, and how many images trained."""
         x, labels = _native(x), labels.to(torch.int32).contiguous()
-        logits = self._empty((self._plan.batch_size, *self.output_shape))
+        logits = self._empty((self._plan.batch_size, *self.native_shape))
         drop = self._drops(training=True)
         addresses = labels.data_ptr(), logits.data_ptr()
         return self.engine.train_batch(first, x.data_ptr(), len(x), *addresses, smoothing, skip_above, drop)
 
-    def _to_output(self, first: int, x: torch.Tensor, training: bool) -> torch.Tensor:
-        y = self._empty((x.shape[0], *self.output_shape))
+    def _to_output(self, first: int, x: torch.Tensor, training: bool) -> Any:
+        y = self._empty((x.shape[0], *self.native_shape))
         self._infer(first, self._ops, x, y, training)
-        return y
+        return self.finish(y, training)
 
     def _drops(self, training: bool) -> bool:
         """Whether native dropouts drop: as their modules are set, which parts of a model may be apart."""

@@ -58,10 +58,10 @@ def readable(model: nn.Module) -> Iterator[None]:
         raise UnsupportedModel(f"{type(model).__name__} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def read(model: nn.Module, input_size: tuple[int, int, int]) -> graphs.Graph:
-    """The model's graph; both are checked."""
+def read(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) -> graphs.Graph:
+    """The model's graph; both are checked. ``aux`` is as in :func:`sparsebp.convert`."""
     check_model(model)
     with readable(model):
-        graph = graphs.build(model, input_size)
+        graph = graphs.build(model, input_size, aux)
         tied.check_uses(graph, model)
     return graph

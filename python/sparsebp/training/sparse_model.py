@@ -12,6 +12,7 @@ from torch import nn
 from .. import _C, devices
 from ..capture.graph import Graph
 from ..capture.torch_prefix import TorchPrefix
+from ..capture.torch_tail import TorchTail
 from ..planning.plan import Plan
 from .autograd import SpanFunction
 from .engine import Engine
@@ -48,6 +49,7 @@ class SparseModel(nn.Module):
         original: nn.Module,
         graph: Graph,
         torch_prefix: TorchPrefix | None,
+        torch_tail: TorchTail | None,
         plan: Plan,
         engine: Engine,
         rebuild: Callable[..., SparseModel],
@@ -60,7 +62,7 @@ class SparseModel(nn.Module):
         self._graph = graph
         self._rebuild = rebuild  # makes a copy from what `__reduce__` takes apart
         self._requires_grad = {n: p.requires_grad for n, p in original.named_parameters()}
-        self._runner = NetworkRunner(original, graph, torch_prefix, plan, engine)
+        self._runner = NetworkRunner(original, graph, torch_prefix, torch_tail, plan, engine)
         self._anchor = torch.zeros((), device="cpu", requires_grad=True)
         self._own()
         self.train(original.training)
@@ -137,8 +139,8 @@ class SparseModel(nn.Module):
         super().zero_grad(set_to_none)
         self.engine.forget_sums(set_to_none)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, C, H, W] -> what the original returns, [N, classes] or [N, C', H', W']."""
+    def forward(self, x: torch.Tensor) -> Any:
+        """[N, C, H, W] -> what the original returns, [N, classes] for example."""
         self._check_modules()
         self._runner.check_input(x)
         self.engine.rebind_if_moved()
@@ -150,7 +152,11 @@ class SparseModel(nn.Module):
                 "use sparsebp.fit_step(model, opt, x, y, loss_fn), or convert with a larger batch_size"
             )
         features = self._runner.enter(x, self.training)
-        return SpanFunction.apply(self._anchor, self._runner, features, 0)  # type: ignore[no-any-return]
+        return self.train_span(features, 0)
+
+    def train_span(self, features: torch.Tensor, first: int) -> Any:
+        """A training pass from native op ``first`` on, checked by whoever calls it."""
+        return self._runner.finish(SpanFunction.apply(self._anchor, self._runner, features, first), self.training)
 
     @property
     def prefix_shape(self) -> tuple[int, int, int] | None:
@@ -159,8 +165,17 @@ class SparseModel(nn.Module):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Shape of the output for one image: (classes,) or (C, H, W)."""
-        return self._runner.output_shape
+        """Shape of the output for one image: (classes,) or (C, H, W).
+
+        Raises:
+            RuntimeError: the network returns something else than one tensor of as many rows as there are images.
+        """
+        shape = self._runner.output_shape
+        if shape is None:
+            raise RuntimeError(
+                f"output_shape: {type(self.original).__name__} returns more than one tensor of one shape"
+            )
+        return shape
 
     @property
     def prefix_is_random(self) -> bool:
@@ -183,7 +198,7 @@ class SparseModel(nn.Module):
         self.engine.rebind_if_moved()
         return self._runner.prefix(x, self.training)
 
-    def run_span(self, features: torch.Tensor) -> torch.Tensor:
+    def run_span(self, features: torch.Tensor) -> Any:
         """From :meth:`run_prefix`'s result to the output; for evaluation, nothing is saved for a backward pass."""
         self._check_modules()
         self._runner.check_features(features)

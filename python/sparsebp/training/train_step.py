@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..errors import UnsupportedModel
 from ..optim import SGD
 from .fit_step import check_step, fit_step, runs_apart
 from .sparse_model import SparseModel
@@ -35,9 +36,11 @@ def train_step(
 
     Raises:
         TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels.
+        UnsupportedModel: the network returns something else than logits or their log_softmax.
     """
     loss = partial(_loss, label_smoothing=label_smoothing)
     check_step(model, opt, x, labels, loss, from_prefix)
+    check_logits(model)
     pixels = list(model.output_shape[1:])
     if labels.dim() == 1 and pixels not in ([], [1, 1]):
         raise ValueError(f"labels: this network returns images; expected {[len(x), *pixels]} of them, got {[len(x)]}")
@@ -57,6 +60,18 @@ def train_step(
         return skipped
 
     return fit_step(model, opt, x, labels, loss, from_prefix=from_prefix, skip=learned), trained
+
+
+def check_logits(model: SparseModel) -> None:
+    """Raises UnsupportedModel unless cross-entropy is a loss of what a model returns."""
+    tail = model.plan.network.tail
+    if tail is None or tail.over_classes == "log_softmax":  # of which cross_entropy is the same
+        return
+    what = f"after its last layer runs {tail.listed}" if tail.ops else "it returns several tensors"
+    raise UnsupportedModel(
+        f"model: the loss is cross-entropy of logits, one number a class, and {what}. Return the logits, or write the "
+        "training loop yourself: loss_fn(model(x), y).backward()"
+    )
 
 
 def _loss(output: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from ..capture.graph import Graph
 from ..capture.preserve import unchanged
-from ..capture.probe import close, probe, without_zeros
+from ..capture.probe import all_close, probe, tensors_of, without_zeros
 from ..errors import UnsupportedModel
 from .sparse_model import SparseModel
 
@@ -24,15 +24,15 @@ def verify(model: SparseModel, graph: Graph) -> None:
         UnsupportedModel: they differ.
     """
     expected, graph.expected = graph.expected, None
-    if expected is None or not expected.isfinite().all():
+    if expected is None or not all(bool(tensor.isfinite().all()) for tensor in expected):
         return
     original, engine, training = model.original, model.engine, model.training
-    x = probe(len(expected), model.plan.input_size, torch.empty(0, dtype=engine.dtype, device=engine.device))
-    runs_own_code = graph.native_begin > 0
+    x = probe(graph.traces.images, model.plan.input_size, torch.empty(0, dtype=engine.dtype, device=engine.device))
+    runs_own_code = graph.native_begin > 0 or graph.tail is not None
     if model.plan.batch_size == 1 and not runs_own_code:  # a second image would only run the same code again
-        x, expected = x[:1], expected[:1]
+        x, expected = x[:1], [tensor[:1] for tensor in expected]
     with unchanged(original) if runs_own_code else nullcontext(), without_zeros(original), torch.no_grad():
-        same = close(model.eval()(x), expected, _ROUNDING)
+        same = all_close(tensors_of(model.eval()(x)), expected, _ROUNDING)
         model.train(training)
     engine.rebind_if_moved()  # from what was not zero for a moment
     if not same:
