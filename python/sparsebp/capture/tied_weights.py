@@ -8,6 +8,7 @@ from torch import nn
 
 from ..errors import TiedWeights
 from .graph import Graph
+from .shapes import is_value
 
 
 def check_parameters(model: nn.Module) -> None:
@@ -38,7 +39,7 @@ def check_uses(graph: Graph, model: nn.Module) -> None:
             own = (*called.named_parameters(), *called.named_buffers())
             uses.update(f"{node.target}.{name}" for name, _ in own)
         elif node.op == "get_attr":
-            uses[str(node.target)] += len(node.users)
+            uses[str(node.target)] += sum(not is_value(user) for user in node.users)
     for layer in (graph.layers[i] for i in graph.layers_from(graph.native_begin)):
         for name in filter(None, layer.tensors.names):
             if uses[name] > 1:
