@@ -64,7 +64,7 @@ class Graph:
 
 
 def build(model: nn.Module, input_size: tuple[int, ...], aux: bool = True) -> Graph:
-    """The op graph of ``model`` for images of ``input_size`` (C, H, W), or (C, L); ``aux`` as in :func:`.tracing.trace`.
+    """The op graph of ``model`` for inputs of ``input_size``; both it and ``aux`` as in :func:`.tracing.trace`.
 
     Raises:
         UnsupportedModel: the model does not take one image batch, or returns nothing made of it.
