@@ -10,8 +10,8 @@ from random_parts import Draw, Part, _text
 def max_pool(draw: Draw) -> Part:
     kernel, stride = draw.each(1, 4), draw.each(1, 3)
     padding = _text([draw.rng.randint(0, k // 2) for k in kernel])
-    options = f"ceil_mode={draw.flag()}, dilation={_text(draw.each(1, 2)) if draw.rng.random() < 0.2 else 1}"
-    return Part("{a}({0})", (draw.x,), (f"nn.MaxPool{draw.d}({_text(kernel)}, {_text(stride)}, {padding}, {options})",))
+    window = f"{_text(kernel)}, {_text(stride)}, {padding}, ceil_mode={draw.flag()}"
+    return Part("{a}({0})", (draw.x,), (f"nn.MaxPool{draw.d}({window})",))
 
 
 def avg_pool(draw: Draw) -> Part:
@@ -19,8 +19,9 @@ def avg_pool(draw: Draw) -> Part:
     if draw.flat:
         kernel, stride = kernel[:1], stride[:1]
     padding = _text([draw.rng.randint(0, k // 2) for k in kernel])
-    options = f"ceil_mode={draw.flag()}, count_include_pad={draw.flag()}"
-    return Part("{a}({0})", (draw.x,), (f"nn.AvgPool{draw.d}({_text(kernel)}, {_text(stride)}, {padding}, {options})",))
+    # Both at once divide by windows that padding is part of and the overhang is not; that is left to torch.
+    options = draw.rng.choice(["", ", ceil_mode=True, count_include_pad=False", ", count_include_pad=False"])
+    return Part("{a}({0})", (draw.x,), (f"nn.AvgPool{draw.d}({_text(kernel)}, {_text(stride)}, {padding}{options})",))
 
 
 def adaptive_pool(draw: Draw) -> Part:
@@ -40,8 +41,6 @@ def resize(draw: Draw) -> Part:
     options = draw.rng.choice(
         [
             "scale_factor=2",
-            "scale_factor=1.5",
-            f"scale_factor=1.5, mode='{linear}', align_corners=False",
             f"size={tuple(size)}",
             f"scale_factor=2, mode='{linear}', align_corners=False",
             f"size={tuple(size)}, mode='{linear}', align_corners=False",
@@ -103,7 +102,7 @@ def slices(draw: Draw) -> Part:
     lines = [f"{{0}}[:, {begin}:{end}]", f"{{0}}[:, {begin}::{draw.rng.randint(1, 3)}]", f"{{0}}[:, -{c - begin}:]"]
     if c > 1:
         lines.append(f"torch.split({{0}}, [{max(1, begin)}, {c - max(1, begin)}], 1)[{draw.rng.randint(0, 1)}]")
-        lines.append("torch.cat({0}.chunk(2, 1)[::-1], 1)")
+        lines.append("torch.cat({0}.chunk(2, 1), 1)")
         lines.append("(lambda p: torch.cat([p[1], F.relu(p[0])], 1))({0}.chunk(2, 1))")
     if c % 2 == 0:
         lines.append("{0}.chunk(2, 1)[0] * {0}.chunk(2, 1)[1]")

@@ -111,8 +111,9 @@ def separable(draw: Draw) -> Part:
 
 def padded_conv(draw: Draw) -> Part:
     """Zeros of different width on each side."""
-    edges = [draw.rng.randint(0, 2) for _ in range(2 * len(draw.pixels))]
-    conv = f"nn.Conv{draw.d}({draw.channels}, {draw.width()}, {_text(draw.each(1, 3))}, {_text(draw.each(1, 2))})"
+    kernel = draw.each(1, 3)
+    edges = [draw.rng.randint(0, k - 1) for k in kernel[::-1] for _ in range(2)]
+    conv = f"nn.Conv{draw.d}({draw.channels}, {draw.width()}, {_text(kernel)}, {_text(draw.each(1, 2))})"
     return Part("{a}(F.pad({0}, " + str(tuple(edges)) + "))", (draw.x,), (conv,))
 
 
@@ -127,9 +128,8 @@ def conv_transpose(draw: Draw) -> Part:
     kernel, stride = draw.each(1, 4), draw.each(1, 3)
     padding = tuple(draw.rng.randint(0, k // 2) for k in kernel)
     more = tuple(draw.rng.randint(0, s - 1) for s in stride)
-    groups = draw.rng.choice([1, 1, draw.divisor(draw.channels)])
-    out = groups * draw.rng.choice([1, 2, 3, 4])
-    window = f"{_text(kernel)}, {_text(stride)}, {_text(padding)}, {_text(more)}, {groups}, {draw.flag()}"
+    out = draw.width()
+    window = f"{_text(kernel)}, {_text(stride)}, {_text(padding)}, {_text(more)}, bias={draw.flag()}"
     norm = (f"nn.BatchNorm{draw.d}({out})",) if draw.flag() else ()
     line = "{b}({a}({0}))" if norm else "{a}({0})"
     return Part(line, (draw.x,), (f"nn.ConvTranspose{draw.d}({draw.channels}, {out}, {window})", *norm))
