@@ -59,6 +59,7 @@ void bind_specs(py::module_& m) {
       .value("prelu", OpKind::prelu)
       .value("softmax", OpKind::softmax)
       .value("zeros", OpKind::zeros)
+      .value("gated", OpKind::gated)
       .value("gather", OpKind::gather);
   py::enum_<DropUnit>(m, "DropUnit")
       .value("element", DropUnit::element)

@@ -57,7 +57,8 @@ class CurveOp final : public ActivationBuffers<float> {
     if (target.grad == nullptr) return;
     CurveGradArgs args{};
     args.dy = gradient(context, spec.output), args.x = input(context), args.dx = target.grad;
-    args.count = count(context), args.alpha = static_cast<float>(spec.alpha);
+    args.count = count(context);
+    args.alpha = static_cast<float>(spec.alpha), args.beta = static_cast<float>(spec.beta);
     args.kept = mask(context), args.bits = bits(), args.steps = steps_;
     args.accumulate = target.accumulate;
     with_curve(spec.activation, [&](auto kind) {

@@ -45,7 +45,7 @@ struct CurveGradArgs {
   const float *dy, *x;  // x null: `kept` is there
   float* dx;
   Index count;
-  float alpha;
+  float alpha, beta;
   const std::uint8_t* kept;
   int bits;
   Steps steps;
@@ -56,7 +56,7 @@ template <Activation kKind>
 __global__ void curve_backward(CurveGradArgs args) {
   const Index first = element() * 8;
   if (first >= args.count) return;
-  const Curve<float, kKind> curve{args.alpha, 0.0f};
+  const Curve<float, kKind> curve{args.alpha, args.beta};
   std::uint8_t codes[8] = {};
   if (args.x == nullptr) unpack_codes(args.kept + first / 8 * args.bits, args.bits, codes);
   for (int j = 0; j < 8 && first + j < args.count; ++j) {

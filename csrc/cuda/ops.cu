@@ -225,6 +225,9 @@ class Head final : public HeadBuffers<float> {
 std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
                                    Driver& driver) {
   for (int layer : op.layers) check_limits(program.layers[static_cast<std::size_t>(layer)], program.batch);
+  if (op.kind == OpKind::head && !is_layers(program.layers[static_cast<std::size_t>(op.layers[0])].activation)) {
+    throw InvalidArgument("ops: a GPU has no head of this activation; expected the ops that it is made of");
+  }
   switch (op.kind) {
     case OpKind::conv:
     case OpKind::depthwise:
@@ -259,6 +262,8 @@ std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program,
     case OpKind::reshape:
     case OpKind::zeros:
       return make_move(op, program, driver);
+    case OpKind::gated:
+      throw InvalidArgument("ops: a GPU has no gated block; expected the ops that it is made of");
   }
   throw InvalidArgument("ops: unknown kind " + std::to_string(static_cast<int>(op.kind)));
 }

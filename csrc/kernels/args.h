@@ -184,7 +184,7 @@ struct ActivationArgs {
 
 // An activation that no layer applies. Forward: y = f(x), and what backward wants of it if `kept` is set: one bit an
 // element, or for a curve its derivative in `bits` bits, eight elements in as many bytes. Backward: dx = f'(x) dy, from
-// `kept`, or for a curve from x. Any run of elements, of which the first is one of every eight.
+// `kept` or from x. Any run of elements, where something is kept one that begins with every eighth.
 template <class T>
 struct CurveArgs {
   Activation activation;
@@ -198,7 +198,7 @@ struct CurveArgs {
 template <class T>
 struct CurveGradArgs {
   Activation activation;
-  T alpha;
+  T alpha, beta;
   const T* x;  // null if `kept` is set
   const std::uint8_t* kept;
   int bits;

@@ -26,6 +26,8 @@ struct Curve {
   T alpha, beta;
 
   SPARSEBP_INLINE T value(T x) const {
+    if constexpr (kKind == Activation::relu) return x < 0 ? T(0) : x;
+    if constexpr (kKind == Activation::relu6) return clipped(x);
     if constexpr (kKind == Activation::leaky_relu) return x > 0 ? x : alpha * x;
     if constexpr (kKind == Activation::clip) return x < beta ? beta : x > alpha ? alpha : x;
     if constexpr (kKind == Activation::hardsigmoid) return clipped(x + 3) / 6;
@@ -67,11 +69,12 @@ struct Curve {
       const T t = hyperbolic_tangent(plus(x));
       return t + x * (1 - t * t) * (x > 20 ? T(1) : logistic(x));
     }
-    return 1;
+    return factor(passes(x));
   }
 
   // Does the gradient pass as it is.
   SPARSEBP_INLINE bool passes(T x) const {
+    if constexpr (kKind == Activation::relu6) return x > 0 && x < 6;
     if constexpr (kKind == Activation::clip) return x > beta && x < alpha;
     if constexpr (kKind == Activation::hardsigmoid) return x > -3 && x < 3;
     return x > 0;
@@ -146,13 +149,11 @@ void curve_forward_of(const CurveArgs<T>& args) {
 
 template <class T, Activation kKind>
 void curve_backward_of(const CurveGradArgs<T>& args) {
-  const Curve<T, kKind> curve{args.alpha, T(0)};
+  const Curve<T, kKind> curve{args.alpha, args.beta};
   const auto put = [&args](Index i, T g) { args.dx[i] = args.accumulate ? args.dx[i] + g : g; };
-  if constexpr (is_curve(kKind)) {
-    if (args.kept == nullptr) {
-      for (Index i = 0; i < args.count; ++i) put(i, args.dy[i] * curve.slope(args.x[i]));
-      return;
-    }
+  if (args.kept == nullptr) {
+    for (Index i = 0; i < args.count; ++i) put(i, args.dy[i] * curve.slope(args.x[i]));
+    return;
   }
   const int bits = is_curve(kKind) ? args.bits : 1;
   const Steps steps = steps_of(kKind, static_cast<double>(args.alpha), bits);
@@ -179,6 +180,8 @@ inline void with_curve(Activation activation, const Run& run) {
 #define SPARSEBP_CURVE(name) \
   case Activation::name:     \
     return one(std::integral_constant<Activation, Activation::name>{});
+    SPARSEBP_CURVE(relu)
+    SPARSEBP_CURVE(relu6)
     SPARSEBP_CURVE(leaky_relu)
     SPARSEBP_CURVE(clip)
     SPARSEBP_CURVE(hardsigmoid)

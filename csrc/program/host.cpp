@@ -66,6 +66,8 @@ class Host final : public Device<T> {
         return make_softmax<T>(op, program, declare);
       case OpKind::zeros:
         return make_zeros<T>(op, program, declare);
+      case OpKind::gated:
+        return make_gated<T>(op, program, declare);
       case OpKind::gather:
         return make_gather<T>(op, program, declare);
     }

@@ -74,6 +74,7 @@ SPARSEBP_OP(concat)
 SPARSEBP_OP(channels)
 SPARSEBP_OP(reshape)
 SPARSEBP_OP(gather)
+SPARSEBP_OP(gated)
 SPARSEBP_OP(zeros)
 SPARSEBP_OP(resize)
 #undef SPARSEBP_OP

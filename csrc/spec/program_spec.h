@@ -69,6 +69,8 @@ enum class OpKind : std::uint8_t {
   prelu,           // layers: 1 channelwise: scale times x where x is negative
   softmax,         // over the channels of each pixel
   zeros,           // `top` rows and `left` columns of zeros in front of an image, and those behind that make its sides
+  gated,           // layers: (expand,) depthwise, (reduce, restore,) project: an inverted residual of any activations,
+                   // with a gate per channel, which two layers make of the filtered tensor's means. Keeps its input
   gather,          // output number j of an image is input number `map[j]`, as both lie in memory
 };
 constexpr int kOpKinds = static_cast<int>(OpKind::gather) + 1;
@@ -115,6 +117,20 @@ struct OpSpec {
   std::vector<int> map;  // channels, gather
   DropUnit drop_unit = DropUnit::element;
   Index top = 0, left = 0;  // zeros
+};
+
+// The layers of a gated block; -1: it has none.
+struct GatedLayers {
+  explicit GatedLayers(const OpSpec& op) {
+    const std::size_t count = op.layers.size();
+    const bool gated = count >= 4, expands = count % 2 == 1;
+    std::size_t next = 0;
+    if (expands) expand = op.layers[next++];
+    depthwise = op.layers[next++];
+    if (gated) reduce = op.layers[next++], restore = op.layers[next++];
+    project = op.layers[next];
+  }
+  int expand = -1, depthwise = -1, reduce = -1, restore = -1, project = -1;
 };
 
 // What the budget covers.

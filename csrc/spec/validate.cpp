@@ -72,7 +72,10 @@ void check_layer(const LayerSpec& layer, std::size_t index, Index batch) {
   }
   check_channelwise(layer, name);
   check_size(name, "selected", layer.selected, 0, layer.shape.in);
-  check_activation(name, layer.activation);
+  if (layer.activation > Activation::mish) {
+    throw InvalidArgument(name + ": activation: expected 0 to " + std::to_string(kActivations - 1) + ", got " +
+                          std::to_string(static_cast<int>(layer.activation)));
+  }
   if (!std::isfinite(layer.eps) || layer.eps < 0) {
     throw InvalidArgument(name + ": eps: expected a finite number of at least 0, got " + std::to_string(layer.eps));
   }
@@ -168,12 +171,6 @@ void check_streams(const ProgramSpec& spec) {
 }
 
 }  // namespace
-
-void check_activation(const std::string& of, Activation activation) {
-  if (is_layers(activation)) return;
-  throw InvalidArgument(of + ": activation: expected 0 to " + std::to_string(static_cast<int>(Activation::relu6)) +
-                        ", got " + std::to_string(static_cast<int>(activation)));
-}
 
 void validate(const ProgramSpec& spec) {
   check_counts(spec);

@@ -18,7 +18,6 @@ void check_spare(const LayerSpec& layer, Index count);
 
 // Parts of it: an op, whose values and layers are valid each by itself: do they exist, and fit together.
 void validate_op(const ProgramSpec& spec, std::size_t index);
-void check_activation(const std::string& of, Activation activation);
 void check_channels(const LayerSpec& layer, const std::vector<std::int32_t>& channels);
 
 }  // namespace sparsebp

@@ -67,6 +67,8 @@ Kind kind_of(const std::string& name, OpKind kind) {
       return {"zeros", 1, 0, 0};
     case OpKind::gather:
       return {"gather", 1, 0, 0};
+    case OpKind::gated:
+      return {"gated", 1, 2, 5};
   }
   throw InvalidArgument(name + ": unknown kind " + std::to_string(static_cast<int>(kind)));
 }
@@ -99,6 +101,8 @@ class OpCheck {
         return check_maps(layer(0).shape);
       case OpKind::block:
         return check_block();
+      case OpKind::gated:
+        return check_gated();
       case OpKind::head:
         check_pointwise(0);
         expect("its input", input(0), input_of(layer(0).shape));
@@ -189,6 +193,10 @@ class OpCheck {
       fail(named(i) + ": expected kind " + std::to_string(static_cast<int>(kind.layers)) + ", got " +
            std::to_string(static_cast<int>(layer(i).kind)));
     }
+    for (std::size_t i = 0; i < op_.layers.size() && op_.kind != OpKind::gated && op_.kind != OpKind::head; ++i) {
+      if (is_layers(layer(i).activation)) continue;
+      fail(named(i) + ": activation: expected 0 to 2, got " + std::to_string(static_cast<int>(layer(i).activation)));
+    }
     if (op_.activation > Activation::mish) {
       fail("activation: expected 0 to " + std::to_string(kActivations - 1) + ", got " +
            std::to_string(static_cast<int>(op_.activation)));
@@ -206,7 +214,9 @@ class OpCheck {
       fail("drop: expected a probability from 0 to 1, got " + std::to_string(op_.drop));
     }
     check_keep();
-    if (op_.residual && op_.kind != OpKind::block) fail("residual: only a block adds its input to its output");
+    if (op_.residual && op_.kind != OpKind::block && op_.kind != OpKind::gated) {
+      fail("residual: only a block adds its input to its output");
+    }
   }
 
   // Numbers that only some kinds have.
@@ -304,6 +314,31 @@ class OpCheck {
     const ConvShape& s = layer(i).shape;
     if (s.pointwise() && s.groups == 1) return;
     fail(named(i) + ": expected a pointwise convolution: kernel and stride 1, no padding, one group");
+  }
+
+  void check_gated() const {
+    const GatedLayers parts(op_);
+    if (parts.expand >= 0) check_pointwise(0);
+    check_depthwise(parts.expand >= 0 ? 1 : 0);
+    const std::size_t last = op_.layers.size() - 1;
+    check_pointwise(last);
+    if (layer(last).activation != Activation::identity) fail(named(last) + ": a block's projection has no activation");
+    const auto shape = [&](int id) { return spec_.layers[static_cast<std::size_t>(id)].shape; };
+    const ConvShape filter = shape(parts.depthwise);
+    expect("its input", input(0), input_of(layer(0).shape));
+    if (parts.expand >= 0) expect("what is filtered", output_of(shape(parts.expand)), input_of(filter));
+    expect("what is projected", input_of(shape(parts.project)), output_of(filter));
+    expect("its output", output(), output_of(shape(parts.project)));
+    if (parts.reduce >= 0) {
+      for (std::size_t i : {last - 2, last - 1}) {
+        check_pointwise(i);
+        if (layer(i).has_norm) fail(named(i) + ": a gate has no batch norm");
+      }
+      expect("what the gate reads", input_of(shape(parts.reduce)), {1, 1, filter.out});
+      expect("what the gate restores", input_of(shape(parts.restore)), output_of(shape(parts.reduce)));
+      expect("the gate", output_of(shape(parts.restore)), {1, 1, filter.out});
+    }
+    if (op_.residual) expect("its input, which a residual adds to the output", input(0), output());
   }
 
   void check_block() const {

@@ -67,6 +67,7 @@ class OpKind:
     prelu: OpKind
     softmax: OpKind
     gather: OpKind
+    gated: OpKind
     zeros: OpKind
     @property
     def name(self) -> str: ...

@@ -42,8 +42,12 @@ def test_log_softmax_trains_to_the_same_bits_as_logits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("end", "words"),
-    [(nn.Softmax(1), r"softmax|Softmax \(1\)"), (Twice(), r"tanh \(1\)")],
-    ids=["softmax", "several tensors"],
+    [
+        (nn.Softmax(1), r"softmax|Softmax \(1\)"),
+        (Twice(), "ends in several tensors"),
+        (nn.Sigmoid(), "ends in Sigmoid"),
+    ],
+    ids=["softmax", "several tensors", "sigmoid"],
 )
 def test_anything_else_is_refused_with_the_reason(end: nn.Module, words: str, tmp_path: Path) -> None:
     net = Ending(end)

@@ -25,6 +25,7 @@ class Network(nn.Module):
         self.classifier, self.regressor = nn.Linear(12, CLASSES), nn.Linear(12, 4)
         self.pixels, self.aux = nn.Conv2d(12, CLASSES, 1), nn.Conv2d(12, CLASSES, 1)
         self.fine, self.coarse = nn.Conv2d(12, 2 * 5, 3, padding=1), nn.Conv2d(12, 2 * 5, 3, padding=1)
+        self.filter = nn.Conv1d(12, CLASSES, 3)
         self.drop, self.log_softmax, self.softmax = nn.Dropout(0.5), nn.LogSoftmax(1), nn.Softmax(-1)
         self.register_buffer("scale", torch.linspace(0.5, 2, CLASSES))
         self.end = end
@@ -89,6 +90,10 @@ def cosine_loss(y: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (1 - (y * functional.normalize(scores(labels) + 0.1)).sum(1)).mean()
 
 
+def pixel_cosine(y: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return 1 - (y * functional.normalize(scores(labels) + 0.1)[:, None, None]).sum(-1).mean()
+
+
 def two_terms(y: Any, labels: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(y[0], labels) + 0.5 * functional.mse_loss(y[1], scores(labels)[:, :4])
 
@@ -110,9 +115,21 @@ ONE: dict[str, Case] = {
         lambda y, labels: functional.cross_entropy(y, labels[:, None].expand(-1, 16)),
     ),
     "buffer": Case(
-        lambda m, x: {"scaled": numbers(m, x) * m.scale, "scale": m.scale},
+        lambda m, x: {"scaled": functional.normalize(numbers(m, x)) * m.scale, "scale": m.scale},
         lambda y, labels: functional.cross_entropy(y["scaled"] / y["scale"].sum(), labels),
     ),
+    "channels last": Case(
+        lambda m, x: m.classifier(x.permute(0, 2, 3, 1)),
+        lambda y, labels: functional.cross_entropy(y.mean((1, 2)), labels),
+    ),
+    "channels last, normalised": Case(
+        lambda m, x: functional.normalize(m.classifier(x.permute(0, 2, 3, 1)), dim=-1), pixel_cosine
+    ),
+    "turned, normalised": Case(
+        lambda m, x: functional.normalize(m.pixels(x).flatten(2).transpose(1, 2), dim=-1),
+        lambda y, labels: functional.cross_entropy(5 * y.mean(1), labels),
+    ),
+    "signal": Case(lambda m, x: m.filter(x.flatten(2)), lambda y, labels: functional.cross_entropy(y.sum(2), labels)),
 }
 #: Of several.
 SEVERAL: dict[str, Case] = {

@@ -122,6 +122,16 @@ def as_version_3(folder: Path) -> None:
     write_state(newest, state)
 
 
+def with_an_older_plan(folder: Path) -> None:
+    """Rewrites the newest checkpoint as it was when plans knew neither of auxiliary heads nor of a tail."""
+    newest = checkpoint.latest(folder)
+    assert newest is not None
+    state = json.loads((newest / "state.json").read_bytes())
+    state["plan"]["version"] = 2
+    del state["sha256"], state["settings"]["aux"], state["plan"]["settings"]["aux"], state["plan"]["network"]["tail"]
+    write_state(newest, state)
+
+
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     state["sha256"] = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
     (folder / "state.json").write_text(json.dumps(state))
@@ -137,7 +147,7 @@ def _keywords(settings: dict[str, Any], sums: bool) -> dict[str, Any]:
 ALL = {"budget": "1MB", "lr": 0.01}
 
 
-@pytest.mark.parametrize("older", [as_version_2, as_version_3])
+@pytest.mark.parametrize("older", [as_version_2, as_version_3, with_an_older_plan])
 def test_a_folder_of_an_older_version_goes_on(older: Callable[[Path], None], tmp_path: Path) -> None:
     size = {"input_size": (3, SETTINGS["input_size"], SETTINGS["input_size"])}
     plan = plan_without_loss(budget=SETTINGS["budget"], **size)

@@ -215,11 +215,12 @@ def test_probabilities_of_classes_are_left_out_of_a_plan_file(kind: str, spellin
 @pytest.mark.parametrize(
     ("end", "words"),
     [
-        (lambda m, x: functional.normalize(numbers(m, x)), r"after the last layer torch runs normalize \(1\)"),
-        (lambda m, x: (numbers(m, x), x), "it returns several tensors"),
+        (lambda m, x: functional.normalize(numbers(m, x)), r"ends in normalize \(1\)"),
+        (lambda m, x: (numbers(m, x), x), "ends in several tensors"),
+        (lambda m, x: numbers(m, x).sigmoid(), "ends in sigmoid"),
         (lambda m, x: {"y": functional.log_softmax(numbers(m, x), 1)}, r"log_softmax \(1\)"),
     ],
-    ids=["normalize", "several", "dictionary"],
+    ids=["normalize", "several", "sigmoid", "dictionary"],
 )
 def test_any_other_end_has_no_plan_file(end: Any, words: str, tmp_path: Any) -> None:
     model = end_with(end)

@@ -84,7 +84,8 @@ class CurveOp final : public ActivationBuffers<T> {
     const T* x = this->input(context);
     parallel_spans(this->count(context), kWork, [&](Index first, Index count) {
       CurveGradArgs<T> grad{};
-      grad.activation = this->spec.activation, grad.alpha = static_cast<T>(this->spec.alpha);
+      grad.activation = this->spec.activation;
+      grad.alpha = static_cast<T>(this->spec.alpha), grad.beta = static_cast<T>(this->spec.beta);
       grad.x = x != nullptr ? x + first : nullptr;
       grad.kept = kept != nullptr ? kept + first / 8 * this->bits() : nullptr, grad.bits = this->bits();
       grad.dy = dy + first, grad.dx = target.grad + first, grad.accumulate = target.accumulate, grad.count = count;

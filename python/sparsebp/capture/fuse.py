@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import fx
 
 from .._C import Activation, OpKind
-from .layer import Layer, LayerTensors, Value
-from .op import Op
+from .layer import Layer, LayerTensors, Value, Window
+from .op import PLAIN_CURVES, Op
 from .raw_op import RawOp, Weighted
 
 _CONVOLUTIONS = (OpKind.conv, OpKind.depthwise, OpKind.conv_transpose)
@@ -16,7 +17,7 @@ _ACTIVATED = (*_CONVOLUTIONS, OpKind.norm)
 _FUSED = (Activation.relu, Activation.relu6)
 
 
-def fuse_layers(raw: list[RawOp], ends: list[fx.Node]) -> list[RawOp]:
+def fuse_layers(raw: list[RawOp], ends: list[fx.Node], sizes: Mapping[fx.Node, Value]) -> list[RawOp]:
     """Absorbs batch norms and activations, and zeros in front of a convolution.
 
     Only where what lies between has no other reader, and is none of the ``ends``.
@@ -32,7 +33,7 @@ def fuse_layers(raw: list[RawOp], ends: list[fx.Node]) -> list[RawOp]:
         before = producer.get(op.inputs[0]) if op.inputs else None
         absorbed = None
         if before is not None and readers[op.inputs[0]] == 1:
-            absorbed = _absorbed(out[before], op)
+            absorbed = _absorbed(out[before], op, sizes)
         if absorbed is not None and before is not None:
             # Move to the end: ops in between do not read it, its only reader was `op`.
             moved.add(before)
@@ -42,7 +43,7 @@ def fuse_layers(raw: list[RawOp], ends: list[fx.Node]) -> list[RawOp]:
     return [op for i, op in enumerate(out) if i not in moved]
 
 
-def _absorbed(first: RawOp, second: RawOp) -> RawOp | None:
+def _absorbed(first: RawOp, second: RawOp, sizes: Mapping[fx.Node, Value]) -> RawOp | None:
     """Both as one op, if they can be."""
     made = None
     layer, own = first.layer, second.layer
@@ -50,6 +51,8 @@ def _absorbed(first: RawOp, second: RawOp) -> RawOp | None:
         top, left = first.details.zeros
         zeros = own.window.padding[0] + top, own.window.padding[1] + left
         window = replace(own.window, padding=zeros)
+        if not _begins_inside(window, sizes[first.inputs[0]], second.value):
+            return None
         kind = "conv" if own.kind == "pointwise" else own.kind
         return replace(second, inputs=first.inputs, layer=replace(own, window=window, kind=kind))
     if layer is None or first.activation != Activation.identity:
@@ -62,13 +65,22 @@ def _absorbed(first: RawOp, second: RawOp) -> RawOp | None:
     return made if made is None else replace(made, frozen=first.frozen or second.frozen)
 
 
+def _begins_inside(window: Window, source: Value, result: Value) -> bool:
+    """Whether even the last window begins inside the image or in the zeros in front of it, as native code wants it."""
+    sides = zip(
+        (source.height, source.width), (result.height, result.width), window.stride, window.padding, strict=True
+    )
+    return all((out - 1) * stride - zeros < size for size, out, stride, zeros in sides)
+
+
 def _with_norm(layer: Weighted, norm: Weighted) -> Weighted:
     own, added = layer.tensors, norm.tensors
     tensors = LayerTensors(own.weight, own.bias, added.gamma, added.beta, added.mean, added.var)
     return replace(layer, norm=norm.norm, tensors=tensors, eps=norm.eps)
 
 
-def _readers(ops: list[Op], ends: list[int]) -> dict[int, list[int]]:
+def readers_of(ops: list[Op], ends: list[int]) -> dict[int, list[int]]:
+    """Of each value, the ops that read it; behind the last op the ends are read."""
     readers: dict[int, list[int]] = {end: [len(ops)] for end in ends}
     for i, op in enumerate(ops):
         for v in op.inputs:
@@ -78,7 +90,7 @@ def _readers(ops: list[Op], ends: list[int]) -> dict[int, list[int]]:
 
 def fuse_blocks(ops: list[Op], layers: list[Layer], ends: list[int]) -> list[Op]:
     """(pointwise ->) depthwise -> pointwise without activation (+ input): one inverted residual."""
-    readers = _readers(ops, ends)
+    readers = readers_of(ops, ends)
     producer = {op.output: i for i, op in enumerate(ops)}
     gone: set[int] = set()
     fused: dict[int, Op] = {}
@@ -122,21 +134,32 @@ def fuse_blocks(ops: list[Op], layers: list[Layer], ends: list[int]) -> list[Op]
 
 
 def fuse_heads(ops: list[Op], layers: list[Layer], ends: list[int], values: list[Value]) -> list[Op]:
-    """A pointwise convolution whose only reader is a global average pooling."""
-    readers = _readers(ops, ends)
+    """A pointwise convolution whose only reader is a global average pooling, behind any activation.
+
+    ``layers`` get their activations.
+    """
+    readers = readers_of(ops, ends)
     fused: dict[int, Op] = {}
     gone: set[int] = set()
+
+    def only_reader(v: int) -> int | None:
+        return readers[v][0] if len(readers.get(v, [])) == 1 and readers[v][0] < len(ops) else None
+
     for i, op in enumerate(ops):
         if op.kind != OpKind.conv or layers[op.layers[0]].kind != "pointwise":
             continue
-        reader = readers.get(op.output, [])
-        if len(reader) != 1 or reader[0] >= len(ops):
+        parts, layer = [i], layers[op.layers[0]]
+        reader = only_reader(op.output)
+        if reader is not None and layer.activation == Activation.identity and ops[reader].activation in PLAIN_CURVES:
+            parts.append(reader)
+            layer = replace(layer, activation=ops[reader].activation)
+            reader = only_reader(ops[reader].output)
+        if reader is None or not _pools_all(ops[reader], values[op.output], values[ops[reader].output]):
             continue
-        pool = ops[reader[0]]
-        size = values[op.output]
-        if _pools_all(pool, size, values[pool.output]):
-            fused[reader[0]] = Op(OpKind.head, op.inputs, pool.output, op.layers, frozen=op.frozen or pool.frozen)
-            gone.add(i)
+        pool, frozen = ops[reader], any(ops[p].frozen for p in (*parts, reader))
+        layers[op.layers[0]] = layer
+        fused[reader] = Op(OpKind.head, op.inputs, pool.output, op.layers, frozen=frozen)
+        gone.update(parts)
     return [fused.get(i, op) for i, op in enumerate(ops) if i not in gone]
 
 

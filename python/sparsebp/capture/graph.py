@@ -13,8 +13,9 @@ import torch
 from torch import fx, nn
 
 from .._C import Activation, OpKind
-from .fuse import fuse_blocks, fuse_heads, fuse_layers
+from .fuse import fuse_blocks, fuse_heads, fuse_layers, readers_of
 from .fx_ops import read_ops
+from .gated_chain import fuse_gated
 from .layer import Layer, Value
 from .op import Op
 from .places import value_of
@@ -63,8 +64,8 @@ class Graph:
         return {v for op in self.ops[begin:] for v in op.inputs if v not in made_later}
 
 
-def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) -> Graph:
-    """The op graph of ``model`` for images of ``input_size`` (C, H, W); ``aux`` as in :func:`.tracing.trace`.
+def build(model: nn.Module, input_size: tuple[int, ...], aux: bool = True) -> Graph:
+    """The op graph of ``model`` for inputs of ``input_size``; both it and ``aux`` as in :func:`.tracing.trace`.
 
     Raises:
         UnsupportedModel: the model does not take one image batch, or returns nothing made of it.
@@ -84,11 +85,11 @@ def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) 
 
     layers: list[Layer] = []
     ops: list[Op] = []
-    sizes = {op.output: op.value for op in reading.ops}
     size = value_of(shape_of(reading.source)) or Value(1, 1, 0)
+    sizes = {reading.source: size} | {op.output: op.value for op in reading.ops}
     source = value(reading.source, size)
-    for item in fuse_layers(raw, handed):
-        inputs = tuple(value(node, sizes.get(node, size)) for node in item.inputs)
+    for item in fuse_layers(raw, handed, sizes):
+        inputs = tuple(value(node, sizes[node]) for node in item.inputs)
         output = value(item.output, item.value)
         index: tuple[int, ...] = ()
         if item.layer is not None:
@@ -101,8 +102,10 @@ def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) 
         activation = item.activation if item.kind == OpKind.activation else Activation.identity
         described = (item.what, item.where, item.weighted, item.frozen, item.details)
         ops.append(Op(item.kind, inputs, output, index, False, activation, item.pool, item.drop, *described))
-    ends = [value(node, sizes.get(node, size)) for node in handed]
-    ops = fuse_heads(fuse_blocks(ops, layers, ends), layers, ends, values)
+    ends = [value(node, sizes[node]) for node in handed]
+    ops = fuse_blocks(ops, layers, ends)
+    ops = fuse_gated(ops, layers, readers_of(ops, ends), values)
+    ops = fuse_heads(ops, layers, ends, values)
     result = _packed(values, ops, ends)
     flat = _is_flat(traces, tail, values[result])
     graph = Graph(values, layers, ops, source, result, flat, 0, traces, expected, tail)

@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from .._C import OpKind
 from .behaviour import is_stateless, runs_as
 from .raw_op import RawOp
 from .reader import name_of
@@ -24,6 +25,8 @@ _OVER_CLASSES: dict[Any, str] = {
     **dict.fromkeys((functional.log_softmax, torch.log_softmax, "log_softmax", nn.LogSoftmax), "log_softmax"),
     **dict.fromkeys((functional.softmax, torch.softmax, "softmax", nn.Softmax), "softmax"),
 }
+#: What only deals numbers out, and costs torch nothing.
+_MOVES = (OpKind.reshape, OpKind.channels, OpKind.gather)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def split(
     """The ops that come before the tail, the nodes that they hand over, and the tail: None without any.
 
     To the tail belongs what is not native, has neither weights nor statistics, and has nothing of that kind behind it;
-    and whatever reads what such an op makes. A network that returns one tensor of a native op has none.
+    whatever reads what such an op makes; what only moves numbers for it; and softmax over the classes. A network that
+    returns one tensor of a native op has none.
 
     Args:
         raw: all ops of a network in their order.
@@ -72,20 +76,24 @@ def split(
         apart: nodes whose numbers torch has in another order than native code.
         traced: the trace that these are nodes of.
     """
-    inside = _inside(raw, apart, traced)
+    output = traced.graph.output_node().args[0]
+    last = next((op for op in raw if op.output is output), None)
+    over = None if last is None else _over_classes(last, traced)
+    inside = _inside(raw, apart, traced, last if over is not None else None)
     before, own = ([op for op, of_tail in zip(raw, inside, strict=True) if of_tail is where] for where in (False, True))
     read = {node for op in own for node in op.inputs}.union(returned) - {op.output for op in own}
     handed = [node for node in (source, *(op.output for op in before)) if node in read]
-    output = traced.graph.output_node().args[0]
     if not own and isinstance(output, fx.Node) and len(shape_of(output)) in (2, 4):
         return before, handed, None
-    kinds = tuple(op.what for op in own if not isinstance(op.output.target, type))  # a type only holds results together
-    over = _over_classes(own[0], traced) if len(own) == len(handed) == 1 and own[0].output is output else None
+    kinds = tuple(op.what for op in own if op.kind not in _MOVES and not isinstance(op.output.target, type))
+    over = over if own == [last] and len(handed) == 1 else None
     names, shapes = tuple(name_of(node) for node in handed), tuple(shape_of(node)[1:] for node in handed)
     return before, handed, Tail(names, shapes, kinds, over)
 
 
-def _inside(raw: Sequence[RawOp], apart: frozenset[fx.Node], traced: fx.GraphModule) -> list[bool]:
+def _inside(
+    raw: Sequence[RawOp], apart: frozenset[fx.Node], traced: fx.GraphModule, over_classes: RawOp | None
+) -> list[bool]:
     """Of each op whether it belongs to the tail."""
     made = {op.output: i for i, op in enumerate(raw)}
     sources = [[made[node] for node in op.inputs if node in made] for op in raw]
@@ -103,13 +111,19 @@ def _inside(raw: Sequence[RawOp], apart: frozenset[fx.Node], traced: fx.GraphMod
         ends[i] = able[i] and all(ends[reader] for reader in readers[i])
     inside: list[bool] = []
     for i, op in enumerate(raw):
-        inside.append(ends[i] and (op.kind is None or any(inside[j] for j in sources[i])))
+        begins = op.kind is None or op is over_classes
+        inside.append(ends[i] and (begins or any(inside[j] for j in sources[i])))
+    for i in reversed(range(len(raw))):
+        if raw[i].kind in _MOVES and able[i] and readers[i]:
+            inside[i] = inside[i] or all(inside[reader] for reader in readers[i])
     return inside
 
 
 def _is_stateless(op: RawOp, traced: fx.GraphModule, parameters: set[str]) -> bool:
-    if op.layer is not None or op.frozen or "writes_views" in op.output.meta:
+    if op.frozen or "writes_views" in op.output.meta:
         return False
+    if op.layer is not None and (op.layer.tensors.mean is not None or parameters.intersection(op.layer.tensors.names)):
+        return False  # of buffers alone, a scale that is no parameter for example, there is nothing to train
     if any(node.op == "get_attr" and node.target in parameters for node in op.output.all_input_nodes):
         return False
     return op.output.op != "call_module" or is_stateless(traced.get_submodule(str(op.output.target)))

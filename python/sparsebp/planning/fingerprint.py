@@ -14,6 +14,9 @@ from ..capture.layer import LayerTensors, Value
 from ..capture.raw_op import Details
 from ..capture.tail import listed
 
+#: Activations behind which numbers are probabilities rather than logits.
+_SQUASHING = ("sigmoid", "hardsigmoid", "tanh")
+
 
 @dataclass(frozen=True)
 class LayerPrint:
@@ -117,6 +120,15 @@ class Fingerprint:
     def native_ops(self) -> int:
         """How many ops run natively, in one program."""
         return len(self.ops) - self.native_begin
+
+    @property
+    def beyond_logits(self) -> str:
+        """What makes of one number a class something that is no logits; empty if nothing does."""
+        if self.tail is not None:
+            return self.tail.over_classes or self.tail.listed or "several tensors"
+        last = self.ops[-1]
+        squashes = last.kind == "softmax" or (last.kind == "activation" and last.activation in _SQUASHING)
+        return last.what if squashes else ""
 
     def layers_from(self, begin: int) -> list[int]:
         """Layers of op ``begin`` and of those after it."""

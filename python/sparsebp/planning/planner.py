@@ -27,13 +27,16 @@ from .layouts import Layouts
 from .pieces import Pieces
 from .policy import NARROW_PAYS, Weights, divide, widening, worth
 from .request import Request
-from .whole_step import WholeStep
+from .whole_step import WholeStep, check_native
 
 #: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
 USUAL_BLOCK = 32
 SMALLEST_BLOCK = 16
 #: How finely amounts are told apart; the next channel is mostly further away.
 RESOLUTION = 1e-6
+
+#: Ops whose backward pass runs channel block by channel block.
+_BLOCKED = (OpKind.block, OpKind.gated, OpKind.head)
 
 Fits = Callable[[int, int, float], bool]  # of the op a span begins with, a channel block, an amount
 
@@ -52,17 +55,8 @@ class Planner(Layouts):
         self.explicit = self._match_ratios(request.ratios)
         self.first = widening(graph, self.explicit)
         self._spans: dict[int, _Span] = {}
-        if request.whole_step and graph.native_begin > 0:
-            foreign = dict.fromkeys(op.what for op in graph.ops if op.kind is None)
-            raise UnsupportedModel(
-                "scope: a budget covers the whole step only where all of the network runs natively; only torch runs "
-                f"{', '.join(foreign)}"
-            )
-        if request.whole_step and graph.tail is not None and graph.tail.ops and graph.tail.over_classes is None:
-            raise UnsupportedModel(
-                "scope: a budget covers the whole step only where nothing but the loss runs in torch; after the last "
-                f"layer only torch runs {graph.tail.listed}"
-            )
+        if request.whole_step:
+            check_native(graph)
         self.begins, self.late_begins = self._begins()
 
     @cached_property
@@ -158,7 +152,7 @@ class Planner(Layouts):
 
     def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""
-        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in (OpKind.block, OpKind.head)}
+        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in _BLOCKED}
         r, selected = self.request, self.selected(begin, amount)
         return Choice(
             begin,

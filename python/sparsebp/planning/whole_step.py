@@ -12,6 +12,7 @@ from functools import cached_property
 
 from .._C import PANEL, OpKind
 from ..capture.graph import Graph
+from ..errors import UnsupportedModel
 from .lowering import SpecFactory
 from .pieces import Pieces
 
@@ -23,6 +24,16 @@ FEWEST_COLUMNS = PANEL // 2
 MOST_ROWS = 16
 
 _STREAMED = (OpKind.conv, OpKind.depthwise, OpKind.block)
+
+
+def check_native(graph: Graph) -> None:
+    """Raises UnsupportedModel if torch runs more of a network than softmax or its logarithm, a part of the loss."""
+    rule = "scope: a budget covers the whole step only where all of the network runs natively; "
+    if graph.native_begin > 0:
+        foreign = dict.fromkeys(op.what for op in graph.ops if op.kind is None)
+        raise UnsupportedModel(f"{rule}only torch runs {', '.join(foreign)}")
+    if graph.tail is not None and graph.tail.ops and graph.tail.over_classes is None:
+        raise UnsupportedModel(f"{rule}after the last layer only torch runs {graph.tail.listed}")
 
 
 class WholeStep:

@@ -156,13 +156,11 @@ def _check_model(model: SparseModel) -> None:
     if graph.native_begin:
         kinds = listed(model.plan.reach.foreign) or graph.ops[graph.native_begin - 1].what
         raise UnsupportedModel(f"export: torch runs a part of this network, and a board has no torch: {kinds}")
-    if graph.tail is not None and graph.tail.over_classes is None:
-        what = (
-            f"after the last layer torch runs {graph.tail.listed}" if graph.tail.ops else "it returns several tensors"
-        )
+    beyond = model.plan.network.beyond_logits
+    if beyond and (graph.tail is None or graph.tail.over_classes is None):
         raise UnsupportedModel(
-            f"export: expected a network that returns one number a class, or softmax or log_softmax of these; {what}, "
-            "and a board has no torch"
+            "export: the loss of a session is cross-entropy of logits, one number a class, at whose end softmax or "
+            f"log_softmax is left out; this network ends in {beyond}"
         )
     shape_made = model._runner.native_shape
     if shape_made[1:] not in ((), (1, 1)):

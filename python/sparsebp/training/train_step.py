@@ -64,13 +64,12 @@ def train_step(
 
 def check_logits(model: SparseModel) -> None:
     """Raises UnsupportedModel unless cross-entropy is a loss of what a model returns."""
-    tail = model.plan.network.tail
-    if tail is None or tail.over_classes == "log_softmax":  # of which cross_entropy is the same
+    beyond = model.plan.network.beyond_logits
+    if beyond in ("", "log_softmax"):  # of which cross_entropy is the same
         return
-    what = f"after its last layer runs {tail.listed}" if tail.ops else "it returns several tensors"
     raise UnsupportedModel(
-        f"model: the loss is cross-entropy of logits, one number a class, and {what}. Return the logits, or write the "
-        "training loop yourself: loss_fn(model(x), y).backward()"
+        f"model: the loss is cross-entropy of logits, one number a class, and this network ends in {beyond}. Return "
+        "the logits, or write the training loop yourself: loss_fn(model(x), y).backward()"
     )
 
 
