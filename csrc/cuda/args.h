@@ -28,6 +28,14 @@ struct Norm {
   __device__ float bias_slope(float scale_c) const { return var != nullptr ? scale_c : 1.0f; }
 };
 
+// Channels of a layer's input: see program/layer.h.
+using Slice = sparsebp::Slice<const float>;
+
+// Where the selected channel number `j` lies.
+__device__ inline Index column_of(const Slice& slice, Index j, Index channel) {
+  return slice.first < 0 ? j : channel - slice.first;
+}
+
 struct Division {
   Index quotient, rest;
 };

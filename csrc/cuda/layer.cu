@@ -24,7 +24,7 @@ void LayerRun::forward_columns(const float* x, float* y, Index y_row, Index firs
   args.depth = static_cast<int>(s.taps() * s.in_per_group());
   args.window = window_of(transposed() ? mirrored(s) : s), args.out_count = static_cast<int>(s.in);
   args.residual = residual, args.residual_row = y_row;
-  args.affine = true, args.channel = first, args.norm = norm_of(layer), args.activation = layer.spec.activation;
+  args.affine = true, args.channel = first, args.norm = norm_of(layer), args.activation = activation();
   args.mask = mask, args.mask_row = mask_row;
   if (s.pointwise()) {
     multiply<Product::rows>(driver.queue, args);
@@ -52,14 +52,20 @@ void LayerRun::forward(const float* x, float* y, Index rows, const Mask& mask, I
 }
 
 void LayerRun::forward_depthwise(const float* x, float* y, Index image_count, const Mask& mask, Index mask_row) const {
+  const Index channels = shape().out;
+  forward_depthwise_columns(x, channels, y, channels, 0, channels, image_count, mask, mask_row);
+}
+
+void LayerRun::forward_depthwise_columns(const float* x, Index x_row, float* y, Index y_row, Index first, Index count,
+                                         Index image_count, const Mask& mask, Index mask_row) const {
   const ConvShape& s = shape();
   DepthwiseArgs args{};
-  args.shape = s, args.images = image_count, args.channels = static_cast<int>(s.out);
-  args.x = x, args.x_pixel = s.in, args.y = y, args.y_pixel = s.out;
-  args.weight = layer.params.weight, args.weight_row = s.out;
-  args.norm = norm_of(layer), args.activation = layer.spec.activation;
+  args.shape = s, args.images = image_count, args.channels = static_cast<int>(count);
+  args.x = x, args.x_pixel = x_row, args.y = y, args.y_pixel = y_row;
+  args.weight = layer.params.weight + first, args.weight_row = s.out;
+  args.norm = norm_of(layer), args.channel = first, args.activation = activation();
   args.mask = mask, args.mask_row = mask_row;
-  each(driver.queue, &depthwise_forward, image_count * s.out_pixels() * ((s.out + 7) / 8), args);
+  each(driver.queue, &depthwise_forward, image_count * s.out_pixels() * ((count + 7) / 8), args);
 }
 
 void LayerRun::input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,
@@ -123,9 +129,9 @@ void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index
   }
 }
 
-void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end,
+void LayerRun::train_weight(const OutputGrad& grad, const Slice& saved, Index begin, Index end,
                             const PartialSums& partial) const {
-  if (!layer.wants_weight_grad() || saved == nullptr) return;
+  if (!layer.wants_weight_grad() || saved.data == nullptr) return;
   const LayerState<float>& state = layer.state;
   WeightRowArgs args{};
   args.shape = shape(), args.transposed = transposed(), args.images = images;
@@ -138,8 +144,8 @@ void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index be
   train_rows(driver.queue, args, partial);
 }
 
-void LayerRun::train_depthwise(const OutputGrad& grad, const float* saved) const {
-  if (!layer.wants_weight_grad() || saved == nullptr) return;
+void LayerRun::train_depthwise(const OutputGrad& grad, const Slice& saved) const {
+  if (!layer.wants_weight_grad() || saved.data == nullptr) return;
   const LayerState<float>& state = layer.state;
   DepthwiseWeightArgs args{};
   args.shape = shape(), args.images = images;

@@ -55,10 +55,10 @@ class Conv final : public ConvBuffers<float> {
       if (target.grad != nullptr) {
         run.input_grad_depthwise(dz, s.out, target.grad, s.in, 0, s.in, target.accumulate);
       }
-      run.train_depthwise(grad, saved(context));
+      run.train_depthwise(grad, run.slice(saved(context)));
     } else {
       if (target.grad != nullptr) run.input_grad(grad, target.grad, s.in, 0, s.in, target.accumulate);
-      run.train_weight(grad, saved(context), 0, s.in, parts);
+      run.train_weight(grad, run.slice(saved(context)), 0, s.in, parts);
     }
   }
 
@@ -128,7 +128,7 @@ class Block final : public BlockBuffers<float> {
     for (Index first = 0; first < wide_; first += backward_block_) {
       const Index width = std::min(backward_block_, wide_ - first);
       if (filtered_grad_) project.input_grad(outer, scratch.d_filtered, backward_block_, first, width, false);
-      project.train_weight(outer, at(context, saved_project_), first, first + width, parts);
+      project.train_weight(outer, project.slice(at(context, saved_project_)), first, first + width, parts);
       if (!filtered_grad_) continue;
       dw.pass_back(scratch.d_filtered, backward_block_, first, width, n * out_rows_,
                    mask_at(context, depthwise_mask_, n * out_rows_), nullptr, parts);
@@ -137,7 +137,8 @@ class Block final : public BlockBuffers<float> {
                                 expands_ ? scratch.d_expanded : target.grad + first, expands_ ? backward_block_ : in_,
                                 first, width, !expands_ && target.accumulate);
       }
-      dw.train_depthwise({scratch.d_filtered, backward_block_, first, width, nullptr}, at(context, saved_depthwise_));
+      dw.train_depthwise({scratch.d_filtered, backward_block_, first, width, nullptr},
+                         dw.slice(at(context, saved_depthwise_)));
       if (expands_ && wide_grad_) backward_expansion(context, scratch, target, first, width);
     }
   }
@@ -161,7 +162,7 @@ class Block final : public BlockBuffers<float> {
     const OutputGrad grad{scratch.d_expanded, backward_block_, first, width,
                           scale_of(expand.layer, scratch.expand_scale)};
     if (target.grad != nullptr) expand.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-    expand.train_weight(grad, at(context, saved_expand_), 0, in_, parts);
+    expand.train_weight(grad, expand.slice(at(context, saved_expand_)), 0, in_, parts);
   }
 
   const Driver& driver_;
@@ -181,15 +182,14 @@ class Head final : public HeadBuffers<float> {
     float* z = context.workspace->acquire<float>(z_, rows * forward_block_);
     const Mask mask{context.save ? acquire_mask(context) : nullptr, rows, out_, true};
     if (float* saved = context.save ? acquire_saved(context) : nullptr) run.save(x, in_, rows, saved);
+    if (context.save && remakes()) {
+      context.training.arena->memory().copy(acquire_kept(context), x, static_cast<std::size_t>(rows * in_) * sizeof *x);
+    }
     for (Index first = 0; first < out_; first += forward_block_) {
       const Index width = std::min(forward_block_, out_ - first);
       run.forward_columns(x, z, forward_block_, first, width, rows, mask);
-      PoolArgs pool{};
-      ConvShape& s = pool.shape;
-      s.in = s.out = width, s.height = s.kernel_h = run.shape().height, s.width = s.kernel_w = run.shape().width;
-      pool.images = context.images, pool.x = z, pool.x_row = forward_block_, pool.y = y + first, pool.y_row = out_;
-      pool.count_padding = true;
-      each(driver_.queue, &pool_forward, context.images * width, pool);
+      if (run.bare) run.activate(z, z, forward_block_, rows, width);
+      average_images(driver_.queue, z, forward_block_, y + first, out_, context.images, run.shape(), width);
     }
   }
 
@@ -201,6 +201,9 @@ class Head final : public HeadBuffers<float> {
     float* scale = context.training.acquire<float>(scale_, backward_block_);
     const PartialSums parts{panels_ >= 0 ? context.training.acquire<float>(panels_, panel_count_) : nullptr,
                             panel_count_};
+    const float* x = remakes() ? kept(context) : nullptr;
+    float* again = remakes() ? context.training.acquire<float>(again_, rows * backward_block_) : nullptr;
+    const Slice read = remakes() ? Slice{x, in_, 0} : run.slice(saved(context));
     Target target{nullptr, false};
     if (input_grad_) target = input_grad(context, 0);
     const Mask passes{const_cast<std::uint8_t*>(mask(context)), rows, out_, true};
@@ -208,15 +211,22 @@ class Head final : public HeadBuffers<float> {
       const Index width = std::min(backward_block_, out_ - first);
       each(driver_.queue, &unpool, rows * width,
            UnpoolArgs{dy + first, dz, context.images, pixels_, out_, backward_block_, width});
+      if (remakes()) {
+        run.forward_columns(x, again, backward_block_, first, width, rows, Mask{});
+        run.activate_back(again, dz, backward_block_, rows, width);
+      }
       run.pass_back(dz, backward_block_, first, width, rows, passes, scale, parts);
       const OutputGrad grad{dz, backward_block_, first, width, scale_of(run.layer, scale)};
       if (target.grad != nullptr) run.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-      run.train_weight(grad, saved(context), 0, in_, parts);
+      run.train_weight(grad, read, 0, in_, parts);
     }
   }
 
  private:
-  LayerRun layer_run(Context& context) const { return {driver_, layer(context), layer_, context.images}; }
+  LayerRun layer_run(Context& context) const {
+    Layer& own = layer(context);
+    return {driver_, own, layer_, context.images, !is_layers(own.spec.activation)};
+  }
   const Driver& driver_;
 };
 
@@ -225,9 +235,6 @@ class Head final : public HeadBuffers<float> {
 std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
                                    Driver& driver) {
   for (int layer : op.layers) check_limits(program.layers[static_cast<std::size_t>(layer)], program.batch);
-  if (op.kind == OpKind::head && !is_layers(program.layers[static_cast<std::size_t>(op.layers[0])].activation)) {
-    throw InvalidArgument("ops: a GPU has no head of this activation; expected the ops that it is made of");
-  }
   switch (op.kind) {
     case OpKind::conv:
     case OpKind::depthwise:
@@ -263,7 +270,7 @@ std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program,
     case OpKind::zeros:
       return make_move(op, program, driver);
     case OpKind::gated:
-      throw InvalidArgument("ops: a GPU has no gated block; expected the ops that it is made of");
+      return make_gated(op, program, declare, driver);
   }
   throw InvalidArgument("ops: unknown kind " + std::to_string(static_cast<int>(op.kind)));
 }

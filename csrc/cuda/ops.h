@@ -37,6 +37,7 @@ std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program,
 SPARSEBP_OPS(activation)
 SPARSEBP_OPS(arithmetic)
 SPARSEBP_OPS(dropout)
+SPARSEBP_OPS(gated)
 SPARSEBP_OPS(norm)
 SPARSEBP_OPS(pool)
 #undef SPARSEBP_OPS

@@ -79,6 +79,17 @@ struct UnpoolArgs {
   args.dz[row * args.dz_row + c] = args.dy[divide(row, args.pixels).quotient * args.dy_row + c] * weight;
 }
 
+// The means of `count` channels of each image of x, whose sides are a layer's output's.
+inline void average_images(const Queue& queue, const float* x, Index x_row, float* y, Index y_row, Index images,
+                           const ConvShape& of, Index count) {
+  PoolArgs args{};
+  ConvShape& s = args.shape;
+  s.in = s.out = count, s.height = s.kernel_h = of.out_height, s.width = s.kernel_w = of.out_width;
+  args.images = images, args.x = x, args.x_row = x_row, args.y = y, args.y_row = y_row;
+  args.count_padding = true;
+  each(queue, &pool_forward, images * count, args);
+}
+
 struct MaxPoolArgs {
   ConvShape shape;
   Index images;

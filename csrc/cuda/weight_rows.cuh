@@ -15,7 +15,7 @@ struct WeightRowArgs {
   ConvShape shape;
   bool transposed;  // the windows are those of the input in the output
   Index images;
-  const float* saved;  // [images * pixels][selected]
+  Slice saved;  // of the input
   Index selected;
   const float* dz;  // [images * out_pixels][dz_row]; its column 0 is output channel `begin`, it has `count`
   Index dz_row, begin, count;
@@ -70,6 +70,7 @@ __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args
   const Index j = blockIdx.x % args.selected, split = blockIdx.x / args.selected;
   const RowColumns at = row_columns(args, j);
   if (at.channel < args.channel_begin || at.channel >= args.channel_end) return;
+  const Index column = column_of(args.saved, j, at.channel);
   const int lane = static_cast<int>(threadIdx.x) % kLanes, slice = static_cast<int>(threadIdx.x) / kLanes;
   const bool writes = *args.training.spoilt == 0;
   const Sgd sgd = args.training.step();
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args
           if (iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) continue;
           (args.transposed ? out : in) = n * s.pixels() + iy * s.width + ix;
         }
-        const float x = args.saved[in * args.selected + j];
+        const float x = args.saved.data[in * args.saved.pixel + column];
         const float* dz = args.dz + out * args.dz_row + (at.first - args.begin) + col;
         for (int i = 0; i < kOwn; ++i) {
           const int c = lane + i * kLanes;

@@ -44,6 +44,31 @@ void every_op_with_a_layer(const Run& run) {
   run("layer norm", odd, [&](Builder& b) { b.op(OpKind::layer_norm, {0}, {b.channelwise(odd, false, true)}, odd); });
 }
 
+// Blocks of any activations: with a gate and a residual, with a gate alone, without both; and such a head.
+template <class Run>
+void every_gated_block(const Run& run) {
+  const auto build = [](Builder& b, bool expands, bool gated, Index out, Index stride) {
+    const Index wide = expands ? 70 : 20, half = (9 - 1) / stride + 1;
+    std::vector<int> layers;
+    if (expands) layers.push_back(b.layer(20, wide, 9, 1, 1, 1, Activation::hardswish, 5));
+    layers.push_back(b.layer(wide, wide, 9, 3, stride, wide, Activation::silu, 7));
+    if (gated) layers.push_back(b.layer(wide, 9, 1, 1, 1, 1, Activation::relu, 11, false));
+    if (gated) layers.push_back(b.layer(9, wide, 1, 1, 1, 1, Activation::hardsigmoid, 9, false));
+    layers.push_back(b.layer(wide, out, half, 1, 1, 1, Activation::identity, 6));
+    b.op(OpKind::gated, {0}, layers, {half, half, out});
+    b.last().residual = out == 20 && stride == 1, b.last().block = 32;
+  };
+  const ValueSpec image{9, 9, 20};
+  run("gated block", image, [&](Builder& b) { build(b, true, true, 20, 1); });
+  run("gated block without expansion", image, [&](Builder& b) { build(b, false, true, 33, 2); });
+  run("gated block without a gate", image, [&](Builder& b) { build(b, true, false, 20, 1); });
+  run("gated block with neither", image, [&](Builder& b) { build(b, false, false, 20, 1); });
+  run("head of a curve", image, [](Builder& b) {
+    b.op(OpKind::head, {0}, {b.layer(20, 70, 9, 1, 1, 1, Activation::hardswish, 5)}, {1, 1, 70});
+    b.last().block = 32;
+  });
+}
+
 template <class Run>
 void every_activation(const Run& run) {
   const ValueSpec odd{7, 5, 33};

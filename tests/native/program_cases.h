@@ -124,6 +124,7 @@ void every_op(F f) {
       b.op(OpKind::head, {0}, {b.layer(20, 270, 9, 1, 1, 1, Activation::relu6, 5)}, {1, 1, 270});
     });
     every_op_with_a_layer(run);
+    every_gated_block(run);
     if (input_grad) every_op_without_layers(run);  // which have nothing to train
   }
 }
