@@ -62,8 +62,8 @@ SPARSEBP_INLINE Range valid_outputs(Index tap, Index outputs, Index stride, Inde
   return {begin, end};
 }
 
-// The pixels of an input and of an output that one tap of a convolution brings together: pair (y, x) has the input pixel
-// (in_y + y * in_step_h, in_x + x * in_step_w), and the output's likewise.
+// The pixels of an input and of an output that one tap of a convolution brings together: pair (y, x) has the input
+// pixel (in_y + y * in_step_h, in_x + x * in_step_w), and the output's likewise.
 struct TapPairs {
   Index rows, columns;
   Index in_y, in_x, in_step_h, in_step_w;

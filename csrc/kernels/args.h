@@ -228,8 +228,8 @@ struct GatherArgs {
   Index pixels, count;
 };
 
-// The frozen batch norm as scale and shift: scale = gamma / sqrt(var + eps), shift = beta + scale * (bias - mean). Without
-// statistics scale = gamma and shift = bias.
+// The frozen batch norm as scale and shift: scale = gamma / sqrt(var + eps), shift = beta + scale * (bias - mean).
+// Without statistics scale = gamma and shift = bias.
 template <class T>
 struct FoldArgs {
   const T *gamma, *beta, *mean, *var, *bias;  // each may be null; var null: no statistics
@@ -254,8 +254,8 @@ struct PoolArgs {
   ConvShape shape;  // kernel, stride, padding; in == out
   const T* x;
   T* y;
-  bool count_padding;  // divide by the kernel's size, or only by what lies inside
-  bool accumulate;     // backward only
+  bool count_padding;        // divide by the kernel's size, or only by what lies inside
+  bool accumulate;           // backward only
   Index row_begin, row_end;  // forward only: output rows
   Index x_begin, y_begin;    // forward only: the row of the image with which x, y begin
 };

@@ -20,13 +20,6 @@ void Layer<T>::fold(const Kernels<T>& kernels, Index begin, Index count, T* scal
   args.bias = from(params.bias);
   args.eps = spec.eps, args.count = count;
   args.scale = scale, args.shift = shift;
-  if (spec.shared) {
-    args.gamma = params.gamma, args.bias = params.bias, args.count = 1;
-    kernels.fold(args);
-    std::fill_n(scale, count, *scale);
-    if (shift != nullptr) std::fill_n(shift, count, *shift);
-    return;
-  }
   kernels.fold(args);
 }
 
@@ -110,7 +103,8 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
       const TapPairs pairs = transposed ? transposed_pairs(s, tap) : tap_pairs(s, tap);
       const bool empty = pairs.rows == 0 || pairs.columns == 0;
       args.sum.n1 = empty ? 0 : pairs.columns, args.sum.n2 = pairs.rows, args.sum.n3 = images;
-      args.sum.a1 = pairs.in_step_w * row, args.sum.a2 = pairs.in_step_h * s.width * row, args.sum.a3 = s.pixels() * row;
+      args.sum.a1 = pairs.in_step_w * row, args.sum.a2 = pairs.in_step_h * s.width * row,
+      args.sum.a3 = s.pixels() * row;
       args.sum.b1 = pairs.out_step_w * grad.row, args.sum.b2 = pairs.out_step_h * s.out_width * grad.row;
       args.sum.b3 = s.out_pixels() * grad.row;
       args.b = empty ? dz : dz + (pairs.out_y * s.out_width + pairs.out_x) * grad.row;

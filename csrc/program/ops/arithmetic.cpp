@@ -1,4 +1,5 @@
-// Sums and products of two values, of which the second may be spread over the first; one value times a number plus another.
+// Sums and products of two values, of which the second may be spread over the first; one value times a number plus
+// another.
 #include "program/ops/elementwise_buffers.h"
 #include "program/ops/runs.h"
 
@@ -131,9 +132,8 @@ class Multiply final : public ProductBuffers<T> {
     }
     if (const T* a = this->first(context)) {
       const auto target = this->input_grad(context, 1);
-      gather(first_, this->second_, context.images, target.grad, target.accumulate, [&](Index pixel, Index c) {
-        return dy[pixel * this->channels_ + c] * a[pixel * this->channels_ + c];
-      });
+      gather(first_, this->second_, context.images, target.grad, target.accumulate,
+             [&](Index pixel, Index c) { return dy[pixel * this->channels_ + c] * a[pixel * this->channels_ + c]; });
     }
   }
 

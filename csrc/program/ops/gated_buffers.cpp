@@ -95,11 +95,11 @@ typename GatedBuffers<T>::Scratch GatedBuffers<T>::acquire_scratch(Context<T>& c
   return scratch;
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                     \
-  template GatedBuffers<T>::GatedBuffers(const OpSpec&, const ProgramSpec&, const Declare<T>&);     \
-  template typename GatedBuffers<T>::Wide GatedBuffers<T>::acquire_wide(Context<T>&) const;         \
-  template typename GatedBuffers<T>::Kept GatedBuffers<T>::acquire_kept(Context<T>&) const;         \
-  template typename GatedBuffers<T>::Kept GatedBuffers<T>::kept(Context<T>&) const;                 \
+#define SPARSEBP_INSTANTIATE(T)                                                                 \
+  template GatedBuffers<T>::GatedBuffers(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
+  template typename GatedBuffers<T>::Wide GatedBuffers<T>::acquire_wide(Context<T>&) const;     \
+  template typename GatedBuffers<T>::Kept GatedBuffers<T>::acquire_kept(Context<T>&) const;     \
+  template typename GatedBuffers<T>::Kept GatedBuffers<T>::kept(Context<T>&) const;             \
   template typename GatedBuffers<T>::Scratch GatedBuffers<T>::acquire_scratch(Context<T>&) const;
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)

@@ -24,7 +24,8 @@ class GatedBuffers : public Op<T> {
   // A channel block on its way back: what it was before its activations and after them, and the gradients.
   struct Scratch {
     T *fold, *expanded, *expanded_before, *d_expanded, *filtered, *filtered_before, *d_filtered, *panels;
-    // Of all channels: the gate, its gradient, that of the means; of the reduced ones what they were, and their gradient.
+    // Of all channels: the gate, its gradient, that of the means; of the reduced ones what they were, and their
+    // gradient.
     T *gate = nullptr, *d_gate = nullptr, *d_means = nullptr, *reduced = nullptr, *d_reduced = nullptr;
   };
 
