@@ -24,8 +24,8 @@ Axis columns_of(const ConvShape& s) {
           s.width, s.out_width, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w};
 }
 
-// The last window begins inside the image or in the zeros in front of it, and may end in zeros behind it, as many as it
-// takes. `zeros`: those behind that every window of a row ends in front of, if that is so.
+// The last window may end in zeros behind the image: in as many as there are in front of it, or in any number if it
+// begins before these. `zeros`: those behind the image that the windows reach in any case.
 void check_axis(const std::string& of, const Axis& a, Index zeros) {
   check_size(of, a.size_name, a.size, 1);
   check_size(of, a.out_name, a.out, 1);
@@ -36,7 +36,8 @@ void check_axis(const std::string& of, const Axis& a, Index zeros) {
   // From here on nothing overflows: a size is below 2^31.
   const Index reach = a.dilation * (a.kernel - 1) + 1, padded = a.size + a.pad + zeros;
   const Index least = reach <= padded ? (padded - reach) / a.stride + 1 : 1;
-  const Index most = std::max(least, (a.size + a.pad - 1) / a.stride + 1);
+  const Index even = a.size + 2 * a.pad - reach;  // as many zeros behind as in front
+  const Index most = std::max({least, even >= 0 ? even / a.stride + 1 : 1, (a.size + a.pad - 1) / a.stride + 1});
   if (a.out >= least && a.out <= most) return;
   throw InvalidArgument(of + ": " + a.out_name + ": expected " + std::to_string(least) + " to " + std::to_string(most) +
                         " (" + a.size_name + " " + std::to_string(a.size) + ", kernel " + std::to_string(a.kernel) +

@@ -20,6 +20,13 @@ void Layer<T>::fold(const Kernels<T>& kernels, Index begin, Index count, T* scal
   args.bias = from(params.bias);
   args.eps = spec.eps, args.count = count;
   args.scale = scale, args.shift = shift;
+  if (spec.shared) {
+    args.gamma = params.gamma, args.bias = params.bias, args.count = 1;
+    kernels.fold(args);
+    std::fill_n(scale, count, *scale);
+    if (shift != nullptr) std::fill_n(shift, count, *shift);
+    return;
+  }
   kernels.fold(args);
 }
 

@@ -193,7 +193,7 @@ class OpCheck {
       fail(named(i) + ": expected kind " + std::to_string(static_cast<int>(kind.layers)) + ", got " +
            std::to_string(static_cast<int>(layer(i).kind)));
     }
-    for (std::size_t i = 0; i < op_.layers.size() && op_.kind != OpKind::gated; ++i) {
+    for (std::size_t i = 0; i < op_.layers.size() && op_.kind != OpKind::gated && op_.kind != OpKind::head; ++i) {
       if (is_layers(layer(i).activation)) continue;
       fail(named(i) + ": activation: expected 0 to 2, got " + std::to_string(static_cast<int>(layer(i).activation)));
     }

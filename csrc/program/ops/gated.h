@@ -4,6 +4,7 @@
 // once for the gradient of the gate, which sums over pixels, and once for all else.
 #pragma once
 
+#include "program/ops/activate.h"
 #include "program/ops/gated_buffers.h"
 
 namespace sparsebp {
@@ -42,17 +43,5 @@ class Gated final : public GatedBuffers<T> {
                      const Unit& unit);
   void train_shifts(Context<T>& context, Layer<T>& trained, const T* gradient, Index rows, Index columns) const;
 };
-
-// `count` elements through an activation, from x to y; and their gradients, from what they were before it.
-template <class T>
-void activate(const Kernels<T>& kernels, Activation activation, const T* x, T* y, Index count) {
-  if (activation != Activation::identity) return kernels.curve_forward({activation, 1, 0, x, y, count, nullptr, 0});
-  if (x != y) std::copy_n(x, count, y);
-}
-template <class T>
-void activate_backward(const Kernels<T>& kernels, Activation activation, const T* x, T* g, Index count) {
-  if (activation == Activation::identity) return;
-  kernels.curve_backward({activation, 1, 0, x, nullptr, 0, g, g, false, count});
-}
 
 }  // namespace sparsebp

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "platform/parallel.h"
+#include "program/ops/activate.h"
 #include "program/ops/head_buffers.h"
 
 namespace sparsebp {
@@ -22,6 +23,7 @@ class Head final : public HeadBuffers<T> {
     T* fold = context.workspace->template acquire<T>(fold_, 2 * out_);
     T* z = context.workspace->template acquire<T>(z_, rows * forward_block_);
     std::uint8_t* mask = context.save ? this->acquire_mask(context) : nullptr;
+    if (context.save && this->remakes()) std::copy_n(x, rows * in_, this->acquire_kept(context));
     if (T* saved = context.save ? this->acquire_saved(context) : nullptr) {
       layer.save(kernels, x, in_, rows, 0, in_, layer.slice(saved));
     }
@@ -40,10 +42,16 @@ class Head final : public HeadBuffers<T> {
         args.store = Store::affine;
         args.affine.scale = layer.spec.has_norm ? fold + c : nullptr;
         args.affine.shift = fold + out_ + c;
-        args.affine.activation = layer.spec.activation;
+        if (is_layers(layer.spec.activation)) args.affine.activation = layer.spec.activation;
         if (mask != nullptr) args.affine.mask = mask + panel_mask(rows, c);
         args.affine.mask_row = panel_mask_row(out_, c);
         kernels.gemm(args);
+        if (!is_layers(layer.spec.activation)) {
+          for (Index m = 0; m < rows; ++m) {
+            T* row = args.c + m * forward_block_;
+            activate(kernels, layer.spec.activation, row, row, count);
+          }
+        }
         for (Index n = 0; n < context.images; ++n) {
           T sums[kPanel];
           MaskArgs<T> sum{};
@@ -65,7 +73,10 @@ class Head final : public HeadBuffers<T> {
     T* scale = context.training.template acquire<T>(scale_, backward_block_);
     T* panels = panels_ >= 0 ? context.training.template acquire<T>(panels_, panel_count_) : nullptr;
     const std::uint8_t* mask = this->mask(context);
-    const Slice<T> saved = layer.slice(this->saved(context));
+    const T* kept = this->remakes() ? this->kept(context) : nullptr;
+    T* again = kept != nullptr ? context.training.template acquire<T>(again_, rows * backward_block_) : nullptr;
+    const Slice<T> saved =
+        kept != nullptr ? Slice<T>{const_cast<T*>(kept), in_, 0} : layer.slice(this->saved(context));
     typename Op<T>::Target target{nullptr, false};
     if (input_grad_) target = this->input_grad(context, 0);
 
@@ -79,6 +90,7 @@ class Head final : public HeadBuffers<T> {
           const T* pooled = dy + m / pixels_ * out_ + c;
           for (Index i = 0; i < count; ++i) g[m * backward_block_ + i] = pooled[i] * weight;
         }
+        if (kept != nullptr) pass_curve(kernels, layer, kept, again + unit * kPanel, rows, c, count, g);
         T sums[kPanel];
         MaskArgs<T> args{};
         args.g = g, args.g_row = backward_block_;
@@ -95,9 +107,28 @@ class Head final : public HeadBuffers<T> {
   }
 
  private:
+  // The gradient of what `count` <= kPanel channels are before their activation, from that of what they are after it.
+  void pass_curve(const Kernels<T>& kernels, const Layer<T>& layer, const T* x, T* before, Index rows, Index c,
+                  Index count, T* g) const {
+    T fold[2 * kPanel];
+    layer.fold(kernels, c, count, fold, fold + kPanel);
+    GemmArgs<T> args{};
+    args.a = x, args.a_row = in_;
+    args.b = layer.params.weight + c;
+    args.c = before, args.c_row = backward_block_;
+    args.rows = rows, args.cols = count;
+    args.sum.n1 = in_, args.sum.b1 = out_;
+    args.store = Store::affine;
+    args.affine.scale = layer.spec.has_norm ? fold : nullptr, args.affine.shift = fold + kPanel;
+    kernels.gemm(args);
+    for (Index m = 0; m < rows; ++m) {
+      activate_backward(kernels, layer.spec.activation, before + m * backward_block_, g + m * backward_block_, count);
+    }
+  }
+
   using Base = HeadBuffers<T>;
   using Base::input_grad_, Base::in_, Base::out_, Base::pixels_, Base::forward_block_, Base::backward_block_;
-  using Base::layer_, Base::fold_, Base::z_, Base::dz_, Base::scale_, Base::panels_, Base::panel_count_;
+  using Base::layer_, Base::fold_, Base::z_, Base::dz_, Base::scale_, Base::panels_, Base::panel_count_, Base::again_;
 };
 
 }  // namespace

@@ -31,7 +31,14 @@ class HeadBuffers : public LayerBuffers<T> {
     fold_ = declare.forward_scratch("fold", 2 * out_);
     z_ = declare.forward_scratch("z", rows * forward_block_);
     if (!declare.in_span) return;
-    this->declare_saved(layer, declare);
+    // The derivative of a curve is a number: instead of the output, as large as it is, the input is kept, from which the
+    // backward pass makes a block of it again.
+    if (is_layers(layer.activation)) {
+      this->declare_saved(layer, declare);
+    } else {
+      kept_ = declare.template kept<T>("input", rows * in_);
+      again_ = declare.backward_scratch("output again", rows * backward_block_);
+    }
     dz_ = declare.backward_scratch("dz", rows * backward_block_);
     scale_ = declare.backward_scratch("scale", backward_block_);
     if (this->input_grad_) {
@@ -41,8 +48,14 @@ class HeadBuffers : public LayerBuffers<T> {
   }
 
  protected:
+  bool remakes() const { return kept_ >= 0; }
+  T* acquire_kept(Context<T>& context) const {
+    return context.training.template acquire<T>(kept_, context.images * pixels_ * in_);
+  }
+  const T* kept(Context<T>& context) const { return context.training.template at<T>(kept_); }
+
   Index in_, out_, pixels_, forward_block_, backward_block_, panel_count_ = 0;
-  int fold_ = -1, z_ = -1, dz_ = -1, scale_ = -1, panels_ = -1;
+  int fold_ = -1, z_ = -1, dz_ = -1, scale_ = -1, panels_ = -1, kept_ = -1, again_ = -1;
 };
 
 }  // namespace sparsebp

@@ -63,7 +63,10 @@ def fused(model: nn.Module, graph: Graph) -> TorchModel:
 
 
 def fold_batch_norms(model: nn.Module, graph: Graph) -> None:
-    """Folds every batch norm that the graph found behind a convolution into it, in place."""
+    """Folds every batch norm that the graph found behind a convolution into it, in place.
+
+    Only of torch's own classes: what a subclass does besides would be lost with it.
+    """
     training = model.training
     model.eval()
     for layer in graph.layers:

@@ -138,7 +138,9 @@ class Steps:
         return StepResult(name, trainer.span, Quartiles.of(times), held.arena_peak, held.outside_bytes)
 
 
-def training_steps(trainer: Trainer, x: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[Any], Any]]:
+def training_steps(
+    trainer: Trainer, x: torch.Tensor, y: Any, loss: Callable[[Any, Any], torch.Tensor] = cross_entropy
+) -> dict[str, Callable[[Any], Any]]:
     """By contender what is timed: the loop body that everybody writes and, on a GPU, the same as one CUDA graph."""
     model = trainer.model.train()
     optimizer: torch.optim.Optimizer
@@ -148,7 +150,7 @@ def training_steps(trainer: Trainer, x: torch.Tensor, y: torch.Tensor) -> dict[s
         optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=LEARNING_RATE)
 
     def step(_: Any) -> None:
-        cross_entropy(model(x), y).backward()
+        loss(model(x), y).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -156,7 +158,7 @@ def training_steps(trainer: Trainer, x: torch.Tensor, y: torch.Tensor) -> dict[s
         return {trainer.name: step}
     if isinstance(model, SparseModel):
         assert isinstance(optimizer, SGD)
-        graphed = GraphedStep(model, optimizer, cross_entropy, warm_up=1)
+        graphed = GraphedStep(model, optimizer, loss, warm_up=1)
         for _ in range(2):  # without a graph, then with it
             graphed(x, y)
         return {trainer.name: step, f"{trainer.name}, one graph": lambda _: graphed(x, y)}

@@ -9,7 +9,7 @@ from torch import fx
 
 from .._C import Activation, OpKind
 from .layer import Layer, LayerTensors, Value, Window
-from .op import Op
+from .op import PLAIN_CURVES, Op
 from .raw_op import RawOp, Weighted
 
 _CONVOLUTIONS = (OpKind.conv, OpKind.depthwise, OpKind.conv_transpose)
@@ -66,7 +66,7 @@ def _absorbed(first: RawOp, second: RawOp, sizes: Mapping[fx.Node, Value]) -> Ra
 
 
 def _begins_inside(window: Window, source: Value, result: Value) -> bool:
-    """Whether even the last window begins inside the image, or in the zeros in front of it."""
+    """Whether even the last window begins inside the image or in the zeros in front of it, as native code wants it."""
     sides = zip(
         (source.height, source.width), (result.height, result.width), window.stride, window.padding, strict=True
     )
@@ -134,21 +134,32 @@ def fuse_blocks(ops: list[Op], layers: list[Layer], ends: list[int]) -> list[Op]
 
 
 def fuse_heads(ops: list[Op], layers: list[Layer], ends: list[int], values: list[Value]) -> list[Op]:
-    """A pointwise convolution whose only reader is a global average pooling."""
+    """A pointwise convolution whose only reader is a global average pooling, behind any activation.
+
+    ``layers`` get their activations.
+    """
     readers = readers_of(ops, ends)
     fused: dict[int, Op] = {}
     gone: set[int] = set()
+
+    def only_reader(v: int) -> int | None:
+        return readers[v][0] if len(readers.get(v, [])) == 1 and readers[v][0] < len(ops) else None
+
     for i, op in enumerate(ops):
         if op.kind != OpKind.conv or layers[op.layers[0]].kind != "pointwise":
             continue
-        reader = readers.get(op.output, [])
-        if len(reader) != 1 or reader[0] >= len(ops):
+        parts, layer = [i], layers[op.layers[0]]
+        reader = only_reader(op.output)
+        if reader is not None and layer.activation == Activation.identity and ops[reader].activation in PLAIN_CURVES:
+            parts.append(reader)
+            layer = replace(layer, activation=ops[reader].activation)
+            reader = only_reader(ops[reader].output)
+        if reader is None or not _pools_all(ops[reader], values[op.output], values[ops[reader].output]):
             continue
-        pool = ops[reader[0]]
-        size = values[op.output]
-        if _pools_all(pool, size, values[pool.output]):
-            fused[reader[0]] = Op(OpKind.head, op.inputs, pool.output, op.layers, frozen=op.frozen or pool.frozen)
-            gone.add(i)
+        pool, frozen = ops[reader], any(ops[p].frozen for p in (*parts, reader))
+        layers[op.layers[0]] = layer
+        fused[reader] = Op(OpKind.head, op.inputs, pool.output, op.layers, frozen=frozen)
+        gone.update(parts)
     return [fused.get(i, op) for i, op in enumerate(ops) if i not in gone]
 
 

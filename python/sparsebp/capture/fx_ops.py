@@ -145,7 +145,7 @@ def _leave_to_torch(
 
 def _images(reader: Reader, node: fx.Node) -> list[fx.Node]:
     """The activations that a node is for torch: itself as an image where native code can make that."""
-    image = reader.image(node)
+    image = reader.handed_over(node)
     return [image] if image is not None else reader.places.bases(node)
 
 

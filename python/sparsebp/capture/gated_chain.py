@@ -8,23 +8,8 @@ from typing import NamedTuple
 
 from .._C import Activation, OpKind
 from .layer import Layer, Value
-from .op import Op
+from .op import PLAIN_CURVES, Op
 from .raw_op import PLAIN
-
-#: Those that a gated block can apply: without numbers of their own.
-_ACTIVATIONS = frozenset(
-    {
-        *(Activation.relu, Activation.relu6, Activation.hardsigmoid, Activation.hardswish, Activation.sigmoid),
-        *(
-            Activation.silu,
-            Activation.gelu,
-            Activation.gelu_tanh,
-            Activation.tanh,
-            Activation.softplus,
-            Activation.mish,
-        ),
-    }
-)
 
 
 class Gated(NamedTuple):
@@ -111,7 +96,7 @@ class GatedChain:
         if own != Activation.identity or reader is None:
             return value, own
         op = self.ops[reader]
-        if op.kind != OpKind.activation or op.activation not in _ACTIVATIONS:
+        if op.kind != OpKind.activation or op.activation not in PLAIN_CURVES:
             return value, own
         self.parts.add(reader)
         return op.output, op.activation
@@ -122,7 +107,7 @@ class GatedChain:
         before, parts, activation = self.producer.get(value), set[int](), Activation.identity
         if before is not None and self.ops[before].kind == OpKind.activation and self._only_reader(value) == start:
             op = self.ops[before]
-            if op.activation in _ACTIVATIONS and self._only_reader(op.inputs[0]) == before:
+            if op.activation in PLAIN_CURVES and self._only_reader(op.inputs[0]) == before:
                 parts, activation = {before}, op.activation
                 before = self.producer.get(op.inputs[0])
         if before is None or not self._is_pointwise(before):

@@ -64,8 +64,8 @@ class Graph:
         return {v for op in self.ops[begin:] for v in op.inputs if v not in made_later}
 
 
-def build(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) -> Graph:
-    """The op graph of ``model`` for images of ``input_size`` (C, H, W); ``aux`` as in :func:`.tracing.trace`.
+def build(model: nn.Module, input_size: tuple[int, ...], aux: bool = True) -> Graph:
+    """The op graph of ``model`` for inputs of ``input_size``; both it and ``aux`` as in :func:`.tracing.trace`.
 
     Raises:
         UnsupportedModel: the model does not take one image batch, or returns nothing made of it.

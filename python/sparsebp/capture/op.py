@@ -7,6 +7,21 @@ from dataclasses import dataclass
 from .._C import Activation, OpKind
 from .raw_op import PLAIN, Details, Pool
 
+#: Activations that gated blocks and heads can apply: those without numbers of their own.
+PLAIN_CURVES = frozenset(
+    {
+        *(Activation.relu, Activation.relu6, Activation.hardsigmoid, Activation.hardswish, Activation.sigmoid),
+        *(
+            Activation.silu,
+            Activation.gelu,
+            Activation.gelu_tanh,
+            Activation.tanh,
+            Activation.softplus,
+            Activation.mish,
+        ),
+    }
+)
+
 
 @dataclass(frozen=True)
 class Op:

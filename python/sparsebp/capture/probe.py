@@ -20,7 +20,7 @@ _IMAGES = 2  # of a batch that a model is tried on
 _SAME, _ROUNDING = 1e-4, 1e-3
 
 
-def probe(images: int, input_size: tuple[int, int, int], like: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def probe(images: int, input_size: tuple[int, ...], like: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """Random images, always the same, of the type and on the device of ``like``."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn((images, *input_size), generator=generator, device="cpu").to(like)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from .._C import OpKind
 from .behaviour import runs_as
 from .layer import Value
-from .places import value_of
+from .places import Place, value_of
 from .raw_op import Details
 from .reader import Reader
 from .shapes import shape_of
@@ -156,7 +156,7 @@ def _adaptive(reader: Reader, node: fx.Node, source: fx.Node) -> bool:
         return False
     x, before, after = found
     if (before.height, before.width) == (after.height, after.width):
-        reader.places.follow(node, reader.places[x])
+        reader.places.follow(node, Place(reader.places[source].base, reader.places.index(source)))
         return True
     if before.height % after.height or before.width % after.width:
         reader.emit(OpKind.adaptive_pool, (x,), node, after)

@@ -116,6 +116,13 @@ class Reader:
         """Nodes of activations whose numbers torch has in another order than [N, C, H, W]."""
         return frozenset(n for n in self.values if self.places[n].index is not None or self.places[n].base is not n)
 
+    def handed_over(self, node: Any) -> fx.Node | None:
+        """As :meth:`image`, with its numbers in torch's order: what native code hands over to torch."""
+        image = self.image(node)
+        if image is None or image is node or self.places[image].index is None:
+            return image
+        return self._moved(node, image, self.values[image], OpKind.reshape, Details())
+
     def pixels(self, node: Any) -> fx.Node | None:
         """The activation whose channels are a node's last dimension, and pixels all between that and the first."""
         if not self.is_native(node) or not self.is_tensor(node):

@@ -12,6 +12,7 @@ from .graph import Graph
 from .in_place import is_dead
 from .preserve import random_state, unchanged
 from .probe import probe
+from .shapes import shape_of
 from .torch_part import TorchPart, chosen
 
 
@@ -45,7 +46,7 @@ class TorchPrefix:
         with torch.no_grad():
             out: torch.Tensor = self._part.run(training, x)
         shape = (self._value.channels, self._value.height, self._value.width)
-        expected = (len(x), *(shape if out.dim() == 4 else shape[:1]))
+        expected = (len(x), *{4: shape, 3: (shape[0], shape[2])}.get(out.dim(), shape[:1]))
         if tuple(out.shape) != expected or out.dtype != x.dtype:
             raise RuntimeError(
                 f"what runs in torch before the native ops returned {list(out.shape)} of {out.dtype}; the plan was "
@@ -55,8 +56,8 @@ class TorchPrefix:
 
     def _draws(self, graph: Graph) -> bool:
         """Whether two training passes differ, or take random numbers."""
-        source = graph.values[graph.input]
-        x = probe(1, (source.channels, source.height, source.width), next(self._model.parameters()))
+        (source,) = (node for node in graph.traces.evaluation.graph.nodes if node.name == graph.fx_names[graph.input])
+        x = probe(1, shape_of(source)[1:], next(self._model.parameters()))
         with unchanged(self._model):
             before = _random_states(self._model, x.device)
             first, second = self(x, True), self(x, True)

@@ -42,9 +42,7 @@ class Traces(NamedTuple):
     differing: frozenset[nn.Module]  # modules kept whole since they compute different things in the two modes
 
 
-def trace(
-    model: nn.Module, input_size: tuple[int, int, int], aux: bool = True
-) -> tuple[Traces, list[torch.Tensor] | None]:
+def trace(model: nn.Module, input_size: tuple[int, ...], aux: bool = True) -> tuple[Traces, list[torch.Tensor] | None]:
     """Follows ``model`` in both modes; every parameter and buffer keeps its bits.
 
     A module that computes different things in the two modes is kept whole. The evaluation trace is run on random
@@ -52,7 +50,7 @@ def trace(
 
     Args:
         model: the network.
-        input_size: (C, H, W) of an image.
+        input_size: (C, H, W) of an image, or (C, L) of a signal.
         aux: False follows a module of which training mode runs more than evaluation, such as auxiliary heads, as in
             evaluation; what is inside it is in training mode all the same.
 

@@ -56,8 +56,8 @@ class Plan:
     request: Request
 
     @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
+    def input_size(self) -> tuple[int, ...]:
+        """(C, H, W) of an image, or (C, L) of a signal."""
         return self.request.input_size
 
     @property

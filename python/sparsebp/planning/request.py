@@ -16,7 +16,7 @@ from .sampler_name import SamplerName
 class Request:
     """What a planner is asked for: the keywords of :func:`sparsebp.convert`, which says what each means."""
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     batch_size: int
     max_update_ratio: float | None
     ratios: dict[str, float] = field(hash=False)
@@ -115,9 +115,9 @@ def checked(settings: Mapping[str, Any]) -> Request:
         TypeError, ValueError: one of them is wrong.
     """
     size = settings["input_size"]
-    if not isinstance(size, (tuple, list)) or len(size) != 3:
-        raise ValueError(f"input_size: expected (channels, height, width), got {size!r}")
-    channels, height, width = (_check_int("input_size", s, 1, MOST_SIZE) for s in size)
+    if not isinstance(size, (tuple, list)) or len(size) not in (2, 3):
+        raise ValueError(f"input_size: expected (channels, height, width) or (channels, length), got {size!r}")
+    sides = tuple(_check_int("input_size", s, 1, MOST_SIZE) for s in size)
     cap = settings["max_update_ratio"]
     ratios = settings["ratios"]
     if ratios is not None and not isinstance(ratios, Mapping):
@@ -127,7 +127,7 @@ def checked(settings: Mapping[str, Any]) -> Request:
             raise TypeError(f"ratios: expected layer names as keys, got {name!r}")
     sampler = resolve(settings["sampler"], settings["seed"])
     return Request(
-        (channels, height, width),
+        sides,
         _check_int("batch_size", settings["batch_size"], 1, 2**24),
         None if cap is None else _check_ratio("max_update_ratio", cap, False),
         {k: _check_ratio(f"ratios[{k!r}]", v, True) for k, v in (ratios or {}).items()},

@@ -50,7 +50,7 @@ def convert(
     budget: int | str = "256KB",
     *,
     plan: Plan | None = None,
-    input_size: tuple[int, int, int] = (3, 224, 224),
+    input_size: tuple[int, ...] = (3, 224, 224),
     batch_size: int = 1,
     max_update_ratio: float | None = None,
     ratios: Mapping[str, float] | None = None,
@@ -80,7 +80,7 @@ def convert(
         budget: bytes of memory, as an int or ``"256KB"`` (262 144); ``scope`` says of which.
         plan: made before, by :func:`plan` or read by :meth:`Plan.load`, for a network like this one: it is used as it
             is, and nothing is planned. Its settings count; those given beside it must agree.
-        input_size: (C, H, W) of the images.
+        input_size: (C, H, W) of the images, or (C, L) of signals for a network of Conv1d.
         batch_size: images of one training call; larger batches go through :func:`sparsebp.fit_step`.
         max_update_ratio: largest share of all convolution weights that one step may touch, in (0, 1].
         ratios: layer names (globs allowed) to the share of their channels to train; 0 freezes a layer.

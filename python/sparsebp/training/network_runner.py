@@ -102,12 +102,13 @@ class NetworkRunner:
 
     def check_input(self, x: torch.Tensor) -> None:
         """Raises TypeError or ValueError unless ``x`` is an image batch as planned."""
-        c, h, w = self._plan.input_size
+        size = self._plan.input_size
+        expected = f"[N, {', '.join(map(str, size))}]"
         if not isinstance(x, torch.Tensor):
-            raise TypeError(f"x: expected a tensor [N, {c}, {h}, {w}], got {type(x).__name__}")
-        if x.dim() != 4 or tuple(x.shape[1:]) != (c, h, w):
+            raise TypeError(f"x: expected a tensor {expected}, got {type(x).__name__}")
+        if x.dim() != 1 + len(size) or tuple(x.shape[1:]) != size:
             raise ValueError(
-                f"x: expected [N, {c}, {h}, {w}] as planned, got {list(x.shape)}; "
+                f"x: expected {expected} as planned, got {list(x.shape)}; "
                 "for another size convert with input_size=(C, H, W)"
             )
         self._check_memory("x", x)
@@ -228,4 +229,6 @@ def _dropouts(model: nn.Module, graph: Graph) -> list[nn.Module]:
 
 
 def _native(x: torch.Tensor) -> torch.Tensor:
+    """As native code reads it: channels last; a signal [N, C, L] is an image of one row."""
+    x = x.unsqueeze(2) if x.dim() == 3 else x
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()

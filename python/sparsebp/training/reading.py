@@ -58,7 +58,7 @@ def readable(model: nn.Module) -> Iterator[None]:
         raise UnsupportedModel(f"{type(model).__name__} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def read(model: nn.Module, input_size: tuple[int, int, int], aux: bool = True) -> graphs.Graph:
+def read(model: nn.Module, input_size: tuple[int, ...], aux: bool = True) -> graphs.Graph:
     """The model's graph; both are checked. ``aux`` is as in :func:`sparsebp.convert`."""
     check_model(model)
     with readable(model):

@@ -1,0 +1,19 @@
+"""Random networks over all kinds of ops beside float64 torch; ``tests/helpers/random_graphs.py`` runs any number."""
+
+from __future__ import annotations
+
+import pytest
+from graph_search import outcome, smallest
+from random_graphs import random_graph
+
+BLOCK = 50
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("block", range(12))
+def test_a_step_of_random_networks_is_that_of_torch(block: int) -> None:
+    for seed in range(BLOCK * block, BLOCK * (block + 1)):
+        graph = random_graph(seed)
+        what = outcome(graph, seed)
+        if what != "native":
+            pytest.fail(f"seed {seed}: {what}\n{smallest(graph, seed).source()}")
