@@ -44,7 +44,7 @@ endef
 # The tests of GPUs with CUDA emulated: a module of its own, whose GPU is this processor.
 test-emulated: $(VENV)/test.stamp
 	$(call site,$(BIN)/python,EMULATED)
-	PYTHONPATH=build/EMULATED/site SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q $(PARALLEL) tests/training/test_gpu.py tests/training/test_gpu_graphs.py tests/training/test_kernels.py
+	PYTHONPATH=build/EMULATED/site SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q $(PARALLEL) tests/training/test_gpu.py tests/training/test_gpu_graphs.py tests/training/test_gpu_ops.py tests/training/test_kernels.py
 
 # CUDA_PYTHON=python3 takes an environment that has torch with CUDA, pytest, what builds the package
 # (pybind11, scikit-build-core, cmake, ninja) and what it imports already.
@@ -56,7 +56,7 @@ check-cuda: $(if $(CUDA_PYTHON),,$(VENV)/test.stamp)
 	$(call site,$(GPU_PYTHON),ON,$(if $(CUDA_PYTHON),--no-build-isolation))
 	PYTHONPATH=build/ON/site $(GPU_PYTHON) -m sparsebp info
 	build/ON/tests/native/test_cuda_gpu
-	PYTHONPATH=build/ON/site SPARSEBP_TEST_DEVICE=cuda $(GPU_PYTHON) -m pytest -q tests/training/test_gpu.py tests/training/test_gpu_graphs.py tests/training/test_kernels.py
+	PYTHONPATH=build/ON/site SPARSEBP_TEST_DEVICE=cuda $(GPU_PYTHON) -m pytest -q tests/training/test_gpu.py tests/training/test_gpu_graphs.py tests/training/test_gpu_ops.py tests/training/test_kernels.py
 	SPARSEBP_BRIEF=1 $(SANITIZER) --tool memcheck --leak-check full --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
 	SPARSEBP_BRIEF=1 $(SANITIZER) --tool racecheck --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
 	PYTHONPATH=build/ON/site $(GPU_PYTHON) bench/backward_speed.py --device cuda --json build/ON/speed.json

@@ -103,6 +103,15 @@ SPARSEBP_INLINE TapPairs transposed_pairs(const ConvShape& s, Index tap) {
           s.stride_w};
 }
 
+// The convolution whose input gradient a transposed convolution computes going forward: it reads what that one makes.
+SPARSEBP_INLINE ConvShape mirrored(const ConvShape& s) {
+  ConvShape other = s;
+  other.in = s.out, other.out = s.in;
+  other.height = s.out_height, other.width = s.out_width;
+  other.out_height = s.height, other.out_width = s.width;
+  return other;
+}
+
 // The input rows that the windows of output rows `out` reach.
 SPARSEBP_INLINE Range reached_rows(const ConvShape& s, Range out) {
   if (out.begin >= out.end) return {0, 0};

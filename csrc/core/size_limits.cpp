@@ -1,7 +1,6 @@
 #include "core/size_limits.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -107,11 +106,8 @@ void check_pooling(const std::string& of, const ConvShape& s, Index batch) {
 }
 
 void check_transposed(const std::string& of, const ConvShape& s, Index batch) {
-  ConvShape mirrored = s;
-  std::swap(mirrored.in, mirrored.out);
-  std::swap(mirrored.height, mirrored.out_height), std::swap(mirrored.width, mirrored.out_width);
   check_size(of, "groups", s.groups, 1, 1);
-  check_convolution(of + ", read backward", mirrored, batch);
+  check_convolution(of + ", read backward", mirrored(s), batch);
 }
 
 void check_tensor(const std::string& of, Index height, Index width, Index channels, Index batch) {

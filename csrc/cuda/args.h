@@ -7,23 +7,34 @@
 
 namespace sparsebp::cuda {
 
-// A frozen batch norm and a bias. Null where a layer has none.
+// A frozen batch norm and a bias, or a scale and a bias. Null where a layer has none.
 struct Norm {
   const float *gamma, *beta, *mean, *var, *bias;
   float eps;
+  bool shared;  // gamma and bias have one number for all channels
 
   // As FoldArgs: y = scale * x + shift.
   __device__ float scale(Index c) const {
-    if (var == nullptr) return 1;
+    if (var == nullptr) return gamma != nullptr ? gamma[shared ? 0 : c] : 1.0f;
     const float root = 1.0f / sqrtf(var[c] + eps);
     return gamma != nullptr ? root * gamma[c] : root;
   }
   __device__ float shift(Index c, float scale_c) const {
-    const float own = bias != nullptr ? bias[c] : 0.0f;
+    const float own = bias != nullptr ? bias[shared ? 0 : c] : 0.0f;
     if (var == nullptr) return own;
     return scale_c * (own - mean[c]) + (beta != nullptr ? beta[c] : 0.0f);
   }
+  // Of the bias in y: statistics come behind it, a mere scale before it.
+  __device__ float bias_slope(float scale_c) const { return var != nullptr ? scale_c : 1.0f; }
 };
+
+// Channels of a layer's input: see program/layer.h.
+using Slice = sparsebp::Slice<const float>;
+
+// Where the selected channel number `j` lies.
+__device__ inline Index column_of(const Slice& slice, Index j, Index channel) {
+  return slice.first < 0 ? j : channel - slice.first;
+}
 
 struct Division {
   Index quotient, rest;
@@ -48,7 +59,7 @@ __device__ inline Pixel pixel_of(Index i, Index pixels, Index width) {
 
 inline Norm norm_of(const Layer<float>& layer) {
   const LayerParams<float>& p = layer.params;
-  return {p.gamma, p.beta, p.mean, p.var, p.bias, static_cast<float>(layer.spec.eps)};
+  return {p.gamma, p.beta, p.mean, p.var, p.bias, static_cast<float>(layer.spec.eps), layer.spec.shared};
 }
 
 // One bit an element: bytes of a row one after the other, or panel after panel (see panel_mask).
@@ -73,6 +84,9 @@ struct PartialSums {
   float* data = nullptr;
   Index count = 0;
 };
+
+// Writes a number, or adds it to what is there.
+__device__ inline void put(float& out, float value, bool accumulate) { out = accumulate ? out + value : value; }
 
 __device__ inline float activate(float x, Activation activation) {
   if (activation == Activation::identity) return x;
@@ -106,16 +120,17 @@ __device__ inline void train(float* weight, float* momentum, float gradient, con
   *weight = fmaf(static_cast<float>(-sgd.rate), g, *weight);
 }
 
-// The sum of `value` over a block's threads, in an order of its own; valid in thread 0. `shared` has a float for every
+// The sum of `value` over a block's threads, a power of two, in an order of its own. `shared` has a number for every
 // thread.
-__device__ inline float block_sum(float value, float* shared) {
+template <class T>
+__device__ T block_sum(T value, T* shared) {
   shared[threadIdx.x] = value;
   __syncthreads();
   for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
     if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
     __syncthreads();
   }
-  const float sum = shared[0];
+  const T sum = shared[0];
   __syncthreads();
   return sum;
 }

@@ -23,7 +23,7 @@ struct ColumnArgs {
   Mask mask;  // of the layer's channels, its rows are g's; without one nothing is written through g
   int rows, cols;
   Norm norm;
-  float* scale;  // null: not wanted; [cols], the batch norm's
+  float* scale;  // null: not wanted; [cols], the norm's
   Shift bias, beta;
   int splits;
   float* parts;  // [splits][cols], if there are several
@@ -52,7 +52,9 @@ __device__ inline void finish_column(const ColumnArgs& args, Index first, int la
     squares[0][lane] = squares[1][lane] = 0;
     const float scale = args.norm.scale(c);
     if (args.scale != nullptr) args.scale[col] = scale;
-    if (args.bias.weight != nullptr) train_shift(args.bias, c, scale * sum, &squares[0][lane]);
+    if (args.bias.weight != nullptr) {
+      train_shift(args.bias, c, args.norm.bias_slope(scale) * sum, &squares[0][lane]);
+    }
     if (args.beta.weight != nullptr) train_shift(args.beta, c, sum, &squares[1][lane]);
   }
   __syncthreads();

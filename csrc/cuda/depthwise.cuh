@@ -85,8 +85,8 @@ struct DepthwiseArgs {
 struct DepthwiseWeightArgs {
   ConvShape shape;
   Index images;
-  const float* saved;  // [images * pixels][selected]
-  const float* dz;     // [images * out_pixels][dz_row], column 0 is channel `begin`
+  Slice saved;      // of the input
+  const float* dz;  // [images * out_pixels][dz_row], column 0 is channel `begin`
   Index dz_row, begin, count, selected;
   const std::int32_t* indices;  // null: channel j is selected j
   Norm norm;
@@ -103,6 +103,7 @@ constexpr int kDepthwiseThreads = 256, kTapsAtOnce = 9;
   const Index j = blockIdx.x, channel = args.indices != nullptr ? args.indices[j] : j, c = channel - args.begin;
   if (c < 0 || c >= args.count) return;
   const Index pixels = args.images * s.out_pixels(), taps = s.taps();
+  const Index column = column_of(args.saved, j, channel);
   const float scale = args.norm.scale(channel);
   float squared_norm = 0;
   for (Index first = 0; first < taps; first += kTapsAtOnce) {
@@ -110,14 +111,14 @@ constexpr int kDepthwiseThreads = 256, kTapsAtOnce = 9;
     for (Index pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) {
       const auto [n, oy, ox] = pixel_of(pixel, s.out_pixels(), s.out_width);
       const Index top = oy * s.stride_h - s.pad_h, left = ox * s.stride_w - s.pad_w;
-      const float* saved = args.saved + n * s.pixels() * args.selected + j;
+      const float* saved = args.saved.data + n * s.pixels() * args.saved.pixel + column;
       const float dz = args.dz[pixel * args.dz_row + c];
       SPARSEBP_UNROLL
       for (int i = 0; i < kTapsAtOnce; ++i) {
         const auto [h, w] = divide(first + i, s.kernel_w);
         const Index iy = top + h * s.dilation_h, ix = left + w * s.dilation_w;
         if (h >= s.kernel_h || iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) continue;
-        parts[i] = fmaf(saved[(iy * s.width + ix) * args.selected], dz, parts[i]);
+        parts[i] = fmaf(saved[(iy * s.width + ix) * args.saved.pixel], dz, parts[i]);
       }
     }
     SPARSEBP_UNROLL

@@ -80,17 +80,21 @@ class CudaDevice final : public Device<float> {
     return cuda::make_op(op, program, declare, driver_);
   }
 
-  // Beside the arena: the rules of the layers, the step's dropout key, and whether its gradient was finite.
+  // Beside the arena: the rules of the layers, the step's dropout key, whether its gradient was finite, the ops' maps.
   void allocate(const std::vector<Layer<float>>& layers) override {
     if (numbers_ != nullptr) return;
     first_ = layers.data();
     rules_.assign(3 * layers.size(), Rule{});
-    const std::size_t bytes = rules_.size() * sizeof(Rule) + sizeof(std::uint64_t) + 2 * sizeof(int);
+    const std::size_t bytes = rules_.size() * sizeof(Rule) + sizeof(std::uint64_t) + 2 * sizeof(int) +
+                              driver_.maps.size() * sizeof(std::int32_t);
     numbers_ = memory_.allocate(bytes);
     memory_.fill(numbers_, 0, bytes);
     driver_.rules = reinterpret_cast<Rule*>(numbers_);
     driver_.dropout_key = reinterpret_cast<std::uint64_t*>(driver_.rules + rules_.size());
     driver_.spoilt = reinterpret_cast<int*>(driver_.dropout_key + 1);
+    auto* maps = reinterpret_cast<std::int32_t*>(driver_.spoilt + 2);
+    if (!driver_.maps.empty()) memory_.write(maps, driver_.maps.data(), driver_.maps.size() * sizeof(std::int32_t));
+    driver_.device_maps = maps;
   }
 
   void enter(std::uintptr_t stream) override {

@@ -11,11 +11,22 @@ namespace sparsebp::cuda {
 
 // What the elements of A and B are.
 enum class Product {
-  rows,          // A: rows of pixels; B: rows of the weight, [in][out]
-  rows_back,     // A: rows of gradients; B: its transpose
-  convolution,   // A: the windows of x; B: weight rows (tap, in)
-  gradient_back  // A: the outputs whose windows have an input pixel; B: weights (tap, out)
+  rows,            // A: rows of pixels; B: rows of the weight, [in][out]
+  rows_back,       // A: rows of gradients; B: its transpose
+  convolution,     // A: the windows of x; B: weight rows (tap, in)
+  gradient_back,   // A: the outputs whose windows have an input pixel; B: weights (tap, out)
+  transposed,      // A: as gradient_back, where the outputs are x; B: as convolution
+  transposed_back  // A: as convolution, where x is the gradient; B: as gradient_back
 };
+SPARSEBP_HOST_DEVICE constexpr bool has_windows(Product p) {
+  return p == Product::convolution || p == Product::transposed_back;
+}
+SPARSEBP_HOST_DEVICE constexpr bool has_outputs(Product p) {
+  return p == Product::gradient_back || p == Product::transposed;
+}
+SPARSEBP_HOST_DEVICE constexpr bool turns_weights(Product p) {
+  return p == Product::gradient_back || p == Product::transposed_back;
+}
 
 // A ConvShape in the numbers that a GPU divides fast.
 struct Window {
@@ -36,8 +47,8 @@ struct GemmArgs {
   Index a_row, b_row, c_row;
   int rows, cols, depth;
   const float* a_scale;   // null: ones; of a column of A
-  Window window;          // convolution and gradient_back
-  int out_count;          // gradient_back: output channels in A, of a group
+  Window window;          // but of rows
+  int out_count;          // channels of a tap, where A has outputs or B is turned: of a group
   bool accumulate;        // add what C holds
   const float* residual;  // null: none; added at the end
   Index residual_row;
@@ -53,15 +64,16 @@ template <Product kProduct>
 __device__ inline float element_a(const GemmArgs& args, int m, int k) {
   const Window& w = args.window;
   float value = 0;
-  if constexpr (kProduct == Product::convolution) {
-    const int tap = k / w.in_per_group, u = k - tap * w.in_per_group;
+  if constexpr (has_windows(kProduct)) {
+    const int tap = k / w.in_per_group;
+    k -= tap * w.in_per_group;
     const int n = m / w.out_pixels, pixel = m - n * w.out_pixels;
     const int oy = pixel / w.out_width, ox = pixel - oy * w.out_width;
     const int iy = oy * w.stride_h - w.pad_h + tap / w.kernel_w * w.dilation_h;
     const int ix = ox * w.stride_w - w.pad_w + tap % w.kernel_w * w.dilation_w;
     if (iy < 0 || ix < 0 || iy >= w.height || ix >= w.width) return 0;
-    value = args.a[(static_cast<Index>(n) * w.pixels + iy * w.width + ix) * args.a_row + u];
-  } else if constexpr (kProduct == Product::gradient_back) {
+    value = args.a[(static_cast<Index>(n) * w.pixels + iy * w.width + ix) * args.a_row + k];
+  } else if constexpr (has_outputs(kProduct)) {
     const int tap = k / args.out_count;
     k -= tap * args.out_count;
     const int n = m / w.pixels, pixel = m - n * w.pixels, iy = pixel / w.width, ix = pixel - iy * w.width;
@@ -80,9 +92,9 @@ __device__ inline float element_a(const GemmArgs& args, int m, int k) {
 template <Product kProduct>
 __device__ inline float element_b(const GemmArgs& args, int k, int n) {
   if constexpr (kProduct == Product::rows_back) return args.b[n * args.b_row + k];
-  if constexpr (kProduct == Product::gradient_back) {
+  if constexpr (turns_weights(kProduct)) {
     const int tap = k / args.out_count;
-    return args.b[(static_cast<Index>(tap) * args.window.in_per_group + n) * args.b_row + (k - tap * args.out_count)];
+    return args.b[(static_cast<Index>(tap) * args.cols + n) * args.b_row + (k - tap * args.out_count)];
   }
   return args.b[k * args.b_row + n];
 }
@@ -131,7 +143,7 @@ __global__ void gemm(GemmArgs args) {
     }
     for (int i = thread; i < kCols * kDepth; i += kTeam) {
       // Neighbouring threads read neighbouring numbers: along n, or along k where B is transposed.
-      constexpr bool kTransposed = kProduct == Product::rows_back || kProduct == Product::gradient_back;
+      constexpr bool kTransposed = kProduct == Product::rows_back || turns_weights(kProduct);
       const int n = kTransposed ? i / kDepth : i % kCols, k = kTransposed ? i % kDepth : i / kCols;
       const bool inside = col + n < args.cols && first + k < args.depth;
       b[team][k][n] = inside ? element_b<kProduct>(args, first + k, col + n) : 0.0f;

@@ -8,6 +8,10 @@ void LayerRun::save(const float* x, Index x_pixel, Index pixels, float* saved) c
        GatherArgs{x, x_pixel, pixels, selected, layer.state.arena_indices, saved});
 }
 
+void LayerRun::fold(float* scale, float* shift) const {
+  each(driver.queue, &cuda::fold, shape().out, FoldArgs{norm_of(layer), shape().out, scale, shift});
+}
+
 void LayerRun::forward_columns(const float* x, float* y, Index y_row, Index first, Index count, Index rows,
                                const Mask& mask, Index mask_row, const float* residual) const {
   const ConvShape& s = shape();
@@ -18,12 +22,14 @@ void LayerRun::forward_columns(const float* x, float* y, Index y_row, Index firs
   args.c = y, args.c_row = y_row;
   args.rows = static_cast<int>(rows), args.cols = static_cast<int>(count);
   args.depth = static_cast<int>(s.taps() * s.in_per_group());
-  args.window = window_of(s);
+  args.window = window_of(transposed() ? mirrored(s) : s), args.out_count = static_cast<int>(s.in);
   args.residual = residual, args.residual_row = y_row;
-  args.affine = true, args.channel = first, args.norm = norm_of(layer), args.activation = layer.spec.activation;
+  args.affine = true, args.channel = first, args.norm = norm_of(layer), args.activation = activation();
   args.mask = mask, args.mask_row = mask_row;
   if (s.pointwise()) {
     multiply<Product::rows>(driver.queue, args);
+  } else if (transposed()) {
+    multiply<Product::transposed>(driver.queue, args);
   } else {
     multiply<Product::convolution>(driver.queue, args);
   }
@@ -46,14 +52,20 @@ void LayerRun::forward(const float* x, float* y, Index rows, const Mask& mask, I
 }
 
 void LayerRun::forward_depthwise(const float* x, float* y, Index image_count, const Mask& mask, Index mask_row) const {
+  const Index channels = shape().out;
+  forward_depthwise_columns(x, channels, y, channels, 0, channels, image_count, mask, mask_row);
+}
+
+void LayerRun::forward_depthwise_columns(const float* x, Index x_row, float* y, Index y_row, Index first, Index count,
+                                         Index image_count, const Mask& mask, Index mask_row) const {
   const ConvShape& s = shape();
   DepthwiseArgs args{};
-  args.shape = s, args.images = image_count, args.channels = static_cast<int>(s.out);
-  args.x = x, args.x_pixel = s.in, args.y = y, args.y_pixel = s.out;
-  args.weight = layer.params.weight, args.weight_row = s.out;
-  args.norm = norm_of(layer), args.activation = layer.spec.activation;
+  args.shape = s, args.images = image_count, args.channels = static_cast<int>(count);
+  args.x = x, args.x_pixel = x_row, args.y = y, args.y_pixel = y_row;
+  args.weight = layer.params.weight + first, args.weight_row = s.out;
+  args.norm = norm_of(layer), args.channel = first, args.activation = activation();
   args.mask = mask, args.mask_row = mask_row;
-  each(driver.queue, &depthwise_forward, image_count * s.out_pixels() * ((s.out + 7) / 8), args);
+  each(driver.queue, &depthwise_forward, image_count * s.out_pixels() * ((count + 7) / 8), args);
 }
 
 void LayerRun::input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,
@@ -92,7 +104,7 @@ void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index
   GemmArgs args{};
   args.a_row = grad.row, args.b_row = s.out, args.c_row = dx_row;
   args.rows = static_cast<int>(images * s.pixels());
-  args.window = window_of(s);
+  args.window = window_of(transposed() ? mirrored(s) : s);
   args.accumulate = accumulate;
   args.residual = residual, args.residual_row = dx_row;
   if (s.pointwise() && s.groups == 1) {
@@ -109,16 +121,20 @@ void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index
     args.a = grad.dz + (out - grad.begin);
     args.a_scale = grad.scale != nullptr ? grad.scale + (out - grad.begin) : nullptr;
     args.b = layer.params.weight + out, args.c = dx + g * s.in_per_group();
-    multiply<Product::gradient_back>(driver.queue, args);
+    if (transposed()) {
+      multiply<Product::transposed_back>(driver.queue, args);
+    } else {
+      multiply<Product::gradient_back>(driver.queue, args);
+    }
   }
 }
 
-void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index begin, Index end,
+void LayerRun::train_weight(const OutputGrad& grad, const Slice& saved, Index begin, Index end,
                             const PartialSums& partial) const {
-  if (!layer.wants_weight_grad() || saved == nullptr) return;
+  if (!layer.wants_weight_grad() || saved.data == nullptr) return;
   const LayerState<float>& state = layer.state;
   WeightRowArgs args{};
-  args.shape = shape(), args.images = images;
+  args.shape = shape(), args.transposed = transposed(), args.images = images;
   args.saved = saved, args.selected = layer.spec.selected;
   args.dz = grad.dz, args.dz_row = grad.row, args.begin = grad.begin, args.count = grad.count;
   args.scale = grad.scale, args.indices = state.arena_indices;
@@ -128,8 +144,8 @@ void LayerRun::train_weight(const OutputGrad& grad, const float* saved, Index be
   train_rows(driver.queue, args, partial);
 }
 
-void LayerRun::train_depthwise(const OutputGrad& grad, const float* saved) const {
-  if (!layer.wants_weight_grad() || saved == nullptr) return;
+void LayerRun::train_depthwise(const OutputGrad& grad, const Slice& saved) const {
+  if (!layer.wants_weight_grad() || saved.data == nullptr) return;
   const LayerState<float>& state = layer.state;
   DepthwiseWeightArgs args{};
   args.shape = shape(), args.images = images;

@@ -14,7 +14,7 @@ constexpr Index kMostCounted = Index{1} << 30;
 
 // Throws InvalidArgument, naming the layer.
 inline void check_limits(const LayerSpec& layer, Index batch) {
-  const ConvShape& s = layer.shape;
+  const ConvShape s = layer.kind == LayerKind::transposed ? mirrored(layer.shape) : layer.shape;
   const auto few = [&layer](const char* what, Index count) {
     check_size(layer.name + " on a GPU", what, count, 0, kMostCounted);
   };

@@ -1,6 +1,7 @@
 #include "cuda/layer.h"
 #include "cuda/limits.h"
 #include "cuda/ops.h"
+#include "cuda/pools.cuh"
 #include "program/ops/block_buffers.h"
 #include "program/ops/conv_buffers.h"
 #include "program/ops/head_buffers.h"
@@ -10,7 +11,7 @@ namespace {
 
 const float* scale_of(const Layer& layer, const float* scale) { return layer.spec.has_norm ? scale : nullptr; }
 
-// A convolution of its own; a depthwise one too.
+// A convolution of its own; a depthwise or a transposed one too.
 class Conv final : public ConvBuffers<float> {
  public:
   Conv(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare, const Driver& driver)
@@ -40,7 +41,7 @@ class Conv final : public ConvBuffers<float> {
     const Index rows = context.images * s.out_pixels();
     float* dz = gradient(context, spec.output);
     if (float* own = acquire_dz(context)) {
-      each(driver_.queue, &add, rows * s.out, AddArgs{dz, nullptr, own, rows * s.out});
+      each(driver_.queue, &add, rows * s.out, AddArgs{nullptr, dz, own, rows * s.out, 1.0f});
       dz = own;
     }
     float* scale = acquire_scale(context);
@@ -54,10 +55,10 @@ class Conv final : public ConvBuffers<float> {
       if (target.grad != nullptr) {
         run.input_grad_depthwise(dz, s.out, target.grad, s.in, 0, s.in, target.accumulate);
       }
-      run.train_depthwise(grad, saved(context));
+      run.train_depthwise(grad, run.slice(saved(context)));
     } else {
       if (target.grad != nullptr) run.input_grad(grad, target.grad, s.in, 0, s.in, target.accumulate);
-      run.train_weight(grad, saved(context), 0, s.in, parts);
+      run.train_weight(grad, run.slice(saved(context)), 0, s.in, parts);
     }
   }
 
@@ -120,13 +121,14 @@ class Block final : public BlockBuffers<float> {
     if (input_grad_) target = input_grad(context, 0);
     if (target.grad != nullptr && spec.residual) {
       const Index count = n * in_rows_ * in_;
-      each(driver_.queue, &add, count, AddArgs{dy, target.accumulate ? target.grad : nullptr, target.grad, count});
+      each(driver_.queue, &add, count,
+           AddArgs{target.accumulate ? target.grad : nullptr, dy, target.grad, count, 1.0f});
       target.accumulate = true;
     }
     for (Index first = 0; first < wide_; first += backward_block_) {
       const Index width = std::min(backward_block_, wide_ - first);
       if (filtered_grad_) project.input_grad(outer, scratch.d_filtered, backward_block_, first, width, false);
-      project.train_weight(outer, at(context, saved_project_), first, first + width, parts);
+      project.train_weight(outer, project.slice(at(context, saved_project_)), first, first + width, parts);
       if (!filtered_grad_) continue;
       dw.pass_back(scratch.d_filtered, backward_block_, first, width, n * out_rows_,
                    mask_at(context, depthwise_mask_, n * out_rows_), nullptr, parts);
@@ -135,7 +137,8 @@ class Block final : public BlockBuffers<float> {
                                 expands_ ? scratch.d_expanded : target.grad + first, expands_ ? backward_block_ : in_,
                                 first, width, !expands_ && target.accumulate);
       }
-      dw.train_depthwise({scratch.d_filtered, backward_block_, first, width, nullptr}, at(context, saved_depthwise_));
+      dw.train_depthwise({scratch.d_filtered, backward_block_, first, width, nullptr},
+                         dw.slice(at(context, saved_depthwise_)));
       if (expands_ && wide_grad_) backward_expansion(context, scratch, target, first, width);
     }
   }
@@ -159,7 +162,7 @@ class Block final : public BlockBuffers<float> {
     const OutputGrad grad{scratch.d_expanded, backward_block_, first, width,
                           scale_of(expand.layer, scratch.expand_scale)};
     if (target.grad != nullptr) expand.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-    expand.train_weight(grad, at(context, saved_expand_), 0, in_, parts);
+    expand.train_weight(grad, expand.slice(at(context, saved_expand_)), 0, in_, parts);
   }
 
   const Driver& driver_;
@@ -179,15 +182,14 @@ class Head final : public HeadBuffers<float> {
     float* z = context.workspace->acquire<float>(z_, rows * forward_block_);
     const Mask mask{context.save ? acquire_mask(context) : nullptr, rows, out_, true};
     if (float* saved = context.save ? acquire_saved(context) : nullptr) run.save(x, in_, rows, saved);
+    if (context.save && remakes()) {
+      context.training.arena->memory().copy(acquire_kept(context), x, static_cast<std::size_t>(rows * in_) * sizeof *x);
+    }
     for (Index first = 0; first < out_; first += forward_block_) {
       const Index width = std::min(forward_block_, out_ - first);
       run.forward_columns(x, z, forward_block_, first, width, rows, mask);
-      PoolArgs pool{};
-      ConvShape& s = pool.shape;
-      s.in = s.out = width, s.height = s.kernel_h = run.shape().height, s.width = s.kernel_w = run.shape().width;
-      pool.images = context.images, pool.x = z, pool.x_row = forward_block_, pool.y = y + first, pool.y_row = out_;
-      pool.count_padding = true;
-      each(driver_.queue, &pool_forward, context.images * width, pool);
+      if (run.bare) run.activate(z, z, forward_block_, rows, width);
+      average_images(driver_.queue, z, forward_block_, y + first, out_, context.images, run.shape(), width);
     }
   }
 
@@ -199,6 +201,9 @@ class Head final : public HeadBuffers<float> {
     float* scale = context.training.acquire<float>(scale_, backward_block_);
     const PartialSums parts{panels_ >= 0 ? context.training.acquire<float>(panels_, panel_count_) : nullptr,
                             panel_count_};
+    const float* x = remakes() ? kept(context) : nullptr;
+    float* again = remakes() ? context.training.acquire<float>(again_, rows * backward_block_) : nullptr;
+    const Slice read = remakes() ? Slice{x, in_, 0} : run.slice(saved(context));
     Target target{nullptr, false};
     if (input_grad_) target = input_grad(context, 0);
     const Mask passes{const_cast<std::uint8_t*>(mask(context)), rows, out_, true};
@@ -206,34 +211,68 @@ class Head final : public HeadBuffers<float> {
       const Index width = std::min(backward_block_, out_ - first);
       each(driver_.queue, &unpool, rows * width,
            UnpoolArgs{dy + first, dz, context.images, pixels_, out_, backward_block_, width});
+      if (remakes()) {
+        run.forward_columns(x, again, backward_block_, first, width, rows, Mask{});
+        run.activate_back(again, dz, backward_block_, rows, width);
+      }
       run.pass_back(dz, backward_block_, first, width, rows, passes, scale, parts);
       const OutputGrad grad{dz, backward_block_, first, width, scale_of(run.layer, scale)};
       if (target.grad != nullptr) run.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-      run.train_weight(grad, saved(context), 0, in_, parts);
+      run.train_weight(grad, read, 0, in_, parts);
     }
   }
 
  private:
-  LayerRun layer_run(Context& context) const { return {driver_, layer(context), layer_, context.images}; }
+  LayerRun layer_run(Context& context) const {
+    Layer& own = layer(context);
+    return {driver_, own, layer_, context.images, !is_layers(own.spec.activation)};
+  }
   const Driver& driver_;
 };
 
 }  // namespace
 
 std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program, const Declare<float>& declare,
-                                   const Driver& driver) {
+                                   Driver& driver) {
   for (int layer : op.layers) check_limits(program.layers[static_cast<std::size_t>(layer)], program.batch);
   switch (op.kind) {
     case OpKind::conv:
     case OpKind::depthwise:
+    case OpKind::conv_transpose:
       return std::make_unique<Conv>(op, program, declare, driver);
     case OpKind::block:
       return std::make_unique<Block>(op, program, declare, driver);
     case OpKind::head:
       return std::make_unique<Head>(op, program, declare, driver);
-    default:
-      return make_elementwise(op, program, declare, driver);
+    case OpKind::add:
+    case OpKind::multiply:
+    case OpKind::affine:
+      return make_arithmetic(op, program, declare, driver);
+    case OpKind::activation:
+    case OpKind::prelu:
+    case OpKind::softmax:
+      return make_activation(op, program, declare, driver);
+    case OpKind::norm:
+    case OpKind::group_norm:
+    case OpKind::layer_norm:
+      return make_norm(op, program, declare, driver);
+    case OpKind::pool:
+    case OpKind::max_pool:
+    case OpKind::adaptive_pool:
+    case OpKind::resize:
+      return make_pool(op, program, declare, driver);
+    case OpKind::dropout:
+      return make_dropout(op, program, declare, driver);
+    case OpKind::concat:
+    case OpKind::channels:
+    case OpKind::gather:
+    case OpKind::reshape:
+    case OpKind::zeros:
+      return make_move(op, program, driver);
+    case OpKind::gated:
+      return make_gated(op, program, declare, driver);
   }
+  throw InvalidArgument("ops: unknown kind " + std::to_string(static_cast<int>(op.kind)));
 }
 
 }  // namespace sparsebp::cuda

@@ -13,8 +13,9 @@ namespace sparsebp::cuda {
 
 struct WeightRowArgs {
   ConvShape shape;
+  bool transposed;  // the windows are those of the input in the output
   Index images;
-  const float* saved;  // [images * pixels][selected]
+  Slice saved;  // of the input
   Index selected;
   const float* dz;  // [images * out_pixels][dz_row]; its column 0 is output channel `begin`, it has `count`
   Index dz_row, begin, count;
@@ -65,10 +66,11 @@ __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args
   constexpr int kSlices = kWeightThreads / kLanes;
   __shared__ float parts[kSlices][kLanes * kOwn];
   __shared__ float shared[kWeightThreads];
-  const ConvShape& s = args.shape;
+  const ConvShape s = args.transposed ? mirrored(args.shape) : args.shape;
   const Index j = blockIdx.x % args.selected, split = blockIdx.x / args.selected;
   const RowColumns at = row_columns(args, j);
   if (at.channel < args.channel_begin || at.channel >= args.channel_end) return;
+  const Index column = column_of(args.saved, j, at.channel);
   const int lane = static_cast<int>(threadIdx.x) % kLanes, slice = static_cast<int>(threadIdx.x) / kLanes;
   const bool writes = *args.training.spoilt == 0;
   const Sgd sgd = args.training.step();
@@ -80,16 +82,16 @@ __global__ void __launch_bounds__(kWeightThreads) weight_rows(WeightRowArgs args
     for (Index col = 0; col < at.count; col += kLanes * kOwn) {
       float sums[kOwn] = {};
       for (int pixel = begin + slice; pixel < end; pixel += kSlices) {
-        Index in = pixel;
+        Index in = pixel, out = pixel;
         if (!s.pointwise()) {
           const int n = pixel / pixels, place = pixel - n * pixels, oy = place / width, ox = place - oy * width;
           const Index iy = oy * s.stride_h - s.pad_h + tap / s.kernel_w * s.dilation_h;
           const Index ix = ox * s.stride_w - s.pad_w + tap % s.kernel_w * s.dilation_w;
           if (iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) continue;
-          in = n * s.pixels() + iy * s.width + ix;
+          (args.transposed ? out : in) = n * s.pixels() + iy * s.width + ix;
         }
-        const float x = args.saved[in * args.selected + j];
-        const float* dz = args.dz + pixel * args.dz_row + (at.first - args.begin) + col;
+        const float x = args.saved.data[in * args.saved.pixel + column];
+        const float* dz = args.dz + out * args.dz_row + (at.first - args.begin) + col;
         for (int i = 0; i < kOwn; ++i) {
           const int c = lane + i * kLanes;
           if (col + c < at.count) sums[i] = fmaf(x, dz[c], sums[i]);
@@ -139,7 +141,8 @@ constexpr int kAddThreads = 128;
 inline void train_rows(const Queue& queue, WeightRowArgs args, const PartialSums& partial) {
   const ConvShape& s = args.shape;
   const Index columns = s.groups == 1 ? args.count : s.out_per_group();
-  const Index pixels = args.images * s.out_pixels(), sums = args.selected * s.taps() * columns;
+  const Index pixels = args.images * (args.transposed ? s.pixels() : s.out_pixels()),
+              sums = args.selected * s.taps() * columns;
   args.splits =
       static_cast<int>(std::max<Index>(1, std::min<Index>({pixels / kSplitPixels, partial.count / sums, 64})));
   args.parts = partial.data;

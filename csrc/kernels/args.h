@@ -35,8 +35,8 @@ enum class Activation : std::uint8_t {
 };
 constexpr int kActivations = static_cast<int>(Activation::mish) + 1;
 // Can a layer apply it.
-constexpr bool is_layers(Activation a) { return a <= Activation::relu6; }
-constexpr bool is_curve(Activation a) { return a >= Activation::hardswish; }
+SPARSEBP_HOST_DEVICE constexpr bool is_layers(Activation a) { return a <= Activation::relu6; }
+SPARSEBP_HOST_DEVICE constexpr bool is_curve(Activation a) { return a >= Activation::hardswish; }
 
 // Three nested sums over k. Element strides for the left operand (a) and the right one (b).
 struct SumLoop {

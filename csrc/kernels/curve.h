@@ -7,6 +7,14 @@
 #include "kernels/exponential.h"
 
 namespace sparsebp {
+
+// A derivative in few bits: equal steps, with 0 and 1 among them, where many of the derivatives are, and as many
+// beyond both as the curve has need of.
+struct Steps {
+  int beyond, last;
+  double size;
+};
+
 namespace {
 
 constexpr double kInverseRootTwo = 0.70710678118654752440, kInverseRootTwoPi = 0.39894228040143267794;
@@ -17,7 +25,7 @@ template <class T, Activation kKind>
 struct Curve {
   T alpha, beta;
 
-  inline T value(T x) const {
+  SPARSEBP_INLINE T value(T x) const {
     if constexpr (kKind == Activation::relu) return x < 0 ? T(0) : x;
     if constexpr (kKind == Activation::relu6) return clipped(x);
     if constexpr (kKind == Activation::leaky_relu) return x > 0 ? x : alpha * x;
@@ -35,7 +43,7 @@ struct Curve {
     return x;
   }
 
-  inline T slope(T x) const {
+  SPARSEBP_INLINE T slope(T x) const {
     if constexpr (kKind == Activation::hardswish) return x <= -3 ? T(0) : x < 3 ? x / 3 + T(0.5) : T(1);
     if constexpr (kKind == Activation::sigmoid) {
       const T s = logistic(x);
@@ -65,33 +73,27 @@ struct Curve {
   }
 
   // Does the gradient pass as it is.
-  inline bool passes(T x) const {
+  SPARSEBP_INLINE bool passes(T x) const {
     if constexpr (kKind == Activation::relu6) return x > 0 && x < 6;
     if constexpr (kKind == Activation::clip) return x > beta && x < alpha;
     if constexpr (kKind == Activation::hardsigmoid) return x > -3 && x < 3;
     return x > 0;
   }
   // And what it is multiplied with where that is so, and where it is not.
-  inline T factor(bool passes) const {
+  SPARSEBP_INLINE T factor(bool passes) const {
     if constexpr (kKind == Activation::leaky_relu) return passes ? T(1) : alpha;
     if constexpr (kKind == Activation::hardsigmoid) return passes ? T(1) / 6 : T(0);
     return passes ? T(1) : T(0);
   }
 
  private:
-  static inline T clipped(T x) { return x < 0 ? T(0) : x > 6 ? T(6) : x; }
-  static inline T normal(T x) { return T(0.5) * (1 + error_function(x * T(kInverseRootTwo))); }
-  static inline T density(T x) { return exponential(x * x * T(-0.5)) * T(kInverseRootTwoPi); }
-  static inline T inner(T x) { return T(kRootTwoOverPi) * (x + T(kCubic) * x * x * x); }
-  static inline T plus(T x) { return x > 20 ? x : log_of_one_plus(exponential(x)); }
+  SPARSEBP_INLINE static T clipped(T x) { return x < 0 ? T(0) : x > 6 ? T(6) : x; }
+  SPARSEBP_INLINE static T normal(T x) { return T(0.5) * (1 + error_function(x * T(kInverseRootTwo))); }
+  SPARSEBP_INLINE static T density(T x) { return exponential(x * x * T(-0.5)) * T(kInverseRootTwoPi); }
+  SPARSEBP_INLINE static T inner(T x) { return T(kRootTwoOverPi) * (x + T(kCubic) * x * x * x); }
+  SPARSEBP_INLINE static T plus(T x) { return x > 20 ? x : log_of_one_plus(exponential(x)); }
 };
 
-// A derivative in few bits: equal steps, with 0 and 1 among them, where many of the derivatives are, and as many
-// beyond both as the curve has need of.
-struct Steps {
-  int beyond, last;
-  double size;
-};
 inline Steps steps_of(Activation activation, double alpha, int bits) {
   const int last = (1 << bits) - 1;
   // How far the derivative goes below 0 and above 1.
@@ -106,12 +108,12 @@ inline Steps steps_of(Activation activation, double alpha, int bits) {
 }
 
 // Eight numbers of few bits in as many bytes.
-inline void pack_codes(const std::uint8_t (&codes)[8], int bits, std::uint8_t* out) {
+SPARSEBP_INLINE void pack_codes(const std::uint8_t (&codes)[8], int bits, std::uint8_t* out) {
   std::uint64_t all = 0;
   for (int i = 0; i < 8; ++i) all |= static_cast<std::uint64_t>(codes[i]) << (i * bits);
   for (int b = 0; b < bits; ++b) out[b] = static_cast<std::uint8_t>(all >> (8 * b));
 }
-inline void unpack_codes(const std::uint8_t* in, int bits, std::uint8_t (&codes)[8]) {
+SPARSEBP_INLINE void unpack_codes(const std::uint8_t* in, int bits, std::uint8_t (&codes)[8]) {
   std::uint64_t all = 0;
   for (int b = 0; b < bits; ++b) all |= static_cast<std::uint64_t>(in[b]) << (8 * b);
   for (int i = 0; i < 8; ++i) codes[i] = static_cast<std::uint8_t>(all >> (i * bits) & ((1u << bits) - 1));

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/shape.h"
+
 namespace sparsebp {
 namespace {
 
 // Within 2 units in the last place, by Cody and Waite: x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of
 // e^r. Below -87 it is the smallest of its values, above 88 the largest: no curve looks further.
-inline float exponential(float x) {
+SPARSEBP_INLINE float exponential(float x) {
   x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
   constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, in the lowest bits
   const float shifted = x * 1.44269504f + kShift;
@@ -33,12 +35,12 @@ inline float exponential(float x) {
 inline double exponential(double x) { return __builtin_exp(x); }
 
 template <class T>
-inline T logistic(T x) {
+SPARSEBP_INLINE T logistic(T x) {
   return T(1) / (T(1) + exponential(-x));
 }
 
 // Near zero, where the difference of two exponentials has no digits left, by its series.
-inline float hyperbolic_tangent(float x) {
+SPARSEBP_INLINE float hyperbolic_tangent(float x) {
   const float square = x * x;
   const float series = x * (1 - square * (1.0f / 3 - square * (2.0f / 15 - square * (17.0f / 315))));
   const float whole = 1 - 2 / (exponential(2 * x) + 1);
@@ -46,9 +48,9 @@ inline float hyperbolic_tangent(float x) {
 }
 inline double hyperbolic_tangent(double x) { return __builtin_tanh(x); }
 
-inline float error_function(float x) { return __builtin_erff(x); }
+SPARSEBP_INLINE float error_function(float x) { return __builtin_erff(x); }
 inline double error_function(double x) { return __builtin_erf(x); }
-inline float log_of_one_plus(float x) { return __builtin_log1pf(x); }
+SPARSEBP_INLINE float log_of_one_plus(float x) { return __builtin_log1pf(x); }
 inline double log_of_one_plus(double x) { return __builtin_log1p(x); }
 
 }  // namespace

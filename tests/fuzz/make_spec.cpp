@@ -8,7 +8,7 @@ using namespace sparsebp;
 
 namespace {
 
-constexpr Activation kActivations[] = {Activation::identity, Activation::relu, Activation::relu6};
+constexpr Activation kLayerActivations[] = {Activation::identity, Activation::relu, Activation::relu6};
 
 // Products of these reach what a number can hold, and each is small enough to be laid out at once.
 constexpr Index kHuge[] = {1, 3, 40, 1 << 12, 1 << 16, 1 << 20};
@@ -83,7 +83,7 @@ class Maker {
     const std::uint8_t flags = choices_.byte();
     layer.has_norm = (flags & 1) != 0, layer.has_bias = (flags & 2) != 0, layer.train_bias = (flags & 4) != 0;
     layer.eps = layer.has_norm ? 1e-5 : 0;
-    if (activates) layer.activation = choices_.of(kActivations);
+    if (activates) layer.activation = choices_.of(kLayerActivations);
     layer.selected = (flags & 8) != 0 ? shape.in : std::min(shape.in, choices_.below(shape.in + 1));
     spec_.layers.push_back(layer);
     return static_cast<int>(spec_.layers.size()) - 1;
@@ -144,7 +144,7 @@ class Maker {
         if (choices_.flag()) {
           push(OpKind::dropout, {from}, {}, v).drop = static_cast<double>(choices_.below(5)) / 4;
         } else {
-          push(OpKind::activation, {from}, {}, v).activation = choices_.of(kActivations);
+          push(OpKind::activation, {from}, {}, v).activation = choices_.of(kLayerActivations);
         }
         return;
       default: {

@@ -17,7 +17,7 @@
 
 namespace sparsebp {
 
-constexpr Activation kActivations[] = {Activation::identity, Activation::relu, Activation::relu6};
+constexpr Activation kLayerActivations[] = {Activation::identity, Activation::relu, Activation::relu6};
 constexpr Index kColumns[] = {1, 3, 7, 9, 15, 16, 17, 33};
 
 inline Index div_up(Index a, Index b) { return (a + b - 1) / b; }

@@ -1,87 +1,13 @@
-// Programs to test with: MobileNetV2 in small, and a residual network of the other ops.
+// Programs to test with: MobileNetV2 in small, a residual network of other ops, and every op by itself.
 #pragma once
 
 #include <cstdio>
 #include <cstdlib>
-#include <string>
-#include <utility>
-#include <vector>
 
-#include "program/program.h"
+#include "op_cases.h"
+#include "program_builder.h"
 
 namespace sparsebp {
-
-struct Options {
-  bool momentum = false, sums = false, scores = false, input_grad = false;
-  int span_begin = 1;
-  Draw draw = Draw::uniform;
-  Index block = 80;  // wide enough that blocks are worth several threads (kSerialWork)
-  Index size = 40;   // of mobilenet's input, a multiple of 4
-  bool normalise = false;
-};
-
-// Adds values, layers and ops one after the other.
-class Builder {
- public:
-  explicit Builder(const Options& options, const ValueSpec& input) : options_(options) {
-    spec.values = {input};
-    spec.batch = 2;
-    spec.momentum = options.momentum, spec.sums = options.sums, spec.scores = options.scores;
-    spec.normalise = options.normalise;
-    spec.input_grad = options.input_grad, spec.span_begin = options.span_begin;
-  }
-
-  int layer(Index in, Index out, Index size, Index kernel, Index stride, Index groups, Activation activation,
-            Index selected, bool norm = true) {
-    LayerSpec layer;
-    layer.name = "layer" + std::to_string(spec.layers.size());
-    ConvShape& s = layer.shape;
-    s.in = in, s.out = out, s.groups = groups, s.height = s.width = size;
-    s.kernel_h = s.kernel_w = kernel, s.stride_h = s.stride_w = stride, s.pad_h = s.pad_w = kernel / 2;
-    s.out_height = s.out_width = (size + 2 * s.pad_h - kernel) / stride + 1;
-    layer.activation = activation;
-    layer.has_norm = norm, layer.eps = 1e-5;
-    layer.has_bias = !norm || spec.layers.size() % 4 == 2;  // some have both
-    layer.selected = selected, layer.train_bias = spec.layers.size() % 3 != 1;
-    spec.layers.push_back(layer);
-    return static_cast<int>(spec.layers.size()) - 1;
-  }
-
-  // Appends an op on `inputs`; the program's last value is its output.
-  int op(OpKind kind, std::vector<int> inputs, std::vector<int> layers, const ValueSpec& out) {
-    OpSpec op;
-    op.kind = kind, op.inputs = std::move(inputs), op.layers = std::move(layers);
-    op.block = options_.block;
-    op.output = static_cast<int>(spec.values.size());
-    spec.values.push_back(out);
-    spec.ops.push_back(op);
-    spec.output = op.output;
-    return op.output;
-  }
-
-  int conv(int input, int layer, OpKind kind = OpKind::conv) {
-    const ConvShape& s = spec.layers[static_cast<std::size_t>(layer)].shape;
-    return op(kind, {input}, {layer}, {s.out_height, s.out_width, s.out});
-  }
-
-  int block(int input, Index in, Index expansion, Index out, Index size, Index stride, Index selected) {
-    const Index wide = in * expansion, half = (size - 1) / stride + 1;
-    std::vector<int> layers;
-    if (expansion > 1) layers.push_back(layer(in, wide, size, 1, 1, 1, Activation::relu6, std::min(in, selected)));
-    layers.push_back(layer(wide, wide, size, 3, stride, wide, Activation::relu6, selected));
-    layers.push_back(layer(wide, out, half, 1, 1, 1, Activation::identity, selected));
-    const int value = op(OpKind::block, {input}, layers, {half, half, out});
-    spec.ops.back().residual = stride == 1 && in == out;
-    return value;
-  }
-
-  OpSpec& last() { return spec.ops.back(); }
-
-  ProgramSpec spec;
-
- private:
-  Options options_;
-};
 
 // Stem, a block without expansion, one of stride 2, two residual ones, head, dropout, linear.
 inline ProgramSpec mobilenet(const Options& options) {
@@ -197,22 +123,9 @@ void every_op(F f) {
     run("head", image, [](Builder& b) {
       b.op(OpKind::head, {0}, {b.layer(20, 270, 9, 1, 1, 1, Activation::relu6, 5)}, {1, 1, 270});
     });
-    if (!input_grad) continue;  // the rest has nothing to train
-    run("add", image, [](Builder& b) { b.op(OpKind::add, {0, 0}, {}, {9, 9, 20}); });
-    run("activation", image, [](Builder& b) {
-      b.op(OpKind::activation, {0}, {}, {9, 9, 20});
-      b.last().activation = Activation::relu6;
-    });
-    run("dropout", image, [](Builder& b) {
-      b.op(OpKind::dropout, {0}, {}, {9, 9, 20});
-      b.last().drop = 0.5;
-    });
-    run("pooling", image, [](Builder& b) {
-      b.op(OpKind::pool, {0}, {}, {4, 4, 20});
-      ConvShape& window = b.last().window;
-      window.in = window.out = 20, window.height = window.width = 9, window.out_height = window.out_width = 4;
-      window.kernel_h = window.kernel_w = 3, window.stride_h = window.stride_w = 2;
-    });
+    every_op_with_a_layer(run);
+    every_gated_block(run);
+    if (input_grad) every_op_without_layers(run);  // which have nothing to train
   }
 }
 

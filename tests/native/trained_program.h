@@ -95,10 +95,14 @@ class TrainedProgram {
 
   void bind(int index, const LayerSpec& layer, Params& p) {
     const ConvShape& s = layer.shape;
-    p.weight = numbers(s.weights(), std::sqrt(6.0 / static_cast<double>(s.taps() * s.in_per_group())), 0);
-    if (layer.has_bias) p.bias = numbers(s.out, 0.1, 0);
+    const Index vector = layer.shared ? 1 : s.out;
+    if (layer.has_weight()) {
+      p.weight = numbers(s.weights(), std::sqrt(6.0 / static_cast<double>(s.taps() * s.in_per_group())), 0);
+    }
+    if (layer.has_bias) p.bias = numbers(vector, 0.1, 0);
+    if (layer.has_scale()) p.gamma = numbers(vector, 0.2, 1);
     if (layer.has_norm) {
-      p.gamma = numbers(s.out, 0.2, 1), p.beta = numbers(s.out, 0.2, 0.1);
+      p.beta = numbers(s.out, 0.2, 0.1);
       p.mean = numbers(s.out, 0.1, 0), p.var = numbers(s.out, 0.2, 1);
     }
     for (auto* numbers : {&p.weight, &p.bias, &p.gamma, &p.beta, &p.mean, &p.var}) place(*numbers);

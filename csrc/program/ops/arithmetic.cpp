@@ -2,28 +2,10 @@
 // another.
 #include "program/ops/elementwise_buffers.h"
 #include "program/ops/runs.h"
+#include "program/ops/spread.h"
 
 namespace sparsebp {
 namespace {
-
-// Where the second input's number for a place of the first one lies: a side of one is there for all.
-struct Spread {
-  Spread(const ValueSpec& first, const ValueSpec& second)
-      : width(first.width),
-        height(first.height),
-        row(second.height > 1 ? second.width * second.channels : 0),
-        pixel(second.width > 1 ? second.channels : 0),
-        channel(second.channels > 1 ? 1 : 0),
-        image(second.count()) {}
-
-  // Of channel 0 of pixel `index`, counted over all images.
-  Index at(Index index) const {
-    const Index x = index % width, y = index / width % height, n = index / width / height;
-    return n * image + y * row + x * pixel;
-  }
-
-  Index width, height, row, pixel, channel, image;
-};
 
 // The gradient of a second input that is spread, from `term(pixel, channel)`: by images and channels, each the sum over
 // the places that it is there for.
@@ -46,10 +28,6 @@ void gather(const ValueSpec& first, const ValueSpec& second, Index images, T* gr
   });
 }
 
-bool same(const ValueSpec& a, const ValueSpec& b) {
-  return a.height == b.height && a.width == b.width && a.channels == b.channels;
-}
-
 template <class T>
 class Add final : public Elementwise<T> {
  public:
@@ -62,7 +40,7 @@ class Add final : public Elementwise<T> {
   void forward(Context<T>& context) override {
     const T *a = this->value(context, this->spec.inputs[0]), *b = this->value(context, this->spec.inputs[1]);
     T* y = this->value(context, this->spec.output);
-    if (same(first_, second_)) {
+    if (same_sides(first_, second_)) {
       parallel_runs(this->count(context), [&](Index i) { y[i] = a[i] + alpha_ * b[i]; });
       return;
     }
@@ -85,7 +63,7 @@ class Add final : public Elementwise<T> {
     }
     if (!wanted(1)) return;
     const auto target = this->input_grad(context, 1);
-    if (same(first_, second_)) {
+    if (same_sides(first_, second_)) {
       parallel_runs(this->count(context), [&](Index i) { put(target.grad[i], alpha_ * dy[i], target.accumulate); });
       return;
     }

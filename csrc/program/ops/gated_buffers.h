@@ -42,7 +42,7 @@ class GatedBuffers : public Op<T> {
   const GatedLayers parts_;
   const bool input_grad_, trains_;
   bool wide_grad_ = false;  // is the gradient of the expanded tensor needed
-  Index in_, wide_, reduced_ = 0, out_, in_rows_, out_rows_, block_;
+  Index in_, wide_, reduced_ = 0, out_, in_rows_, out_rows_, block_, panel_count_ = 0;
 
  private:
   Index gate_count() const { return 3 * wide_ + 2 * reduced_; }
@@ -50,7 +50,6 @@ class GatedBuffers : public Op<T> {
   int fold_ = -1, expanded_ = -1, filtered_ = -1, gate_ = -1;
   int kept_input_ = -1, kept_gate_ = -1;
   int scratch_fold_ = -1, scratch_expanded_ = -1, scratch_filtered_ = -1, scratch_gate_ = -1, panels_ = -1;
-  Index panel_count_ = 0;
 };
 
 }  // namespace sparsebp

@@ -16,12 +16,12 @@ struct NormGroups {
         row(value.channels) {}
 
   Index count(Index images) const { return images * of_image; }
-  Index size() const { return pixels * channels; }
+  SPARSEBP_INLINE Index size() const { return pixels * channels; }
   // Where the first number of a group lies, and its channel; the next pixel's lies `row` further.
-  Index begin(Index group) const {
+  SPARSEBP_INLINE Index begin(Index group) const {
     return channels == row ? group * pixels * row : group / of_image * pixels * row + channel(group);
   }
-  Index channel(Index group) const { return channels == row ? 0 : group % of_image * channels; }
+  SPARSEBP_INLINE Index channel(Index group) const { return channels == row ? 0 : group % of_image * channels; }
 
   Index pixels, channels, of_image, row;
 };

@@ -4,6 +4,7 @@
 #include "platform/parallel.h"
 #include "program/op.h"
 #include "program/ops/runs.h"
+#include "program/parts.h"
 
 namespace sparsebp {
 namespace {
@@ -46,10 +47,6 @@ class Pool final : public Op<T> {
     });
   }
 };
-
-// Part i of a side of `size` pixels in `parts` parts, which share a pixel where they do not come out even; as torch
-// divides.
-Range part_of(Index i, Index parts, Index size) { return {i * size / parts, div_up((i + 1) * size, parts)}; }
 
 template <class T>
 class AdaptivePool final : public Op<T> {

@@ -129,4 +129,5 @@ TEST(sizes_that_kernels_cannot_count_are_refused) {
 
 #ifdef SPARSEBP_EMULATED_CUDA
 TEST(every_program_replays_as_it_runs) { every_program(check_same_replayed); }
+TEST(every_op_replays_as_it_runs) { every_op(check_same_replayed); }
 #endif

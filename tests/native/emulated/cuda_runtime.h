@@ -202,8 +202,12 @@ inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaS
   emulated::submit([=] { std::memset(to, value, bytes); });
   return cudaSuccess;
 }
-// Between the processor and the device, which a step must not do while it is captured.
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+// Between the processor and the device a step must not copy while it is captured.
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  if (kind == cudaMemcpyDeviceToDevice) {
+    emulated::submit([=] { std::memcpy(to, from, bytes); });
+    return cudaSuccess;
+  }
   if (emulated::capturing != nullptr) return cudaErrorStreamCaptureUnsupported;
   std::memcpy(to, from, bytes);
   return cudaSuccess;

@@ -219,7 +219,7 @@ void every_shape(const Channels& channels, const Shapes& shapes, F f) {
 
 TEST(depthwise_forward_filters_every_channel_by_itself) {
   every_shape(kColumns, depthwise_shapes, [](const auto& kernels, const ConvShape& s) {
-    for (Activation activation : kActivations) {
+    for (Activation activation : kLayerActivations) {
       check_depthwise_forward(kernels, s, activation, true);
       check_depthwise_forward(kernels, s, activation, false);
     }

@@ -197,7 +197,7 @@ TEST(mask_clears_what_does_not_pass_and_sums_what_does) {
 TEST(activation_forward_clamps_and_keeps_a_bit_per_element) {
   every_table([](const char* isa, const auto& kernels) {
     for (Index cols : kColumns) {
-      for (Activation activation : kActivations) {
+      for (Activation activation : kLayerActivations) {
         check::about("%s: %d columns, activation %d", isa, static_cast<int>(cols), static_cast<int>(activation));
         for (int variant = 0; variant < 4; ++variant) {
           check_activation(kernels, cols, activation, (variant & 1) != 0, (variant & 2) != 0);
@@ -212,7 +212,7 @@ TEST(a_nan_survives_every_activation) {
   every_table([](const char* isa, const auto& kernels) {
     const auto check_nan = [isa](const auto& table, auto zero) {
       using T = decltype(zero);
-      for (Activation activation : kActivations) {
+      for (Activation activation : kLayerActivations) {
         check::about("%s: activation %d", isa, static_cast<int>(activation));
         Fenced<T> x(19, std::numeric_limits<T>::quiet_NaN());
         table.activation_forward({x.get(), x.get(), 19, 1, 19, activation, nullptr, 0});

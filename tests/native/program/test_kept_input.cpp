@@ -1,4 +1,5 @@
 // Blocks that keep their input instead of masks and slices: what they make again is what they had.
+#include <algorithm>
 #include <limits>
 
 #include "check.h"
@@ -24,6 +25,10 @@ ProgramSpec with_kept_inputs(ProgramSpec spec, Keep keep) {
   return spec;
 }
 
+bool has_block(const ProgramSpec& spec) {
+  return std::any_of(spec.ops.begin(), spec.ops.end(), [](const OpSpec& op) { return op.kind == OpKind::block; });
+}
+
 std::size_t bytes_of(const Layout& layout, const std::string& role) {
   std::size_t bytes = 0;
   for (const Buffer& buffer : layout.buffers()) bytes += role == buffer.purpose.role ? buffer.bytes : 0;
@@ -40,6 +45,7 @@ TEST(a_block_that_keeps_its_input_trains_as_one_that_keeps_masks_to_the_bit) {
       for (Index block : {16, 48, 1024}) {
         for (Index rows : {0, 1, 3}) {
           if (brief() && (block != 16 || rows != 1)) continue;
+          if (!has_block(spec) && (block != 16 || rows != 1)) continue;  // nothing is cut up
           check::about("%s, channel blocks of %d, %d rows, %d threads", name.c_str(), static_cast<int>(block),
                        static_cast<int>(rows), threads);
           ProgramSpec usual = whole_step(spec, {}, {rows, rows == 3 ? Index(0) : block}, false);
