@@ -28,7 +28,8 @@ from not_native import NOT_NATIVE
 from torch import nn
 
 networks = pytest.mark.parametrize("name", [name for name in NETWORKS if f"slim {name}" not in NOT_NATIVE])
-LIMIT = 1e-8
+LIMIT = 1e-6
+"""torch's own hard sigmoid goes back through a sixth that is rounded to float32, in float64 too."""
 
 
 @cache
