@@ -33,7 +33,7 @@ def network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 def without_noise(model: nn.Module) -> nn.Module:
     """Dropout and stochastic depth drop nothing."""
     for module in model.modules():
-        for rate in ("p", "drop_prob"):
+        for rate in ("p", "drop_prob", "drop_rate"):
             if isinstance(getattr(module, rate, None), float):
                 setattr(module, rate, 0.0)
     return model
