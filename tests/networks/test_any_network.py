@@ -28,8 +28,8 @@ from not_native import NOT_NATIVE
 from torch import nn
 
 networks = pytest.mark.parametrize("name", [name for name in NETWORKS if f"slim {name}" not in NOT_NATIVE])
-LIMIT = 1e-6
-"""torch's own hard sigmoid goes back through a sixth that is rounded to float32, in float64 too."""
+LIMIT = 1e-7
+"""Of a change; a random network is chaotic, and ten steps amplify rounding."""
 
 
 @cache
@@ -53,7 +53,7 @@ def test_ten_steps_with_every_channel_selected_are_those_of_torch(name: str) -> 
     twin = copy.deepcopy(model)
     sparse = converted(model, size, 1.0)
     dense = reference(twin, trained_names(sparse))
-    rate = rates(dense, inputs(size, 0), 0, 1e-3)
+    rate = rates(dense, inputs(size, 0), 0, 2e-4)
     ours, torchs = sparsebp.optim.SGD(groups(sparse, rate), lr=0.0), torch.optim.SGD(groups(dense, rate), lr=0.0)
     start = {n: p.detach().clone() for n, p in dense.named_parameters()}
     for i in range(10):
