@@ -63,6 +63,10 @@ void every_gated_block(const Run& run) {
   run("gated block without expansion", image, [&](Builder& b) { build(b, false, true, 33, 2); });
   run("gated block without a gate", image, [&](Builder& b) { build(b, true, false, 20, 1); });
   run("gated block with neither", image, [&](Builder& b) { build(b, false, false, 20, 1); });
+  run("gated block with a frozen expansion", image, [&](Builder& b) {
+    build(b, true, true, 33, 2);
+    b.spec.layers[0].selected = 0, b.spec.layers[0].train_bias = false;
+  });
   run("head of a curve", image, [](Builder& b) {
     b.op(OpKind::head, {0}, {b.layer(20, 70, 9, 1, 1, 1, Activation::hardswish, 5)}, {1, 1, 70});
     b.last().block = 32;

@@ -26,8 +26,8 @@ GatedBuffers<T>::GatedBuffers(const OpSpec& op, const ProgramSpec& program, cons
   wide_grad_ = input_grad_ || (expands() && layer(parts_.expand).trains());
   kept_input_ = declare.template kept<T>("input", b * in_rows_ * in_);
   if (gated()) kept_gate_ = declare.template kept<T>("gate", b * (2 * wide_ + reduced_));
-  scratch_fold_ = declare.backward_scratch("fold", out_ + 5 * block_);
-  if (expands()) scratch_expanded_ = declare.backward_scratch("expanded", 3 * b * in_rows_ * block_);
+  scratch_fold_ = declare.backward_scratch("fold", fold_count());
+  if (expands()) scratch_expanded_ = declare.backward_scratch("expanded", (wide_grad_ ? 3 : 2) * b * in_rows_ * block_);
   scratch_filtered_ = declare.backward_scratch("filtered", 3 * b * out_rows_ * block_);
   if (gated()) scratch_gate_ = declare.backward_scratch("gate", b * gate_count());
   panel_count_ = div_up(block_, kPanel) * panel_rows() * kPanel;
@@ -77,11 +77,12 @@ typename GatedBuffers<T>::Scratch GatedBuffers<T>::acquire_scratch(Context<T>& c
   PlannedArena& arena = context.training;
   const Index n = context.images;
   Scratch scratch{};
-  scratch.fold = arena.template acquire<T>(scratch_fold_, out_ + 5 * block_);
+  scratch.fold = arena.template acquire<T>(scratch_fold_, fold_count());
   if (scratch_expanded_ >= 0) {
     const Index count = n * in_rows_ * block_;
-    scratch.expanded = arena.template acquire<T>(scratch_expanded_, 3 * count);
-    scratch.expanded_before = scratch.expanded + count, scratch.d_expanded = scratch.expanded_before + count;
+    scratch.expanded = arena.template acquire<T>(scratch_expanded_, (wide_grad_ ? 3 : 2) * count);
+    scratch.expanded_before = scratch.expanded + count;
+    scratch.d_expanded = wide_grad_ ? scratch.expanded_before + count : nullptr;
   }
   const Index count = n * out_rows_ * block_;
   scratch.filtered = arena.template acquire<T>(scratch_filtered_, 3 * count);

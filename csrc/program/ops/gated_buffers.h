@@ -45,6 +45,8 @@ class GatedBuffers : public Op<T> {
   Index in_, wide_, reduced_ = 0, out_, in_rows_, out_rows_, block_, panel_count_ = 0;
 
  private:
+  // The scales of the projection, and of a block of the expansion.
+  Index fold_count() const { return out_ + (expands() && wide_grad_ ? block_ : 0); }
   Index gate_count() const { return 3 * wide_ + 2 * reduced_; }
 
   int fold_ = -1, expanded_ = -1, filtered_ = -1, gate_ = -1;
