@@ -28,6 +28,7 @@ from not_native import NOT_NATIVE
 from torch import nn
 
 networks = pytest.mark.parametrize("name", [name for name in NETWORKS if f"slim {name}" not in NOT_NATIVE])
+some = pytest.mark.parametrize("name", [name for name in NETWORKS if f"slim {name}" not in NOT_NATIVE][::2])
 LIMIT = 1e-7
 """Of a change."""
 STEP = 1e-6
@@ -49,7 +50,7 @@ def trained_names(model: nn.Module) -> list[str]:
     return [n for n, p in model.named_parameters() if p.requires_grad]
 
 
-@networks
+@some
 def test_ten_steps_with_every_channel_selected_are_those_of_torch(name: str) -> None:
     model, size = copied(name)
     twin = copy.deepcopy(model)
@@ -109,7 +110,7 @@ def test_in_evaluation_mode_it_computes_what_the_network_does_in_float32(name: s
         assert output_error(sparse(x), expected) < 1e-5
 
 
-@networks
+@some
 def test_what_ought_to_train_does(name: str) -> None:
     """Every weight, every bias, the shift of every batch norm."""
     model, size = copied(name)
