@@ -107,12 +107,14 @@ def main(
     for file in (json_file, markdown_file):
         if file is not None:
             check_writable(file, "the table")
-    found = dict(rows(chosen, timeout))
-    if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1))
-    if markdown_file is not None:
-        markdown(found, markdown_file)
-    else:
+    found: dict[str, Row] = {}
+    for name, measured in rows(chosen, timeout):
+        found[name] = measured
+        if json_file is not None:  # after each, so that what was measured stays if the rest is interrupted
+            json_file.write_text(json.dumps(found, indent=1))
+        if markdown_file is not None:
+            markdown(found, markdown_file)
+    if markdown_file is None:
         out.print(terminal_table(found))
 
 

@@ -97,7 +97,8 @@ void bind_specs(py::module_& m) {
 #define FIELD(name) .def_readwrite(#name, &OpSpec::name)
           FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
               FIELD(window) FIELD(count_padding) FIELD(drop) FIELD(forward_rows) FIELD(forward_block) FIELD(keep)
-                  FIELD(alpha) FIELD(beta) FIELD(groups) FIELD(bits) FIELD(resampling) FIELD(map) FIELD(drop_unit) FIELD(top) FIELD(left)
+                  FIELD(alpha) FIELD(beta) FIELD(groups) FIELD(bits) FIELD(resampling) FIELD(map) FIELD(drop_unit)
+                      FIELD(top) FIELD(left)
 #undef FIELD
       ;
   py::enum_<Scope>(m, "Scope").value("training", Scope::training).value("step", Scope::step);

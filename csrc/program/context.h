@@ -85,12 +85,12 @@ struct Declare {
   Index batch;
   int op;
   int forward_time, backward_time;
-  bool in_span;        // does this op train or pass a gradient
-  bool input_grad;     // does its (first) input want a gradient
+  bool in_span;                   // does this op train or pass a gradient
+  bool input_grad;                // does its (first) input want a gradient
   std::vector<char> input_grads;  // does each of them
-  Index strip_factor;  // see device.h
-  StreamRows stream;   // of an op in a stream: the rows that it holds and makes
-  std::string name;    // of the op, for people
+  Index strip_factor;             // see device.h
+  StreamRows stream;              // of an op in a stream: the rows that it holds and makes
+  std::string name;               // of the op, for people
 
   // `part` tells the layers of an op apart, for people: "expand." for example.
   int saved(int layer, Index count, const char* part = "") const {

@@ -198,48 +198,6 @@ void conv_forward_rows(const Kernels<T>& kernels, const Layer<T>& layer, Rows<co
 }
 
 template <class T>
-void affine_in_place(const Kernels<T>& kernels, T* y, Index y_row, Index rows, Index columns, const Affine<T>& affine) {
-  GemmArgs<T> args{};  // a sum of no terms
-  args.a = y, args.b = y, args.c = y, args.c_row = y_row;
-  args.rows = rows, args.cols = columns;
-  args.sum.n1 = 0;
-  args.store = Store::accumulate_affine, args.affine = affine;
-  kernels.gemm(args);
-}
-
-template <class T>
-void transposed_forward(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const T* x, T* y,
-                        const Affine<T>& affine) {
-  const ConvShape& s = layer.spec.shape;
-  const Index panels = div_up(s.out, kPanel);
-  parallel_for(images * panels, s.pixels() * s.taps() * s.in * kPanel, [&](Index unit) {
-    const Index n = unit / panels, col = unit % panels * kPanel, columns = std::min(kPanel, s.out - col);
-    T* image = y + n * s.out_pixels() * s.out + col;
-    clear_columns(image, s.out_pixels(), s.out, columns);
-    for (Index tap = 0; tap < s.taps(); ++tap) {
-      const TapPairs pairs = transposed_pairs(s, tap);
-      GemmArgs<T> args{};
-      args.a_row = pairs.in_step_w * s.in;
-      args.b = layer.params.weight + tap * s.in * s.out + col;
-      args.c_row = pairs.out_step_w * s.out;
-      args.rows = pairs.columns, args.cols = columns;
-      args.sum.n1 = s.in, args.sum.b1 = s.out;
-      args.store = Store::accumulate;
-      for (Index row = 0; row < pairs.rows && args.rows > 0; ++row) {
-        args.a = x + (n * s.pixels() + (pairs.in_y + row * pairs.in_step_h) * s.width + pairs.in_x) * s.in;
-        args.c = image + ((pairs.out_y + row * pairs.out_step_h) * s.out_width + pairs.out_x) * s.out;
-        kernels.gemm(args);
-      }
-    }
-    Affine<T> part = affine;
-    if (part.scale != nullptr) part.scale += col;
-    if (part.shift != nullptr) part.shift += col;
-    if (part.mask != nullptr) part.mask += n * s.out_pixels() * affine.mask_row + col / 8;
-    affine_in_place(kernels, image, s.out, s.out_pixels(), columns, part);
-  });
-}
-
-template <class T>
 void pack_gradient(const Kernels<T>& kernels, const OutputGrad<T>& grad, Index pixels, T* panels) {
   for (Index m = 0; m < pixels; m += kPanel) {
     PackArgs<T> args{};
@@ -324,8 +282,6 @@ void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<
   template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&);           \
   template void conv_forward_rows<T>(const Kernels<T>&, const Layer<T>&, Rows<const T>, Rows<T>, Range,               \
                                      const Affine<T>&);                                                               \
-  template void affine_in_place<T>(const Kernels<T>&, T*, Index, Index, Index, const Affine<T>&);                     \
-  template void transposed_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&);     \
   template void pack_gradient<T>(const Kernels<T>&, const OutputGrad<T>&, Index, T*);                                 \
   template void packed_input_grad<T>(const Kernels<T>&, const Layer<T>&, Index, Index, Index, Index, const T*, Index, \
                                      T*, Index, bool);                                                                \

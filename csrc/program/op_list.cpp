@@ -21,9 +21,9 @@ void OpList<T>::lay_out(const ProgramSpec& spec, Device<T>& device, Context<T>& 
     ops_.push_back(device.make_op(
         op, spec,
         {context.training, *context.workspace, spec.batch, i, i, 2 * n - 1 - i,
-         i >= spec.span_begin && values.needs_grad(op.output), values.needs_grad(op.inputs[0]),
-         input_grads, device.strip_factor(),
-         stream < 0 ? StreamRows{} : streams_[static_cast<std::size_t>(stream)].rows(i), names_.back()}));
+         i >= spec.span_begin && values.needs_grad(op.output), values.needs_grad(op.inputs[0]), input_grads,
+         device.strip_factor(), stream < 0 ? StreamRows{} : streams_[static_cast<std::size_t>(stream)].rows(i),
+         names_.back()}));
     squared_norms.declare(context.training.layout, spec, i, 2 * n - 1 - i);
   }
 }

@@ -4,74 +4,11 @@
 
 #include "core/error.h"
 #include "core/size_limits.h"
+#include "spec/op_kinds.h"
 #include "spec/validate.h"
 
 namespace sparsebp {
 namespace {
-
-struct Kind {
-  const char* name;
-  std::size_t inputs, least_layers, most_layers;
-  LayerKind layers = LayerKind::convolution;
-};
-
-constexpr std::size_t kAnyNumber = 0;  // of inputs, from one on
-
-Kind kind_of(const std::string& name, OpKind kind) {
-  switch (kind) {
-    case OpKind::conv:
-      return {"conv", 1, 1, 1};
-    case OpKind::depthwise:
-      return {"depthwise", 1, 1, 1};
-    case OpKind::block:
-      return {"block", 1, 2, 3};
-    case OpKind::head:
-      return {"head", 1, 1, 1};
-    case OpKind::add:
-      return {"add", 2, 0, 0};
-    case OpKind::activation:
-      return {"activation", 1, 0, 0};
-    case OpKind::pool:
-      return {"pool", 1, 0, 0};
-    case OpKind::dropout:
-      return {"dropout", 1, 0, 0};
-    case OpKind::max_pool:
-      return {"max_pool", 1, 0, 0};
-    case OpKind::adaptive_pool:
-      return {"adaptive_pool", 1, 0, 0};
-    case OpKind::affine:
-      return {"affine", 1, 0, 0};
-    case OpKind::multiply:
-      return {"multiply", 2, 0, 0};
-    case OpKind::concat:
-      return {"concat", kAnyNumber, 0, 0};
-    case OpKind::channels:
-      return {"channels", 1, 0, 0};
-    case OpKind::reshape:
-      return {"reshape", 1, 0, 0};
-    case OpKind::resize:
-      return {"resize", 1, 0, 0};
-    case OpKind::conv_transpose:
-      return {"conv_transpose", 1, 1, 1, LayerKind::transposed};
-    case OpKind::norm:
-      return {"norm", 1, 1, 1, LayerKind::channelwise};
-    case OpKind::group_norm:
-      return {"group_norm", 1, 1, 1, LayerKind::channelwise};
-    case OpKind::layer_norm:
-      return {"layer_norm", 1, 1, 1, LayerKind::channelwise};
-    case OpKind::prelu:
-      return {"prelu", 1, 1, 1, LayerKind::channelwise};
-    case OpKind::softmax:
-      return {"softmax", 1, 0, 0};
-    case OpKind::zeros:
-      return {"zeros", 1, 0, 0};
-    case OpKind::gather:
-      return {"gather", 1, 0, 0};
-    case OpKind::gated:
-      return {"gated", 1, 2, 5};
-  }
-  throw InvalidArgument(name + ": unknown kind " + std::to_string(static_cast<int>(kind)));
-}
 
 std::string text(const ValueSpec& v) {
   return std::to_string(v.height) + "x" + std::to_string(v.width) + "x" + std::to_string(v.channels);
@@ -90,11 +27,12 @@ class OpCheck {
       : spec_(spec), index_(index), op_(spec.ops[index]), name_("op " + std::to_string(index)) {}
 
   void run() {
-    const Kind kind = kind_of(name_, op_.kind);
+    const OpForm kind = form_of(name_, op_.kind);
     name_ += std::string(" (") + kind.name + ")";
     check_numbers(kind);
     switch (op_.kind) {
       case OpKind::conv:
+      case OpKind::conv_transpose:
         return check_maps(layer(0).shape);
       case OpKind::depthwise:
         check_depthwise(0);
@@ -126,12 +64,9 @@ class OpCheck {
         return expect("its input", input(0), output());
       case OpKind::concat:
         return check_concat();
-      case OpKind::channels: {
-        ValueSpec made = input(0);
-        made.channels = static_cast<Index>(op_.map.size());
-        expect("its output", output(), made);
+      case OpKind::channels:
+        expect("its output", output(), {input(0).height, input(0).width, static_cast<Index>(op_.map.size())});
         return check_map("channels", input(0).channels);
-      }
       case OpKind::zeros:
         expect("its input's channels", {1, 1, input(0).channels}, {1, 1, output().channels});
         check_size(name_, "top", op_.top, 0, output().height - input(0).height);
@@ -148,8 +83,6 @@ class OpCheck {
       case OpKind::resize:
       case OpKind::adaptive_pool:
         return expect("its input's channels", {1, 1, input(0).channels}, {1, 1, output().channels});
-      case OpKind::conv_transpose:
-        return check_maps(layer(0).shape);
       case OpKind::norm:
       case OpKind::group_norm:
       case OpKind::layer_norm:
@@ -175,7 +108,7 @@ class OpCheck {
   }
 
   // What does not depend on shapes.
-  void check_numbers(const Kind& kind) const {
+  void check_numbers(const OpForm& kind) const {
     if (kind.inputs == kAnyNumber ? op_.inputs.empty() : op_.inputs.size() != kind.inputs) {
       fail("inputs: expected " + (kind.inputs == kAnyNumber ? "at least 1" : std::to_string(kind.inputs)) + ", got " +
            std::to_string(op_.inputs.size()));
@@ -247,14 +180,10 @@ class OpCheck {
   void check_concat() const {
     Index channels = 0;
     for (std::size_t i = 0; i < op_.inputs.size(); ++i) {
-      ValueSpec sides = output();
-      sides.channels = input(i).channels;
-      expect("its input", input(i), sides);
-      channels += sides.channels;  // of at most 2^20 inputs, each below 2^31
+      expect("its input", input(i), {output().height, output().width, input(i).channels});
+      channels += input(i).channels;  // of at most 2^20 inputs, each below 2^31
     }
-    ValueSpec all = output();
-    all.channels = channels;
-    expect("its output", output(), all);
+    expect("its output", output(), {output().height, output().width, channels});
   }
 
   void check_map(const char* what, Index count) const {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import slim_networks
@@ -13,6 +14,7 @@ import user_networks
 from networks import relative_error
 from sparsebp import SparseModel
 from torch import nn
+from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 NETWORKS = {**slim_networks.NETWORKS, **{f"user.{n}": entry for n, entry in user_networks.NETWORKS.items()}}
@@ -33,7 +35,7 @@ def network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 def without_noise(model: nn.Module) -> nn.Module:
     """Dropout and stochastic depth drop nothing."""
     for module in model.modules():
-        for rate in ("p", "drop_prob"):
+        for rate in ("p", "drop_prob", "drop_rate"):
             if isinstance(getattr(module, rate, None), float):
                 setattr(module, rate, 0.0)
     return model
@@ -97,10 +99,22 @@ def reference(model: nn.Module, trained: Iterable[str]) -> nn.Module:
     return twin
 
 
+@contextmanager
+def exact_hard_sigmoid() -> Iterator[None]:
+    """torch's own goes back through a sixth that is rounded to float32, in float64 too."""
+    own = functional.hardsigmoid
+    functional.hardsigmoid = lambda x, inplace=False: functional.relu6(x + 3) / 6  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.hardsigmoid = own
+
+
 def gradients(model: nn.Module, x: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
     """By name, of whatever trains; zeros where nothing arrives."""
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(loss(model(x), seed), list(named.values()), allow_unused=True)
+    with exact_hard_sigmoid():
+        found = torch.autograd.grad(loss(model(x), seed), list(named.values()), allow_unused=True)
     return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(named.items(), found, strict=True)}
 
 
@@ -121,7 +135,8 @@ def groups(model: nn.Module, rate: dict[str, float]) -> list[dict[str, Any]]:
 
 
 def train_step(model: nn.Module, opt: torch.optim.Optimizer, x: torch.Tensor, seed: int) -> None:
-    loss(model(x), seed).backward()
+    with exact_hard_sigmoid():
+        loss(model(x), seed).backward()
     opt.step()
     opt.zero_grad()
 

@@ -18,7 +18,7 @@ from sparsebp import SparseModel
 from sparsebp.capture.graph import build
 from torch import nn
 
-LIMITS = {torch.float64: 1e-7, torch.float32: 5e-3}
+LIMITS = {torch.float64: 1e-6, torch.float32: 5e-3}
 """Of the norm of an output or a gradient: an activation may lie within rounding of an edge."""
 
 

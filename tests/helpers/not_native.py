@@ -11,7 +11,43 @@ from collections.abc import Sequence
 import sparsebp
 from torch import nn
 
-NOT_NATIVE: dict[str, tuple[str, ...]] = {}
+NOT_NATIVE: dict[str, tuple[str, ...]] = {
+    "torchvision.googlenet": ("GoogLeNet.forward does different things in training mode and in evaluation mode",),
+    "torchvision.inception_v3": ("Inception3.forward does different things in training mode and in evaluation mode",),
+    "torchvision.swin_t": (
+        "get_relative_position_bias",
+        "shifted_window_attention (training mode gives it other arguments)",
+        "LayerNorm",
+        "Linear",
+        "patch_merging_pad",
+    ),
+    "timm.edgenext_xx_small": ("normalize", "matmul", "softmax", "Linear", "mul", "LayerNorm"),
+    "timm.efficientvit_b0": ("LiteMLA",),
+    "timm.mobilevit_xxs": (
+        "LayerNorm",
+        "Linear",
+        "reshape",
+        "permute",
+        "unbind",
+        "getitem",
+        "Identity",
+        "scaled_dot_product_attention",
+        "transpose",
+        "Dropout",
+        "add",
+        "SiLU",
+        "contiguous",
+        "view",
+    ),
+    "timm.nf_regnet_b0": ("mul", "view", "batch_norm", "reshape_as", "conv2d"),
+    "smp.FPN(resnet18)": ("stack", "sum"),
+    "user.CBAM": ("mean", "amax"),
+    "user.stochastic depth": ("StochasticDepth.forward does different things in training mode and in evaluation mode",),
+    "slim timm.test_efficientnet_evos": ("mul", "float", "var", "add", "sqrt", "to", "expand", "reshape", "truediv"),
+    "slim timm.test_nfnet": ("mul", "view", "batch_norm", "reshape_as", "conv2d"),
+    "slim smp.FPN": ("stack", "sum"),
+    "slim user.CBAM": ("mean", "amax"),
+}
 
 
 def in_the_way(plan: sparsebp.Plan) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def slices(draw: Draw) -> Part:
     lines = [f"{{0}}[:, {begin}:{end}]", f"{{0}}[:, {begin}::{draw.rng.randint(1, 3)}]", f"{{0}}[:, -{c - begin}:]"]
     if c > 1:
         lines.append(f"torch.split({{0}}, [{max(1, begin)}, {c - max(1, begin)}], 1)[{draw.rng.randint(0, 1)}]")
-        lines.append("torch.cat({0}.chunk(2, 1), 1)")
+        lines.append("(lambda p: torch.cat([p[1], p[0]], 1))({0}.chunk(2, 1))")
         lines.append("(lambda p: torch.cat([p[1], F.relu(p[0])], 1))({0}.chunk(2, 1))")
     if c % 2 == 0:
         lines.append("{0}.chunk(2, 1)[0] * {0}.chunk(2, 1)[1]")

@@ -94,6 +94,10 @@ def pixel_cosine(y: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return 1 - (y * functional.normalize(scores(labels) + 0.1)[:, None, None]).sum(-1).mean()
 
 
+def in_place_loss(y: Any, labels: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(y[0], labels) + 0.1 * functional.mse_loss(y[1].tanh(), scores(labels)[:, :4])
+
+
 def two_terms(y: Any, labels: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(y[0], labels) + 0.5 * functional.mse_loss(y[1], scores(labels)[:, :4])
 
@@ -141,6 +145,9 @@ SEVERAL: dict[str, Case] = {
     "one twice": Case(
         lambda m, x: {"features": x.relu(), "logits": numbers(m, x)},
         lambda y, labels: functional.cross_entropy(y["logits"], labels) + y["features"].square().mean(),
+    ),
+    "written in place": Case(
+        lambda m, x: (functional.normalize(numbers(m, x)).mul_(3), m.regressor(x.mean((2, 3))).erfinv_()), in_place_loss
     ),
     "segments": Case(segments, pixel_loss),
     "detects": Case(detects, box_loss),

@@ -180,7 +180,7 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a block less": (without_block, "layer features.* is missing here"),
     "another stride": (with_stride, r"layer features\.0\.0: output was 16x8x8, here it is 16x16x16"),
     "another activation": (with_relu, r"layer features\.0\.0: activation was relu6, here it is relu"),
-    "no bias": (with_bias, r"layer classifier\.1: bias was True, here it is False"),
+    "no bias": (with_bias, r"layer classifier\.1: bias was classifier\.1\.bias, here it is None"),
     "another dtype": (lambda: tiny_mobilenet().double(), "the weights were float32, here they are float64"),
 }
 

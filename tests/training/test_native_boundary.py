@@ -127,7 +127,7 @@ def changed(field: str, value: Any) -> Callable[[], _C.ProgramSpec]:
         (convolution_of_size(0), "value 0: height: expected 1 to 2147483647, got 0"),
         (convolution_of_size(-8), "value 0: height: expected 1 to 2147483647, got -8"),
         (unknown("kind", _C.OpKind), "op 1: unknown kind 77"),
-        (unknown("activation", _C.Activation), r"op 1 \(add\): activation: expected 0 to 2, got 77"),
+        (unknown("activation", _C.Activation), r"op 1 \(add\): activation: expected 0 to 14, got 77"),
         (changed("batch", 0), "batch: expected 1 to"),
         (changed("batch", 2**62), "batch: expected 1 to"),
         (changed("ops", []), "ops: a program needs at least one"),

@@ -1,4 +1,5 @@
-// An activation on its own: one that a layer's kernels know, one that they do not, a softmax, one with a slope a channel.
+// An activation on its own: one that a layer's kernels know, one that they do not, a softmax, one with a slope a
+// channel.
 #include "program/layer.h"
 #include "program/ops/elementwise_buffers.h"
 #include "program/ops/runs.h"

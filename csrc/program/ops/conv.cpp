@@ -133,9 +133,9 @@ std::unique_ptr<Op<T>> make_conv_transpose(const OpSpec& op, const ProgramSpec& 
   return std::make_unique<ConvTranspose<T>>(op, program, declare);
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                       \
+#define SPARSEBP_INSTANTIATE(T)                                                                                 \
   template std::unique_ptr<Op<T>> make_conv_transpose<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
-  template std::unique_ptr<Op<T>> make_conv<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&); \
+  template std::unique_ptr<Op<T>> make_conv<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);           \
   template std::unique_ptr<Op<T>> make_depthwise<T>(const OpSpec&, const ProgramSpec&, const Declare<T>&);
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)

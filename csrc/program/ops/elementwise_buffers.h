@@ -58,9 +58,7 @@ class ActivationBuffers : public Elementwise<T> {
   const std::uint8_t* mask(Context<T>& context) const {
     return mask_ >= 0 ? context.training.template at<std::uint8_t>(mask_) : nullptr;
   }
-  const T* input(Context<T>& context) const {
-    return input_ >= 0 ? context.training.template at<T>(input_) : nullptr;
-  }
+  const T* input(Context<T>& context) const { return input_ >= 0 ? context.training.template at<T>(input_) : nullptr; }
 
  private:
   int mask_ = -1, input_ = -1;

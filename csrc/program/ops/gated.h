@@ -1,7 +1,7 @@
-// An inverted residual with any activations and a gate per channel (squeeze and excitation). Its gate wants the filtered
-// tensor, all channels of it, and the gradients of its activations are numbers: keeping them would take the expanded
-// tensors whole. So it keeps its input, and makes the rest again while it runs backward, channel block by channel block:
-// once for the gradient of the gate, which sums over pixels, and once for all else.
+// An inverted residual with any activations and a gate per channel (squeeze and excitation). Its gate wants the
+// filtered tensor, all channels of it, and the gradients of its activations are numbers: keeping them would take the
+// expanded tensors whole. So it keeps its input, and makes the rest again while it runs backward, channel block by
+// channel block: once for the gradient of the gate, which sums over pixels, and once for all else.
 #pragma once
 
 #include "program/ops/activate.h"
@@ -20,8 +20,8 @@ class Gated final : public GatedBuffers<T> {
  private:
   using Base = GatedBuffers<T>;
   using Base::gated, Base::expands, Base::layer, Base::panel_rows;
-  using Base::parts_, Base::input_grad_, Base::trains_, Base::wide_grad_;
   using Base::in_, Base::wide_, Base::reduced_, Base::out_, Base::in_rows_, Base::out_rows_, Base::block_;
+  using Base::parts_, Base::input_grad_, Base::trains_, Base::wide_grad_;
   using typename Base::Kept;
   using typename Base::Scratch;
   using typename Base::Wide;
@@ -29,8 +29,8 @@ class Gated final : public GatedBuffers<T> {
 
   // A unit of kPanel channels of a block.
   struct Unit {
-    Index first;         // of the block
-    Index index;         // in the block
+    Index first;  // of the block
+    Index index;  // in the block
     Index channel, count;
   };
 

@@ -21,9 +21,8 @@ Affine<T> folded(const Kernels<T>& kernels, const Layer<T>& layer, T* fold) {
 
 template <class T>
 void activate_all(const Kernels<T>& kernels, Activation activation, T* x, Index count) {
-  parallel_spans(count, 16, [&](Index first, Index length) {
-    activate(kernels, activation, x + first, x + first, length);
-  });
+  parallel_spans(count, 16,
+                 [&](Index first, Index length) { activate(kernels, activation, x + first, x + first, length); });
 }
 
 }  // namespace

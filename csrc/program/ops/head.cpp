@@ -75,8 +75,7 @@ class Head final : public HeadBuffers<T> {
     const std::uint8_t* mask = this->mask(context);
     const T* kept = this->remakes() ? this->kept(context) : nullptr;
     T* again = kept != nullptr ? context.training.template acquire<T>(again_, rows * backward_block_) : nullptr;
-    const Slice<T> saved =
-        kept != nullptr ? Slice<T>{const_cast<T*>(kept), in_, 0} : layer.slice(this->saved(context));
+    const Slice<T> saved = kept != nullptr ? Slice<T>{const_cast<T*>(kept), in_, 0} : layer.slice(this->saved(context));
     typename Op<T>::Target target{nullptr, false};
     if (input_grad_) target = this->input_grad(context, 0);
 

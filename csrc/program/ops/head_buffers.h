@@ -31,8 +31,8 @@ class HeadBuffers : public LayerBuffers<T> {
     fold_ = declare.forward_scratch("fold", 2 * out_);
     z_ = declare.forward_scratch("z", rows * forward_block_);
     if (!declare.in_span) return;
-    // The derivative of a curve is a number: instead of the output, as large as it is, the input is kept, from which the
-    // backward pass makes a block of it again.
+    // The derivative of a curve is a number: instead of the output, as large as it is, the input is kept, from which
+    // the backward pass makes a block of it again.
     if (is_layers(layer.activation)) {
       this->declare_saved(layer, declare);
     } else {

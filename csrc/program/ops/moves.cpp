@@ -143,9 +143,8 @@ class Zeros final : public Op<T> {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
     std::fill_n(y, context.images * out_.count(), T(0));
-    parallel_for(context.images * in_.height, row(), [&](Index unit) {
-      std::copy_n(x + unit * row(), row(), y + place(unit));
-    });
+    parallel_for(context.images * in_.height, row(),
+                 [&](Index unit) { std::copy_n(x + unit * row(), row(), y + place(unit)); });
   }
 
   void backward(Context<T>& context) override {

@@ -13,9 +13,8 @@ constexpr Index kRun = 4096;  // elements of one unit
 // Calls `body(first, count)` on runs that cover [0, count).
 template <class Body>
 void parallel_spans(Index count, Index work, const Body& body) {
-  parallel_for(div_up(count, kRun), kRun * work, [&](Index unit) {
-    body(unit * kRun, std::min(kRun, count - unit * kRun));
-  });
+  parallel_for(div_up(count, kRun), kRun * work,
+               [&](Index unit) { body(unit * kRun, std::min(kRun, count - unit * kRun)); });
 }
 
 // Calls `body(i)` for each of them.

@@ -25,7 +25,7 @@ from .steps import training_steps
 from .timing import Contender, Effort, Quartiles, interleave
 
 BUDGETS = ("256KB", "1MB")
-EFFORT = Effort(7, 4.0)
+EFFORT = Effort(7, 2.0)
 
 
 @dataclass(frozen=True)

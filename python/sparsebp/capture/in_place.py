@@ -34,7 +34,7 @@ def untangle(traced: fx.GraphModule) -> None:
         if not isinstance(first, fx.Node):
             continue
         module = modules.get(str(node.target)) if node.op == "call_module" else None
-        writes = _in_place(node, module)
+        writes = is_in_place(node, module)
         if writes or isinstance(module, nn.Identity):
             origin[node] = origin.get(first, first)
         if writes or _name(node, module) in _VIEWS:
@@ -57,7 +57,7 @@ def is_dead(node: fx.Node) -> bool:
     return not node.users and not node.is_impure() and "writes_views" not in node.meta
 
 
-def _in_place(node: fx.Node, module: nn.Module | None) -> bool:
+def is_in_place(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether a node changes its first argument."""
     if module is not None:
         return bool(getattr(module, "inplace", False))

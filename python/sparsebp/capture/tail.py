@@ -131,9 +131,8 @@ def _is_stateless(op: RawOp, traced: fx.GraphModule, parameters: set[str]) -> bo
 
 def _over_classes(op: RawOp, traced: fx.GraphModule) -> str | None:
     """Which of :data:`_OVER_CLASSES` an op is, if it makes them of [N, classes]."""
-    node = op.output
-    shape = shape_of(op.inputs[0])
-    if len(op.inputs) != 1 or len(shape_of(node)) != 2 or shape_of(node) != shape[:2] or set(shape[2:]) - {1}:
+    node, shape = op.output, shape_of(op.inputs[0]) if len(op.inputs) == 1 else ()
+    if len(shape_of(node)) != 2 or shape_of(node) != shape[:2] or set(shape[2:]) - {1}:
         return None
     if node.op == "call_module":
         module = traced.get_submodule(str(node.target))

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from .graph import Graph
+from .in_place import is_in_place
 from .shapes import is_value, shape_of
 from .tail import Tail
 from .torch_part import TorchPart, chosen
@@ -33,6 +34,9 @@ class TorchTail:
         self._shapes = tail.shapes
         begins = _Begin(graph, tail)
         self._sized = [shape_of(node)[1:] for node in begins.measured]
+        modules = dict(graph.traces.evaluation.named_modules())
+        # What is written into one of several views of a tensor counts for autograd as written into all.
+        self._apart = len(tail.handed) > 1 and any(is_in_place(n, modules.get(str(n.target))) for n in begins.inside)
         parts = {training: _cut(graph, tail, begins, training) for training in (False, True)}
         self._part = TorchPart(graph.traces, model, parts)
         self.nodes = self._part.nodes - set(tail.handed)
@@ -42,6 +46,7 @@ class TorchTail:
     def __call__(self, packed: torch.Tensor, training: bool) -> Any:
         """[N, ...] -> what the network returns for N images."""
         handed = _unpacked(packed, self._shapes)
+        handed = [part.clone() for part in handed] if self._apart else handed
         sized = [packed.new_zeros(()).expand(len(packed), *shape) for shape in self._sized]
         return self._part.run(training, *handed, *sized)
 

@@ -73,7 +73,7 @@ def measure(model: SparseModel, dense: int | None, earlier_peak: int = 0) -> Mem
     )
 
 
-def _sample(model: nn.Module, size: tuple[int, int], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _sample(model: nn.Module, size: tuple[int, ...], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch of the right shape: bytes do not depend on what a picture shows."""
     some = next(model.parameters())
     images = torch.zeros(batch, 3, *size, dtype=some.dtype, device=some.device)

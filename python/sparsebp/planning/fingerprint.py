@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
@@ -222,9 +223,12 @@ def fingerprint(graph: Graph, model: nn.Module) -> Fingerprint:
     return Fingerprint(dtype, tuple(layers), ops, graph.native_begin, graph.output_is_flat, after)
 
 
-def _of_fields(one: LayerPrint | OpPrint, other: LayerPrint | OpPrint) -> str | None:
+def _of_fields(one: Any, other: Any) -> str | None:
+    """The first field in which two records of one kind differ."""
     for field in fields(one):
         was, here = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(was, (LayerTensors, Details)) and was != here:
+            return _of_fields(was, here)
         if was != here:
             return f"{field.name} was {_shown(was)}, here it is {_shown(here)}"
     return None

@@ -192,12 +192,13 @@ class StochasticDepth(Classifier):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(conv(16, 16), nn.ReLU(), conv(16, 16))
+        self.p = 0.2
 
     def drop(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training:
+        if not self.training or self.p == 0:
             return x
-        kept = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.8)
-        return x * kept / 0.8
+        kept = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(1 - self.p)
+        return x * kept / (1 - self.p)
 
     def middle(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(x + self.drop(self.body(x)))
