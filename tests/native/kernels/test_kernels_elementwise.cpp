@@ -128,7 +128,7 @@ void check_fold(const Kernels<T>& kernels, Index count, unsigned parts) {
   for (Index c = 0; c < count; ++c) {
     Exact s, t;
     s.add(part(3) ? 1 / std::sqrt(static_cast<double>(var[c]) + eps) : 1.0);
-    if (part(3) && part(0)) s.scale(gamma[c]);
+    if (part(0)) s.scale(gamma[c]);
     if (part(2)) t.add(bias[c]);
     if (part(3)) t.add(-mean[c]), t.scale(s.value);
     if (part(3) && part(1)) t.add(beta[c]);
@@ -160,8 +160,8 @@ void check_pool(const Kernels<T>& kernels, const ConvShape& s, bool count_paddin
   Random random(static_cast<std::uint64_t>(s.in));
   const Fenced<T> x(s.pixels() * s.in, random), dy(s.out_pixels() * s.in, random), before(x.size(), random);
   Fenced<T> y(dy.size(), std::numeric_limits<T>::quiet_NaN()), dx(before);
-  kernels.pool_forward({s, x.get(), y.get(), count_padding, false});
-  kernels.pool_backward({s, dy.get(), dx.get(), count_padding, accumulate});
+  kernels.pool_forward({s, x.get(), y.get(), count_padding, false, 0, s.out_height, 0, 0});
+  kernels.pool_backward({s, dy.get(), dx.get(), count_padding, accumulate, 0, 0, 0, 0});
   std::vector<Index> inside(at(s.out_pixels()));
   every_connection(s, [&](Index, Index, Index out) { ++inside[at(out)]; });
   std::vector<Exact> forward(at(y.size())), backward(at(dx.size()));

@@ -61,7 +61,7 @@ TEST(streams_lie_in_front_of_the_span_one_behind_the_other) {
 TEST(streams_have_ops_that_make_rows_and_one_reader_each) {
   const ProgramSpec spec = prefix();
   check_refused(spec, streams({{4, 5}}), "stream 0: op 4 makes its output whole");
-  check_refused(spec, streams({{0, 2}, {5, 6}}), "stream 1: op 5 makes its output whole");
+  check_refused(spec, streams({{0, 2}, {4, 6}}), "stream 1: op 4 makes its output whole");
   // Value 3, which op 2 makes, is read by the block and by the addition.
   check_refused(spec, streams({{2, 4}}), "stream 0: op 3: expected it to be the only reader of value 3");
   ProgramSpec apart = spec;  // op 1 reads what is before op 0 as well
