@@ -112,7 +112,7 @@ def test_a_hook_is_never_skipped(where: str, register: str) -> None:
 
 def test_a_hook_of_a_container_in_the_prefix_runs_at_every_call() -> None:
     seen = []
-    original = network(nn.Sequential(nn.MaxPool2d(2)))
+    original = network(nn.Sequential(nn.LPPool2d(2, 2)))
     original.middle0.register_forward_hook(lambda module, inputs, output: seen.append(1))
     model = sparsebp.convert(original, "64KB", input_size=SIZE)
     seen.clear()
@@ -122,7 +122,7 @@ def test_a_hook_of_a_container_in_the_prefix_runs_at_every_call() -> None:
 
 
 def test_autocast_and_a_default_device_do_not_reach_the_program() -> None:
-    model = sparsebp.convert(network(nn.MaxPool2d(2)), "64KB", input_size=SIZE).eval()
+    model = sparsebp.convert(network(nn.LPPool2d(2, 2)), "64KB", input_size=SIZE).eval()
     x, _ = batch(SIZE, 3)
     expected = model(x)
     with torch.autocast("cpu", torch.bfloat16):

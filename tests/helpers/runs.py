@@ -90,7 +90,7 @@ def torch_first(dropout: float = 0.3) -> nn.Module:
     """A prefix that runs in torch and, at every step, draws from torch's generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        front = [conv_norm(3, 9), nn.Dropout2d(dropout), nn.MaxPool2d(2)]
+        front = [conv_norm(3, 9), nn.Dropout2d(dropout), nn.LPPool2d(2, 2)]
         model = nn.Sequential(*front, conv_norm(9, 17), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(17, 4))
     return randomize_norms(model, 0)
 

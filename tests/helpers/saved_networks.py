@@ -17,10 +17,10 @@ State = dict[str, torch.Tensor]
 
 
 def torch_first(seed: int = 0) -> nn.Module:
-    """Max pooling has no native counterpart: what comes before the second convolution runs in torch."""
+    """An LPPool2d has no native counterpart: what comes before the second convolution runs in torch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = [conv_norm(3, 9), nn.MaxPool2d(2), conv_norm(9, 17, groups=1), conv_norm(17, 20, 1)]
+        body = [conv_norm(3, 9), nn.LPPool2d(2, 2), conv_norm(9, 17, groups=1), conv_norm(17, 20, 1)]
         model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 10))
     return randomize_norms(model, seed)
 

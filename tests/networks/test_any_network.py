@@ -102,12 +102,14 @@ def test_the_selected_channels_take_torch_s_gradient_and_nothing_else_changes(na
 
 @networks
 def test_in_evaluation_mode_it_computes_what_the_network_does_in_float32(name: str) -> None:
+    """Within 1e-5, or as exactly as torch: what a random network makes of rounding may be more than that."""
     model, size = copied(name)
-    x = inputs(size, 7).float()
+    x = inputs(size, 7)
     with torch.no_grad():
-        expected = model.float()(x)
+        exact = model(x)
+        rounded = output_error(model.float()(x.float()), exact)
         sparse = sparsebp.convert(model, sparsebp.min_budget(model, input_size=size), input_size=size).eval()
-        assert output_error(sparse(x), expected) < 1e-5
+        assert output_error(sparse(x.float()), exact) < max(1e-5, 3 * rounded)
 
 
 @some

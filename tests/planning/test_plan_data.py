@@ -57,7 +57,7 @@ def test_equal_plans_have_equal_hashes(keywords: dict[str, Any]) -> None:
 
 
 def test_networks_of_which_torch_runs_a_part_have_plans_too() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), *tail(8))
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.LPPool2d(2, 2), *tail(8))
     plan = sparsebp.plan(net, "64KB", input_size=SIZE)
     assert Plan.from_json(plan.to_json()) == plan
     assert sparsebp.convert(net, plan=plan).plan == plan

@@ -19,10 +19,10 @@ from training import SIZE, assert_same, everything, one_thread, sgd, step  # noq
 
 def test_a_network_of_which_torch_runs_a_part_has_no_such_plan() -> None:
     tail = [nn.Conv2d(8, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)]
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), *tail)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.LPPool2d(2, 2), *tail)
     sparsebp.plan(net, "64KB", input_size=SIZE)
     for refuse in (sparsebp.plan, sparsebp.convert):
-        with pytest.raises(UnsupportedModel, match=r"scope: .* runs natively; only torch runs MaxPool2d"):
+        with pytest.raises(UnsupportedModel, match=r"scope: .* runs natively; only torch runs LPPool2d"):
             refuse(net, "64KB", input_size=SIZE, scope="step")
     with pytest.raises(UnsupportedModel, match="scope: "):
         sparsebp.min_budget(net, input_size=SIZE, scope="step")

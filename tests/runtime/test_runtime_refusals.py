@@ -22,9 +22,9 @@ from training import SIZE, one_thread  # noqa: F401
 
 
 def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
-    mixed = sparsebp.convert(network(nn.MaxPool2d(2)), "64KB", input_size=SIZE)
+    mixed = sparsebp.convert(network(nn.LPPool2d(2, 2)), "64KB", input_size=SIZE)
     opt = sparsebp.optim.SGD(mixed, lr=0.1)
-    with pytest.raises(sparsebp.UnsupportedModel, match=r"MaxPool2d \(1, first: middle0\)"):
+    with pytest.raises(sparsebp.UnsupportedModel, match=r"LPPool2d \(1, first: middle0\)"):
         sparsebp.export(mixed, tmp_path / "plan")
     del opt
     model = sparsebp.convert(tiny_mobilenet(), "64KB", input_size=SIZE)
@@ -81,8 +81,8 @@ def test_foreign_newer_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
         Session(tmp_path / "missing")
     at = data.index(b"SBPP")
     newer = bytearray(data)
-    newer[at + 4] = 3
-    with pytest.raises(PlanFileError, match="format 3, this version of sparsebp reads 1 to 2"):
+    newer[at + 4] = 4
+    with pytest.raises(PlanFileError, match="format 4, this version of sparsebp reads 1 to 3"):
         Session(bytes(newer))
     generator = np.random.default_rng(0)
     for _ in range(300):

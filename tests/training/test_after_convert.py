@@ -63,7 +63,7 @@ def test_a_hook_that_was_removed_does_not_matter_nor_does_an_attribute() -> None
 
 
 def test_what_torch_runs_may_be_hooked_later() -> None:
-    model = sparsebp.convert(network(nn.MaxPool2d(2)), "64KB", input_size=SIZE)
+    model = sparsebp.convert(network(nn.LPPool2d(2, 2)), "64KB", input_size=SIZE)
     seen = []
     model.middle0.register_forward_hook(lambda *a: seen.append(1))
     model(batch(SIZE, 1)[0])
@@ -72,7 +72,7 @@ def test_what_torch_runs_may_be_hooked_later() -> None:
 
 @pytest.mark.parametrize("layer", ["native", "torch"])
 def test_a_module_replaced_after_convert_is_refused(layer: str) -> None:
-    model = sparsebp.convert(network(nn.MaxPool2d(2)), "64KB", input_size=SIZE)
+    model = sparsebp.convert(network(nn.LPPool2d(2, 2)), "64KB", input_size=SIZE)
     name = {"native": "pool", "torch": "middle0"}[layer]
     setattr(model, name, nn.Identity())
     with pytest.raises(RuntimeError, match=f"{name} was replaced after convert"):

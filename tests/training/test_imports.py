@@ -19,7 +19,7 @@ HEAVY = (
 STEP = """
 import sparsebp, torch
 from torch import nn
-model = nn.Sequential(nn.Sigmoid(), nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 16, 1),
+model = nn.Sequential(nn.Softsign(), nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 16, 1),
                       nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(16, 4))
 model = sparsebp.convert(model, "64KB", input_size=(3, 16, 16))
 opt = sparsebp.optim.SGD(model, lr=0.1)
