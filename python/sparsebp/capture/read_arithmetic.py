@@ -232,7 +232,7 @@ def _drop(reader: Reader, node: fx.Node, p: float, unit: str, module: str) -> bo
     x = reader.numbers(source)
     if x is None:
         return False
-    if p == 0:
+    if p == 0 and (unit == "image" or not module):  # a Dropout keeps its place in a plan, whatever its p
         reader.places.follow(node, reader.places[source])
         return True
     if unit == "channel" and reader.image(source) is not x:
