@@ -11,11 +11,7 @@ from .graph import Graph
 
 #: Beginnings of what stands in the way, and what can be done about each besides what always can.
 _REMEDIES = {
-    ("Dropout1d", "Dropout2d", "dropout2d", "AlphaDropout", "FeatureAlphaDropout"): "Dropout itself is native.",
-    ("SiLU", "silu", "Hardswish", "hardswish", "GELU", "gelu", "LeakyReLU", "PReLU", "ELU"): (
-        "ReLU and ReLU6 are native."
-    ),
-    ("GroupNorm", "LayerNorm", "group_norm", "layer_norm"): "A batch norm behind its convolution is native.",
+    ("AlphaDropout", "FeatureAlphaDropout"): "Dropout itself is native.",
     ("no_grad",): "No gradient passes what the model runs under torch.no_grad().",
 }
 _ALWAYS = "Single convolutions train anywhere: sparsebp.nn.replace(model, PATTERN)."
