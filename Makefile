@@ -14,6 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc include python -type f -not -name '*.pyc' -not -name '*.so')
+NATIVE_TESTS := $(shell find tests/native -type f)
 CXX_SOURCES := $(shell find csrc tests/native tests/fuzz tests/c bench/native examples/board -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo test test-python test-native test-emulated check-cuda lint format bench kernels instructions clean
@@ -30,21 +31,15 @@ test-python: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-native: $(VENV)/test.stamp
-	$(BIN)/cmake -S . -B build/native -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	  -DSPARSEBP_PYTHON=OFF -DSPARSEBP_TESTS=ON -DSPARSEBP_CUDA=OFF
-	$(BIN)/cmake --build build/native
-	cd build/native && $(CURDIR)/$(BIN)/ctest --output-on-failure -j 2
+	cd build/test && $(CURDIR)/$(BIN)/ctest --output-on-failure -j 2
 
-# $(call site,PYTHON,MODE): the package with SPARSEBP_CUDA=MODE, in build/MODE/site.
-define site
-	$(1) -m pip install -q --no-deps --upgrade --target build/$(2)/site -C build-dir=build/$(2) \
-	  -C cmake.define.SPARSEBP_CUDA=$(2) -C cmake.define.SPARSEBP_TESTS=$(if $(filter ON,$(2)),ON,OFF) $(3) .
-endef
+GPU_TESTS := $(addprefix tests/training/,test_gpu.py test_gpu_graphs.py test_gpu_ops.py test_kernels.py)
 
-# The tests of GPUs with CUDA emulated: a module of its own, whose GPU is this processor.
+# The tests of GPUs with CUDA emulated: with a module of its own, whose GPU is this processor.
 test-emulated: $(VENV)/test.stamp
-	$(call site,$(BIN)/python,EMULATED)
-	PYTHONPATH=build/EMULATED/site SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q $(PARALLEL) tests/training/test_gpu.py tests/training/test_gpu_graphs.py tests/training/test_gpu_ops.py tests/training/test_kernels.py
+	rm -rf build/emulated && mkdir -p build/emulated && cp -r python/sparsebp build/emulated
+	rm -f build/emulated/sparsebp/_C*.so && cp build/test/emulated/_C*.so build/emulated/sparsebp
+	PYTHONPATH=build/emulated SPARSEBP_TEST_DEVICE=emulated $(BIN)/python -m pytest -q $(PARALLEL) $(GPU_TESTS)
 
 # CUDA_PYTHON=python3 takes an environment that has torch with CUDA, pytest, what builds the package
 # (pybind11, scikit-build-core, cmake, ninja) and what it imports already.
@@ -53,10 +48,11 @@ SANITIZER := $(or $(shell command -v compute-sanitizer),/usr/local/cuda/bin/comp
 GPU_PYTHON := $(or $(CUDA_PYTHON),$(BIN)/python)
 
 check-cuda: $(if $(CUDA_PYTHON),,$(VENV)/test.stamp)
-	$(call site,$(GPU_PYTHON),ON,$(if $(CUDA_PYTHON),--no-build-isolation))
+	$(GPU_PYTHON) -m pip install -q --no-deps --upgrade --target build/ON/site $(if $(CUDA_PYTHON),--no-build-isolation) \
+	  -C build-dir=build/ON -C cmake.define.SPARSEBP_CUDA=ON -C cmake.define.SPARSEBP_TESTS=ON .
 	PYTHONPATH=build/ON/site $(GPU_PYTHON) -m sparsebp info
 	build/ON/tests/native/test_cuda_gpu
-	PYTHONPATH=build/ON/site SPARSEBP_TEST_DEVICE=cuda $(GPU_PYTHON) -m pytest -q tests/training/test_gpu.py tests/training/test_gpu_graphs.py tests/training/test_gpu_ops.py tests/training/test_kernels.py
+	PYTHONPATH=build/ON/site SPARSEBP_TEST_DEVICE=cuda $(GPU_PYTHON) -m pytest -q $(GPU_TESTS)
 	SPARSEBP_BRIEF=1 $(SANITIZER) --tool memcheck --leak-check full --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
 	SPARSEBP_BRIEF=1 $(SANITIZER) --tool racecheck --error-exitcode 1 build/ON/tests/native/test_cuda_gpu
 	PYTHONPATH=build/ON/site $(GPU_PYTHON) bench/backward_speed.py --device cuda --json build/ON/speed.json
@@ -85,6 +81,12 @@ instructions: kernels
 
 $(VENV)/%.stamp: $(SOURCES) constraints.txt | $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt ".[$*]"
+	@touch $@
+
+# With the native tests, all of one build; kernels for GPUs in one form, which every GPU's driver takes.
+$(VENV)/test.stamp: $(SOURCES) $(NATIVE_TESTS) constraints.txt | $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt ".[test]" -C build-dir=build/test \
+	  -C cmake.define.SPARSEBP_TESTS=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=80
 	@touch $@
 
 $(VENV):

@@ -2,15 +2,14 @@
 #
 # SPARSEBP_CUDA  AUTO      with CUDA if its compiler is found and new enough
 #                ON, OFF   with or without
-#                EMULATED  the kernels run on this processor, as in tests/native/emulated: for tests of the Python side
 
-set(SPARSEBP_CUDA AUTO CACHE STRING "AUTO, ON, OFF, or EMULATED for tests")
-set_property(CACHE SPARSEBP_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
+set(SPARSEBP_CUDA AUTO CACHE STRING "AUTO, ON or OFF")
+set_property(CACHE SPARSEBP_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(SPARSEBP_CUDA_LEAST 11.8)  # cudaLaunchKernelEx
 # Machine code for these and, for what comes later, PTX of the last.
 set(SPARSEBP_CUDA_GPUS 75 80 86 87 89 90)
 
-# Sets `cuda` to ON, OFF or EMULATED and enables the language.
+# Sets `cuda` to ON or OFF and enables the language.
 macro(sparsebp_find_cuda)
   set(cuda ${SPARSEBP_CUDA})
   if(cuda STREQUAL "AUTO")
@@ -27,8 +26,8 @@ macro(sparsebp_find_cuda)
         message(STATUS "CUDA: off; ${CMAKE_CUDA_COMPILER} is older than ${SPARSEBP_CUDA_LEAST}")
       endif()
     endif()
-  elseif(NOT cuda MATCHES "^(ON|OFF|EMULATED)$")
-    message(FATAL_ERROR "SPARSEBP_CUDA: expected AUTO, ON, OFF or EMULATED, got ${cuda}")
+  elseif(NOT cuda MATCHES "^(ON|OFF)$")
+    message(FATAL_ERROR "SPARSEBP_CUDA: expected AUTO, ON or OFF, got ${cuda}")
   endif()
   if(cuda STREQUAL "ON")
     # Before the language is enabled, which would choose one GPU.
@@ -65,7 +64,8 @@ function(sparsebp_choose_gpus out)
   set(${out} "${gpus}" PARENT_SCOPE)
 endfunction()
 
-# A library of csrc/cuda: `mode` is ON, EMULATED or OFF, which is one that says that there is no CUDA.
+# A library of csrc/cuda: `mode` is ON; OFF, which is one that says that there is no CUDA; or EMULATED, for tests: the
+# kernels run on this processor, see tests/native/emulated.
 function(sparsebp_add_cuda target mode)
   set(folder ${PROJECT_SOURCE_DIR}/csrc/cuda)
   set(names activation.cu arithmetic.cu device.cu dropout.cu gated.cu layer.cu layer_activation.cu moves.cu norms.cu ops.cu pools.cu)

@@ -1,7 +1,7 @@
 """Where the tests of GPUs run, which ``SPARSEBP_TEST_DEVICE`` says.
 
-``cuda``: on a GPU. ``emulated``: on this processor, with a module that was built with ``SPARSEBP_CUDA=EMULATED``, whose
-CUDA kernels take this processor's memory (tests/native/emulated). Otherwise they are skipped.
+``cuda``: on a GPU. ``emulated``: on this processor, with a module whose CUDA kernels take this processor's memory
+(tests/native/emulated; ``make test-emulated``). Otherwise they are skipped.
 """
 
 from __future__ import annotations

@@ -193,6 +193,9 @@ class Planner(Layouts):
                 f"(one channel of each layer, or the explicit ratios), got {self.request.max_update_ratio:.4%}"
             )
         best = min(allowed, key=self.peak)
+        if self.request.whole_step:  # large buffers may lie closer together than small ones
+            whole = replace(best, pieces=self._whole_step.widened(best.pieces, lambda _: True))
+            best = min(best, whole, key=self.peak)
         return self.peak(best), best
 
     def best(self, budget: int) -> Choice:
@@ -201,7 +204,7 @@ class Planner(Layouts):
         Raises:
             BudgetExceeded: nothing fits; ``required`` is the smallest budget that would work.
         """
-        required, _ = self.smallest()
+        required, smallest = self.smallest()
         if required > budget:
             what = "plan with gradient sums" if self.request.sums else "plan"
             raise BudgetExceeded(
@@ -216,7 +219,7 @@ class Planner(Layouts):
             choice = self.choice(begin, amount, block)
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
-        best = self._worthiest(fits)
+        best = self._worthiest(fits) or smallest
         if self.request.whole_step:
             best = self._relaxed(best, budget)
         best = self._widen(best, budget)
@@ -225,13 +228,11 @@ class Planner(Layouts):
         pieces = self._whole_step.widened(best.pieces, lambda p: self.peak(replace(best, pieces=p)) <= budget)
         return replace(best, pieces=pieces)
 
-    def _worthiest(self, fits: Fits) -> Choice:
+    def _worthiest(self, fits: Fits) -> Choice | None:
         """What is worth most of all that fits, each span with as many channels as fit."""
         usual, most = self._worthiest_span(USUAL_BLOCK, fits, 0.0)
         narrow, _ = self._worthiest_span(SMALLEST_BLOCK, fits, most * NARROW_PAYS)
-        best = narrow or usual
-        assert best is not None, "the smallest plan fits, so one of the spans does"
-        return best
+        return narrow or usual
 
     def _worthiest_span(self, block: int, fits: Fits, most: float) -> tuple[Choice | None, float]:
         """The choice that is worth most with this channel block, if more than ``most``, and what it is worth."""
