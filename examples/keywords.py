@@ -59,9 +59,9 @@ def ds_cnn(width: int = 64) -> nn.Module:
 
 
 def m5(width: int = 32) -> nn.Module:
-    layers = part(nn.Conv1d, 1, width, 80, stride=4) + [nn.MaxPool1d(4)]
+    layers = [*part(nn.Conv1d, 1, width, 80, stride=4), nn.MaxPool1d(4)]
     for inputs, outputs in ((width, width), (width, 2 * width)):
-        layers += part(nn.Conv1d, inputs, outputs, 3, padding=1) + [nn.MaxPool1d(4)]
+        layers += [*part(nn.Conv1d, inputs, outputs, 3, padding=1), nn.MaxPool1d(4)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(2 * width, CLASSES))
 
 
@@ -97,10 +97,8 @@ def main(ds_cnn_budget: str = "160KB", m5_budget: str = "48KB", count: int = 400
     torch.manual_seed(seed)
     table = Table("", "before", "sparsebp", "torch", "layers", "bytes of a step", "planned", "torch's bytes")
     quiet, room, test = commands(count, False, seed), commands(count, True, seed + 1), commands(200, True, seed + 2)
-    for name, model, see, budget in (
-        ("DS-CNN", ds_cnn(), spectrogram, ds_cnn_budget),
-        ("M5", m5(), lambda wave: wave, m5_budget),
-    ):
+    tasks = ("DS-CNN", ds_cnn(), spectrogram, ds_cnn_budget), ("M5", m5(), lambda wave: wave, m5_budget)
+    for name, model, see, budget in tasks:
         (x, y), (tx, ty) = (see(room[0]), room[1]), (see(test[0]), test[1])
         train(model, see(quiet[0]), quiet[1], epochs)
         dense, before = copy.deepcopy(model), score(model, tx, ty)

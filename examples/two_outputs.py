@@ -24,7 +24,8 @@ def pictures(count: int, dim: bool, seed: int) -> tuple[torch.Tensor, torch.Tens
     """Images [N, 1, SIDE, SIDE], and for each its shape and the angle's sine and cosine, [N, 3]."""
     draw = torch.Generator().manual_seed(seed)
     shape = torch.randint(len(SHAPES), (count,), generator=draw)
-    angle, (dy, dx) = 2 * math.pi * torch.rand(count, generator=draw), 6 * torch.rand(2, count, 1, 1, generator=draw) - 3
+    angle = 2 * math.pi * torch.rand(count, generator=draw)
+    dy, dx = 6 * torch.rand(2, count, 1, 1, generator=draw) - 3
     axis = torch.arange(SIDE) - (SIDE - 1) / 2
     y, x = axis[:, None] - dy, axis[None, :] - dx
     sine, cosine = angle.sin()[:, None, None], angle.cos()[:, None, None]
