@@ -14,6 +14,7 @@ from networks import randomize_norms
 from PIL import Image
 from sparsebp.models import SameConv2d, efficientnet_lite0, mobilenet_v2, mobilenet_v2_tf
 from sparsebp.networks.pretrained import load_pretrained, read_weights, usual_preprocess
+from sparsebp.runtime import Session
 from torch import nn
 from torch.nn import functional
 
@@ -92,6 +93,19 @@ def test_the_whole_network_is_native_and_the_padding_costs_no_byte(make: Callabl
     assert least[0] == least[1] < 13_000
     reach = sparsebp.plan(tf, "1MB", input_size=(3, 64, 64)).reach
     assert reach.trainable == reach.layers == sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in tf.modules())
+
+
+@pytest.mark.parametrize("make", [mobilenet_v2, efficientnet_lite0])
+def test_a_plan_file_of_it_predicts_what_torch_does(make: Callable[..., nn.Module], tmp_path: Path) -> None:
+    """Without torch, at an even size."""
+    model = randomize_norms(make(4, padding="tf"), 0, (3, 48, 48)).eval()
+    x = torch.randn(1, 3, 48, 48)
+    with torch.no_grad():
+        expected = model(x)
+    sparse = sparsebp.convert(model, "64KB", input_size=(3, 48, 48), batch_size=1)
+    sparsebp.export(sparse, tmp_path / "plan", classes=["a", "b", "c", "d"], lr=0.001)
+    found = Session(tmp_path / "plan").predict(x.permute(0, 2, 3, 1).contiguous().numpy())
+    assert torch.allclose(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_published_weights_tell_ants_from_bees(data_root: Path) -> None:
