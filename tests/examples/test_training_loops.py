@@ -77,7 +77,7 @@ def test_two_outputs_learn_by_a_loss_of_their_own(capsys: pytest.CaptureFixture[
 
 def test_timm_s_mobilenet_v3_adapts(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn, which brings the digits, is not installed")
-    load("mobilenet_v3").main(network="mobilenetv3_small_050", images=300, pretraining=4, epochs=2)
+    load("mobilenet_v3").main(network="mobilenetv3_small_050", images=256, pretraining=3, epochs=2)
     out = capsys.readouterr().out
     assert_planned(out)
     before, after = (number(cells(out, row)[0]) for row in ("changed pictures", "adapted by sparsebp"))
