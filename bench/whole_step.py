@@ -10,7 +10,6 @@ from typing import Annotated
 
 import sparsebp
 import typer
-from efficientnet_lite0 import efficientnet_lite0
 from torch import nn
 
 SIZES = (96, 128, 160, 224)
@@ -22,7 +21,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "MobileNetV2 0.35": lambda: sparsebp.models.mobilenet_v2(CLASSES, 0.35),
     "MobileNetV2 0.5": lambda: sparsebp.models.mobilenet_v2(CLASSES, 0.5),
     "MobileNetV2 1.0": lambda: sparsebp.models.mobilenet_v2(CLASSES),
-    "EfficientNet-Lite0": lambda: efficientnet_lite0(CLASSES),
+    "EfficientNet-Lite0": lambda: sparsebp.models.efficientnet_lite0(CLASSES),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import sparsebp
 from declared_ops import timm, torchvision
 from torch import nn
 from torchvision.models import convnext, densenet, efficientnet, mobilenetv3, regnet, resnet, vgg
@@ -116,6 +117,11 @@ _TIMM: dict[str, int] = {
     "tf_mobilenetv3_small_minimal_100": 33,
     "tinynet_e": 32,
 }
+#: At even sizes, where TensorFlow's padding is on the right and below only.
+_OWN: dict[str, tuple[Make, int]] = {
+    "mobilenet_v2(padding=tf)": (lambda: sparsebp.models.mobilenet_v2(10, 0.25, last_channel=64, padding="tf"), 32),
+    "efficientnet_lite0": (lambda: sparsebp.models.efficientnet_lite0(10), 34),
+}
 _PYTORCHCV: dict[str, int] = {
     "densenet40_k12_cifar10": 32,
     "fdmobilenet_wd4": 224,
@@ -164,6 +170,7 @@ def _quietly(make: Make) -> Make:
 
 
 NETWORKS: dict[str, tuple[Make, tuple[int, ...]]] = {
+    **{f"sparsebp.{name}": (make, (3, side, side)) for name, (make, side) in _OWN.items()},
     **{f"torchvision.{name}": (_quietly(make), (3, side, side)) for name, (make, side) in _TORCHVISION.items()},
     **{f"timm.{name}": (_quietly(_timm(name)), (3, side, side)) for name, side in _TIMM.items()},
     **{f"pytorchcv.{name}": (_quietly(_pytorchcv(name)), (3, side, side)) for name, side in _PYTORCHCV.items()},

@@ -30,8 +30,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def test_a_name_of_the_package() -> None:
-    assert resolve_model("mobilenet_v2") is sparsebp.models.mobilenet_v2
-    assert list(KNOWN) == ["mobilenet_v2"], "helpers and imported names are no models"
+    for name in ("mobilenet_v2", "mobilenet_v2_tf", "efficientnet_lite0"):
+        assert resolve_model(name) is getattr(sparsebp.models, name)
+    assert list(KNOWN) == ["mobilenet_v2", "mobilenet_v2_tf", "efficientnet_lite0"], "helpers are no models"
 
 
 def test_a_function_of_a_module_in_the_current_directory(write: Write) -> None:
@@ -74,7 +75,10 @@ def test_without_classes_the_function_chooses(write: Write) -> None:
     ("name", "expected"),
     [
         ("mobilenetv2", "did you mean 'mobilenet_v2'?"),
-        ("resnet", "expected mobilenet_v2, or package.module:function, got 'resnet'"),
+        (
+            "resnet",
+            "mobilenet_v2_tf, efficientnet_lite0, or package.module:function, got 'resnet'",
+        ),
         ("own_nets.py:small", "such as own_nets:small for a file here"),
         ("./own_nets.py:", "such as own_nets:function for a file here"),
         ("own_nets:", "expected package.module:function, got 'own_nets:'"),

@@ -14,6 +14,7 @@ import sparsebp
 import torch
 from networks import biased_network, tiny_mobilenet
 from sparsebp.data import Preprocess
+from sparsebp.networks.efficientnet_lite0 import efficientnet_lite0
 from sparsebp.networks.pretrained import (
     WeightFile,
     last_layer,
@@ -165,6 +166,16 @@ def test_folded_batch_norms_mean_pixels_around_zero() -> None:
             t.fill_(1 - 1e-3)
     expected = Preprocess((16, 24), range=(-1, 1), mean=(0, 0, 0), std=(1, 1, 1))
     assert usual_preprocess(WeightFile(folded, {}), (16, 24)) == expected
+
+
+def test_efficientnet_lite_wants_the_pixels_that_it_was_trained_on() -> None:
+    """(v - 127) / 128, whatever stands before the names."""
+    weights = {f"model.{name}": t for name, t in efficientnet_lite0(3).state_dict().items()}
+    pixels = torch.tensor([[[[0, 127, 255]]]], dtype=torch.uint8)
+    preprocess = usual_preprocess(WeightFile(weights, {}), (1, 1))
+    assert torch.allclose(preprocess.normalise(pixels).flatten(), torch.tensor([-127.0, 0.0, 128.0]) / 128, atol=1e-7)
+    weights["model._blocks.0._se_reduce.weight"] = torch.ones(8, 32, 1, 1)
+    assert usual_preprocess(WeightFile(weights, {}), (1, 1)) == Preprocess((1, 1)), "EfficientNet-B0 has other pixels"
 
 
 def test_other_weights_mean_imagenet_s_statistics() -> None:

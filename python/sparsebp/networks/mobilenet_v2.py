@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .same_padding import check_padding, padded_conv
+
 Stage = tuple[int, int, int, int]
 """A run of blocks: expansion, output channels before the width multiplier, blocks, first stride."""
 
@@ -40,22 +42,14 @@ def _make_divisible(channels: float, multiple: int = CHANNEL_MULTIPLE) -> int:
 
 
 def _conv_bn_relu6(
-    in_channels: int, out_channels: int, *, kernel: int, stride: int = 1, groups: int = 1
+    in_channels: int, out_channels: int, *, kernel: int, stride: int = 1, groups: int = 1, padding: str = "symmetric"
 ) -> nn.Sequential:
     """Convolution (padded to keep the size at stride 1), batch norm, ReLU6.
 
     ``(N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride))``
     """
     return nn.Sequential(
-        nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            padding=kernel // 2,
-            groups=groups,
-            bias=False,
-        ),
+        padded_conv(padding, in_channels, out_channels, kernel, stride, groups),
         nn.BatchNorm2d(out_channels),
         nn.ReLU6(inplace=True),
     )
@@ -69,7 +63,9 @@ class InvertedResidual(nn.Module):
     neither size nor channels.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, expand_ratio: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expand_ratio: int, padding: str = "symmetric"
+    ) -> None:
         super().__init__()
         if stride not in (1, 2):
             raise ValueError(f"stride must be 1 or 2, got {stride!r}")
@@ -82,7 +78,7 @@ class InvertedResidual(nn.Module):
         layers: list[nn.Module] = []
         if expand_ratio != 1:
             layers.append(_conv_bn_relu6(in_channels, hidden, kernel=1))
-        layers.append(_conv_bn_relu6(hidden, hidden, kernel=3, stride=stride, groups=hidden))
+        layers.append(_conv_bn_relu6(hidden, hidden, kernel=3, stride=stride, groups=hidden, padding=padding))
         layers.append(nn.Conv2d(hidden, out_channels, 1, bias=False))
         layers.append(nn.BatchNorm2d(out_channels))
         self.conv = nn.Sequential(*layers)
@@ -104,6 +100,8 @@ class MobileNetV2(nn.Module):
             ``None`` is the published network.
         last_channel: channels of the last convolution, taken as given; ``None`` is the rule of
             ``width_mult``.
+        padding: of stride-2 convolutions: ``"symmetric"`` as torchvision pads, or ``"tf"`` as Keras and
+            TensorFlow do, right and bottom only at even sizes. At 32 k + 1 pixels a side they are the same.
     """
 
     def __init__(
@@ -114,6 +112,7 @@ class MobileNetV2(nn.Module):
         dropout: float = 0.2,
         inverted_residual_setting: Sequence[Sequence[int]] | None = None,
         last_channel: int | None = None,
+        padding: str = "symmetric",
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -128,14 +127,15 @@ class MobileNetV2(nn.Module):
             raise ValueError(f"last_channel must be at least 1, got {last_channel!r}")
         if inverted_residual_setting is None:
             inverted_residual_setting = IMAGENET_STAGES
+        check_padding(padding)
 
         channels = _make_divisible(STEM_CHANNELS * width_mult)
-        features: list[nn.Module] = [_conv_bn_relu6(3, channels, kernel=3, stride=2)]
+        features: list[nn.Module] = [_conv_bn_relu6(3, channels, kernel=3, stride=2, padding=padding)]
         for expansion, stage_channels, blocks, stride in _checked_stages(inverted_residual_setting):
             out_channels = _make_divisible(stage_channels * width_mult)
             for index in range(blocks):
                 block_stride = stride if index == 0 else 1
-                features.append(InvertedResidual(channels, out_channels, block_stride, expansion))
+                features.append(InvertedResidual(channels, out_channels, block_stride, expansion, padding))
                 channels = out_channels
         features.append(_conv_bn_relu6(channels, last_channel, kernel=1))
 
@@ -193,6 +193,7 @@ def mobilenet_v2(
     dropout: float = 0.2,
     inverted_residual_setting: Sequence[Sequence[int]] | None = None,
     last_channel: int | None = None,
+    padding: str = "symmetric",
 ) -> MobileNetV2:
     """A freshly initialised :class:`MobileNetV2`; see there for the arguments.
 
@@ -205,4 +206,10 @@ def mobilenet_v2(
         dropout=dropout,
         inverted_residual_setting=inverted_residual_setting,
         last_channel=last_channel,
+        padding=padding,
     )
+
+
+def mobilenet_v2_tf(num_classes: int = 1000, width_mult: float = 1.0) -> MobileNetV2:
+    """:func:`mobilenet_v2` with ``padding="tf"``, as a name for command lines: for weights from Keras."""
+    return mobilenet_v2(num_classes, width_mult, padding="tf")

@@ -1,4 +1,4 @@
-"""Models by name: ``mobilenet_v2``, or ``package.module:function`` for one of yours."""
+"""Models by name: ``mobilenet_v2`` and others of the package, or ``package.module:function`` for one of yours."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from types import ModuleType
 
 from torch import nn
 
-from .mobilenet_v2 import mobilenet_v2
+from .efficientnet_lite0 import efficientnet_lite0
+from .mobilenet_v2 import mobilenet_v2, mobilenet_v2_tf
 
 #: Networks that have a name of their own.
-KNOWN: dict[str, Callable[..., nn.Module]] = {"mobilenet_v2": mobilenet_v2}
+KNOWN: dict[str, Callable[..., nn.Module]] = {
+    "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v2_tf": mobilenet_v2_tf,
+    "efficientnet_lite0": efficientnet_lite0,
+}
 
 
 def resolve_model(name: str) -> Callable[..., nn.Module]:

@@ -12,6 +12,7 @@ from torch import nn
 from ..data import Preprocess
 from ..training.learning_rules import last_layer
 from .class_rows import match_classes
+from .efficientnet_lite0 import PIXELS, is_efficientnet_lite
 from .weight_files import WeightFile, not_finite, read_weights, write_weights
 from .weight_names import Location, State, locate, shortened
 
@@ -136,15 +137,17 @@ def replace_classifier(model: nn.Module, classes: int) -> None:
 def usual_preprocess(weights: WeightFile, size: tuple[int, int]) -> Preprocess:
     """How the network that these weights come from wants its pictures.
 
-    A file that sparsebp wrote says so itself. Otherwise: weights whose batch norms are all folded away (statistics
-    0 and 1) come from Keras or TensorFlow Lite, which want pixels in [-1, 1]; the rest are taken for
-    torchvision's, which want ImageNet's mean and standard deviation removed.
+    A file that sparsebp wrote says so itself. Otherwise: weights with the names of EfficientNet-Lite want pixels as
+    (v - 127) / 128; weights whose batch norms are all folded away (statistics 0 and 1) come from Keras or TensorFlow
+    Lite, which want pixels in [-1, 1]; the rest are taken for torchvision's, which want ImageNet's mean and standard
+    deviation removed.
     """
     known = weights.metadata.get("preprocess")
     if known is not None:
         return Preprocess.from_dict({**known, "size": list(size)})
-    if _norms_are_folded(weights.tensors):
-        return Preprocess(size, range=(-1.0, 1.0), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    lite = is_efficientnet_lite(weights.tensors)
+    if lite or _norms_are_folded(weights.tensors):
+        return Preprocess(size, range=PIXELS if lite else (-1.0, 1.0), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return Preprocess(size)
 
 
