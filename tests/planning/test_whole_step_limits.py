@@ -74,3 +74,25 @@ def test_a_choice_that_knows_no_scope_is_one_of_training() -> None:
     for name in ("scope", "pictures", "pieces"):
         del named[name]
     assert by_names(json.loads(json.dumps(named)), plan.network) == plan.choice
+
+
+def test_no_plan_takes_less_than_the_smallest_budget() -> None:
+    """Here windows of five rows in an image of six: strips hold fewer bytes than the image, and lie worse."""
+    settings = {"input_size": (4, 6, 14), "batch_size": 2, "scope": "step", "ratios": {"*": 0.3}}
+    wide = nn.Conv2d(12, 12, 5, 1, 2, groups=12, bias=False)
+    net = _Squashed(nn.Sequential(nn.Conv2d(4, 12, 1), nn.ReLU6(), wide, nn.ReLU6(), nn.Conv2d(12, 4, 1)))
+    taken = sparsebp.plan(net, "1GB", **settings).peak_bytes
+    assert sparsebp.min_budget(net, **settings) <= taken
+    assert sparsebp.plan(net, taken, **settings).peak_bytes <= taken
+
+
+class _Squashed(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.last = nn.Linear(20, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x + self.block(x)
+        y = y * nn.functional.relu6(y + 3) / 6
+        return self.last(torch.cat([nn.functional.pixel_unshuffle(x, 2).mean((2, 3)), y.mean((2, 3))], 1))
