@@ -79,7 +79,7 @@ class SpecFactory:
         self.value_ids = {v: i for i, v in enumerate(live)}
         self._values = [_value_spec(graph, v) for v in live]
         self._source = source
-        self._specs: dict[tuple[int, tuple[int, int, int, str]], _C.OpSpec] = {}
+        self._specs: dict[tuple[int, tuple[int, int, int, str, int]], _C.OpSpec] = {}
 
     def make(self, choice: Choice) -> _C.ProgramSpec:
         """The specification that realises ``choice``."""
@@ -114,12 +114,13 @@ class SpecFactory:
             pieces.rows.get(index, 0),
             pieces.columns.get(index, 0),
             pieces.keeps.get(index, "masks"),
+            choice.activation_bits,
         )
         if (index, way) not in self._specs:
             self._specs[index, way] = self._make_op(index, *way)
         return self._specs[index, way]
 
-    def _make_op(self, index: int, block: int, rows: int, columns: int, keep: str) -> _C.OpSpec:
+    def _make_op(self, index: int, block: int, rows: int, columns: int, keep: str, bits: int) -> _C.OpSpec:
         op = self.graph.ops[index]
         spec = _C.OpSpec()
         assert op.kind is not None
@@ -131,6 +132,8 @@ class SpecFactory:
         spec.block, spec.forward_rows, spec.forward_block = block, rows, columns
         spec.keep = getattr(_C.Keep, keep)
         spec.activation = op.activation
+        if op.kind == _C.OpKind.activation and _C.is_curve(op.activation):
+            spec.bits = bits
         spec.drop = op.drop
         details = op.details
         spec.alpha, spec.beta, spec.groups, spec.map = details.alpha, details.beta, details.groups, details.map
