@@ -107,7 +107,8 @@ class Resize final : public Op<float> {
 
  private:
   ResizeArgs args(const Context& context, const float* x, float* y, bool accumulate) const {
-    const Side rows{spec.resampling, out_.height, in_.height}, columns{spec.resampling, out_.width, in_.width};
+    const Side rows{spec.resampling, out_.height, in_.height, spec.scale_h};
+    const Side columns{spec.resampling, out_.width, in_.width, spec.scale_w};
     return {x, y, context.images, in_.channels, rows, columns, accumulate};
   }
   const Driver& driver_;

@@ -56,10 +56,10 @@ class Resize final : public Op<T> {
 
  private:
   Neighbours<T> rows_of(Index row) const {
-    return neighbours_of<T>(this->spec.resampling, row, out_.height, in_.height);
+    return neighbours_of<T>(this->spec.resampling, row, out_.height, in_.height, this->spec.scale_h);
   }
   Neighbours<T> columns_of(Index column) const {
-    return neighbours_of<T>(this->spec.resampling, column, out_.width, in_.width);
+    return neighbours_of<T>(this->spec.resampling, column, out_.width, in_.width, this->spec.scale_w);
   }
   // The input pixels that an output pixel is made of, those that do not count left out.
   template <class Body>

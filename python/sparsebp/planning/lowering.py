@@ -140,6 +140,8 @@ class SpecFactory:
         spec.resampling = getattr(_C.Resampling, details.resampling)
         spec.drop_unit = getattr(_C.DropUnit, details.drop_unit)
         spec.top, spec.left = details.zeros
+        spec.reduction = getattr(_C.Reduction, details.reduction)
+        spec.scale_h, spec.scale_w = details.scales
         if op.pool is not None:
             spec.window = self._window(index)
             spec.count_padding = op.pool[6]
@@ -156,6 +158,7 @@ class SpecFactory:
         shape.out_height, shape.out_width = result.height, result.width
         shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w = op.pool[:4]
         shape.pad_h, shape.pad_w = op.pool[4:6]
+        shape.dilation_h, shape.dilation_w = op.details.dilation
         return shape
 
 
