@@ -107,7 +107,10 @@ void check_pooling(const std::string& of, const ConvShape& s, Index batch, bool 
 }
 
 void check_transposed(const std::string& of, const ConvShape& s, Index batch) {
-  check_size(of, "groups", s.groups, 1, 1);
+  if (s.groups != 1 && s.groups != s.in) {
+    throw InvalidArgument(of + ": groups: expected 1 or as many as input channels, " + std::to_string(s.in) + ", got " +
+                          std::to_string(s.groups));
+  }
   check_convolution(of + ", read backward", mirrored(s), batch);
 }
 

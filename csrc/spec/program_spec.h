@@ -20,7 +20,7 @@ struct ValueSpec {
 enum class LayerKind : std::uint8_t {
   convolution,  // linear layers too
   transposed,   // a transposed convolution: height and width are those of what it reads, out_height and out_width
-                // those of what it makes; weights are [kernel_h][kernel_w][in][out]
+                // those of what it makes; weights are [kernel_h][kernel_w][in][out / groups]
   channelwise,  // no weight: a scale and a shift per channel, and frozen statistics if `has_norm`
 };
 

@@ -37,6 +37,8 @@ LINES: dict[str, tuple[str, ...]] = {
     "max-pool with gaps by name": ("F.max_pool2d({0}, (2, 3), stride=1, dilation=(3, 2))",),
     "average with a border and cut-off windows": ("{a}({0})", "nn.AvgPool2d(4, 3, 1, ceil_mode=True)"),
     "average that counts no border": ("F.avg_pool2d({0}, 4, 3, 1, ceil_mode=True, count_include_pad=False)",),
+    "each channel enlarged by a filter": ("{a}({0})", "nn.ConvTranspose2d(6, 6, 4, 2, 1, groups=6, bias=False)"),
+    "each channel enlarged by two filters": ("F.relu({a}({0}))", "nn.ConvTranspose2d(6, 12, 3, 2, groups=6)"),
     "nearest by a factor": ("F.interpolate({0}, scale_factor=1.7)",),
     "nearest by a factor below 1": ("F.interpolate({0}, scale_factor=0.6)",),
     "nearest by two factors": ("F.interpolate({0}, scale_factor=(2.3, 1.25), mode='nearest')",),

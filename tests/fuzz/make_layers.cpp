@@ -29,7 +29,8 @@ void Maker::add_transposed() {
   s.pad_h = choices_.below((reach_h + 1) / 2), s.pad_w = choices_.below((reach_w + 1) / 2);
   s.out_height = (s.height - 1) * s.stride_h - 2 * s.pad_h + reach_h + choices_.below(s.stride_h);
   s.out_width = (s.width - 1) * s.stride_w - 2 * s.pad_w + reach_w + choices_.below(s.stride_w);
-  s.out = choices_.from(1, 40);
+  if (choices_.rarely(3) && !huge_) s.groups = s.in;
+  s.out = s.groups * choices_.from(1, s.groups > 1 ? 3 : 40);
   const int layer = add_layer(s);
   spec_.layers.back().kind = LayerKind::transposed;
   push(OpKind::conv_transpose, {from}, {layer}, output_of(s));

@@ -20,6 +20,11 @@ void every_op_with_a_layer(const Run& run) {
     b.spec.layers.back().shape.dilation_h = b.spec.layers.back().shape.dilation_w = 2;
     b.conv(0, layer, OpKind::conv_transpose);
   });
+  run("transposed convolution of each channel", image, [](Builder& b) {
+    const int layer = b.transposed(20, 40, 9, 3, 2, 1, 1, Activation::relu6, 7);
+    b.spec.layers.back().shape.groups = 20;
+    b.conv(0, layer, OpKind::conv_transpose);
+  });
   run("pointwise transposed convolution", image,
       [](Builder& b) { b.conv(0, b.transposed(20, 12, 9, 1, 1, 0, 0, Activation::relu, 20), OpKind::conv_transpose); });
   run("transposed convolution of many pixels", {34, 34, 4},
