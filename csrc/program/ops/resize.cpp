@@ -2,19 +2,16 @@
 #include <algorithm>
 
 #include "platform/parallel.h"
-#include "program/op.h"
+#include "program/ops/other_sides.h"
 #include "program/resampling.h"
 
 namespace sparsebp {
 namespace {
 
 template <class T>
-class Resize final : public Op<T> {
+class Resize final : public OtherSides<T> {
  public:
-  Resize(const OpSpec& op, const ProgramSpec& program)
-      : Op<T>(op),
-        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
-        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+  using OtherSides<T>::OtherSides;
 
   void forward(Context<T>& context) override {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
@@ -72,7 +69,7 @@ class Resize final : public Op<T> {
     if (below != 0 && right != 0) body(pixel(rows.second, columns.second), below * right, false);
   }
 
-  const ValueSpec in_, out_;
+  using OtherSides<T>::in_, OtherSides<T>::out_;
 };
 
 }  // namespace
