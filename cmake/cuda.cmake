@@ -68,7 +68,7 @@ endfunction()
 # kernels run on this processor, see tests/native/emulated.
 function(sparsebp_add_cuda target mode)
   set(folder ${PROJECT_SOURCE_DIR}/csrc/cuda)
-  set(names activation.cu arithmetic.cu device.cu dropout.cu gated.cu layer.cu layer_activation.cu moves.cu norms.cu ops.cu pools.cu)
+  set(names activation.cu arithmetic.cu channel_pool.cu device.cu dropout.cu gated.cu layer.cu layer_activation.cu moves.cu norms.cu ops.cu pools.cu)
   list(TRANSFORM names PREPEND ${folder}/ OUTPUT_VARIABLE kernels)
   if(mode STREQUAL "OFF")
     add_library(${target} STATIC ${folder}/absent.cpp)

@@ -9,7 +9,7 @@ constexpr std::uint32_t kPlanMagic = 0x50504253, kStateMagic = 0x53504253;  // "
 // Plans of version 2 say how much a forward pass makes at once, what it keeps, and what the budget covers; those of
 // version 3 have kinds of layers, and what the ops need that came with them.
 constexpr std::uint16_t kPlanMajor = 3, kStateMajor = 1, kMinor = 0;
-constexpr int kScopes = 2, kKeeps = 3, kLayerKinds = 3, kResamplings = 3, kDropUnits = 3;
+constexpr int kScopes = 2, kKeeps = 3, kLayerKinds = 3, kResamplings = 3, kDropUnits = 3, kReductions = 3;
 
 void begin(ByteWriter& out, std::uint32_t magic, std::uint16_t major) {
   out.put(magic), out.put(major), out.put(kMinor);
@@ -93,13 +93,13 @@ void write(ByteWriter& out, const OpSpec& op) {
   out.put(op.drop);
   out.put<std::int64_t>(op.forward_rows), out.put<std::int64_t>(op.forward_block);
   out.put(static_cast<std::uint8_t>(op.keep));
-  out.put(op.alpha), out.put(op.beta);
-  out.put<std::int64_t>(op.groups);
+  out.put(op.alpha), out.put(op.beta), out.put<std::int64_t>(op.groups);
   out.put<std::uint8_t>(static_cast<std::uint8_t>(op.bits));
   out.put(static_cast<std::uint8_t>(op.resampling));
   write(out, op.map);
   out.put(static_cast<std::uint8_t>(op.drop_unit));
   out.put<std::int64_t>(op.top), out.put<std::int64_t>(op.left);
+  out.put(static_cast<std::uint8_t>(op.reduction)), out.put(op.scale_h), out.put(op.scale_w);
 }
 OpSpec read_op(ByteReader& in, std::uint16_t version) {
   OpSpec op;
@@ -118,13 +118,13 @@ OpSpec read_op(ByteReader& in, std::uint16_t version) {
     op.keep = in.kind<Keep>(kKeeps);
   }
   if (version > 2) {
-    op.alpha = in.get<double>(), op.beta = in.get<double>();
-    op.groups = in.get<std::int64_t>();
-    op.bits = in.get<std::uint8_t>();
-    op.resampling = in.kind<Resampling>(kResamplings);
+    op.alpha = in.get<double>(), op.beta = in.get<double>(), op.groups = in.get<std::int64_t>();
+    op.bits = in.get<std::uint8_t>(), op.resampling = in.kind<Resampling>(kResamplings);
     op.map = read_numbers(in);
     op.drop_unit = in.kind<DropUnit>(kDropUnits);
     op.top = in.get<std::int64_t>(), op.left = in.get<std::int64_t>();
+    op.reduction = in.kind<Reduction>(kReductions);
+    op.scale_h = in.get<double>(), op.scale_w = in.get<double>();
   }
   return op;
 }

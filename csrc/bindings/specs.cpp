@@ -60,7 +60,12 @@ void bind_specs(py::module_& m) {
       .value("softmax", OpKind::softmax)
       .value("zeros", OpKind::zeros)
       .value("gated", OpKind::gated)
-      .value("gather", OpKind::gather);
+      .value("gather", OpKind::gather)
+      .value("channel_pool", OpKind::channel_pool);
+  py::enum_<Reduction>(m, "Reduction")
+      .value("mean", Reduction::mean)
+      .value("first_largest", Reduction::first_largest)
+      .value("all_largest", Reduction::all_largest);
   py::enum_<DropUnit>(m, "DropUnit")
       .value("element", DropUnit::element)
       .value("channel", DropUnit::channel)
@@ -98,7 +103,7 @@ void bind_specs(py::module_& m) {
           FIELD(kind) FIELD(inputs) FIELD(output) FIELD(layers) FIELD(residual) FIELD(block) FIELD(activation)
               FIELD(window) FIELD(count_padding) FIELD(drop) FIELD(forward_rows) FIELD(forward_block) FIELD(keep)
                   FIELD(alpha) FIELD(beta) FIELD(groups) FIELD(bits) FIELD(resampling) FIELD(map) FIELD(drop_unit)
-                      FIELD(top) FIELD(left)
+                      FIELD(top) FIELD(left) FIELD(reduction) FIELD(scale_h) FIELD(scale_w)
 #undef FIELD
       ;
   py::enum_<Scope>(m, "Scope").value("training", Scope::training).value("step", Scope::step);

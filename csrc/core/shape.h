@@ -51,6 +51,13 @@ SPARSEBP_INLINE Range valid_taps(Index out, Index kernel, Index stride, Index pa
   return {begin, end};
 }
 
+// The taps of a pooling's window that lie in the image or in the padding around it. A last window may reach further.
+SPARSEBP_INLINE Index padded_taps(const ConvShape& s, Index oy, Index ox) {
+  const Index down = s.height + s.pad_h - (oy * s.stride_h - s.pad_h);
+  const Index across = s.width + s.pad_w - (ox * s.stride_w - s.pad_w);
+  return (down < s.kernel_h ? down : s.kernel_h) * (across < s.kernel_w ? across : s.kernel_w);
+}
+
 // The outputs o in [0, outputs) for which tap `tap` lies inside [0, size).
 SPARSEBP_INLINE Range valid_outputs(Index tap, Index outputs, Index stride, Index pad, Index dilation, Index size) {
   const Index shift = pad - tap * dilation;  // input = out * stride - shift

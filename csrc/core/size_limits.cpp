@@ -89,12 +89,13 @@ void check_convolution(const std::string& of, const ConvShape& s, Index batch) {
   check_count(of, "multiply-adds of a pass", Checked(pixels) * s.taps() * channels * batch, kMostWork);
 }
 
-void check_pooling(const std::string& of, const ConvShape& s, Index batch) {
+void check_pooling(const std::string& of, const ConvShape& s, Index batch, bool dilates) {
   check_axes(of, s, true);
-  check_size(of, "pad_h", s.pad_h, 0, s.kernel_h / 2);  // every window has something inside
-  check_size(of, "pad_w", s.pad_w, 0, s.kernel_w / 2);
-  check_size(of, "dilation_h", s.dilation_h, 1, 1);
-  check_size(of, "dilation_w", s.dilation_w, 1, 1);
+  // Every window has something inside: steps no longer than the image, and more than half of it behind the padding.
+  check_size(of, "dilation_h", s.dilation_h, 1, dilates ? s.height : 1);
+  check_size(of, "dilation_w", s.dilation_w, 1, dilates ? s.width : 1);
+  check_size(of, "pad_h", s.pad_h, 0, (s.dilation_h * (s.kernel_h - 1) + 1) / 2);
+  check_size(of, "pad_w", s.pad_w, 0, (s.dilation_w * (s.kernel_w - 1) + 1) / 2);
   check_size(of, "groups", s.groups, 1, 1);
   if (s.in != s.out) {
     throw InvalidArgument(of + ": out: pooling keeps the channels, expected " + std::to_string(s.in) + ", got " +
@@ -106,7 +107,10 @@ void check_pooling(const std::string& of, const ConvShape& s, Index batch) {
 }
 
 void check_transposed(const std::string& of, const ConvShape& s, Index batch) {
-  check_size(of, "groups", s.groups, 1, 1);
+  if (s.groups != 1 && s.groups != s.in) {
+    throw InvalidArgument(of + ": groups: expected 1 or as many as input channels, " + std::to_string(s.in) + ", got " +
+                          std::to_string(s.groups));
+  }
   check_convolution(of + ", read backward", mirrored(s), batch);
 }
 

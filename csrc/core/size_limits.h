@@ -24,7 +24,8 @@ void check_size(const std::string& of, const char* name, Index value, Index leas
 void check_convolution(const std::string& of, const ConvShape& shape, Index batch);
 // A transposed convolution makes what a convolution of the same window would read.
 void check_transposed(const std::string& of, const ConvShape& shape, Index batch);
-void check_pooling(const std::string& of, const ConvShape& window, Index batch);
+// Averages do not dilate.
+void check_pooling(const std::string& of, const ConvShape& window, Index batch, bool dilates);
 
 // Of a tensor of `batch` images.
 void check_tensor(const std::string& of, Index height, Index width, Index channels, Index batch);

@@ -22,7 +22,7 @@ void LayerRun::forward_columns(const float* x, float* y, Index y_row, Index firs
   args.c = y, args.c_row = y_row;
   args.rows = static_cast<int>(rows), args.cols = static_cast<int>(count);
   args.depth = static_cast<int>(s.taps() * s.in_per_group());
-  args.window = window_of(transposed() ? mirrored(s) : s), args.out_count = static_cast<int>(s.in);
+  args.window = window_of(transposed() ? mirrored(s) : s), args.out_count = static_cast<int>(s.in_per_group());
   args.residual = residual, args.residual_row = y_row;
   args.affine = true, args.channel = first, args.norm = norm_of(layer), args.activation = activation();
   args.mask = mask, args.mask_row = mask_row;

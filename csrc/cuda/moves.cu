@@ -1,6 +1,7 @@
 // Ops that only move numbers: values side by side, channels in another order, images in other sides or among zeros.
 #include "cuda/moves.cuh"
 #include "cuda/ops.h"
+#include "program/ops/other_sides.h"
 
 namespace sparsebp::cuda {
 namespace {
@@ -88,37 +89,32 @@ class Mapped final : public Op<float> {
   Index units_, in_, out_;   // of an image, numbers of a unit
 };
 
-class Reshape final : public Op<float> {
+class Reshape final : public OtherSides<float> {
  public:
   Reshape(const OpSpec& op, const ProgramSpec& program, const Driver& driver)
-      : Op(op),
-        driver_(driver),
-        in_(planes(value_spec(program, op.inputs[0]))),
-        out_(planes(value_spec(program, op.output))) {}
+      : OtherSides(op, program), driver_(driver) {}
 
   void forward(Context& context) override {
-    move({value(context, spec.inputs[0]), output(context, spec.output), context.images, in_, out_, false});
+    move({value(context, spec.inputs[0]), output(context, spec.output), context.images, planes(in_), planes(out_),
+          false});
   }
   void backward(Context& context) override {
     const Target target = input_grad(context, 0);
     if (target.grad == nullptr) return;
-    move({gradient(context, spec.output), target.grad, context.images, out_, in_, target.accumulate});
+    move({gradient(context, spec.output), target.grad, context.images, planes(out_), planes(in_), target.accumulate});
   }
 
  private:
   static Planes planes(const ValueSpec& value) { return {value.pixels(), value.channels}; }
-  void move(const ReshapeArgs& args) const {
-    each(driver_.queue, &reshape, args.images * in_.pixels * in_.channels, args);
-  }
+  void move(const ReshapeArgs& args) const { each(driver_.queue, &reshape, args.images * in_.count(), args); }
 
   const Driver& driver_;
-  const Planes in_, out_;
 };
 
-class Zeros final : public Op<float> {
+class Zeros final : public OtherSides<float> {
  public:
   Zeros(const OpSpec& op, const ProgramSpec& program, const Driver& driver)
-      : Op(op), driver_(driver), in_(value_spec(program, op.inputs[0])), out_(value_spec(program, op.output)) {}
+      : OtherSides(op, program), driver_(driver) {}
 
   void forward(Context& context) override {
     each(driver_.queue, &zeros_forward, context.images * out_.count(),
@@ -138,7 +134,6 @@ class Zeros final : public Op<float> {
   }
 
   const Driver& driver_;
-  const ValueSpec in_, out_;
 };
 
 }  // namespace

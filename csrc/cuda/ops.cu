@@ -261,6 +261,8 @@ std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program,
     case OpKind::adaptive_pool:
     case OpKind::resize:
       return make_pool(op, program, declare, driver);
+    case OpKind::channel_pool:
+      return make_channel_pool(op, program, declare, driver);
     case OpKind::dropout:
       return make_dropout(op, program, declare, driver);
     case OpKind::concat:

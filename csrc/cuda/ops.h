@@ -36,6 +36,7 @@ std::unique_ptr<Op<float>> make_op(const OpSpec& op, const ProgramSpec& program,
                                          const Driver& driver);
 SPARSEBP_OPS(activation)
 SPARSEBP_OPS(arithmetic)
+SPARSEBP_OPS(channel_pool)
 SPARSEBP_OPS(dropout)
 SPARSEBP_OPS(gated)
 SPARSEBP_OPS(norm)

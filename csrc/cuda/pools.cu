@@ -3,6 +3,7 @@
 #include "cuda/pools.cuh"
 #include "cuda/resize.cuh"
 #include "program/ops/max_pool_buffers.h"
+#include "program/ops/other_sides.h"
 
 namespace sparsebp::cuda {
 namespace {
@@ -57,13 +58,10 @@ class MaxPool final : public MaxPoolBuffers<float> {
   const Driver& driver_;
 };
 
-class AdaptivePool final : public Op<float> {
+class AdaptivePool final : public OtherSides<float> {
  public:
   AdaptivePool(const OpSpec& op, const ProgramSpec& program, const Driver& driver)
-      : Op(op),
-        driver_(driver),
-        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
-        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+      : OtherSides(op, program), driver_(driver) {}
 
   void forward(Context& context) override {
     each(driver_.queue, &adaptive_pool_forward, context.images * out_.count(),
@@ -82,16 +80,12 @@ class AdaptivePool final : public Op<float> {
     return {context.images, in_.height, in_.width, out_.height, out_.width, in_.channels, x, y, accumulate};
   }
   const Driver& driver_;
-  const ValueSpec in_, out_;
 };
 
-class Resize final : public Op<float> {
+class Resize final : public OtherSides<float> {
  public:
   Resize(const OpSpec& op, const ProgramSpec& program, const Driver& driver)
-      : Op(op),
-        driver_(driver),
-        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
-        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+      : OtherSides(op, program), driver_(driver) {}
 
   void forward(Context& context) override {
     each(driver_.queue, &resize_forward, context.images * out_.count(),
@@ -107,11 +101,11 @@ class Resize final : public Op<float> {
 
  private:
   ResizeArgs args(const Context& context, const float* x, float* y, bool accumulate) const {
-    const Side rows{spec.resampling, out_.height, in_.height}, columns{spec.resampling, out_.width, in_.width};
+    const Side rows{spec.resampling, out_.height, in_.height, spec.scale_h};
+    const Side columns{spec.resampling, out_.width, in_.width, spec.scale_w};
     return {x, y, context.images, in_.channels, rows, columns, accumulate};
   }
   const Driver& driver_;
-  const ValueSpec in_, out_;
 };
 
 }  // namespace

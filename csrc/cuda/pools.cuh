@@ -16,9 +16,10 @@ struct PoolArgs {
   bool count_padding, accumulate;
 };
 
-__device__ inline float window_weight(const PoolArgs& args, Range kh, Range kw) {
+// Of output pixel (oy, ox), whose taps inside the image these are.
+__device__ inline float window_weight(const PoolArgs& args, Index oy, Index ox, Range kh, Range kw) {
   const Index inside = (kh.end - kh.begin) * (kw.end - kw.begin);
-  return 1.0f / static_cast<float>(args.count_padding ? args.shape.taps() : inside);
+  return 1.0f / static_cast<float>(args.count_padding ? padded_taps(args.shape, oy, ox) : inside);
 }
 
 [[maybe_unused]] static __global__ void pool_forward(PoolArgs args) {
@@ -35,7 +36,7 @@ __device__ inline float window_weight(const PoolArgs& args, Range kh, Range kw) 
       sum += args.x[in * args.x_row + c];
     }
   }
-  args.y[pixel * args.y_row + c] = sum * window_weight(args, kh, kw);
+  args.y[pixel * args.y_row + c] = sum * window_weight(args, oy, ox, kh, kw);
 }
 
 // Gathers: an input pixel's gradient comes from every window that has it.
@@ -59,7 +60,7 @@ __device__ inline float window_weight(const PoolArgs& args, Range kh, Range kw) 
       if (beside_w != 0 || ox >= s.out_width) continue;
       const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
       const Index out = n * s.out_pixels() + oy * s.out_width + ox;
-      sum = fmaf(args.x[out * s.in + c], window_weight(args, kh, kw), sum);
+      sum = fmaf(args.x[out * s.in + c], window_weight(args, oy, ox, kh, kw), sum);
     }
   }
   args.y[i] = sum;
@@ -107,8 +108,8 @@ struct MaxPoolArgs {
   const auto [pixel, byte] = divide(element(), bytes);
   if (pixel >= args.images * s.out_pixels()) return;
   const auto [n, oy, ox] = pixel_of(pixel, s.out_pixels(), s.out_width);
-  const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
-  const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
+  const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
+  const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width);
   const Index corner = n * s.pixels() + (oy * s.stride_h - s.pad_h) * s.width + ox * s.stride_w - s.pad_w;
   unsigned taps = 0;
   for (Index j = 0; j < share && byte * share + j < s.in; ++j) {
@@ -117,7 +118,8 @@ struct MaxPoolArgs {
     Index tap = -1;
     for (Index h = kh.begin; h < kh.end; ++h) {
       for (Index w = kw.begin; w < kw.end; ++w) {
-        const float x = args.x[(corner + h * s.width + w) * s.in + c];
+        const Index place = corner + h * s.dilation_h * s.width + w * s.dilation_w;
+        const float x = args.x[place * s.in + c];
         if (tap >= 0 && !(x > most) && x == x) continue;
         most = x, tap = h * s.kernel_w + w;
       }
@@ -139,12 +141,12 @@ struct MaxPoolArgs {
   const unsigned mask = (1u << args.bits) - 1;
   float sum = args.accumulate ? args.y[i] : 0.0f;
   for (Index h = 0; h < s.kernel_h; ++h) {
-    const Index down = iy + s.pad_h - h;
+    const Index down = iy + s.pad_h - h * s.dilation_h;
     if (down < 0) continue;
     const auto [oy, beside_h] = divide(down, s.stride_h);
     if (beside_h != 0 || oy >= s.out_height) continue;
     for (Index w = 0; w < s.kernel_w; ++w) {
-      const Index across = ix + s.pad_w - w;
+      const Index across = ix + s.pad_w - w * s.dilation_w;
       if (across < 0) continue;
       const auto [ox, beside_w] = divide(across, s.stride_w);
       if (beside_w != 0 || ox >= s.out_width) continue;

@@ -10,8 +10,9 @@ namespace sparsebp::cuda {
 struct Side {
   Resampling how;
   Index out, in;
+  double scale;  // 0: as the sides say
 
-  __device__ Neighbours<float> of(Index i) const { return neighbours_of<float>(how, i, out, in); }
+  __device__ Neighbours<float> of(Index i) const { return neighbours_of<float>(how, i, out, in, scale); }
 
   // By how much input pixel `p` counts in output pixel `i`.
   __device__ float weight(Index i, Index p) const {

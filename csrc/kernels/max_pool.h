@@ -20,7 +20,7 @@ inline void max_pool_pixel(const MaxPoolArgs<T>& args, Index oy, Index ox, Range
     std::uint8_t taps[kRun];
     for (Index h = kh.begin; h < kh.end; ++h) {
       for (Index w = kw.begin; w < kw.end; ++w) {
-        const T* x = corner + (h * s.width + w) * s.in + c;
+        const T* x = corner + (h * s.dilation_h * s.width + w * s.dilation_w) * s.in + c;
         const auto tap = static_cast<std::uint8_t>(h * s.kernel_w + w);
         const bool first = h == kh.begin && w == kw.begin;
         for (Index i = 0; i < count; ++i) {
@@ -46,9 +46,9 @@ template <class V>
 void max_pool_forward(const MaxPoolArgs<typename V::value>& args) {
   const ConvShape& s = args.shape;
   for (Index oy = args.row_begin; oy < args.row_end; ++oy) {
-    const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
+    const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
     for (Index ox = 0; ox < s.out_width; ++ox) {
-      const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
+      const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width);
       max_pool_pixel(args, oy, ox, kh, kw);
     }
   }
@@ -71,7 +71,8 @@ void max_pool_backward(const MaxPoolArgs<typename V::value>& args) {
       T* corner = args.y + ((oy * s.stride_h - s.pad_h) * s.width + ox * s.stride_w - s.pad_w) * s.in;
       for (Index c = 0; c < s.in; ++c) {
         const Index tap = taps[c / share] >> (c % share * args.bits) & mask;
-        corner[(tap / s.kernel_w * s.width + tap % s.kernel_w) * s.in + c] += args.x[pixel * s.in + c];
+        const Index down = tap / s.kernel_w * s.dilation_h, across = tap % s.kernel_w * s.dilation_w;
+        corner[(down * s.width + across) * s.in + c] += args.x[pixel * s.in + c];
       }
     }
   }

@@ -6,10 +6,11 @@
 namespace sparsebp {
 namespace {
 
+// Of output pixel (oy, ox), whose taps inside the image these are.
 template <class T>
-inline T window_weight(const PoolArgs<T>& args, Range kh, Range kw) {
+inline T window_weight(const PoolArgs<T>& args, Index oy, Index ox, Range kh, Range kw) {
   const Index inside = (kh.end - kh.begin) * (kw.end - kw.begin);
-  return T(1) / static_cast<T>(args.count_padding ? args.shape.taps() : inside);
+  return T(1) / static_cast<T>(args.count_padding ? padded_taps(args.shape, oy, ox) : inside);
 }
 
 template <class V>
@@ -20,7 +21,7 @@ void pool_forward(const PoolArgs<typename V::value>& args) {
     const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
     for (Index ox = 0; ox < s.out_width; ++ox) {
       const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
-      const V weight = V::set(window_weight(args, kh, kw));
+      const V weight = V::set(window_weight(args, oy, ox, kh, kw));
       const Index corner = (oy * s.stride_h - s.pad_h - args.x_begin) * s.width + ox * s.stride_w - s.pad_w;
       T* out = args.y + ((oy - args.y_begin) * s.out_width + ox) * s.in;
       for (Index c = 0; c < s.in; c += V::width) {
@@ -49,7 +50,7 @@ void pool_backward(const PoolArgs<typename V::value>& args) {
     const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, 1, s.height);
     for (Index ox = 0; ox < s.out_width; ++ox) {
       const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, 1, s.width);
-      const V weight = V::set(window_weight(args, kh, kw));
+      const V weight = V::set(window_weight(args, oy, ox, kh, kw));
       const Index corner = (oy * s.stride_h - s.pad_h) * s.width + ox * s.stride_w - s.pad_w;
       const T* g = args.x + (oy * s.out_width + ox) * s.in;
       for (Index h = kh.begin; h < kh.end; ++h) {

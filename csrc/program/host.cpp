@@ -68,6 +68,8 @@ class Host final : public Device<T> {
         return make_zeros<T>(op, program, declare);
       case OpKind::gated:
         return make_gated<T>(op, program, declare);
+      case OpKind::channel_pool:
+        return make_channel_pool<T>(op, program, declare);
       case OpKind::gather:
         return make_gather<T>(op, program, declare);
     }

@@ -13,17 +13,21 @@ struct Neighbours {
   T share;
 };
 
+// `scale`: how much larger the side becomes, where it was given; 0: as the sides say.
 template <class T>
-SPARSEBP_INLINE Neighbours<T> neighbours_of(Resampling how, Index i, Index out, Index in) {
+SPARSEBP_INLINE Neighbours<T> neighbours_of(Resampling how, Index i, Index out, Index in, double scale) {
   if (how == Resampling::nearest) {
-    const Index first = i * in / out;
+    Index first = i * in / out;
+    if (scale > 0) first = static_cast<Index>(static_cast<float>(i) * static_cast<float>(1 / scale));  // as torch does
+    if (first > in - 1) first = in - 1;
     return {first, first, T(0)};
   }
   double place;
   if (how == Resampling::linear_corners) {
     place = out > 1 ? static_cast<double>(i) * static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0;
   } else {
-    place = (static_cast<double>(i) + 0.5) * static_cast<double>(in) / static_cast<double>(out) - 0.5;
+    const double middle = static_cast<double>(i) + 0.5;
+    place = (scale > 0 ? middle / scale : middle * static_cast<double>(in) / static_cast<double>(out)) - 0.5;
     if (place < 0) place = 0;
   }
   Index first = static_cast<Index>(place);

@@ -54,6 +54,8 @@ OpForm form_of(const std::string& name, OpKind kind) {
       return {"zeros", 1, 0, 0};
     case OpKind::gather:
       return {"gather", 1, 0, 0};
+    case OpKind::channel_pool:
+      return {"channel_pool", 1, 0, 0};
     case OpKind::gated:
       return {"gated", 1, 2, 5};
   }

@@ -20,7 +20,7 @@ struct ValueSpec {
 enum class LayerKind : std::uint8_t {
   convolution,  // linear layers too
   transposed,   // a transposed convolution: height and width are those of what it reads, out_height and out_width
-                // those of what it makes; weights are [kernel_h][kernel_w][in][out]
+                // those of what it makes; weights are [kernel_h][kernel_w][in][out / groups]
   channelwise,  // no weight: a scale and a shift per channel, and frozen statistics if `has_norm`
 };
 
@@ -72,8 +72,9 @@ enum class OpKind : std::uint8_t {
   gated,           // layers: (expand,) depthwise, (reduce, restore,) project: an inverted residual of any activations,
                    // with a gate per channel, which two layers make of the filtered tensor's means. Keeps its input
   gather,          // output number j of an image is input number `map[j]`, as both lie in memory
+  channel_pool,    // one number a pixel: the `reduction` of its channels
 };
-constexpr int kOpKinds = static_cast<int>(OpKind::gather) + 1;
+constexpr int kOpKinds = static_cast<int>(OpKind::channel_pool) + 1;
 
 // What a block keeps of its forward pass for its backward pass.
 enum class Keep : std::uint8_t {
@@ -87,6 +88,13 @@ enum class Resampling : std::uint8_t {
   nearest,
   linear,          // between the centres of pixels
   linear_corners,  // the corners' centres stay where they are
+};
+
+// What is made of the channels of a pixel. They differ in whose the gradient is.
+enum class Reduction : std::uint8_t {
+  mean,
+  first_largest,  // of equal ones the first has all of it
+  all_largest,    // equal ones share it
 };
 
 // What a dropout drops at once.
@@ -116,7 +124,10 @@ struct OpSpec {
   Resampling resampling = Resampling::nearest;
   std::vector<int> map;  // channels, gather
   DropUnit drop_unit = DropUnit::element;
-  Index top = 0, left = 0;  // zeros
+  Index top = 0, left = 0;                // zeros
+  Reduction reduction = Reduction::mean;  // channel_pool
+  // resize: how much larger an image becomes, of which its sides are the whole part; 0: as its sides say.
+  double scale_h = 0, scale_w = 0;
 };
 
 // The layers of a gated block; -1: it has none.

@@ -47,11 +47,8 @@ class OpCheck {
         return expect("its output, pooled to one pixel", output(), {1, 1, layer(0).shape.out});
       case OpKind::pool:
       case OpKind::max_pool:
-        check_pooling(name_ + ": window", op_.window, spec_.batch);
-        if (op_.kind == OpKind::max_pool && op_.window.taps() > kMostTaps) {
-          fail("window: expected at most " + std::to_string(kMostTaps) + " taps, got " +
-               std::to_string(op_.window.taps()));
-        }
+        check_pooling(name_ + ": window", op_.window, spec_.batch, op_.kind == OpKind::max_pool);
+        if (op_.kind == OpKind::max_pool) check_size(name_, "window: taps", op_.window.taps(), 1, kMostTaps);
         return check_maps(op_.window);
       case OpKind::add:
       case OpKind::multiply:
@@ -80,6 +77,8 @@ class OpCheck {
         if (input(0).count() == output().count()) return;
         fail("its output: expected " + std::to_string(input(0).count()) + " numbers, as its input has, got " +
              text(output()));
+      case OpKind::channel_pool:
+        return expect("its output", output(), {input(0).height, input(0).width, 1});
       case OpKind::resize:
       case OpKind::adaptive_pool:
         return expect("its input's channels", {1, 1, input(0).channels}, {1, 1, output().channels});
@@ -107,6 +106,13 @@ class OpCheck {
     }
   }
 
+  template <class Enum>
+  void check_choice(const char* what, Enum value, Enum last) const {
+    if (value <= last) return;
+    fail(std::string(what) + ": expected 0 to " + std::to_string(static_cast<int>(last)) + ", got " +
+         std::to_string(static_cast<int>(value)));
+  }
+
   // What does not depend on shapes.
   void check_numbers(const OpForm& kind) const {
     if (kind.inputs == kAnyNumber ? op_.inputs.empty() : op_.inputs.size() != kind.inputs) {
@@ -130,10 +136,7 @@ class OpCheck {
       if (is_layers(layer(i).activation)) continue;
       fail(named(i) + ": activation: expected 0 to 2, got " + std::to_string(static_cast<int>(layer(i).activation)));
     }
-    if (op_.activation > Activation::mish) {
-      fail("activation: expected 0 to " + std::to_string(kActivations - 1) + ", got " +
-           std::to_string(static_cast<int>(op_.activation)));
-    }
+    check_choice("activation", op_.activation, Activation::mish);
     check_curve();
     if (op_.block <= 0 || op_.block % kPanel != 0) {
       fail("block: expected a positive multiple of " + std::to_string(kPanel) + ", got " + std::to_string(op_.block));
@@ -160,11 +163,12 @@ class OpCheck {
     if (op_.bits != 0 && (op_.bits < 2 || op_.bits > 8)) {
       fail("bits: expected 0 or 2 to 8, got " + std::to_string(op_.bits));
     }
-    if (op_.resampling > Resampling::linear_corners) {
-      fail("resampling: expected 0 to 2, got " + std::to_string(static_cast<int>(op_.resampling)));
-    }
-    if (op_.drop_unit > DropUnit::image) {
-      fail("drop_unit: expected 0 to 2, got " + std::to_string(static_cast<int>(op_.drop_unit)));
+    check_choice("resampling", op_.resampling, Resampling::linear_corners);
+    check_choice("drop_unit", op_.drop_unit, DropUnit::image);
+    check_choice("reduction", op_.reduction, Reduction::all_largest);
+    for (double scale : {op_.scale_h, op_.scale_w}) {
+      if (scale == 0 || (scale >= 1e-6 && scale <= 1e6)) continue;
+      fail("scale_h, scale_w: expected 0 or a number from 1e-6 to 1e6, got " + std::to_string(scale));
     }
     check_size(name_, "groups", op_.groups, 1);
   }
@@ -209,10 +213,7 @@ class OpCheck {
 
   void check_keep() const {
     if (op_.keep == Keep::masks) return;
-    if (op_.keep > Keep::input8) {
-      fail("keep: expected 0 to " + std::to_string(static_cast<int>(Keep::input8)) + ", got " +
-           std::to_string(static_cast<int>(op_.keep)));
-    }
+    check_choice("keep", op_.keep, Keep::input8);
     if (op_.kind != OpKind::block) fail("keep: only a block keeps its input");
     if (op_.keep == Keep::input8 && op_.layers.size() < 3) fail("keep: only a block that expands keeps 8 bits");
     if (spec_.scope != Scope::step) fail("keep: a block keeps its input only where the budget covers the whole step");

@@ -69,6 +69,7 @@ class OpKind:
     gather: OpKind
     gated: OpKind
     zeros: OpKind
+    channel_pool: OpKind
     @property
     def name(self) -> str: ...
 
@@ -76,6 +77,13 @@ class LayerKind:
     convolution: LayerKind
     transposed: LayerKind
     channelwise: LayerKind
+    @property
+    def name(self) -> str: ...
+
+class Reduction:
+    mean: Reduction
+    first_largest: Reduction
+    all_largest: Reduction
     @property
     def name(self) -> str: ...
 
@@ -153,6 +161,9 @@ class OpSpec:
     drop_unit: DropUnit
     top: int
     left: int
+    reduction: Reduction
+    scale_h: float
+    scale_w: float
     def __init__(self) -> None: ...
 
 class Scope:

@@ -28,7 +28,6 @@ from training import (
 
 FOREIGN: dict[str, Callable[[], nn.Module]] = {
     "LPPool2d": lambda: nn.LPPool2d(2, 2),
-    "MaxPool2d": lambda: nn.MaxPool2d(2, dilation=2),
     "Softsign": nn.Softsign,
     "Hardshrink": nn.Hardshrink,
     "LocalResponseNorm": lambda: nn.LocalResponseNorm(3),
@@ -164,6 +163,16 @@ def test_tied_weights_are_refused(make: Callable[[], nn.Module]) -> None:
     with pytest.raises(ValueError, match="tied weights"):
         sparsebp.convert(net, "64KB", input_size=SIZE)
     assert_same(everything(net), before)
+
+
+def test_what_comes_behind_tied_weights_trains() -> None:
+    """A layer that is used twice runs in torch, frozen; where it is the last convolution there is nothing to train."""
+    shared = conv_norm(3, 3)
+    behind = nn.Sequential(conv_norm(3, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    model = sparsebp.convert(nn.Sequential(shared, shared, behind), "64KB", input_size=SIZE).train()
+    assert [layer.name for layer in model.plan] == ["2.0.0", "2.3"]
+    assert "a layer that is used more than once (2, first: 0.0)" in str(model.plan.reach)
+    assert_trains(model, sparsebp.optim.SGD(model, lr=0.05))
 
 
 def test_a_module_may_have_two_names() -> None:

@@ -73,14 +73,15 @@ class Caller {
     Block weight, bias, gamma, beta, mean, var;
 
     Params() = default;
-    Params(Caller& caller, const LayerSpec& layer) : weight(caller, layer.shape.weights()) {
-      const Index out = layer.shape.out;
-      if (layer.has_bias) bias = Block(caller, out);
-      if (!layer.has_norm) return;
-      mean = Block(caller, out), var = Block(caller, out);
+    Params(Caller& caller, const LayerSpec& layer) {
+      const Index out = layer.shape.out, vector = layer.shared ? 1 : out;
+      if (layer.has_weight()) weight = Block(caller, layer.shape.weights());
+      if (layer.has_bias) bias = Block(caller, vector);
+      if (layer.has_norm) mean = Block(caller, out), var = Block(caller, out);
       for (std::size_t i = 0; i < var.size(); ++i) var.data()[i] = std::abs(var.data()[i]);
-      if (caller.choices_.rarely(8)) return;  // a batch norm without scale and shift
-      gamma = Block(caller, out), beta = Block(caller, out);
+      if (!layer.has_scale() || caller.choices_.rarely(8)) return;  // a norm may be without scale and shift
+      gamma = Block(caller, vector);
+      if (layer.has_norm) beta = Block(caller, out);
     }
   };
 

@@ -108,10 +108,11 @@ std::vector<unsigned char> make_plan_bytes(Choices& choices) {
     const LayerSpec& layer = plan.spec.layers[i];
     const std::string name = std::to_string(i);
     LayerTensors names;
-    names.weight = tensors.numbers(name + ".weight", layer.shape.weights());
-    if (layer.has_bias) names.bias = tensors.numbers(name + ".bias", layer.shape.out);
+    const Index vector = layer.shared ? 1 : layer.shape.out;
+    if (layer.has_weight()) names.weight = tensors.numbers(name + ".weight", layer.shape.weights());
+    if (layer.has_bias) names.bias = tensors.numbers(name + ".bias", vector);
+    if (layer.has_scale()) names.gamma = tensors.numbers(name + ".gamma", vector);
     if (layer.has_norm) {
-      names.gamma = tensors.numbers(name + ".gamma", layer.shape.out);
       names.beta = tensors.numbers(name + ".beta", layer.shape.out);
       names.mean = tensors.numbers(name + ".mean", layer.shape.out);
       names.var = tensors.numbers(name + ".var", layer.shape.out, true);

@@ -70,7 +70,7 @@ E odd_kind(Choices& choices, Index known) {
 }
 
 void spoil_layer(LayerSpec& layer, Choices& choices) {
-  switch (choices.below(6)) {
+  switch (choices.below(7)) {
     case 0:
       layer.selected = odd_number(choices, layer.selected);
       return;
@@ -78,7 +78,10 @@ void spoil_layer(LayerSpec& layer, Choices& choices) {
       layer.eps = odd_fraction(choices);
       return;
     case 2:
-      layer.activation = odd_kind<Activation>(choices, 3);
+      layer.activation = odd_kind<Activation>(choices, kActivations);
+      return;
+    case 3:
+      layer.kind = odd_kind<LayerKind>(choices, 3), layer.shared = choices.flag();
       return;
     default: {
       Index& number = number_of(layer.shape, choices);
@@ -101,9 +104,9 @@ void spoil_ids(std::vector<int>& ids, Choices& choices) {
 }
 
 void spoil_op(OpSpec& op, Choices& choices) {
-  switch (choices.below(11)) {
+  switch (choices.below(16)) {
     case 0:
-      op.kind = odd_kind<OpKind>(choices, 8);
+      op.kind = odd_kind<OpKind>(choices, kOpKinds);
       return;
     case 1:
       return spoil_ids(op.inputs, choices);
@@ -119,7 +122,7 @@ void spoil_op(OpSpec& op, Choices& choices) {
       op.block = odd_number(choices, op.block);
       return;
     case 6:
-      op.drop = odd_fraction(choices), op.activation = odd_kind<Activation>(choices, 3);
+      op.drop = odd_fraction(choices), op.activation = odd_kind<Activation>(choices, kActivations);
       return;
     case 7:
       op.forward_rows = odd_number(choices, op.forward_rows);
@@ -129,6 +132,22 @@ void spoil_op(OpSpec& op, Choices& choices) {
       return;
     case 9:
       op.keep = static_cast<Keep>(choices.below(5));
+      return;
+    case 10:
+      return spoil_ids(op.map, choices);
+    case 11:
+      op.bits = odd_id(choices), op.groups = odd_number(choices, op.groups);
+      return;
+    case 12:
+      op.alpha = odd_fraction(choices), op.beta = odd_fraction(choices);
+      return;
+    case 13:
+      op.scale_h = odd_fraction(choices), op.scale_w = odd_fraction(choices);
+      op.resampling = odd_kind<Resampling>(choices, 3);
+      return;
+    case 14:
+      op.top = odd_number(choices, op.top), op.left = odd_number(choices, op.left);
+      op.reduction = odd_kind<Reduction>(choices, 3), op.drop_unit = odd_kind<DropUnit>(choices, 3);
       return;
     default: {
       Index& number = number_of(op.window, choices);

@@ -26,12 +26,12 @@ class Twin {
     y_.resize(output * static_cast<std::size_t>(own().batch));
     for (std::size_t l = 0; l < own().layers.size(); ++l) {
       const LayerSpec& layer = own().layers[l];
-      const Index out = layer.shape.out;
+      const Index out = layer.shape.out, vector = layer.shared ? 1 : out;
       RawParams p{};
-      p.weight = numbers(layer.shape.weights(), -0.5);
-      if (layer.has_bias) p.bias = numbers(out, -0.5);
-      if (layer.has_norm) p.gamma = numbers(out, 0.5), p.beta = numbers(out, 0), p.mean = numbers(out, -0.5);
-      if (layer.has_norm) p.var = numbers(out, 0.5);
+      if (layer.has_weight()) p.weight = numbers(layer.shape.weights(), -0.5);
+      if (layer.has_bias) p.bias = numbers(vector, -0.5);
+      if (layer.has_scale()) p.gamma = numbers(vector, 0.5);
+      if (layer.has_norm) p.beta = numbers(out, 0), p.mean = numbers(out, -0.5), p.var = numbers(out, 0.5);
       program_->bind(static_cast<int>(l), p);
     }
     const ParameterRule rule{true, 1e-3, 1e-4, own().momentum ? 0.5 : 0, own().normalise};

@@ -36,6 +36,8 @@ _KINDS: dict[Callable[[Draw], Part | None], int] = {
     joins.adaptive_pool: 1,
     joins.resize: 2,
     joins.add: 3,
+    joins.stacked: 1,
+    joins.channel_pool: 2,
     joins.affine: 1,
     joins.multiply: 1,
     joins.gate: 2,

@@ -10,7 +10,7 @@ from random_parts import Draw, Part, _text
 def max_pool(draw: Draw) -> Part:
     kernel, stride = draw.each(1, 4), draw.each(1, 3)
     padding = _text([draw.rng.randint(0, k // 2) for k in kernel])
-    window = f"{_text(kernel)}, {_text(stride)}, {padding}, ceil_mode={draw.flag()}"
+    window = f"{_text(kernel)}, {_text(stride)}, {padding}, {_text(draw.each(1, 2))}, ceil_mode={draw.flag()}"
     return Part("{a}({0})", (draw.x,), (f"nn.MaxPool{draw.d}({window})",))
 
 
@@ -19,8 +19,7 @@ def avg_pool(draw: Draw) -> Part:
     if draw.flat:
         kernel, stride = kernel[:1], stride[:1]
     padding = _text([draw.rng.randint(0, k // 2) for k in kernel])
-    # Both at once divide by windows that padding is part of and the overhang is not; that is left to torch.
-    options = draw.rng.choice(["", ", ceil_mode=True, count_include_pad=False", ", count_include_pad=False"])
+    options = f", ceil_mode={draw.flag()}, count_include_pad={draw.flag()}"
     return Part("{a}({0})", (draw.x,), (f"nn.AvgPool{draw.d}({_text(kernel)}, {_text(stride)}, {padding}{options})",))
 
 
@@ -38,8 +37,12 @@ def global_max(draw: Draw) -> Part:
 def resize(draw: Draw) -> Part:
     linear = "linear" if draw.flat else "bilinear"
     size = [draw.rng.randint(1, 2 * p) for p in draw.pixels]
+    factors = tuple(draw.rng.choice([0.6, 1.25, 1.5, 1.7, 2.3]) for _ in draw.pixels)
     options = draw.rng.choice(
         [
+            f"scale_factor={factors}",
+            f"scale_factor={factors}, mode='{linear}'",
+            f"scale_factor={factors}, mode='{linear}', recompute_scale_factor=True",
             "scale_factor=2",
             f"size={tuple(size)}",
             f"scale_factor=2, mode='{linear}', align_corners=False",
@@ -54,6 +57,25 @@ def add(draw: Draw) -> Part | None:
     y = draw.other(lambda shape: shape == draw.shapes[draw.x])
     lines = ["{0} + {1}", "{0} - {1}", "torch.add({0}, {1}, alpha=0.5)", "{0} + {1} + {0}", "0.3 * {0} + {1}"]
     return Part(draw.rng.choice(lines), (draw.x, y)) if y is not None else None
+
+
+def stacked(draw: Draw) -> Part:
+    """Several values of one size, added up."""
+    others = [draw.other(lambda shape: shape == draw.shapes[draw.x]) for _ in range(draw.rng.randint(0, 2))]
+    inputs = (draw.x, *(other for other in others if other is not None))
+    listed = f"[{', '.join(f'{{{i}}}' for i in range(len(inputs)))}]"
+    lines = [f"sum({listed})", f"torch.stack({listed}).sum(0)", f"torch.sum(torch.stack({listed}, dim=1), dim=1)"]
+    return Part(draw.rng.choice([*lines, f"torch.stack({listed}).mean(dim=0)"]), inputs)
+
+
+def channel_pool(draw: Draw) -> Part:
+    """One number of each pixel, or a gate of two."""
+    pools = ["{0}.mean(1, keepdim=True)", "{0}.max(1, keepdim=True)[0]", "torch.max({0}, 1, keepdim=True).values"]
+    pools += ["torch.amax({0}, 1, keepdim=True)", "{0}.mean(1).unsqueeze(1)", "{0}.amax(dim=1, keepdim=True)"]
+    if draw.flag():
+        return Part(draw.rng.choice(pools), (draw.x,))
+    both = f"torch.cat([{', '.join(draw.rng.sample(pools, 2))}], 1)"
+    return Part("{0} * torch.sigmoid({a}(" + both + "))", (draw.x,), (f"nn.Conv{draw.d}(2, 1, 3, padding=1)",))
 
 
 def affine(draw: Draw) -> Part:
@@ -104,6 +126,7 @@ def slices(draw: Draw) -> Part:
         lines.append(f"torch.split({{0}}, [{max(1, begin)}, {c - max(1, begin)}], 1)[{draw.rng.randint(0, 1)}]")
         lines.append("(lambda p: torch.cat([p[1], p[0]], 1))({0}.chunk(2, 1))")
         lines.append("(lambda p: torch.cat([p[1], F.relu(p[0])], 1))({0}.chunk(2, 1))")
+        lines.append("torch.cat({0}.chunk(3, 1)[::-1], 1)")
     if c % 2 == 0:
         lines.append("{0}.chunk(2, 1)[0] * {0}.chunk(2, 1)[1]")
     return Part(draw.rng.choice(lines), (draw.x,))

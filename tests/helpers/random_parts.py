@@ -128,8 +128,8 @@ def conv_transpose(draw: Draw) -> Part:
     kernel, stride = draw.each(1, 4), draw.each(1, 3)
     padding = tuple(draw.rng.randint(0, k // 2) for k in kernel)
     more = tuple(draw.rng.randint(0, s - 1) for s in stride)
-    out = draw.width()
-    window = f"{_text(kernel)}, {_text(stride)}, {_text(padding)}, {_text(more)}, bias={draw.flag()}"
+    out, groups = draw.rng.choice([(draw.width(), 1), (draw.width(), 1), (draw.channels * 2, draw.channels)])
+    window = f"{_text(kernel)}, {_text(stride)}, {_text(padding)}, {_text(more)}, {groups}, bias={draw.flag()}"
     norm = (f"nn.BatchNorm{draw.d}({out})",) if draw.flag() else ()
     line = "{b}({a}({0}))" if norm else "{a}({0})"
     return Part(line, (draw.x,), (f"nn.ConvTranspose{draw.d}({draw.channels}, {out}, {window})", *norm))

@@ -20,6 +20,11 @@ void every_op_with_a_layer(const Run& run) {
     b.spec.layers.back().shape.dilation_h = b.spec.layers.back().shape.dilation_w = 2;
     b.conv(0, layer, OpKind::conv_transpose);
   });
+  run("transposed convolution of each channel", image, [](Builder& b) {
+    const int layer = b.transposed(20, 40, 9, 3, 2, 1, 1, Activation::relu6, 7);
+    b.spec.layers.back().shape.groups = 20;
+    b.conv(0, layer, OpKind::conv_transpose);
+  });
   run("pointwise transposed convolution", image,
       [](Builder& b) { b.conv(0, b.transposed(20, 12, 9, 1, 1, 0, 0, Activation::relu, 20), OpKind::conv_transpose); });
   run("transposed convolution of many pixels", {34, 34, 4},
@@ -182,10 +187,14 @@ void every_resampling(const Run& run) {
   pool("pooling", OpKind::pool, window(3, 2, 0, 4, 4, 20));
   pool("pooling over a border", OpKind::pool, window(3, 2, 1, 5, 5, 20));
   pool("pooling that does not count its border", OpKind::pool, window(3, 2, 1, 5, 6, 33), false);
+  pool("pooling whose last windows reach beyond the border", OpKind::pool, window(4, 3, 1, 4, 4, 20));
   pool("largest of 4", OpKind::max_pool, window(2, 2, 0, 4, 5, 33));
   pool("largest of 4 and fewer", OpKind::max_pool, window(2, 2, 0, 5, 5, 20));
   pool("largest of 9", OpKind::max_pool, window(3, 2, 1, 5, 5, 33));
   pool("largest of 25", OpKind::max_pool, window(5, 1, 2, 9, 10, 20));
+  ConvShape dilated = window(3, 2, 2, 5, 4, 33);
+  dilated.dilation_h = 2, dilated.dilation_w = 3;
+  pool("largest of 9 with gaps", OpKind::max_pool, dilated);
   for (const ValueSpec& out : {ValueSpec{4, 3, 20}, ValueSpec{1, 1, 20}, ValueSpec{12, 10, 20}}) {
     run("parts as equal as can be", image, [&](Builder& b) { b.op(OpKind::adaptive_pool, {0}, out); });
   }
@@ -197,6 +206,19 @@ void every_resampling(const Run& run) {
         b.last().resampling = how;
       });
     }
+    run("other sides by factors of their own", image, [&](Builder& b) {
+      b.op(OpKind::resize, {0}, {13, 17, 20});
+      b.last().resampling = how, b.last().scale_h = 1.5, b.last().scale_w = 1.75;
+    });
+  }
+  for (Reduction reduction : {Reduction::mean, Reduction::first_largest, Reduction::all_largest}) {
+    const std::string name = "one number a pixel by " + std::to_string(static_cast<int>(reduction));
+    run(name.c_str(), image, [&](Builder& b) {
+      const int clipped = b.op(OpKind::activation, {0}, image);  // many numbers are alike
+      b.last().activation = Activation::relu;
+      b.op(OpKind::channel_pool, {clipped}, {9, 10, 1});
+      b.last().reduction = reduction;
+    });
   }
 }
 

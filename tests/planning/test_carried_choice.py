@@ -128,7 +128,9 @@ def with_an_older_plan(folder: Path) -> None:
     assert newest is not None
     state = json.loads((newest / "state.json").read_bytes())
     state["plan"]["version"] = 2
-    del state["sha256"], state["settings"]["aux"], state["plan"]["settings"]["aux"], state["plan"]["network"]["tail"]
+    del state["sha256"], state["plan"]["network"]["tail"]
+    for name in ("aux", "activation_bits"):
+        del state["settings"][name], state["plan"]["settings"][name]
     write_state(newest, state)
 
 

@@ -20,9 +20,9 @@ from training import everything, one_thread, sgd, step  # noqa: F401
 
 Edit = Callable[[dict[str, Any]], object]
 EDITS: dict[str, tuple[Edit, str]] = {
-    "a newer version": (lambda p: p.update(version=4), "written in version 4, this sparsebp reads 3"),
-    "a version as a fraction": (lambda p: p.update(version=3.0), r"written in version 3\.0, this sparsebp reads 3"),
-    "a version that is none": (lambda p: p.update(version=True), "written in version True, this sparsebp reads 3"),
+    "a newer version": (lambda p: p.update(version=5), "written in version 5, this sparsebp reads 4"),
+    "a version as a fraction": (lambda p: p.update(version=4.0), r"written in version 4\.0, this sparsebp reads 4"),
+    "a version that is none": (lambda p: p.update(version=True), "written in version True, this sparsebp reads 4"),
     "something else": (lambda p: p.pop("format"), r"expected what Plan\.to_json wrote"),
     "a key less": (lambda p: p.pop("buffers"), r"plan\.buffers: it is missing"),
     "a key more": (lambda p: p.update(colour="red"), r"plan\.colour: there is no such key"),

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "platform/parallel.h"
-#include "program/op.h"
+#include "program/ops/other_sides.h"
 #include "program/ops/runs.h"
 
 namespace sparsebp {
@@ -99,20 +99,18 @@ struct Planes {
 };
 
 template <class T>
-class Reshape final : public Op<T> {
+class Reshape final : public OtherSides<T> {
  public:
-  Reshape(const OpSpec& op, const ProgramSpec& program)
-      : Op<T>(op),
-        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
-        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+  using OtherSides<T>::OtherSides;
 
   void forward(Context<T>& context) override {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
     T* y = context.values[static_cast<std::size_t>(this->spec.output)];
-    const Index count = in_.pixels * in_.channels;
+    const Planes in(this->in_), out(this->out_);
+    const Index count = this->in_.count();
     parallel_runs(context.images * count, [&](Index i) {
       const Index image = i / count * count;
-      y[image + out_.place(i - image)] = x[image + in_.place(i - image)];
+      y[image + out.place(i - image)] = x[image + in.place(i - image)];
     });
   }
 
@@ -120,24 +118,19 @@ class Reshape final : public Op<T> {
     const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
     const auto target = this->input_grad(context, 0);
     if (target.grad == nullptr) return;
-    const Index count = in_.pixels * in_.channels;
+    const Planes in(this->in_), out(this->out_);
+    const Index count = this->in_.count();
     parallel_runs(context.images * count, [&](Index i) {
       const Index image = i / count * count;
-      put(target.grad[image + in_.place(i - image)], dy[image + out_.place(i - image)], target.accumulate);
+      put(target.grad[image + in.place(i - image)], dy[image + out.place(i - image)], target.accumulate);
     });
   }
-
- private:
-  const Planes in_, out_;
 };
 
 template <class T>
-class Zeros final : public Op<T> {
+class Zeros final : public OtherSides<T> {
  public:
-  Zeros(const OpSpec& op, const ProgramSpec& program)
-      : Op<T>(op),
-        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
-        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+  using OtherSides<T>::OtherSides;
 
   void forward(Context<T>& context) override {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
@@ -165,7 +158,7 @@ class Zeros final : public Op<T> {
     return image * out_.count() + (line * out_.width + this->spec.left) * out_.channels;
   }
 
-  const ValueSpec in_, out_;
+  using OtherSides<T>::in_, OtherSides<T>::out_;
 };
 
 }  // namespace

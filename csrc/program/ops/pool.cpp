@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "platform/parallel.h"
-#include "program/op.h"
+#include "program/ops/other_sides.h"
 #include "program/ops/runs.h"
 #include "program/parts.h"
 
@@ -49,12 +49,9 @@ class Pool final : public Op<T> {
 };
 
 template <class T>
-class AdaptivePool final : public Op<T> {
+class AdaptivePool final : public OtherSides<T> {
  public:
-  AdaptivePool(const OpSpec& op, const ProgramSpec& program)
-      : Op<T>(op),
-        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
-        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+  using OtherSides<T>::OtherSides;
 
   void forward(Context<T>& context) override {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
@@ -102,7 +99,7 @@ class AdaptivePool final : public Op<T> {
   Range columns_of(Index unit) const { return part_of(unit % out_.width, out_.width, in_.width); }
   static Index size(Range rows, Range columns) { return (rows.end - rows.begin) * (columns.end - columns.begin); }
 
-  const ValueSpec in_, out_;
+  using OtherSides<T>::in_, OtherSides<T>::out_;
 };
 
 }  // namespace

@@ -2,19 +2,16 @@
 #include <algorithm>
 
 #include "platform/parallel.h"
-#include "program/op.h"
+#include "program/ops/other_sides.h"
 #include "program/resampling.h"
 
 namespace sparsebp {
 namespace {
 
 template <class T>
-class Resize final : public Op<T> {
+class Resize final : public OtherSides<T> {
  public:
-  Resize(const OpSpec& op, const ProgramSpec& program)
-      : Op<T>(op),
-        in_(program.values[static_cast<std::size_t>(op.inputs[0])]),
-        out_(program.values[static_cast<std::size_t>(op.output)]) {}
+  using OtherSides<T>::OtherSides;
 
   void forward(Context<T>& context) override {
     const T* x = context.values[static_cast<std::size_t>(this->spec.inputs[0])];
@@ -56,10 +53,10 @@ class Resize final : public Op<T> {
 
  private:
   Neighbours<T> rows_of(Index row) const {
-    return neighbours_of<T>(this->spec.resampling, row, out_.height, in_.height);
+    return neighbours_of<T>(this->spec.resampling, row, out_.height, in_.height, this->spec.scale_h);
   }
   Neighbours<T> columns_of(Index column) const {
-    return neighbours_of<T>(this->spec.resampling, column, out_.width, in_.width);
+    return neighbours_of<T>(this->spec.resampling, column, out_.width, in_.width, this->spec.scale_w);
   }
   // The input pixels that an output pixel is made of, those that do not count left out.
   template <class Body>
@@ -72,7 +69,7 @@ class Resize final : public Op<T> {
     if (below != 0 && right != 0) body(pixel(rows.second, columns.second), below * right, false);
   }
 
-  const ValueSpec in_, out_;
+  using OtherSides<T>::in_, OtherSides<T>::out_;
 };
 
 }  // namespace

@@ -14,6 +14,7 @@ from .behaviour import has_hooks, patched
 from .layer import Value
 from .places import value_of
 from .raw_op import RawOp
+from .read_across import read_across
 from .read_activations import read_activation
 from .read_arithmetic import read_arithmetic, read_dropout, read_zeros
 from .read_layers import read_layer
@@ -23,7 +24,7 @@ from .reader import Reader
 from .shapes import is_value, shape_of
 from .tracing import Traces
 
-_READERS = (read_layer, read_norm, read_activation, read_prelu, read_pool, read_arithmetic, read_zeros)
+_READERS = (read_layer, read_norm, read_activation, read_prelu, read_pool, read_across, read_arithmetic, read_zeros)
 #: Of which training mode only says that statistics change, which those of a converted network never do.
 _FREEZES = (functional.batch_norm, torch.batch_norm)
 

@@ -111,7 +111,7 @@ def build(model: nn.Module, input_size: tuple[int, ...], aux: bool = True) -> Gr
     graph = Graph(values, layers, ops, source, result, flat, 0, traces, expected, tail)
     graph.fx_names = {i: name_of(node) for node, i in ids.items()}
     graph.apart = frozenset(ids[node] for node in reading.apart if node in ids)
-    graph.native_begin = _native_begin(graph)
+    graph.native_begin = first_native(graph)
     return graph
 
 
@@ -148,8 +148,8 @@ def _is_flat(traces: Traces, tail: Tail | None, output: Value) -> bool:
     return one_pixel and (len(tail.shapes) > 1 or len(tail.shapes[0]) == 1 or tail.over_classes is not None)
 
 
-def _native_begin(graph: Graph) -> int:
-    """First op from which on everything is native and enters through one activation."""
+def first_native(graph: Graph) -> int:
+    """The first op from which on everything is native and enters through one activation."""
     last = max((i for i, op in enumerate(graph.ops) if op.kind is None), default=-1)
     begin = last + 1
     while begin < len(graph.ops) and (len(graph.crossing(begin)) != 1 or graph.crossing(begin) & graph.apart):

@@ -80,6 +80,11 @@ class Places:
         place = self._of.get(node, Place(node))
         return [place.base] if isinstance(place, Place) else [part.base for part in place[:1]]
 
+    def parts(self, node: fx.Node) -> tuple[Place, ...]:
+        """The places of the tensors of a tuple; none if a node is something else."""
+        place = self._of.get(node)
+        return place if isinstance(place, tuple) else ()
+
     def begin(self, node: fx.Node, count: int) -> None:
         """Makes a node a base: an activation of ``count`` numbers an image, or a parameter with 0."""
         self._of[node] = Place(node)
@@ -117,7 +122,7 @@ class Places:
         place = self._of[source]
         if isinstance(place, tuple):
             number = resolve(node.args[1]) if node.target is operator.getitem else None
-            if not isinstance(number, int):
+            if not isinstance(number, (int, slice)):
                 return False
             self._of[node] = place[number]
             return True

@@ -23,6 +23,9 @@ class Details:
         resampling: nearest, linear or linear_corners.
         drop_unit: element, channel or image.
         zeros: rows above and columns to the left that are added.
+        dilation: of a max-pooling.
+        reduction: of channels: mean, first_largest or all_largest.
+        scales: how much larger an image becomes, down and across; 0 as its sides say.
     """
 
     alpha: float = 1.0
@@ -32,6 +35,9 @@ class Details:
     resampling: str = "nearest"
     drop_unit: str = "element"
     zeros: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    reduction: str = "mean"
+    scales: tuple[float, float] = (0.0, 0.0)
 
 
 PLAIN = Details()

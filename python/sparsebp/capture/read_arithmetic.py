@@ -32,7 +32,7 @@ def read_arithmetic(reader: Reader, node: fx.Node, module: nn.Module | None) -> 
     if node.target in _CONCAT:
         return _concat(reader, node)
     if node.target in (operator.neg, torch.neg, "neg"):
-        return _affine(reader, node, node.args[0], -1.0, 0.0)
+        return read_affine(reader, node, node.args[0], -1.0, 0.0)
     sums, products = node.target in (*_ADD, *_SUBTRACT), node.target in (*_MULTIPLY, *_DIVIDE)
     if not (sums or products) or len(node.args) + ("other" in node.kwargs) < 2 or "out" in node.kwargs:
         return False
@@ -47,8 +47,8 @@ def read_arithmetic(reader: Reader, node: fx.Node, module: nn.Module | None) -> 
         return _with_number(reader, node, first, numbers[1], sign)
     if numbers[0] is not None:
         if sums:
-            return _affine(reader, node, second, sign, numbers[0])
-        return node.target in _MULTIPLY and _affine(reader, node, second, numbers[0], 0.0)
+            return read_affine(reader, node, second, sign, numbers[0])
+        return node.target in _MULTIPLY and read_affine(reader, node, second, numbers[0], 0.0)
     if node.target in _DIVIDE:
         return False
     assert isinstance(first, fx.Node)
@@ -56,7 +56,7 @@ def read_arithmetic(reader: Reader, node: fx.Node, module: nn.Module | None) -> 
     for own, other in ((first, second), (second, first)):
         if reader.is_native(own) and other in reader.places and reader.places.is_parameter(other):
             return (products or sign == 1.0) and read_scale(reader, node, own, other, products)
-    return _pair(reader, node, first, second, OpKind.add if sums else OpKind.multiply, sign)
+    return read_pair(reader, node, first, second, OpKind.add if sums else OpKind.multiply, sign)
 
 
 def _number(argument: Any) -> float | None:
@@ -68,22 +68,26 @@ def _number(argument: Any) -> float | None:
 
 def _with_number(reader: Reader, node: fx.Node, source: Any, number: float, sign: float) -> bool:
     if node.target in (*_ADD, *_SUBTRACT):
-        return _affine(reader, node, source, 1.0, sign * number)
+        return read_affine(reader, node, source, 1.0, sign * number)
     if node.target in _DIVIDE and number == 0:
         return False
-    return _affine(reader, node, source, 1 / number if node.target in _DIVIDE else number, 0.0)
+    return read_affine(reader, node, source, 1 / number if node.target in _DIVIDE else number, 0.0)
 
 
-def _affine(reader: Reader, node: fx.Node, source: Any, alpha: float, beta: float) -> bool:
+def read_affine(reader: Reader, node: fx.Node, source: Any, alpha: float, beta: float) -> bool:
+    """Reads ``alpha`` times an activation plus ``beta``."""
     x = reader.numbers(source)
     if x is None:
         return False
+    if (alpha, beta) == (1.0, 0.0):  # as in sum(list), which begins with 0
+        reader.places.follow(node, reader.places[source])
+        return True
     reader.emit_alike(OpKind.affine, (x,), node, source, details=Details(alpha=alpha, beta=beta))
     return True
 
 
-def _pair(reader: Reader, node: fx.Node, first: fx.Node, second: fx.Node, kind: OpKind, sign: float) -> bool:
-    """Two activations of one size, or of which one is spread over the other."""
+def read_pair(reader: Reader, node: fx.Node, first: fx.Node, second: fx.Node, kind: OpKind, sign: float) -> bool:
+    """Reads two activations of one size, or of which one is spread over the other."""
     if not (reader.is_native(first) and reader.is_native(second)):
         return False
     details = Details(alpha=sign)
@@ -137,9 +141,10 @@ def _expands(whole: torch.Tensor, index: torch.Tensor) -> bool:
 
 
 def _concat(reader: Reader, node: fx.Node) -> bool:
-    parts = node.args[0] if node.args else node.kwargs["tensors"]
+    given = node.args[0] if node.args else node.kwargs["tensors"]
+    parts = reader.parts(given) if isinstance(given, fx.Node) else given
     dim, dims = reader.argument(node, 1, "dim", 0), len(shape_of(node))
-    if not isinstance(parts, (list, tuple)) or not isinstance(dim, int):
+    if not isinstance(parts, (list, tuple)) or not parts or not isinstance(dim, int):
         return False
     if dim % dims == 1:
         images = [reader.image(part) for part in parts]

@@ -56,7 +56,9 @@ def _read_module(reader: Reader, node: fx.Node, module: nn.Module) -> bool:
     if not isinstance(module, nn.modules.conv._ConvNd) or not dimensions or module.padding_mode != "zeros":
         return False
     window = module_window(module)
-    if window is None or (module.transposed and (window.groups > 1 or len(node.args) > 1)):
+    if window is None:
+        return False
+    if module.transposed and (window.groups not in (1, module.in_channels) or len(node.args) > 1):
         return False
     return _convolution(reader, node, name, module_tensors(module, name), window, dimensions, module.transposed)
 

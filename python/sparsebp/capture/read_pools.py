@@ -41,7 +41,7 @@ def read_pool(reader: Reader, node: fx.Node, module: nn.Module | None) -> bool:
     if node.target in _AVERAGE_CALLS:
         names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
         given = [reader.argument(node, i + 1, n, d) for i, (n, d) in enumerate(zip(names, _DEFAULTS, strict=True))]
-        return _average(reader, node, source, *given)
+        return _average(reader, node, source, *given[:3], *given[4:])
     if node.target in _MAX_CALLS or name in ("boolean_dispatch", "_max_pool2d", "_max_pool1d", "max_pool2d"):
         return _read_max_call(reader, node, source)
     if node.target in _ADAPTIVE_CALLS:
@@ -53,7 +53,8 @@ def read_pool(reader: Reader, node: fx.Node, module: nn.Module | None) -> bool:
     if node.target in (functional.interpolate, functional.upsample):
         names = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
         given = [reader.argument(node, i + 1, n) for i, n in enumerate(names)]
-        return not given[5] and _resize(reader, node, source, given[2] or "nearest", given[3], given[1])
+        factor = None if given[4] else given[1]
+        return not given[5] and _resize(reader, node, source, given[2] or "nearest", given[3], factor)
     return False
 
 
@@ -63,9 +64,7 @@ _DEFAULTS = (None, None, 0, False, True, None)
 def _read_module(reader: Reader, node: fx.Node, m: nn.Module, source: fx.Node) -> bool:
     if isinstance(m, _AVERAGES) and any(runs_as(m, kind) for kind in _AVERAGES):
         divisor = getattr(m, "divisor_override", None)
-        return _average(
-            reader, node, source, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, divisor
-        )
+        return _average(reader, node, source, m.kernel_size, m.stride, m.padding, m.count_include_pad, divisor)
     if isinstance(m, _MAXIMA) and any(runs_as(m, kind) for kind in _MAXIMA) and not m.return_indices:
         return _max(reader, node, source, m.kernel_size, m.stride, m.padding, m.dilation)
     if any(runs_as(m, kind) for kind in _ADAPTIVE):
@@ -73,7 +72,8 @@ def _read_module(reader: Reader, node: fx.Node, m: nn.Module, source: fx.Node) -
     if isinstance(m, _ADAPTIVE_MAXIMA) and any(runs_as(m, kind) for kind in _ADAPTIVE_MAXIMA):
         return not m.return_indices and _adaptive_max(reader, node, source)
     if isinstance(m, _UPSAMPLINGS) and any(runs_as(m, kind) for kind in _UPSAMPLINGS):
-        return _resize(reader, node, source, m.mode, m.align_corners, m.scale_factor)
+        factor = None if m.recompute_scale_factor else m.scale_factor
+        return _resize(reader, node, source, m.mode, m.align_corners, factor)
     return False
 
 
@@ -104,7 +104,6 @@ def _average(
     kernel: Any,
     stride: Any,
     padding: Any,
-    ceil: Any,
     count: Any,
     divisor: Any,
 ) -> bool:
@@ -112,21 +111,7 @@ def _average(
     found = _image(reader, node, source)
     if divisor is not None or found is None or window is None:
         return False
-    x, before, after = found
-    if ceil:
-        # A window that reaches beyond the padding counts what lies before that: without padding, what lies inside.
-        sides = zip(
-            (before.height, before.width),
-            (after.height, after.width),
-            window[:2],
-            window[2:4],
-            window[4:6],
-            strict=True,
-        )
-        over = any((out - 1) * step + k > size + 2 * pad for size, out, k, step, pad in sides)
-        if over and count and any(window[4:6]):
-            return False
-        count = count and not over
+    x, _, after = found
     reader.emit(OpKind.pool, (x,), node, after, pool=(*window, bool(count)))
     return True
 
@@ -140,13 +125,16 @@ def _read_max_call(reader: Reader, node: fx.Node, source: fx.Node) -> bool:
 
 
 def _max(reader: Reader, node: fx.Node, source: fx.Node, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
-    window = _window(len(shape_of(source)) - 2, kernel, stride, padding)
-    if window is None or dilation not in (1, (1,), (1, 1), [1], [1, 1]) or window[0] * window[1] > _MOST_TAPS:
-        return False
+    dimensions = len(shape_of(source)) - 2
+    window = _window(dimensions, kernel, stride, padding)
     found = _image(reader, node, source)
-    if found is None:
+    if window is None or window[0] * window[1] > _MOST_TAPS or found is None:
         return False
-    reader.emit(OpKind.max_pool, found[:1], node, found[2], pool=(*window, False))
+    x, before, after = found
+    steps = _pair(dilation, dimensions, 1)
+    if not all(isinstance(step, int) for step in steps) or steps[0] > before.height or steps[1] > before.width:
+        return False  # a window might have nothing inside
+    reader.emit(OpKind.max_pool, (x,), node, after, pool=(*window, False), details=Details(dilation=steps))
     return True
 
 
@@ -185,7 +173,7 @@ def _mean(reader: Reader, node: fx.Node, source: fx.Node) -> bool:
     if not isinstance(dims, (list, tuple)) or not all(isinstance(d, int) for d in dims):
         return False
     over = sorted(d % len(shape) for d in dims)
-    x = reader.image(source)
+    x = None if over == [1] else reader.image(source)
     if x is None or not over or over[0] < 2 or len(shape) < 3:
         x = _pixels_mean(reader, source, over, shape)
         if x is None:
@@ -215,10 +203,15 @@ def _resize(reader: Reader, node: fx.Node, source: fx.Node, mode: str, corners: 
         return False
     x, before, after = found
     how = "linear_corners" if corners and mode != "nearest" else names[mode]
+    scales = (0.0, 0.0)
     if how != "linear_corners" and scale is not None:
-        # Told to, torch takes the factor for the ratio of the sides even where it is not.
         down, across = _pair(scale, len(shape_of(source)) - 2, 1)
-        if (before.height * down, before.width * across) != (after.height, after.width):
-            return False
-    reader.emit(OpKind.resize, (x,), node, after, details=Details(resampling=how))
+        scales = _given(down, before.height, after.height, how), _given(across, before.width, after.width, how)
+    reader.emit(OpKind.resize, (x,), node, after, details=Details(resampling=how, scales=scales))
     return True
+
+
+def _given(scale: float, before: int, after: int, how: str) -> float:
+    """The factor that torch takes for the ratio of two sides even where it is not; 0 where it goes by the sides."""
+    doubles = how == "nearest" and after in (before, 2 * before)
+    return 0.0 if before * scale == after or doubles else float(scale)

@@ -85,6 +85,12 @@ class Reader:
             return None
         return self._dealt(node, base, value, index.reshape(value.channels, -1))
 
+    def is_image(self, node: Any) -> bool:
+        """Whether :meth:`image` has one."""
+        if not self.is_native(node) or not self.is_tensor(node) or value_of(shape_of(node)) is None:
+            return False
+        return self.places.in_order(node) or self.places.of_one_image(node) is not None
+
     def _dealt(self, node: fx.Node, base: fx.Node, value: Value, index: torch.Tensor) -> fx.Node:
         """An image whose channels' numbers [C, pixels] are those at ``index`` of another one."""
         source = self.values[base]
@@ -98,15 +104,15 @@ class Reader:
         return self._moved(node, base, value, OpKind.gather, Details(map=tuple(places.tolist())))
 
     def _moved(self, node: fx.Node, base: fx.Node, value: Value, kind: OpKind, details: Details) -> fx.Node:
-        made = node if node is not base else self._another(node)
+        made = node if node is not base else self.another(node)
         self.ops.append(RawOp(kind, (base,), made, value, details=details, where=str(node.meta.get("owner", ""))))
         self.begin(made, value)
         self.places.follow(node, Place(made))
         return made
 
-    def _another(self, node: fx.Node) -> fx.Node:
-        """A node that no trace has, for what is made of an activation for readers that want it otherwise."""
-        made = self._added.create_node("placeholder", f"{node.name}_moved_{self._count}")
+    def another(self, node: fx.Node) -> fx.Node:
+        """A node that no trace has, for an activation that is made on the way to ``node``, or of it."""
+        made = self._added.create_node("placeholder", f"{node.name}_part_{self._count}")
         made.meta.update(node.meta, stands_for=node.name)
         self._count += 1
         return made
@@ -145,6 +151,15 @@ class Reader:
         if place.index is None or place.index.numel() == self.values[place.base].count * self.traces.images:
             return place.base
         return self.image(node)
+
+    def parts(self, node: fx.Node) -> list[fx.Node]:
+        """The tensors of a tuple of views, such as ``x.chunk(2, 1)[::-1]``; none if a node is something else."""
+        made = []
+        for place in self.places.parts(node):
+            made.append(self.another(node))
+            self.places.follow(made[-1], place)
+            made[-1].meta.update(shape=tuple(self.places.index(made[-1]).shape), dtype=self.traces.dtype)
+        return made
 
     # -- results ---------------------------------------------------------------------------------
 

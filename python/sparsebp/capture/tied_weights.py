@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from torch import nn
 
 from ..errors import TiedWeights
-from .graph import Graph
+from .graph import Graph, first_native
 from .shapes import is_value
 
 
@@ -30,8 +31,12 @@ def check_parameters(model: nn.Module) -> None:
             _refuse(f"{owners[buffer.data_ptr()]} and the buffer {name} are one memory")
 
 
-def check_uses(graph: Graph, model: nn.Module) -> None:
-    """Raises TiedWeights if a layer that runs natively is used more than once, or by torch too."""
+def leave_to_torch(graph: Graph, model: nn.Module) -> None:
+    """Leaves layers to torch that are used more than once, or by torch too; the native part begins behind them.
+
+    Raises:
+        TiedWeights: no convolution is left behind them.
+    """
     uses: Counter[str] = Counter()
     for node in graph.traces.evaluation.graph.nodes:
         if node.op == "call_module":
@@ -40,10 +45,17 @@ def check_uses(graph: Graph, model: nn.Module) -> None:
             uses.update(f"{node.target}.{name}" for name, _ in own)
         elif node.op == "get_attr":
             uses[str(node.target)] += sum(not is_value(user) for user in node.users)
-    for layer in (graph.layers[i] for i in graph.layers_from(graph.native_begin)):
-        for name in filter(None, layer.tensors.names):
-            if uses[name] > 1:
-                _refuse(f"{name.rpartition('.')[0] or name} is used more than once")
+    shared = [[name for name in layer.tensors.names if name is not None and uses[name] > 1] for layer in graph.layers]
+    native = range(graph.native_begin, len(graph.ops))
+    found = {i: shared[layer][0] for i in native for layer in graph.ops[i].layers if shared[layer]}
+    if not found:
+        return
+    for i, name in found.items():
+        owner = name.rpartition(".")[0] or name
+        graph.ops[i] = replace(graph.ops[i], kind=None, what="a layer that is used more than once", where=owner)
+    graph.native_begin = first_native(graph)
+    if not any(graph.layers[i].is_convolution for i in graph.layers_from(graph.native_begin)):
+        _refuse(f"{graph.ops[min(found)].where} is used more than once")
 
 
 def _refuse(what: str) -> None:

@@ -45,7 +45,7 @@ from .options import (
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, preprocess_for
-from .scope_options import NoAux, Pictures, SavedBits, Scope
+from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
 
 RunFolder = Annotated[
     Path | None,
@@ -109,6 +109,7 @@ def export(
     scope: Scope = "training",
     pictures: Pictures = "arena",
     saved_bits: SavedBits = 32,
+    activation_bits: ActivationBits = None,
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,

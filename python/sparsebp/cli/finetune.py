@@ -36,7 +36,7 @@ from .options import (
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
 from .report import accuracy_table, class_table, levels_row, memory_table, warn_of_lost, without
-from .scope_options import NoAux, Pictures, SavedBits, Scope
+from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
 from .task import Task, make_task
 
 
@@ -61,6 +61,7 @@ def finetune(
     scope: Scope = "training",
     pictures: Pictures = "arena",
     saved_bits: SavedBits = 32,
+    activation_bits: ActivationBits = None,
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,

@@ -36,7 +36,7 @@ from .options import (
     parse_input_size,
     parse_ratios,
 )
-from .scope_options import NoAux, Pictures, SavedBits, Scope
+from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
 
 
 def plan(
@@ -47,6 +47,7 @@ def plan(
     scope: Scope = "training",
     pictures: Pictures = "arena",
     saved_bits: SavedBits = 32,
+    activation_bits: ActivationBits = None,
     micro_batch: MicroBatch = 1,
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,
@@ -117,6 +118,7 @@ def plan(
         "scope": scope,
         "pictures": pictures,
         "saved_bits": saved_bits,
+        "activation_bits": activation_bits,
     }
     network = build_model(model, classes)
     if min_budget:

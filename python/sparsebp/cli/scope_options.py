@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..planning.choice import SCOPES
-from ..planning.request import PICTURES, SAVED_BITS, check_name
+from ..planning.request import ACTIVATION_BITS, PICTURES, SAVED_BITS, check_activation_bits, check_name
 from .options import MEMORY, MODEL, checked
 
 
@@ -44,6 +44,16 @@ SavedBits = Annotated[
         metavar="|".join(map(str, SAVED_BITS)),
         help="With --scope step: 8 lets blocks keep their input in 8 bits for the backward pass, to save bytes.",
         callback=checked(_check_saved_bits),
+        rich_help_panel=MEMORY,
+    ),
+]
+ActivationBits = Annotated[
+    int | None,
+    typer.Option(
+        "--activation-bits",
+        metavar=f"{ACTIVATION_BITS[0]}..{ACTIVATION_BITS[1]}",
+        help="Keep the derivatives of SiLU, GELU and other curves in so few bits, to save bytes. [default: exact]",
+        callback=checked(check_activation_bits),
         rich_help_panel=MEMORY,
     ),
 ]

@@ -59,7 +59,7 @@ def kept_plan(model: nn.Module, settings: Settings, facts: Mapping[str, Any], su
         ValueError: it is damaged, or made for another network.
     """
     plan, choice = facts.get("plan"), facts.get("choice")
-    if isinstance(plan, Mapping) and plan.get("version") in (1, 2):  # its choice says all that matters
+    if isinstance(plan, Mapping) and plan.get("version") in (1, 2, 3):  # its choice says all that matters
         choice = plan.get("choice")
     elif isinstance(plan, Mapping):
         return Plan.from_dict(plan)

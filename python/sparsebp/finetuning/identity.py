@@ -65,7 +65,9 @@ class Identity:
 
 
 #: Settings that older checkpoints do not have; how these runs sum gradients is part of their plan.
-_YOUNGER = {name: getattr(Settings, name) for name in ("gradients", "scope", "pictures", "saved_bits", "aux")}
+_YOUNGER = {
+    name: getattr(Settings, name) for name in ("gradients", "scope", "pictures", "saved_bits", "aux", "activation_bits")
+}
 
 
 def _only_levels_joined(before: Any, now: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from ..data import Preprocess, parse_augment
 from ..planning.choice import SCOPES
 from ..planning.plan import Plan
-from ..planning.request import MOST_SIZE, PICTURES, check_gradients, check_name, check_saved_bits
+from ..planning.request import MOST_SIZE, PICTURES, check_activation_bits, check_gradients, check_name, check_saved_bits
 from ..samplers import NAMES, Sampler
 from ..training.learning_rules import LearningRules, check_count, check_number
 from ..units import check_seed, parse_bytes
@@ -26,6 +26,7 @@ class Settings(LearningRules):
         scope: ``"training"`` or ``"step"``, as in :func:`sparsebp.convert`: what the budget covers.
         pictures: ``"arena"`` or ``"elsewhere"``, as in :func:`sparsebp.convert`: where a whole step's images lie.
         saved_bits: 32, or with scope ``"step"`` 8, as in :func:`sparsebp.convert`: of the inputs that blocks keep.
+        activation_bits: None or 2 to 8, as in :func:`sparsebp.convert`: of the derivatives of curves.
         input_size: height and width of the network's input; one int for a square.
         epochs: passes over the training pictures.
         micro_batch: pictures that go through the network at once; what training memory is planned for.
@@ -48,6 +49,7 @@ class Settings(LearningRules):
     scope: str = "training"
     pictures: str = "arena"
     saved_bits: int = 32
+    activation_bits: int | None = None
     input_size: int | tuple[int, int] = 224
     epochs: int = 2
     micro_batch: int = 1
@@ -74,6 +76,7 @@ class Settings(LearningRules):
         check_name("scope", self.scope, SCOPES)
         check_name("pictures", self.pictures, PICTURES)
         check_saved_bits(self.saved_bits, self.scope)
+        check_activation_bits(self.activation_bits)
         check_seed(self.seed)
         for name in ("epochs", "micro_batch", "resample_every"):
             check_count(name, getattr(self, name))
@@ -117,6 +120,7 @@ class Settings(LearningRules):
             "scope": self.scope,
             "pictures": self.pictures,
             "saved_bits": self.saved_bits,
+            "activation_bits": self.activation_bits,
             "aux": self.aux,
         }
 
@@ -173,6 +177,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "scope": request.scope,
         "pictures": request.pictures,
         "saved_bits": request.saved_bits,
+        "activation_bits": request.activation_bits,
         "aux": request.aux,
         "seed": request.seed,
     }

@@ -32,6 +32,7 @@ class Choice:
     scope: str = "training"  # one of SCOPES
     pictures: bool = False  # the arena holds the images of a micro-batch as bytes
     pieces: Pieces = field(default_factory=Pieces, hash=False)  # how much the forward pass makes at once
+    activation_bits: int = 0  # that are kept of the derivative of a curve; 0: its input is, and nothing is rounded
 
     def named(self, network: Fingerprint) -> dict[str, Any]:
         """The same as plain data that outlives another numbering: layers by name, ops by that of their first layer."""
@@ -56,9 +57,10 @@ _PLAIN = {
     "loss": bool,
     "scope": str,
     "pictures": bool,
+    "activation_bits": int,
 }
 #: What choices did not say before there was a choice.
-_OLDER = {"loss": False, "scope": "training", "pictures": False}
+_OLDER = {"loss": False, "scope": "training", "pictures": False, "activation_bits": 0}
 
 
 def by_names(data: Mapping[str, Any], network: Fingerprint) -> Choice:

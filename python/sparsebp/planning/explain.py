@@ -23,6 +23,7 @@ def explain(planner: Planner, plan: Plan) -> list[str]:
         _peak(plan),
         *([_forward(plan)] if plan.whole_step else []),
         *([_kept_inputs(plan)] if plan.choice.pieces.keeps else []),
+        *([_kept_bits(plan)] if plan.choice.activation_bits else []),
         _updates(planner, plan),
         _literature(plan),
     ]
@@ -201,6 +202,13 @@ def _kept_inputs(plan: Plan) -> str:
     return (
         "Where that takes fewer bytes than masks and selected channels, a block keeps its input and makes these again "
         f"while it runs backward: {'; '.join(parts)}."
+    )
+
+
+def _kept_bits(plan: Plan) -> str:
+    return (
+        f"Of an activation that is a curve {plan.choice.activation_bits} bits of its derivative are kept, as was asked "
+        "for, instead of its input: gradients that pass it are rounded."
     )
 
 

@@ -79,7 +79,7 @@ class SpecFactory:
         self.value_ids = {v: i for i, v in enumerate(live)}
         self._values = [_value_spec(graph, v) for v in live]
         self._source = source
-        self._specs: dict[tuple[int, tuple[int, int, int, str]], _C.OpSpec] = {}
+        self._specs: dict[tuple[int, tuple[int, int, int, str, int]], _C.OpSpec] = {}
 
     def make(self, choice: Choice) -> _C.ProgramSpec:
         """The specification that realises ``choice``."""
@@ -114,12 +114,13 @@ class SpecFactory:
             pieces.rows.get(index, 0),
             pieces.columns.get(index, 0),
             pieces.keeps.get(index, "masks"),
+            choice.activation_bits,
         )
         if (index, way) not in self._specs:
             self._specs[index, way] = self._make_op(index, *way)
         return self._specs[index, way]
 
-    def _make_op(self, index: int, block: int, rows: int, columns: int, keep: str) -> _C.OpSpec:
+    def _make_op(self, index: int, block: int, rows: int, columns: int, keep: str, bits: int) -> _C.OpSpec:
         op = self.graph.ops[index]
         spec = _C.OpSpec()
         assert op.kind is not None
@@ -131,12 +132,16 @@ class SpecFactory:
         spec.block, spec.forward_rows, spec.forward_block = block, rows, columns
         spec.keep = getattr(_C.Keep, keep)
         spec.activation = op.activation
+        if op.kind == _C.OpKind.activation and _C.is_curve(op.activation):
+            spec.bits = bits
         spec.drop = op.drop
         details = op.details
         spec.alpha, spec.beta, spec.groups, spec.map = details.alpha, details.beta, details.groups, details.map
         spec.resampling = getattr(_C.Resampling, details.resampling)
         spec.drop_unit = getattr(_C.DropUnit, details.drop_unit)
         spec.top, spec.left = details.zeros
+        spec.reduction = getattr(_C.Reduction, details.reduction)
+        spec.scale_h, spec.scale_w = details.scales
         if op.pool is not None:
             spec.window = self._window(index)
             spec.count_padding = op.pool[6]
@@ -153,6 +158,7 @@ class SpecFactory:
         shape.out_height, shape.out_width = result.height, result.width
         shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w = op.pool[:4]
         shape.pad_h, shape.pad_w = op.pool[4:6]
+        shape.dilation_h, shape.dilation_w = op.details.dilation
         return shape
 
 

@@ -20,7 +20,7 @@ from .plan_parts import Buffer, LayerPlan, most_alive
 from .request import Request
 
 #: What a file of a plan says of itself; a reader takes no other major version.
-FORMAT, VERSION = "sparsebp plan", 3
+FORMAT, VERSION = "sparsebp plan", 4
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,7 @@ class Plan:
             ("batch", choice.batch, request.batch_size),
             ("sums", choice.sums, request.sums),
             ("pictures", choice.pictures, request.holds_pictures),
+            ("activation_bits", choice.activation_bits, request.activation_bits or 0),
             *((n, getattr(choice, n), getattr(request, n)) for n in _AGREEING),
         ):
             if decided != asked:

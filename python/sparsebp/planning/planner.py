@@ -168,6 +168,7 @@ class Planner(Layouts):
             r.scope,
             r.holds_pictures,
             self._pieces(begin, selected, blocks),
+            r.activation_bits or 0,
         )
 
     def _pieces(self, begin: int, selected: dict[int, int], blocks: dict[int, int]) -> Pieces:

@@ -31,6 +31,7 @@ class Request:
     pictures: str = "arena"
     saved_bits: int = 32
     aux: bool = True
+    activation_bits: int | None = None
 
     @property
     def whole_step(self) -> bool:
@@ -85,6 +86,8 @@ class Request:
 PICTURES = ("arena", "elsewhere")
 #: How many bits of a number a block that keeps its input may keep, where the budget covers the whole step.
 SAVED_BITS = (32, 8)
+#: How few and how many bits of the derivative of an activation that is a curve may be kept.
+ACTIVATION_BITS = (2, 8)
 #: Of a height, a width or a number of channels: native code counts them with 32 bits.
 MOST_SIZE = 2**31 - 1
 
@@ -105,6 +108,7 @@ DEFAULTS: dict[str, Any] = {
     "pictures": "arena",
     "saved_bits": 32,
     "aux": True,
+    "activation_bits": None,
 }
 
 
@@ -142,6 +146,7 @@ def checked(settings: Mapping[str, Any]) -> Request:
         check_name("pictures", settings["pictures"], PICTURES),
         check_saved_bits(settings["saved_bits"], settings["scope"]),
         _check_bool("aux", settings["aux"]),
+        check_activation_bits(settings["activation_bits"]),
     )
 
 
@@ -164,6 +169,18 @@ def check_saved_bits(bits: Any, scope: str) -> int:
         raise ValueError(f"saved_bits: expected {' or '.join(map(str, SAVED_BITS))}, got {bits!r}")
     if bits != 32 and scope != "step":
         raise ValueError(f'saved_bits: {bits} bits are kept only where the budget covers the whole step, scope="step"')
+    return bits
+
+
+def check_activation_bits(bits: Any) -> int | None:
+    """``bits`` if it is None or a number that :data:`ACTIVATION_BITS` allows.
+
+    Raises:
+        ValueError: it is not.
+    """
+    least, most = ACTIVATION_BITS
+    if bits is not None and not (type(bits) is int and least <= bits <= most):
+        raise ValueError(f"activation_bits: expected None or a whole number from {least} to {most}, got {bits!r}")
     return bits
 
 

@@ -65,6 +65,7 @@ def convert(
     pictures: str = "arena",
     saved_bits: int = 32,
     aux: bool = True,
+    activation_bits: int | None = None,
 ) -> SparseModel:
     """Turns a pretrained network into one that fine-tunes inside ``budget`` bytes of memory.
 
@@ -102,6 +103,8 @@ def convert(
             takes fewer bytes: gradients then have its error. With 32 nothing is rounded.
         aux: False leaves out what a network adds in training mode only, auxiliary heads for example: it trains as it
             is evaluated, but for dropout and the like.
+        activation_bits: 2 to 8 keeps of SiLU, GELU and other curves their derivative in so many bits instead of their
+            input: gradients then have its error (docs/ops.md). With None nothing is rounded.
 
     Raises:
         BudgetExceeded: nothing fits; ``required`` says what would.
@@ -125,6 +128,7 @@ def convert(
         "pictures": pictures,
         "saved_bits": saved_bits,
         "aux": aux,
+        "activation_bits": activation_bits,
     }
     planner, bytes_ = _planner(model, budget, settings)
     made = planner.plan(planner.best(bytes_), bytes_)

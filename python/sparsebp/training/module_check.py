@@ -93,6 +93,7 @@ _SETTINGS = (
     *("negative_slope", "alpha", "beta", "threshold", "approximate", "ceil_mode", "count_include_pad", "output_size"),
     *("divisor_override", "num_groups", "normalized_shape", "size", "scale_factor", "mode", "align_corners", "dim"),
     *("upscale_factor", "downscale_factor", "start_dim", "end_dim", "output_padding", "value", "drop_prob"),
+    "recompute_scale_factor",
 )
 
 

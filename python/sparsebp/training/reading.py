@@ -63,5 +63,5 @@ def read(model: nn.Module, input_size: tuple[int, ...], aux: bool = True) -> gra
     check_model(model)
     with readable(model):
         graph = graphs.build(model, input_size, aux)
-        tied.check_uses(graph, model)
+        tied.leave_to_torch(graph, model)
     return graph

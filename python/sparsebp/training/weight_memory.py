@@ -218,6 +218,6 @@ def _weight_shape(spec: _C.LayerSpec, dimensions: int) -> list[int]:
     shape = spec.shape
     channels = [shape.out, getattr(shape, "in") // shape.groups]
     if spec.kind == _C.LayerKind.transposed:
-        channels = [getattr(shape, "in"), shape.out]
+        channels = [getattr(shape, "in"), shape.out // shape.groups]
     kernel = [shape.kernel_h, shape.kernel_w]
     return channels + (kernel[4 - dimensions :] if dimensions > 2 else [])
