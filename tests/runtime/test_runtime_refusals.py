@@ -81,8 +81,8 @@ def test_foreign_newer_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
         Session(tmp_path / "missing")
     at = data.index(b"SBPP")
     newer = bytearray(data)
-    newer[at + 4] = 4
-    with pytest.raises(PlanFileError, match="format 4, this version of sparsebp reads 1 to 3"):
+    newer[at + 4] = 5
+    with pytest.raises(PlanFileError, match="format 5, this version of sparsebp reads 1 to 4"):
         Session(bytes(newer))
     generator = np.random.default_rng(0)
     for _ in range(300):
