@@ -7,8 +7,7 @@ namespace {
 
 constexpr std::uint32_t kPlanMagic = 0x50504253, kStateMagic = 0x53504253;  // "SBPP" and "SBPS"
 // Plans of version 2 say how much a forward pass makes at once, what it keeps, and what the budget covers; those of
-// version 3 have kinds of layers, and what the ops need that came with them; those of version 4 reduce channels and scale
-// images by any factor.
+// version 3 have more kinds of layers and ops; those of version 4 reduce channels and scale images by any factor.
 constexpr std::uint16_t kPlanMajor = 4, kStateMajor = 1, kMinor = 0;
 constexpr int kScopes = 2, kKeeps = 3, kLayerKinds = 3, kResamplings = 3, kDropUnits = 3, kReductions = 3;
 
@@ -122,12 +121,10 @@ OpSpec read_op(ByteReader& in, std::uint16_t version) {
     op.alpha = in.get<double>(), op.beta = in.get<double>(), op.groups = in.get<std::int64_t>();
     op.bits = in.get<std::uint8_t>(), op.resampling = in.kind<Resampling>(kResamplings);
     op.map = read_numbers(in);
-    op.drop_unit = in.kind<DropUnit>(kDropUnits);
-    op.top = in.get<std::int64_t>(), op.left = in.get<std::int64_t>();
+    op.drop_unit = in.kind<DropUnit>(kDropUnits), op.top = in.get<std::int64_t>(), op.left = in.get<std::int64_t>();
   }
   if (version > 3) {
-    op.reduction = in.kind<Reduction>(kReductions);
-    op.scale_h = in.get<double>(), op.scale_w = in.get<double>();
+    op.reduction = in.kind<Reduction>(kReductions), op.scale_h = in.get<double>(), op.scale_w = in.get<double>();
   }
   return op;
 }

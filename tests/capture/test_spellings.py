@@ -42,6 +42,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "nearest by a factor": ("F.interpolate({0}, scale_factor=1.7)",),
     "nearest by a factor below 1": ("F.interpolate({0}, scale_factor=0.6)",),
     "nearest by two factors": ("F.interpolate({0}, scale_factor=(2.3, 1.25), mode='nearest')",),
+    "linear by a factor that adds no row": ("F.interpolate({0}, scale_factor=(1.1, 1.9), mode='bilinear')",),
     "linear by a factor": ("{a}({0})", "nn.Upsample(scale_factor=1.5, mode='bilinear')"),
     "linear by the ratio of the sides": (
         "F.interpolate({0}, scale_factor=1.75, mode='bilinear', recompute_scale_factor=True)",

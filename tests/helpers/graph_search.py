@@ -29,12 +29,27 @@ class WrongError(AssertionError):
 def check(graph: Graph, seed: int) -> str:
     """One step of a network; ``native``, ``in part`` if torch runs some of it, or why it was refused.
 
+    A network that differs, and in which a norm divides by its epsilon alone, is ``constant``: there it makes what is
+    rounding in front of it some hundred times larger.
+
     Raises:
         WrongError: it differs from torch, or from its plan.
     """
-    rng = random.Random(seed)
     torch.manual_seed(seed)
     model = stirred(graph.module().double(), graph.size)
+    x = torch.randn(2, *graph.size, dtype=torch.float64)
+    with torch.no_grad():
+        if not all(bool(output.isfinite().all()) for output in tensors(model(x))):
+            return "infinite: a window of a maximum lies outside of its image"
+    try:
+        return _checked(model, graph, random.Random(seed))
+    except WrongError as error:
+        if not _divides_by_epsilon(model):
+            raise
+        return f"constant: {error}"
+
+
+def _checked(model: nn.Module, graph: Graph, rng: random.Random) -> str:
     dtype = rng.choice([torch.float64, torch.float64, torch.float32])
     x = torch.randn(2, *graph.size, dtype=dtype)
     try:
@@ -50,6 +65,12 @@ def check(graph: Graph, seed: int) -> str:
     if sparse.arena.peak != sparse.plan.peak_bytes:
         raise WrongError(f"the arena held {sparse.arena.peak} bytes, planned were {sparse.plan.peak_bytes}")
     return "native" if sparse.plan.reach.trainable == sparse.plan.reach.layers else f"in part: {sparse.plan.reach}"
+
+
+def _divides_by_epsilon(model: nn.Module) -> bool:
+    """Whether a batch norm has a channel in which its inputs did not differ."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    return any(n.running_var is not None and bool((n.running_var < n.eps).any()) for n in norms)
 
 
 def _converted(model: nn.Module, graph: Graph, rng: random.Random) -> SparseModel:

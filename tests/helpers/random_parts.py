@@ -163,16 +163,20 @@ def norm(draw: Draw) -> Part:
     return Part("{a}({0})", (draw.x,), (draw.rng.choice(kinds),))
 
 
-def layer_norm(draw: Draw) -> Part:
-    """Over the channels, of pixels in NHWC."""
+def layer_norm(draw: Draw) -> Part | None:
+    """Over the channels, of pixels in NHWC; of one channel nothing is left."""
+    if draw.channels == 1:
+        return None
     back, there = ("(0, 2, 1)", "(0, 2, 1)") if draw.flat else ("(0, 3, 1, 2)", "(0, 2, 3, 1)")
     line = "{a}({0}.permute" + there + ").permute" + back
     return Part(line, (draw.x,), (f"nn.LayerNorm({draw.channels})",))
 
 
-def nhwc_block(draw: Draw) -> Part:
+def nhwc_block(draw: Draw) -> Part | None:
     """ConvNeXt's: LayerNorm, two linear layers, back, and added."""
     c = draw.channels
+    if c == 1:
+        return None
     back, there = ("(0, 2, 1)", "(0, 2, 1)") if draw.flat else ("(0, 3, 1, 2)", "(0, 2, 3, 1)")
     line = "{0} + {c}(F.gelu({b}({a}({0}.permute" + there + ")))).permute" + back
     return Part(line, (draw.x,), (f"nn.LayerNorm({c})", f"nn.Linear({c}, {2 * c})", f"nn.Linear({2 * c}, {c})"))

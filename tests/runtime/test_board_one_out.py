@@ -21,11 +21,11 @@ __all__ = ["pictures", "plan"]  # fixtures
 
 @contextmanager
 def running(*given: object) -> Iterator[subprocess.Popen[str]]:
-    """The command, which has begun and is killed at the end."""
+    """The command, which has begun, perhaps behind what an earlier one saved, and is killed at the end."""
     process = subprocess.Popen(words(*given), stdout=subprocess.PIPE, text=True, env=environment())
     assert process.stdout is not None
     try:
-        next(line for line in process.stdout if line.startswith("before"))
+        next(line for line in process.stdout if line.startswith(("before", "after")))
         yield process
     finally:
         process.kill()

@@ -213,5 +213,5 @@ def _resize(reader: Reader, node: fx.Node, source: fx.Node, mode: str, corners: 
 
 def _given(scale: float, before: int, after: int, how: str) -> float:
     """The factor that torch takes for the ratio of two sides even where it is not; 0 where it goes by the sides."""
-    doubles = how == "nearest" and after in (before, 2 * before)
-    return 0.0 if before * scale == after or doubles else float(scale)
+    copies = after in ((before, 2 * before) if how == "nearest" else (before,))
+    return 0.0 if before * scale == after or copies else float(scale)
