@@ -2,7 +2,7 @@
 # make test    every test, Python and native
 # make lint    formatters, linters and type checks
 # make bench   the speed benchmark
-# make kernels       builds the benchmark of single kernels: build/bench/kernels --help
+# make kernels       builds the benchmark of single kernels: build/test/kernels --help
 # make instructions  counts the instructions of single kernels, under valgrind
 # make check-cuda    everything that needs a GPU: tests, compute-sanitizer, benchmark
 # make fuzz    looks for what breaks the native core, for SECONDS=600; see tests/fuzz/rules.mk
@@ -14,7 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc include python -type f -not -name '*.pyc' -not -name '*.so')
-NATIVE_TESTS := $(shell find tests/native -type f)
+NATIVE_TESTS := $(shell find tests/native bench/native -type f)
 CXX_SOURCES := $(shell find csrc tests/native tests/fuzz tests/c bench/native examples/board -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo test test-python test-native test-emulated check-cuda lint format bench kernels instructions clean
@@ -72,9 +72,6 @@ bench: $(VENV)/demo.stamp
 	$(BIN)/python bench/backward_speed.py
 
 kernels: $(VENV)/test.stamp
-	$(BIN)/cmake -S . -B build/bench -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	  -DSPARSEBP_PYTHON=OFF -DSPARSEBP_BENCH=ON
-	$(BIN)/cmake --build build/bench
 
 instructions: kernels
 	$(BIN)/python bench/instructions.py
@@ -83,10 +80,10 @@ $(VENV)/%.stamp: $(SOURCES) constraints.txt | $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt ".[$*]"
 	@touch $@
 
-# With the native tests, all of one build; kernels for GPUs in one form, which every GPU's driver takes.
+# With the native tests and the benchmark of kernels, all of one build; kernels for GPUs in one form, which every GPU's driver takes.
 $(VENV)/test.stamp: $(SOURCES) $(NATIVE_TESTS) constraints.txt | $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt ".[test]" -C build-dir=build/test \
-	  -C cmake.define.SPARSEBP_TESTS=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=80
+	  -C cmake.define.SPARSEBP_TESTS=ON -C cmake.define.SPARSEBP_BENCH=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=80
 	@touch $@
 
 $(VENV):

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-PROGRAM = Path(__file__).parent.parent / "build" / "bench" / "kernels"
+PROGRAM = Path(__file__).parent.parent / "build" / "test" / "kernels"
 SIZE = 128
 ISA = "avx2"
 """What valgrind can run on any x86-64 processor of ours."""

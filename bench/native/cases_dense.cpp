@@ -94,7 +94,7 @@ class ExpandInputGrad final : public DenseCase {
   void run() override {
     for (Index c = 0; c < shape_.out; c += block_) {
       const OutputGrad<float> grad{dz_.get(), block_, c, std::min(block_, shape_.out - c), scale_.get() + c};
-      conv_backward<float>(context_, trained_.layer, grad, nullptr, dx_.get(), c > 0, panels_.get());
+      conv_backward<float>(context_, trained_.layer, grad, {}, dx_.get(), c > 0, panels_.get());
     }
   }
 
@@ -170,11 +170,12 @@ class PointwiseWeightGrad final : public DenseCase {
         saved_(in_rows_ * trained_.layer.spec.selected) {}
 
   void run() override {
+    const Slice<float> saved{saved_.get(), trained_.layer.spec.selected};
     for (Index first = 0; first < shape_.out; first += block_) {
       const Index width = std::min(block_, shape_.out - first);
       const OutputGrad<float> grad{dz_.get(), block_, first, width, scale_.get() + first};
       for (Index c = 0; c < shape_.in; c += kPanel) {
-        trained_.layer.update_weight(kernels_, batch_, grad, saved_.get(), c, std::min(kPanel, shape_.in - c));
+        trained_.layer.update_weight(kernels_, batch_, grad, saved, c, std::min(kPanel, shape_.in - c));
       }
     }
   }

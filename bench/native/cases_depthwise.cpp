@@ -107,10 +107,11 @@ class DepthwiseWeightGrad final : public DepthwiseCase {
         saved_(batch_ * shape_.pixels() * trained_.layer.spec.selected) {}
 
   void run() override {
+    const Slice<float> saved{saved_.get(), trained_.layer.spec.selected};
     for (Index c = 0; c < shape_.in; c += kPanel) {
       const Index count = std::min(kPanel, shape_.in - c);
       const float* dy = dy_.get() + c % kBackwardBlock;
-      trained_.layer.update_depthwise(kernels_, batch_, {dy, kBackwardBlock, c, count, scale_.get() + c}, saved_.get());
+      trained_.layer.update_depthwise(kernels_, batch_, {dy, kBackwardBlock, c, count, scale_.get() + c}, saved);
     }
   }
   Index multiply_adds() const override { return batch_ * connections(shape_) * trained_.layer.spec.selected; }
