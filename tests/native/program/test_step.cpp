@@ -49,7 +49,7 @@ TEST(a_step_trains) {
 }
 
 TEST(any_number_of_threads_gives_the_same_bits) {
-  for (const std::string& isa : usable_isas()) {
+  for (const std::string& isa : brief() ? std::vector<std::string>{""} : usable_isas()) {
     every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
       check_threads(isa, name, spec, options, brief() ? 2 : 4);
     });
