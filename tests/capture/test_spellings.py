@@ -13,6 +13,9 @@ SIZE = (3, 9, 10)
 FIRST = Part("F.relu({a}({0}))", (0,), ("nn.Conv2d(3, 6, 3, padding=1)",))
 SECOND = Part("{a}({0})", (1,), ("nn.Conv2d(6, 6, 1)",))
 
+#: With an activation, and the depthwise kernel: one as large as the image makes a pixel.
+_BLOCK = "nn.Sequential(nn.Conv2d(6, 8, 1), nn.{0}(), nn.Conv2d(8, 8, {1}, groups=8), nn.{0}(), nn.Conv2d(8, 6, 1))"
+
 #: By what it is called: a line that reads one value of 6x9x10, or two, and the module in it.
 LINES: dict[str, tuple[str, ...]] = {
     "sum of a list": ("sum([{0}, {1}, {0}])",),
@@ -33,6 +36,11 @@ LINES: dict[str, tuple[str, ...]] = {
     ),
     "chunks the other way round": ("torch.cat({0}.chunk(2, 1)[::-1], dim=1)",),
     "some of the chunks": ("torch.cat({0}.split(2, 1)[1:], 1)",),
+    "a block less what it reads": ("{a}({0}) - {0}", _BLOCK.format("ReLU6", "3, 1, 1")),
+    "what it reads less a block": ("{0} - {a}({0})", _BLOCK.format("ReLU6", "3, 1, 1")),
+    "a block of one pixel added to all": ("{0} + {a}({0})", _BLOCK.format("ReLU", (9, 10))),
+    "a gated block less what it reads": ("{a}({0}) - {0}", _BLOCK.format("SiLU", "3, 1, 1")),
+    "a gated block of one pixel added to all": ("{0} + {a}({0})", _BLOCK.format("SiLU", (9, 10))),
     "max-pool with gaps": ("{a}({0})", "nn.MaxPool2d(3, 2, 1, dilation=2)"),
     "max-pool with gaps by name": ("F.max_pool2d({0}, (2, 3), stride=1, dilation=(3, 2))",),
     "average with a border and cut-off windows": ("{a}({0})", "nn.AvgPool2d(4, 3, 1, ceil_mode=True)"),

@@ -10,7 +10,7 @@ from torch import fx
 from .._C import Activation, OpKind
 from .layer import Layer, LayerTensors, Value, Window
 from .op import PLAIN_CURVES, Op
-from .raw_op import RawOp, Weighted
+from .raw_op import PLAIN, RawOp, Weighted
 
 _CONVOLUTIONS = (OpKind.conv, OpKind.depthwise, OpKind.conv_transpose)
 _ACTIVATED = (*_CONVOLUTIONS, OpKind.norm)
@@ -122,8 +122,9 @@ def fuse_blocks(ops: list[Op], layers: list[Layer], ends: list[int]) -> list[Op]
         if (
             tail is not None
             and ops[tail].kind == OpKind.add
-            and source in ops[tail].inputs
-            and source != project.output
+            and ops[tail].details == PLAIN  # not a difference
+            and set(ops[tail].inputs) == {source, project.output}
+            and layers[ops[parts[0]].layers[0]].input == layers[project.layers[0]].output  # nothing is spread
         ):
             last, out_value, residual = tail, ops[tail].output, True
         frozen = any(ops[p].frozen for p in (*parts, last))

@@ -87,8 +87,9 @@ class GatedChain:
         return item.kind == OpKind.conv and self.layers[item.layers[0]].kind == "pointwise"
 
     def _adds(self, op: int, source: int, other: int) -> bool:
-        item = self.ops[op]
-        return item.kind == OpKind.add and item.details == PLAIN and set(item.inputs) == {source, other}
+        """Whether it is the sum of both, neither of which is spread over the other."""
+        item, alike = self.ops[op], self.values[source] == self.values[other]
+        return item.kind == OpKind.add and item.details == PLAIN and set(item.inputs) == {source, other} and alike
 
     def _activation(self, value: int, own: Activation) -> tuple[int, Activation]:
         """The value behind an activation of ``value``, where its only reader is one; and that."""
