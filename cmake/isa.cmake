@@ -12,8 +12,7 @@ function(sparsebp_add_isa target name)
 endfunction()
 
 function(sparsebp_add_isas target)
-  # What a processor without vectors runs: more unrolling makes it 400 KB larger and no faster.
-  sparsebp_add_isa(${target} scalar $<$<CONFIG:Release>:-O2>)
+  sparsebp_add_isa(${target} scalar)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
     sparsebp_add_isa(${target} avx2 -mavx2 -mfma -mno-avx512f)
     # GCC 12's own AVX-512 header trips -Wmaybe-uninitialized.
