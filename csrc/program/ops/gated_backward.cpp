@@ -199,8 +199,8 @@ void Gated<T>::unit_backward(Context<T>& context, const Scratch& scratch, const 
   T dw_scale[kPanel];
   dw.fold(kernels, unit.channel, unit.count, dw_scale, nullptr);
   const T* scale = dw.spec.has_norm ? dw_scale : nullptr;
-  T* d_input = target.grad != nullptr ? target.grad + unit.channel : nullptr;
-  T* d_wide = expands() ? scratch.d_expanded + column : d_input;
+  T* d_wide = nullptr;
+  if (wide_grad_) d_wide = expands() ? scratch.d_expanded + column : target.grad + unit.channel;
   for (Index i = 0; wide_grad_ && i < n; ++i) {
     DepthwiseArgs<T> args{};
     args.shape = dw.spec.shape;
