@@ -146,8 +146,9 @@ def test_the_surest_mistakes_are_listed_and_drawn(run: Run, ended: str, here: Pa
     assert code == Exit.OK
     assert "contact sheet: sheet.jpg" in out
     for one in found[:2]:
-        row = rf"{one['picture']} +\| {one['class']} +\| {one['predicted']} +\| +{one['probability']:.1%}"
-        assert re.search(row, out)
+        picture = Path(one["picture"]).relative_to(here)
+        row = rf"^{picture} +\| {one['class']} +\| {one['predicted']} +\| +{one['probability']:.1%}"
+        assert re.search(row, out, re.MULTILINE)
     with Image.open("sheet.jpg") as sheet:
         assert sheet.format == "JPEG"
 

@@ -229,7 +229,7 @@ def _worst(worst: list[Mistake], tested: Tested, sheet: Path) -> None:
         return
     write_sheet(worst, tested.source, sheet)
     out.print(mistakes_table(worst))
-    out.print(f"contact sheet: {sheet}")
+    out.print(f"contact sheet: {sheet}\n")
 
 
 def _as_json(found: Evaluation, tested: Tested, broken: list[str], worst: list[Mistake]) -> dict[str, Any]:

@@ -83,8 +83,13 @@ def mistakes_table(worst: Sequence[Mistake]) -> Table:
     """The list, the surest mistake first."""
     made = table("Most surely wrong", "picture", "is", "taken for", "probability", right=1)
     for one in worst:
-        made.add_row(one.picture, one.label, one.predicted, f"{one.probability:.1%}")
+        made.add_row(_from_here(one.picture), one.label, one.predicted, f"{one.probability:.1%}")
     return made
+
+
+def _from_here(name: str) -> str:
+    """The path of a picture from the current directory, if it is below that."""
+    return name.removeprefix(f"{Path.cwd()}/")
 
 
 def check_sheet_file(file: Path) -> None:

@@ -102,11 +102,12 @@ def confusion_table(confusion: Confusion) -> Table | None:
 
 
 def print_test(confusion: Confusion) -> None:
-    """The tables of a test."""
-    out.print(class_table(confusion.by_class))
+    """The tables of a test, below a free line each."""
     taken = confusion_table(confusion)
-    if taken is not None:
-        out.print(taken)
+    for made in (class_table(confusion.by_class), *([taken] if taken is not None else [])):
+        out.print()
+        out.print(made)
+    out.print()
 
 
 def without(untested: Sequence[str]) -> str:
