@@ -13,8 +13,10 @@ import sparsebp
 import torch
 from PIL import Image
 from runs import CLASSES, RUN, Run, assert_ascii, here, run
-from sparsebp.cli import confusion_plot, report
+from sparsebp import data
+from sparsebp.cli import confusion_plot, contact_sheet, report
 from sparsebp.cli.errors import Exit
+from sparsebp.cli.mistakes import Mistake
 from sparsebp.finetuning import Confusion
 from sparsebp.finetuning.confusion import wilson
 
@@ -156,8 +158,19 @@ def test_the_surest_mistakes_are_listed_and_drawn(run: Run, ended: str, here: Pa
 def test_a_contact_sheet_shows_the_pictures_themselves(run: Run, ended: str) -> None:
     (worst,) = json.loads(run(*EVALUATE, "--worst", "1", "--worst-sheet", "sheet.png", "--json")[1])["worst"]
     with Image.open("sheet.png") as sheet, Image.open(worst["picture"]) as picture:
-        place = (8, 8 + 200 - 16, 8 + 16, 8 + 200)
-        assert np.array_equal(np.asarray(sheet.crop(place)), np.asarray(picture))
+        shown = sheet.crop((8, 8 + 200 - 12 * 16, 8 + 12 * 16, 8 + 200))  # each pixel as a square of 12
+        assert np.array_equal(np.asarray(shown)[::12, ::12], np.asarray(picture))
+        assert len(np.unique(np.asarray(shown).reshape(16, 12, 16, 12, 3).std((1, 3)))) == 1
+
+
+def test_names_beyond_ascii_are_drawn_where_the_machine_has_letters_for_them(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib, whose letters these are if the system has none, is not there")
+    source = data.Arrays(np.zeros((2, 9, 9, 3), np.uint8), [0, 0])
+    drawn = []
+    for name in ("gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n", "gr\N{LATIN SMALL LETTER O WITH DIAERESIS}n"):
+        contact_sheet.write_sheet([Mistake(0, "", name, name, 0.5)], source, tmp_path / "sheet.png")
+        drawn.append((tmp_path / "sheet.png").read_bytes())
+    assert drawn[0] != drawn[1], "two names look the same: as boxes"
 
 
 @pytest.mark.parametrize(

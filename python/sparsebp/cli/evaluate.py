@@ -18,8 +18,9 @@ from ..units import check_seed
 from . import training_options as t
 from .confusion_plot import plot_confusion
 from .console import out, print_json, print_pairs
+from .contact_sheet import check_sheet_file, write_sheet
 from .errors import endings
-from .mistakes import Mistake, check_sheet_file, mistakes_table, write_sheet
+from .mistakes import Mistake, mistakes_table
 from .options import (
     DEFAULT_MODEL,
     MODEL,
