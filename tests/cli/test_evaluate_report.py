@@ -63,7 +63,7 @@ def test_evaluate_and_the_end_of_a_run_say_the_same(run: Run, ended: str) -> Non
     assert (code, err) == (Exit.OK, "")
     assert_ascii(out)
     last = [line for line in ended.splitlines() if "95% interval" in line or "say little" in line]
-    matrix = re.search(r"^What they were taken for\n(?:class .*\n)[-+]+\n(?:\w+ +\|.*\n){4}", ended, re.MULTILINE)
+    matrix = re.search(r"^Taken for\n(?:class .*\n)[-+]+\n(?:\w+ +\|.*\n){4}", ended, re.MULTILINE)
     assert len(last) == 2
     assert matrix is not None
     for said in (*last, matrix[0]):

@@ -95,7 +95,7 @@ def confusion_table(confusion: Confusion) -> Table | None:
     named = sum(len(name) + 3 for name in confusion.classes) + max(map(len, confusion.classes)) <= out.width
     rows = confusion.classes if named else tuple(f"{i} {name}" for i, name in enumerate(confusion.classes, 1))
     columns = confusion.classes if named else tuple(map(str, range(1, count + 1)))
-    made = table("What they were taken for", "class", *columns)
+    made = table("Taken for", "class", *columns)
     for name, taken_for in zip(rows, confusion.counts.tolist(), strict=True):
         made.add_row(name, *(f"{times:,}" if times else "." for times in taken_for))
     return made
