@@ -15,12 +15,12 @@ __all__ = ["run"]  # fixtures
 
 
 def test_ants_and_bees(run: Run, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One epoch at 64 x 64 pixels, for less than a minute."""
+    """Two epochs at 97 x 97 pixels, for half a minute."""
     pictures, weights = data_root / "ants_bees", data_root / "mobilenet_v2_imagenet.pt"
     if not (pictures.is_dir() and weights.is_file()):
         pytest.skip(f"{data_root} has no ants_bees or no mobilenet_v2_imagenet.pt")
     monkeypatch.chdir(tmp_path)
-    short = ["--input-size", "64", "--epochs", "1", "--no-dense-audit", "--workers", "0"]
+    short = ["--input-size", "97", "--epochs", "2", "--no-dense-audit", "--workers", "0"]
     code, out, err = run("finetune", "--data", str(pictures), "--weights", str(weights), "--out", "run", *short)
     assert code == Exit.OK, err
     assert "153 pictures say little" in out
@@ -28,7 +28,7 @@ def test_ants_and_bees(run: Run, data_root: Path, tmp_path: Path, monkeypatch: p
     test = json.loads(Path("run/report.json").read_text())["test"]
     assert test["pictures"] == 153
     assert test["interval"][0] < test["accuracy"] < test["interval"][1]
-    assert test["balanced"] > 0.6
+    assert test["balanced"] > 0.7
     command = ["evaluate", "--weights", "run", "--data", str(pictures), "--worst", "5", "--json", "--workers", "0"]
     code, out, _ = run(*command)
     assert code == Exit.OK
