@@ -12,6 +12,7 @@ import sparsebp
 import torch
 from runs import CLASSES, RUN, Run, finetune, here, interrupt, network, run, torch_first
 from sparsebp import data
+from sparsebp.cli.errors import Exit
 from sparsebp.finetuning import checkpoint, demo
 from sparsebp.finetuning.loading import weights_file
 from sparsebp.networks.pretrained import read_weights
@@ -156,9 +157,12 @@ def test_files_of_others_and_folders_without_a_run_are_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["os:abort", "subprocess:call", "torch:os.abort", "nowhere:f", "tiny:none", 7])
-def test_a_file_cannot_have_python_s_own_functions_called(name: Any, tmp_path: Path, here: Path) -> None:
+def test_a_file_cannot_have_python_s_own_functions_called(name: Any, run: Run, tmp_path: Path, here: Path) -> None:
+    file = written(tmp_path, {**WHOLE, "model": name})
     with pytest.raises(ValueError, match=r"^model: "):
-        sparsebp.load(written(tmp_path, {**WHOLE, "model": name}))
+        sparsebp.load(file)
+    code, _, err = run("evaluate", "--weights", str(file), "--data", "pictures")
+    assert (code, err.startswith("sparsebp: error: --model: ")) == (Exit.USAGE, True)
 
 
 def test_weights_of_another_network_or_number_of_classes_are_refused(tmp_path: Path, here: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from ..data import Levels, Preprocess
 from ..files import named_errors
 from ..finetuning.evaluation import TOP, Evaluation
-from ..finetuning.loading import weights_file
+from ..finetuning.loading import check_named, weights_file
 from ..networks.pretrained import read_weights
 from ..units import check_seed
 from . import training_options as t
@@ -166,7 +166,9 @@ def evaluate(
         seed=seed,
         levels=Levels.parse(usual.get("levels")) if levels is None else parse_levels(levels),
     )
-    name = model or known.get("model") or DEFAULT_MODEL
+    name = model or str(known.get("model") or DEFAULT_MODEL)
+    if model is None:
+        check_named(name)
     pretrained = load(name, weights, len(tested.classes))
     if pretrained.fresh is not None:
         raise ValueError(

@@ -92,22 +92,25 @@ def of_weights(found: WeightFile, file: Path, model: nn.Module | str | None = No
     return made
 
 
-def _build(name: str, classes: int, by_file: bool) -> nn.Module:
-    if name == demo.MODEL:
-        return demo.architecture()
-    if by_file and _is_of_python(name):
+def check_named(name: str) -> None:
+    """Raises ValueError of a function that a file names and that is Python's own: none may have ``os:abort`` called."""
+    if name != demo.MODEL and _is_of_python(name):
         raise ValueError(f"model: the file names {name!r}, which is a part of Python and makes no network; give model")
-    return build_model(name, classes)
+
+
+def _build(name: str, classes: int, by_file: bool) -> nn.Module:
+    if by_file:
+        check_named(name)
+    return demo.architecture() if name == demo.MODEL else build_model(name, classes)
 
 
 def _is_of_python(name: str) -> bool:
-    """Whether a function comes from Python's own library: a name in a file must not call ``os:abort``."""
     module, colon, _ = name.partition(":")
     if not colon:
         return False
     if module.partition(".")[0] in _PYTHON:
         return True
-    function = resolve_model(name)
+    function = resolve_model(name)  # named in one module, it may be another one's: torch:os.abort
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__module__", None)).partition(".")[0] in _PYTHON
