@@ -2,7 +2,7 @@
 
 from . import data, functional, models, nn, optim, runtime, samplers
 from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, PlanFileError, TrainingDiverged, UnsupportedModel
-from .finetuning import FineTuned, Interrupted, Observer, finetune
+from .finetuning import FineTuned, Interrupted, Observer, finetune, load
 from .networks.pretrained import LoadedWeights, load_weights
 from .networks.pruning import prune
 from .networks.resizing import resize_like
@@ -41,6 +41,7 @@ __all__ = [
     "finetune",
     "fit_step",
     "functional",
+    "load",
     "load_file",
     "load_weights",
     "min_budget",

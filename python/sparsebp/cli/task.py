@@ -21,7 +21,7 @@ from . import pretrained
 from .console import err
 from .pixel_values import parse_levels
 
-DEMO, DEMO_MODEL = demo.NAME, "sparsebp.demo:architecture"
+DEMO, DEMO_MODEL = demo.NAME, demo.MODEL
 """What checkpoints call the demo's pictures and its model."""
 USUAL_FOLDER = Path("sparsebp-run")
 _DIGEST = "weights_sha256"

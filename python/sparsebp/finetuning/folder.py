@@ -143,6 +143,7 @@ class RunFolder:
             **self._identity.facts,
             "origin": self._origin,
             "accuracy": accuracy,
+            "test": None if history.last_test is None else history.last_test.summary(),
             "history": history.to_dict(),
             "memory": memory.to_dict(),
         }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .confusion import Confusion
 from .evaluation import Evaluation
 
 _SMOOTHING = 0.98
@@ -83,6 +84,8 @@ class History:
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
         classes: of each class by name, how many test pictures there were at the end of the last epoch (``"pictures"``)
             and how many of them got their label (``"correct"``).
+        confusion: of each class by name, for which classes its test pictures were taken then, and how many of them; see
+            :meth:`.Confusion.to_dict`. Empty where an earlier sparsebp finished the run.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -93,6 +96,12 @@ class History:
     seen: int = 0
     learned_from: int = 0
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def last_test(self) -> Confusion | None:
+        """What the test pictures were taken for at the end of the last epoch."""
+        return Confusion.from_dict(self.confusion) if self.confusion else None
 
     def add_loss(self, loss: float, after: Position) -> float:
         """Takes in the loss of a batch; returns the smoothed one."""
@@ -110,6 +119,7 @@ class History:
         epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested)
         self.epochs.append(epoch)
         self.classes = test.by_class(classes)
+        self.confusion = test.confusion(classes).to_dict()
         self.seen = self.learned_from = 0
         return epoch
 
@@ -129,4 +139,5 @@ class History:
             int(data["seen"]),
             int(data["learned_from"]),
             {name: dict(counts) for name, counts in data.get("classes", {}).items()},
+            {name: dict(counts) for name, counts in data.get("confusion", {}).items()},
         )

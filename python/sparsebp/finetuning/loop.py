@@ -43,6 +43,7 @@ class FineTuned:
         memory: bytes predicted, measured and audited.
         weights: the file of the trained weights, if the run had a folder.
         loaded: what became of the weights that it began with, if they were given as a file.
+        classes: the name of each output.
     """
 
     model: nn.Module
@@ -51,6 +52,7 @@ class FineTuned:
     memory: MemoryReport
     weights: Path | None
     loaded: LoadedWeights | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -181,7 +183,7 @@ def finetune(
             model.train(training)
         model.eval()
         made = folder.finish(model, run.history, memory, feed.order.keys) if folder else None
-    return FineTuned(model, sparse.plan, run.history, memory, made, loaded)
+    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes)
 
 
 @contextmanager
