@@ -17,6 +17,7 @@ from ..finetuning import demo
 from ..finetuning.settings import of_saved
 from ..finetuning.trained_on import TrainedOn, split_rule
 from ..networks.pretrained import read_weights
+from ..networks.zoos import is_zoo_name
 from . import pretrained
 from .console import err
 from .pixel_values import parse_levels
@@ -90,7 +91,7 @@ def make_task(
     sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
     asked = {k: str(v) for k, v in sources.items() if k in given}
     base: dict[str, Any] = dict(settings)
-    origin = {"model": model, "test_share": str(test_share)}
+    origin = {"test_share": str(test_share)}
     saved = _saved(out or USUAL_FOLDER) if resume else None
     if saved is not None:
         base, origin = of_saved(saved["settings"]), dict(saved["origin"])
@@ -106,11 +107,10 @@ def make_task(
     origin |= asked
     if "data" not in origin:
         raise ValueError("--data is missing: where are the pictures?")
-    origin.setdefault("model", model)
     made = {**base, **chosen}
     origin["seed"] = str(made["seed"])
     is_demo = origin["data"] == DEMO and "data" not in given  # a folder may be called so too
-    return _demo_task(made, out, pixels) if is_demo else _task(made, origin, out, pixels)
+    return _demo_task(made, out, pixels) if is_demo else _task(made, origin, out, pixels, model)
 
 
 def _saved(out: Path) -> Mapping[str, Any] | None:
@@ -124,21 +124,28 @@ def _check_agrees(asked: Mapping[str, str], origin: Mapping[str, str]) -> None:
         return  # a program began it
     if asked.get("model", origin["model"]) != origin["model"]:
         raise ValueError(f"model: the run began with {origin['model']}, got {asked['model']}; leave it out to go on")
-    if "weights" in asked and _digest(Path(asked["weights"])) != origin.get(_DIGEST):
+    if "weights" in asked and _digest(asked["weights"]) != origin.get(_DIGEST):
         began = origin.get("weights", "none")
         raise ValueError(f"weights: {asked['weights']} differs from what the run began with, {began}")
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _digest(weights: str) -> str:
+    """Of the file, wherever it lies, or of the name of weights that are none."""
+    content = weights.encode() if is_zoo_name(weights) else Path(weights).read_bytes()
+    return hashlib.sha256(content).hexdigest()
 
 
-def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:
+def _task(
+    settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any], usual: str
+) -> Task:
+    """Where nothing says which network it is, that is what the weights say, or the ``usual`` one."""
     share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
     file = Path(origin["weights"]) if "weights" in origin else None
-    origin.setdefault("split", BY_NAME if file is None else split_rule(read_weights(file).metadata))
+    weights = read_weights(file) if file is not None else None
+    origin.setdefault("split", BY_NAME if weights is None else split_rule(weights.metadata))
+    origin.setdefault("model", usual if weights is None else pretrained.network_of(weights.metadata, usual))
     dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"], split=origin["split"])
-    loaded = pretrained.load(origin["model"], file, dataset.classes, settings["seed"])
+    loaded = pretrained.load(origin["model"], file, dataset.classes, settings["seed"], weights)
     trained_on = TrainedOn.read(loaded.weights.metadata, f"--weights: {file}")
     if trained_on is not None:
         dataset = dataset.keeping(trained_on.learned)
@@ -157,9 +164,12 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
     settings = _with_preprocess(settings, known)
     pictures = origin["data"]
     # In full: the run may be resumed from another directory.
-    origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in ("data", "weights") if k in origin}
+    places = [k for k in ("data", "weights") if k in origin and not is_zoo_name(origin[k])]
+    origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in places}
     if file is not None:
-        origin[_DIGEST] = _digest(file)
+        origin[_DIGEST] = _digest(str(file))
+    if "source" in loaded.weights.metadata:
+        origin["source"] = str(loaded.weights.metadata["source"])
     return Task(title, pictures, loaded.model, loaded.said, dataset, settings, origin, out)
 
 
