@@ -44,7 +44,7 @@ def resolve_model(name: str) -> Callable[..., nn.Module]:
         if name in KNOWN:
             return KNOWN[name]
         raise ValueError(
-            f"model: expected {', '.join(KNOWN)}, timm:NAME, torchvision:NAME or package.module:function, got {name!r}"
+            f"model: expected timm:NAME, torchvision:NAME, {', '.join(KNOWN)}, or package.module:function, got {name!r}"
             f"{suggestion(name, KNOWN)}"
         )
     if module_name.endswith(".py"):
