@@ -1,10 +1,11 @@
-"""``--weights timm:NAME`` and ``--weights torchvision:NAME``, from pictures to an ONNX file's origin."""
+"""``--weights timm:NAME`` and ``--weights torchvision:NAME``, from pictures to what the trained weights say."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors
@@ -69,6 +70,24 @@ def test_weights_of_torchvision_s_mobilenet_v2_need_no_torchvision_afterwards(
     known = read_weights("plan.safetensors").metadata
     assert known["model"] == "mobilenet_v2"
     assert known["source"].startswith("torchvision:mobilenet_v2, MobileNet_V2_Weights.")
+
+
+def test_an_onnx_file_of_them_needs_no_other_option(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched_by_torchvision("mobilenet_v2", here / "cache", monkeypatch)
+    written: list[dict[str, Any]] = []
+
+    def export_onnx(_: Any, file: Path, **how: Any) -> None:
+        file.touch()
+        written.append(how)
+
+    monkeypatch.setattr("sparsebp.cli.onnx_file.export_onnx", export_onnx)
+    code, out, err = run("export", "--weights", "torchvision:mobilenet_v2", "--onnx", "made.onnx")
+    assert (code, err) == (Exit.OK, "")
+    assert "float32 [N, 1000]: tench, goldfish" in out
+    (how,) = written
+    assert how["preprocess"].size == (224, 224)
+    assert how["origin"]["model"] == "mobilenet_v2"
+    assert how["origin"]["source"].startswith("torchvision:mobilenet_v2, ")
 
 
 def test_a_plan_needs_the_network_alone(run: Run, here: Path) -> None:
