@@ -44,8 +44,8 @@ def resolve_model(name: str) -> Callable[..., nn.Module]:
         if name in KNOWN:
             return KNOWN[name]
         raise ValueError(
-            f"model: expected timm:NAME, torchvision:NAME, {', '.join(KNOWN)}, or package.module:function, got {name!r}"
-            f"{suggestion(name, KNOWN)}"
+            f"model: expected {', '.join(KNOWN)}, or package.module:function, got {name!r}{suggestion(name, KNOWN)}; "
+            f"networks of other packages are {' and '.join(f'{zoo}:NAME' for zoo in ZOOS)}"
         )
     if module_name.endswith(".py"):
         example = f"{Path(module_name).stem}:{path or 'function'}"
