@@ -91,7 +91,9 @@ def make_task(
     sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
     asked = {k: str(v) for k, v in sources.items() if k in given}
     base: dict[str, Any] = dict(settings)
-    origin = {"test_share": str(test_share)}
+    if weights is not None and "model" not in given:
+        model = pretrained.network_of(read_weights(weights).metadata, model)
+    origin = {"model": model, "test_share": str(test_share)}
     saved = _saved(out or USUAL_FOLDER) if resume else None
     if saved is not None:
         base, origin = of_saved(saved["settings"]), dict(saved["origin"])
@@ -107,10 +109,11 @@ def make_task(
     origin |= asked
     if "data" not in origin:
         raise ValueError("--data is missing: where are the pictures?")
+    origin.setdefault("model", model)
     made = {**base, **chosen}
     origin["seed"] = str(made["seed"])
     is_demo = origin["data"] == DEMO and "data" not in given  # a folder may be called so too
-    return _demo_task(made, out, pixels) if is_demo else _task(made, origin, out, pixels, model)
+    return _demo_task(made, out, pixels) if is_demo else _task(made, origin, out, pixels)
 
 
 def _saved(out: Path) -> Mapping[str, Any] | None:
@@ -124,28 +127,25 @@ def _check_agrees(asked: Mapping[str, str], origin: Mapping[str, str]) -> None:
         return  # a program began it
     if asked.get("model", origin["model"]) != origin["model"]:
         raise ValueError(f"model: the run began with {origin['model']}, got {asked['model']}; leave it out to go on")
-    if "weights" in asked and _digest(asked["weights"]) != origin.get(_DIGEST):
+    if "weights" in asked and _digest(Path(asked["weights"])) != origin.get(_DIGEST):
         began = origin.get("weights", "none")
         raise ValueError(f"weights: {asked['weights']} differs from what the run began with, {began}")
 
 
-def _digest(weights: str) -> str:
-    """Of the file, wherever it lies, or of the name of weights that are none."""
-    content = weights.encode() if is_zoo_name(weights) else Path(weights).read_bytes()
-    return hashlib.sha256(content).hexdigest()
+def _digest(file: Path) -> str:
+    """Of what is in it, wherever it lies; of weights of a package, of their name."""
+    return hashlib.sha256(str(file).encode() if is_zoo_name(file) else file.read_bytes()).hexdigest()
 
 
-def _task(
-    settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any], usual: str
-) -> Task:
-    """Where nothing says which network it is, that is what the weights say, or the ``usual`` one."""
+def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:
     share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
     file = Path(origin["weights"]) if "weights" in origin else None
     weights = read_weights(file) if file is not None else None
     origin.setdefault("split", BY_NAME if weights is None else split_rule(weights.metadata))
-    origin.setdefault("model", usual if weights is None else pretrained.network_of(weights.metadata, usual))
     dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"], split=origin["split"])
     loaded = pretrained.load(origin["model"], file, dataset.classes, settings["seed"], weights)
+    if "source" in loaded.weights.metadata:
+        origin["source"] = str(loaded.weights.metadata["source"])
     trained_on = TrainedOn.read(loaded.weights.metadata, f"--weights: {file}")
     if trained_on is not None:
         dataset = dataset.keeping(trained_on.learned)
@@ -167,9 +167,7 @@ def _task(
     places = [k for k in ("data", "weights") if k in origin and not is_zoo_name(origin[k])]
     origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in places}
     if file is not None:
-        origin[_DIGEST] = _digest(str(file))
-    if "source" in loaded.weights.metadata:
-        origin["source"] = str(loaded.weights.metadata["source"])
+        origin[_DIGEST] = _digest(file)
     return Task(title, pictures, loaded.model, loaded.said, dataset, settings, origin, out)
 
 

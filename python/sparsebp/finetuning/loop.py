@@ -142,11 +142,11 @@ def finetune(
         split = dataset.split
         origin = {"test_share": str(split.share), "seed": str(split.seed), "split": split.rule, **(origin or {})}
     file = read_weights(weights) if weights is not None else None
-    if file is not None and "source" in file.metadata:
-        origin = {"source": str(file.metadata["source"]), **(origin or {})}
     preprocess = wanted.preprocess or usual_preprocess(file or WeightFile(model.state_dict(), {}), wanted.size)
     if preprocess.levels is None:
         preprocess = replace(preprocess, levels=dataset.levels)
+    if file is not None and "source" in file.metadata:
+        origin = {"source": str(file.metadata["source"]), **(origin or {})}
     folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
     training = model.training
     with (
