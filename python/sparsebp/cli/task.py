@@ -91,10 +91,10 @@ def make_task(
     sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
     asked = {k: str(v) for k, v in sources.items() if k in given}
     base: dict[str, Any] = dict(settings)
-    if weights is not None and "model" not in given:
+    saved = _saved(out or USUAL_FOLDER) if resume else None
+    if saved is None and weights is not None and "model" not in given:
         model = pretrained.network_of(read_weights(weights).metadata, model)
     origin = {"model": model, "test_share": str(test_share)}
-    saved = _saved(out or USUAL_FOLDER) if resume else None
     if saved is not None:
         base, origin = of_saved(saved["settings"]), dict(saved["origin"])
         origin.setdefault("split", BY_DRAW)  # a run without a rule is from before there were two
