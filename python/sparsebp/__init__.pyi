@@ -13,6 +13,7 @@ from .training.convert import convert, explain, min_budget, plan, restore
 from .training.export import export
 from .training.fit_step import fit_step
 from .training.graphed_step import GraphedStep
+from .training.onnx_file import export_onnx
 from .training.plan_file import load_file
 from .training.sparse_model import SparseModel
 from .version import __version__
@@ -38,6 +39,7 @@ __all__ = [
     "data",
     "explain",
     "export",
+    "export_onnx",
     "finetune",
     "fit_step",
     "functional",

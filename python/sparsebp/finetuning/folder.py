@@ -62,7 +62,7 @@ class RunFolder:
         self._preprocess = preprocess
         self._identity = Identity(settings, preprocess, dataset)
         # Of the origin what stands beside the weights: enough to test them on the same pictures.
-        self._kept = ["model"] + (["test_share", "seed", "split"] if dataset.split is not None else [])
+        self._kept = ["model", "source"] + (["test_share", "seed", "split"] if dataset.split is not None else [])
         self.changed = False
 
     def __enter__(self) -> RunFolder:
