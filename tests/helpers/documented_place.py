@@ -1,0 +1,85 @@
+"""A folder in which the pages' commands run: what they name is there, small, and what they write is left behind.
+
+A page that names something else, ``--data BIRDS`` say, fails with "no such file": add the name here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sparsebp
+import torch
+from PIL import Image
+from sparsebp.data import Preprocess
+from sparsebp.runtime import Session
+
+#: Folders with a folder of pictures per class.
+PICTURES = ("PICTURES", "DATA", "FOLDER", "pictures", "other", "train", "ants_bees")
+PICTURE = ("PICTURE", "picture.jpg")
+WEIGHTS = ("WEIGHTS", "mobilenet_v2_imagenet.pt")
+PLANS = ("PLAN", "BASE", "plan.safetensors")
+TRAINED = ("NEW", "trained.safetensors")
+PLAN_DATA, RUN = "plan.json", "RUN"
+CLASSES = ["ants", "bees"]
+SIDE, EACH = 32, 3
+
+#: What is added to a command, so that it takes a second: the last of two equal options counts.
+SHORTER = {
+    "sparsebp finetune": f"--input-size {SIDE} --epochs 1 --workers 0 --threads 1",
+    "sparsebp export": f"--input-size {SIDE}",
+    "sparsebp evaluate": "--workers 0 --threads 1",
+    "sparsebp bench": f"--input-size {SIDE} --seconds 0.1",
+    "sparsebp-runtime train": "--threads 1",
+    "sparsebp-runtime train --watch": "--stop-after 2 --patience 1",
+    "sparsebp-runtime bench": "--seconds 0.1",
+}
+
+
+def shortened(words: list[str]) -> list[str]:
+    """The words of a command with what makes it short."""
+    added = [more for key, more in SHORTER.items() if words[:2] == key.split()[:2] and {*key.split()} <= {*words}]
+    return [*words, *" ".join(added).split()]
+
+
+def furnish(place: Path) -> None:
+    """Writes all that the pages name into an empty folder."""
+    generator = np.random.default_rng(0)
+    for name in CLASSES:
+        for number in range(EACH):
+            path = place / PICTURES[0] / name / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(path)
+    for folder in PICTURES[1:]:
+        shutil.copytree(place / PICTURES[0], place / folder)
+    for file in PICTURE:
+        shutil.copy(path, place / file)
+    network = sparsebp.models.mobilenet_v2(len(CLASSES))
+    for file in WEIGHTS:
+        torch.save(sparsebp.models.mobilenet_v2(1000).state_dict(), place / file)
+    size = (3, SIDE, SIDE)
+    model = sparsebp.convert(network, "256KB", input_size=size, max_update_ratio=0.02, normalise=True)
+    for file in PLANS:
+        sparsebp.export(model, place / file, classes=CLASSES, preprocess=Preprocess(size[1:]), lr=0.0003)
+    model.plan.save(place / PLAN_DATA)
+    sparsebp.finetune(network, place / PICTURES[0], plan=model.plan, epochs=1, out=place / RUN, dense_audit=False)
+    session = Session(place / PLANS[0])
+    session.train(np.zeros((1, SIDE, SIDE, 3), np.uint8), [0])
+    for file in TRAINED:
+        session.save(place / file)
+
+
+def given() -> dict[str, Any]:
+    """What the pages' Python takes for granted: names that some earlier line of a reader's own program made."""
+    network = sparsebp.models.mobilenet_v2(len(CLASSES))
+    return {
+        "torch": torch,
+        "sparsebp": sparsebp,
+        "network": network,
+        "model": network,
+        "loader": [(torch.zeros(1, 3, 128, 128), torch.tensor([1]))],
+        "pixels": np.zeros((1, 128, 128, 3), np.uint8),
+        "labels": [1],
+    }
