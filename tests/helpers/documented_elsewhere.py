@@ -37,11 +37,9 @@ ELSEWHERE = {
     "make wheel-runtime-aarch64": "builds a wheel for ARM, in minutes",
     "pip": _OTHERS,
     "python bench/backward_speed.py": _BENCH + "test_every_layer_has_three_measurements",
-    "python bench/convert_time.py": _BENCH
-    + "test_convert_time.py::test_the_command_measures_in_processes_of_their_own",
+    "python bench/convert_time.py": _CONVERT + "test_the_command_measures_in_processes_of_their_own",
     "python bench/footprint.py": "runs for minutes, and beside another framework",
-    "python bench/networks.py": _BENCH
-    + "test_networks_bench.py::test_the_command_measures_and_writes_its_table_behind_what_a_file_says",
+    "python bench/networks.py": _NETWORKS + "test_the_command_measures_and_writes_its_table_behind_what_a_file_says",
     "python bench/reservoir.py": "trains for hours",
     "python examples/camera_folder.py": _CAMERA + "test_pictures_are_learnt_as_they_come",
     "python examples/keywords.py": _LOOPS + "test_ds_cnn_and_m5_hear",
