@@ -40,7 +40,8 @@ def with_docstrings(text: str) -> str:
         names = re.findall(r"(?m)^\| `(\w+)` \|", section)
         directives = "".join(f"::: {module}.{name}\n" for name in names if name not in homes)
         homes = {**dict.fromkeys(names, module), **homes}  # a name of two modules is told of once
-        section = re.sub(r"(?m)^\| `(\w+)` \|", lambda row: f"| [`{row[1]}`][{homes[row[1]]}.{row[1]}] |", section)
+        for name in names:
+            section = section.replace(f"\n| `{name}` |", f"\n| [`{name}`][{homes[name]}.{name}] |")
         sections[at] = f"{section}\n{directives}\n"
     return "".join(sections)
 
