@@ -23,8 +23,9 @@ MODULES = ("optim", "nn", "functional", "models", "samplers", "data", "runtime",
 HEAD = """\
 # API
 
-Every public name and the first sentence that its docstring says. All of it, with arguments, shapes, types, defaults and
-errors, is one `make docs` away, in `build/docs/docs/api.html`; `help(sparsebp.convert)` says the same.
+Every public name and the first sentence of its docstring. `make docs` builds a page with all of it:
+arguments, shapes, types, defaults and errors, in `build/docs/docs/api.html`. In Python
+`help(sparsebp.convert)` says the same.
 
 This page is written by `python scripts/api_page.py`.
 """
