@@ -6,6 +6,7 @@ The pages' own tests are stories: a page's commands and its Python run from top 
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,9 +14,8 @@ from typing import Any
 
 import documented
 import pytest
-import torch
 from documented import PAGES, ROOT, Block, Command
-from documented_elsewhere import ELSEWHERE, PYTHON_ELSEWHERE
+from documented_elsewhere import ELSEWHERE, NOT_HERE
 from documented_names import called
 from documented_place import furnish, given, shortened
 
@@ -43,6 +43,7 @@ def story(page: Path) -> list[Block]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if story(page)], ids=lambda page: page.name)
+@pytest.mark.usefixtures("threads")  # which a command may change
 def test_a_page_runs_from_top_to_bottom(
     page: Path, furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,19 +51,22 @@ def test_a_page_runs_from_top_to_bottom(
     shutil.copytree(furnished, place)
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    threads, written = torch.get_num_threads(), set()
+    written: set[str] = set()
     for block in story(page):
         if block.is_shell:
             run_commands(block, written)
-        elif page.name not in PYTHON_ELSEWHERE:
+        elif not cannot_run(block.text):
             run_python(block, names)
-    torch.set_num_threads(threads)
+
+
+def cannot_run(text: str) -> bool:
+    return any(what in text for what in NOT_HERE)
 
 
 def run_commands(block: Block, written: set[str]) -> None:
     for command in block.commands():
         words = command.ours()
-        if words is None or "..." in words:
+        if words is None or "..." in words or cannot_run(" ".join(words)):
             continue
         words = shortened(words)
         make_room(words, written)
@@ -73,10 +77,12 @@ def run_commands(block: Block, written: set[str]) -> None:
 def make_room(words: list[str], written: set[str]) -> None:
     """Removes what lies where a command writes, unless it resumes what this page's own commands have ``written``."""
     for out in [words[at + 1] for at, word in enumerate(words) if word == "--out"]:
+        assert Path(out).resolve().is_relative_to(Path.cwd()), f"--out {out}: expected a place in the current folder"
         if not ("--resume" in words and out in written):
-            shutil.rmtree(out, ignore_errors=True)
-            for file in Path().glob(f"{out}*"):
-                file.unlink()
+            for place in (Path(f"{out}{ending}") for ending in ("", ".run.json", ".reservoir", ".seen")):
+                if place.is_dir():
+                    shutil.rmtree(place)
+                place.unlink(missing_ok=True)
         written.add(out)
 
 
@@ -97,12 +103,17 @@ def test_what_does_not_run_is_in_the_table(page: Path) -> None:
         )
 
 
+@pages
+def test_no_command_hides_in_a_block_of_text(page: Path) -> None:
+    for block in documented.blocks(page):
+        if not block.is_shell and not block.language:
+            options = re.findall(r"(?m)^\S.* --[a-z][a-z-]+", block.text)
+            assert not options, f"{page.name}:{block.line}: if these are commands, begin the block by ```sh: {options}"
+
+
 def test_the_table_has_no_more_than_that() -> None:
     used = {elsewhere(command) for page in PAGES for command in documented.commands(page)}
     assert set(ELSEWHERE) - used == set(), "no page has these commands any more"
-    assert {page.name for page in PAGES if any(b.language == "python" for b in documented.blocks(page))} >= set(
-        PYTHON_ELSEWHERE
-    )
 
 
 @pytest.mark.parametrize("key", ELSEWHERE)

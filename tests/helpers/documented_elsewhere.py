@@ -50,5 +50,11 @@ ELSEWHERE = {
     "scp": _OTHERS,
 }
 
-#: Pages whose Python cannot run here, and why; it is compiled.
-PYTHON_ELSEWHERE = {"on-a-gpu.md": "needs a GPU; tests/training/test_gpu_graphs.py runs the same on an emulated one"}
+#: What a test cannot have: our own commands and Python that say this are read, and their names checked, but do not run.
+NOT_HERE = {
+    '"cuda"': "needs a GPU",
+    "--device cuda": "needs a GPU",
+    "GraphedStep": "needs a GPU; tests/training/test_gpu_graphs.py runs it on an emulated one",
+    "torchvision:": "loads weights from the network",
+    "timm:": "loads weights from the network",
+}
