@@ -14,6 +14,7 @@ _LOOPS = "tests/examples/test_training_loops.py::"
 _ADAPT = "tests/examples/test_adapt.py::"
 _BENCH = "tests/benchmark/test_bench.py::"
 _CONVERT = "tests/benchmark/test_convert_time.py::"
+_MEMORY = "tests/benchmark/test_memory_bench.py::"
 _NETWORKS = "tests/benchmark/test_networks_bench.py::"
 _CAMERA = "tests/finetuning/test_camera_folder.py::"
 _OTHERS = "belongs to another project, and would change the machine"
@@ -39,9 +40,13 @@ ELSEWHERE = {
     "python bench/backward_speed.py": _BENCH + "test_every_layer_has_three_measurements",
     "python bench/convert_time.py": _CONVERT + "test_the_command_measures_in_processes_of_their_own",
     "python bench/footprint.py": "runs for minutes, and beside another framework",
+    "python bench/memory.py": _MEMORY + "test_a_step_holds_a_fiftieth_of_the_features_and_a_hundredth_of_all",
     "python bench/networks.py": _NETWORKS + "test_the_command_measures_and_writes_its_table_behind_what_a_file_says",
     "python bench/reservoir.py": "trains for hours",
     "python examples/camera_folder.py": _CAMERA + "test_pictures_are_learnt_as_they_come",
+    "python bench/smallest_budgets.py": "takes minutes; tests/planning/test_smallest_budgets.py checks its table",
+    "python examples/lightning_loop.py": "tests/examples/test_picture_loops.py runs it",
+    "python examples/plain_loop.py": "tests/examples/test_picture_loops.py runs it",
     "python examples/keywords.py": _LOOPS + "test_ds_cnn_and_m5_hear",
     "python examples/mobilenet_v3.py": _LOOPS + "test_timm_s_mobilenet_v3_adapts",
     "python examples/segmentation.py": _LOOPS + "test_a_u_net_segments",
@@ -55,6 +60,9 @@ NOT_HERE = {
     '"cuda"': "needs a GPU",
     "--device cuda": "needs a GPU",
     "GraphedStep": "needs a GPU; tests/training/test_gpu_graphs.py runs it on an emulated one",
+    "--onnx": "takes ten seconds; tests/cli/test_onnx_cli.py runs it",
+    "export_onnx": "takes ten seconds; tests/training/test_onnx.py runs it",
+    "onnxruntime": "needs the file of export_onnx; tests/training/test_onnx.py reads it so",
     "torchvision:": "loads weights from the network",
     "timm:": "loads weights from the network",
 }

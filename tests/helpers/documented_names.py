@@ -86,8 +86,9 @@ def unknown(command: Command) -> list[str]:
         case ["cmake" | "pip", *rest]:
             files = [ROOT / "CMakeLists.txt", ROOT / "pyproject.toml", *ROOT.glob("cmake/*.cmake")]
             there = {word for file in files for word in re.findall(r"\w+", file.read_text())}
-            ours = re.findall(r"SPARSEBP_\w+|(?<=\.\[)\w+(?=\])", " ".join(rest))  # the build's options, extras
-            return [name for name in ours if name not in there]
+            text = " ".join(rest)
+            options, extras = re.findall(r"SPARSEBP_\w+", text), re.findall(r"(?:\.|sparsebp)\[(\w+)\]", text)
+            return [name for name in options + extras if name not in there]
     return []
 
 

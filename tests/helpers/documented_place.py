@@ -17,9 +17,11 @@ from sparsebp.data import Preprocess
 from sparsebp.runtime import Session
 
 #: Folders with a folder of pictures per class.
-PICTURES = ("PICTURES", "DATA", "FOLDER", "pictures", "other", "train", "ants_bees")
-PICTURE = ("PICTURE", "picture.jpg")
-WEIGHTS = ("WEIGHTS", "mobilenet_v2_imagenet.pt")
+PICTURES = ("PICTURES", "DATA", "FOLDER", "pictures", "other", "train")
+#: One with pictures to test with in a folder of their own.
+WITH_TESTS = "ants_bees"
+PICTURE = ("PICTURE", "picture.jpg", "ants_bees/val/bees/315.jpg")
+WEIGHTS = ("WEIGHTS", "FILE", "mobilenet_v2_imagenet.pt")
 PLANS = ("PLAN", "BASE", "plan.safetensors")
 TRAINED = ("NEW", "trained.safetensors")
 PLAN_DATA, RUN = "plan.json", "RUN"
@@ -30,7 +32,7 @@ SIDE, EACH = 32, 3
 #: What is added to a command, so that it takes a second: the last of two equal options counts.
 SHORTER = {
     "sparsebp finetune": f"--input-size {SIDE} --epochs 1 --workers 0 --threads 1",
-    "sparsebp export": f"--input-size {SIDE}",
+    "sparsebp export --weights": f"--input-size {SIDE}",
     "sparsebp evaluate": "--workers 0 --threads 1",
     "sparsebp bench": f"--input-size {SIDE} --seconds 0.1",
     "sparsebp-runtime train": "--threads 1",
@@ -67,6 +69,8 @@ def furnish(place: Path) -> None:
             Image.fromarray(generator.integers(0, 160, (SIDE, SIDE, 3), np.uint8) + np.uint8(tint)).save(path)
     for folder in PICTURES[1:]:
         shutil.copytree(place / PICTURES[0], place / folder)
+    for folder in ("train", "val"):
+        shutil.copytree(place / PICTURES[0], place / WITH_TESTS / folder)
     for file in PICTURE:
         shutil.copy(path, place / file)
     for file in WEIGHTS:
