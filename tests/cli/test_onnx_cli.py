@@ -14,6 +14,7 @@ from runs import CLASSES, RUN, SIDE, Run, assert_ascii, here, network, pictures,
 from sparsebp.cli.errors import Exit
 from sparsebp.cli.pretrained import load
 from sparsebp.data import Preprocess
+from sparsebp.finetuning import demo
 from sparsebp.networks.pretrained import read_weights, write_weights
 
 __all__ = ["here", "run"]  # fixtures
@@ -64,6 +65,15 @@ def test_weights_from_elsewhere_need_to_be_described(run: Run, here: Path) -> No
     assert (preprocess["size"], preprocess["range"]) == ([16, 16], [-1, 1])
 
 
+def test_the_demo_s_weights_are_exported(run: Run, here: Path) -> None:
+    """Its network has no name that Python finds."""
+    about = {"model": demo.MODEL, "classes": list("0123456789"), "preprocess": demo.PREPROCESS.to_dict()}
+    write_weights(Path("digits.safetensors"), demo.pretrained(), about)
+    code, out, err = run("export", "digits.safetensors", "--onnx", "digits.onnx")
+    assert (code, err) == (Exit.OK, "")
+    assert re.search(r"input +pictures: float32 \[N, 3, 32, 32\]", out)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -71,7 +81,7 @@ def test_weights_from_elsewhere_need_to_be_described(run: Run, here: Path) -> No
         (["--weights", "weights.pt", "--budget", "1MB"], "--onnx: --budget is for plan files"),
         (["run", "--weights", "weights.pt"], "RUN has weights of its own; leave --weights weights.pt out, or run"),
         ([], "--weights is missing: what is to be exported? Give the folder of a run, or --weights FILE"),
-        (["pictures"], "run: there is no checkpoint of a run in pictures"),
+        (["pictures"], "--weights: expected a file, or the folder of a run; pictures holds no model.safetensors"),
         (["--weights", "absent.pt"], "--weights: no such file: absent.pt"),
         (["--weights", "weights.pt", "--model", "tiny:tiny", "--data", "pictures"], "classifier.1 would be untrained"),
     ],

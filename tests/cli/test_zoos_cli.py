@@ -90,6 +90,13 @@ def test_an_onnx_file_of_them_needs_no_other_option(run: Run, here: Path, monkey
     assert how["origin"]["source"].startswith("torchvision:mobilenet_v2, ")
 
 
+def test_they_predict_as_they_are(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched_by_torchvision("mobilenet_v2", here / "cache", monkeypatch)
+    code, out, err = run("predict", "--weights", "torchvision:mobilenet_v2", "pictures/red/00.png", "--json")
+    assert (code, err) == (Exit.OK, "")
+    assert len(json.loads(out)["probabilities"]) == 1000
+
+
 def test_a_plan_needs_the_network_alone(run: Run, here: Path) -> None:
     code, out, err = run("plan", "--model", TIMM, "--classes", "4", "--input-size", "64", "--json")
     assert (code, err) == (Exit.OK, "")

@@ -46,8 +46,8 @@ Name = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help=f"A network of sparsebp.models, or package.module:function. [default: what the weights say, or "
-        f"{DEFAULT_MODEL}]",
+        help=f"A network of sparsebp.models, timm:NAME, torchvision:NAME, or package.module:function. [default: what "
+        f"the weights say, or {DEFAULT_MODEL}]",
         rich_help_panel=MODEL,
     ),
 ]

@@ -10,15 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from ..data.dataset import listed
-from ..finetuning import checkpoint, demo
-from ..finetuning.folder import WEIGHTS
-from ..networks.pretrained import WeightFile, load_pretrained, read_weights
+from ..finetuning.loading import check_named, weights_file
+from ..networks.pretrained import read_weights
 from ..training.onnx_file import INPUT, OUTPUT, export_onnx
 from .options import OUTPUT as OUTPUT_PANEL
 from .options import parse_input_size
 from .outputs import outputs_of, parse_classes
-from .pretrained import Pretrained, describe, load, preprocess_for
-from .task import DEMO_MODEL
+from .pretrained import describe, load, preprocess_for
 
 OnnxFile = Annotated[
     Path | None,
@@ -70,14 +68,17 @@ def write_onnx(
     """
     if run is not None and weights is not None:
         raise typer.BadParameter(f"RUN has weights of its own; leave --weights {weights} out, or {run}")
-    place = weights if run is None else _weights_of(run.expanduser())
-    if place is None:
+    given = run if run is not None else weights
+    if given is None:
         raise ValueError("--weights is missing: what is to be exported? Give the folder of a run, or --weights FILE")
+    place = weights_file(given)
     found = read_weights(place)
     known = found.metadata
     name = model if "model" in stated else str(known.get("model", model))
+    if "model" not in stated:
+        check_named(name)
     outputs = outputs_of(parse_classes(classes) if classes is not None else None, 0, data, place)
-    pretrained = _demo(found, place) if name == DEMO_MODEL else load(name, place, outputs.classes, seed, found)
+    pretrained = load(name, place, outputs.classes, seed, found)
     if pretrained.fresh is not None:
         raise ValueError(
             f"--weights: {place} tells other classes apart than these {outputs.count}: {pretrained.fresh} would be "
@@ -100,20 +101,3 @@ def write_onnx(
         ("output", f"{OUTPUT}: float32 [N, {outputs.count}]{names}"),
         ("file", f"{file}: {file.stat().st_size:,} bytes"),
     ]
-
-
-def _weights_of(run: Path) -> Path:
-    """The file of weights at ``run``: itself, or of the folder of a run the last there are."""
-    if not run.is_dir():
-        return run
-    finished, newest = run / WEIGHTS, checkpoint.latest(run)
-    if finished.exists():
-        return finished
-    if newest is None:
-        raise FileNotFoundError(f"run: there is no checkpoint of a run in {run}")
-    return newest / "weights.safetensors"
-
-
-def _demo(found: WeightFile, place: Path) -> Pretrained:
-    model = demo.architecture()
-    return Pretrained(model.eval(), found, load_pretrained(model, found, f"--weights {place}"))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..data import Preprocess
+from ..finetuning import demo
 from ..networks.names import KNOWN, build_model
 from ..networks.pretrained import (
     LoadedWeights,
@@ -67,7 +68,7 @@ def load(
     names, count = (None, classes) if isinstance(classes, int) else (classes, len(classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(name, count)
+        model = demo.architecture() if name == demo.MODEL else build_model(name, count)
         replace_classifier(model, count)
         if weights is None:
             return Pretrained(model.eval(), WeightFile(dict(model.state_dict()), {}), LoadedWeights(None, "", ""))
