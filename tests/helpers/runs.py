@@ -111,8 +111,8 @@ def finetune(
     data: Dataset | None = None,
     **changes: Any,
 ) -> FineTuned:
-    """A run of :data:`SETTINGS`, with changes. It does not measure the dense step unless asked."""
-    changes = {"dense_audit": False, **SETTINGS, **changes}
+    """A run of :data:`SETTINGS`, with changes. Unless asked it measures no dense step and chooses nothing."""
+    changes = {"dense_audit": False, "recipe": False, **SETTINGS, **changes}
     return sparsebp.finetune(model or network(), data or dataset(), out=out, **changes)
 
 

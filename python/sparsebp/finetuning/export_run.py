@@ -22,7 +22,7 @@ from .conversion import kept_plan
 from .folder import WEIGHTS
 from .history import Position
 from .loop import dropout
-from .run import check_weights, engine_state
+from .saved_state import check_weights, engine_state
 from .settings import Settings, of_saved
 
 #: What gives a plan file another schedule than the run has.

@@ -54,6 +54,7 @@ class Epoch:
         learned_from: share of its pictures whose backward pass ran.
         collapsed: whether the test pictures looked all the same to the network (:attr:`Evaluation.collapsed`).
         untested: names of the classes that had no test picture.
+        balanced: mean of the tested classes' accuracies.
     """
 
     number: int
@@ -64,10 +65,31 @@ class Epoch:
     learned_from: float
     collapsed: bool = False
     untested: list[str] = field(default_factory=list)
+    balanced: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The weights that a run ended with, if not those of its last epoch as a matter of course.
+
+    Attributes:
+        epochs: numbers of the epochs whose weights these are the mean of; of one, they are its own.
+        accuracy, balanced, test_loss: as of an epoch.
+    """
+
+    epochs: list[int]
+    accuracy: float
+    balanced: float
+    test_loss: float
+
+    def __str__(self) -> str:
+        if len(self.epochs) == 1:
+            return f"epoch {self.epochs[0]}"
+        return f"the mean of epochs {self.epochs[0]} to {self.epochs[-1]}"
 
 
 @dataclass
@@ -83,6 +105,7 @@ class History:
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
         classes: of each class by name, how many test pictures there were at the end of the last epoch (``"pictures"``)
             and how many of them got their label (``"correct"``).
+        kept: what the run ended with; None for its last epoch.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -93,6 +116,12 @@ class History:
     seen: int = 0
     learned_from: int = 0
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    kept: Kept | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Of what the run ended with."""
+        return self.epochs[-1].accuracy if self.kept is None else self.kept.accuracy
 
     def add_loss(self, loss: float, after: Position) -> float:
         """Takes in the loss of a batch; returns the smoothed one."""
@@ -107,11 +136,18 @@ class History:
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
         untested = test.untested(classes)
-        epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested)
+        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested, balanced(test))
+        epoch = Epoch(number, self.loss, *judged)
         self.epochs.append(epoch)
         self.classes = test.by_class(classes)
         self.seen = self.learned_from = 0
         return epoch
+
+    def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
+        """Notes that the run ended with the weights of these epochs, which were tested once more."""
+        self.kept = Kept(epochs, test.accuracy, balanced(test), test.loss)
+        self.classes = test.by_class(classes)
+        return self.kept
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
@@ -129,4 +165,11 @@ class History:
             int(data["seen"]),
             int(data["learned_from"]),
             {name: dict(counts) for name, counts in data.get("classes", {}).items()},
+            Kept(**data["kept"]) if data.get("kept") else None,
         )
+
+
+def balanced(test: Evaluation) -> float:
+    """The mean of the accuracies of the classes that were tested."""
+    tested = test.pictures > 0
+    return float((test.correct[tested].double() / test.pictures[tested]).mean())

@@ -21,11 +21,13 @@ def train_step(
     *,
     label_smoothing: float = 0.0,
     skip_above: float = 1.0,
+    class_weights: torch.Tensor | None = None,
     from_prefix: bool = False,
 ) -> tuple[float, int]:
     """Forward, loss, backward and update on a batch of any size; the mean loss, and how many images trained something.
 
-    The loss is computed in double precision, natively where the processor runs a float32 program, otherwise by torch.
+    The loss is computed in double precision, natively where the processor runs a float32 program and all classes count
+    the same, otherwise by torch.
 
     Args:
         model, opt, x, from_prefix: as of :func:`sparsebp.fit_step`.
@@ -33,19 +35,20 @@ def train_step(
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already. A micro-batch of such images
             trains nothing.
+        class_weights: [classes], by which the loss of an image of each class is multiplied; None for 1.
 
     Raises:
         TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels.
         UnsupportedModel: the network returns something else than logits or their log_softmax.
     """
-    loss = partial(_loss, label_smoothing=label_smoothing)
+    loss = partial(_loss, label_smoothing=label_smoothing, class_weights=class_weights)
     check_step(model, opt, x, labels, loss, from_prefix)
     check_logits(model)
     pixels = list(model.output_shape[1:])
     if labels.dim() == 1 and pixels not in ([], [1, 1]):
         raise ValueError(f"labels: this network returns images; expected {[len(x), *pixels]} of them, got {[len(x)]}")
     runner = model._runner
-    if runner.computes_loss:
+    if runner.computes_loss and class_weights is None:
         if runs_apart(runner, from_prefix):
             features, first = (x if from_prefix else runner.prefix(x, training=True)), runner.span_begin
         else:
@@ -73,8 +76,14 @@ def check_logits(model: SparseModel) -> None:
     )
 
 
-def _loss(output: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    return cross_entropy(_logits(output, labels), labels, label_smoothing=label_smoothing)
+def _loss(
+    output: torch.Tensor, labels: torch.Tensor, label_smoothing: float, class_weights: torch.Tensor | None
+) -> torch.Tensor:
+    logits = _logits(output, labels)
+    if class_weights is None:
+        return cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    each = cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    return (each * class_weights.to(each)[labels]).mean()  # of a micro-batch: torch would divide by its own weights
 
 
 def _probability(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
