@@ -12,8 +12,9 @@ from torch import nn
 
 from ..data import DEFAULT_TEST_SHARE, Dataset, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
+from ..finetuning import Settings, demo
 from ..finetuning import checkpoint as checkpoints
-from ..finetuning import demo
+from ..finetuning.choosing import choose
 from ..finetuning.settings import of_saved
 from ..finetuning.trained_on import TrainedOn, split_rule
 from ..networks.pretrained import read_weights
@@ -38,6 +39,7 @@ class Task:
         said: what loading the weights did, as rows of a heading.
         dataset: the pictures.
         settings: keywords of :class:`sparsebp.finetuning.Settings`, with a ``preprocess``.
+        recipe: whether the settings that are missing are to be chosen.
         origin: where all this came from, for checkpoints.
         out: folder of the run.
         threads: how many suit the model; None leaves it to torch.
@@ -49,6 +51,7 @@ class Task:
     said: list[tuple[str, str]]
     dataset: Dataset
     settings: dict[str, Any]
+    recipe: bool
     origin: dict[str, str]
     out: Path | None
     threads: int | None = None
@@ -71,6 +74,7 @@ def make_task(
     test_share: float,
     out: Path | None,
     resume: bool,
+    recipe: bool,
     pixels: Mapping[str, str | None],
 ) -> Task:
     """Opens what is asked for.
@@ -80,6 +84,7 @@ def make_task(
         given: names of the options that stand on the command line: these win over what a checkpoint or the
             demo says.
         model, weights, data, test_share, out, resume: as on the command line.
+        recipe: whether settings that are missing are to be chosen; what a run began with, and the demo's, stays.
         pixels: ``range_``, ``mean``, ``std``, ``resize``, ``filter_`` and ``levels``, None where not given.
 
     Raises:
@@ -110,7 +115,9 @@ def make_task(
     made = {**base, **chosen}
     origin["seed"] = str(made["seed"])
     is_demo = origin["data"] == DEMO and "data" not in given  # a folder may be called so too
-    return _demo_task(made, out, pixels) if is_demo else _task(made, origin, out, pixels)
+    if is_demo:
+        return _demo_task(made, out, pixels)
+    return _task(made, recipe and saved is None, origin, out, pixels)
 
 
 def _saved(out: Path) -> Mapping[str, Any] | None:
@@ -133,7 +140,9 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:
+def _task(
+    settings: dict[str, Any], recipe: bool, origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]
+) -> Task:
     share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
     file = Path(origin["weights"]) if "weights" in origin else None
     origin.setdefault("split", BY_NAME if file is None else split_rule(read_weights(file).metadata))
@@ -149,18 +158,24 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
             )
     levels = pixels["levels"]
     pixels = {name: value for name, value in pixels.items() if name != "levels"}
-    known = pretrained.preprocess_for(loaded.weights, settings["input_size"], settings.get("preprocess"), **pixels)
+    size = settings.get("input_size", (Settings.input_size, Settings.input_size))
+    if recipe:
+        size = choose(settings, dataset, loaded.weights)[0].value
+    known = pretrained.preprocess_for(loaded.weights, size, settings.get("preprocess"), **pixels)
     given = parse_levels(levels) if levels is not None else None
     dataset = dataset.at_levels(given or known.levels)
     known = replace(known, levels=dataset.levels)
     title = f"{origin['model']}, {file}" if file else f"{origin['model']}, as the function makes it (no --weights)"
-    settings = _with_preprocess(settings, known)
+    if recipe:  # which is asked again, with all that is known by then
+        settings = {**settings, "preprocess": known}
+    else:
+        settings = _with_preprocess({**settings, "input_size": size}, known)
     pictures = origin["data"]
     # In full: the run may be resumed from another directory.
     origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in ("data", "weights") if k in origin}
     if file is not None:
         origin[_DIGEST] = _digest(file)
-    return Task(title, pictures, loaded.model, loaded.said, dataset, settings, origin, out)
+    return Task(title, pictures, loaded.model, loaded.said, dataset, settings, recipe, origin, out)
 
 
 def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, Any]) -> Task:
@@ -172,7 +187,7 @@ def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, 
     settings = _with_preprocess(settings, settings["preprocess"])
     origin = {"model": DEMO_MODEL, "data": DEMO}
     # Layers this small take longer to share than to compute.
-    return Task(title, DEMO, demo.pretrained(), [], dataset, settings, origin, out, threads=1)
+    return Task(title, DEMO, demo.pretrained(), [], dataset, settings, False, origin, out, threads=1)
 
 
 def _with_preprocess(settings: dict[str, Any], preprocess: Preprocess) -> dict[str, Any]:

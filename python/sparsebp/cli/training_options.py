@@ -9,9 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import DEFAULT_TEST_SHARE
-from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
-from ..finetuning.cache import PLACES
 from ..training.schedule import SCHEDULES
 from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 from .pixel_values import parse_levels, parse_range, parse_triple
@@ -127,17 +125,6 @@ Workers = Annotated[
     ),
 ]
 Strict = Annotated[bool, _option("--strict", "", "Fail at a picture that cannot be read.", DATA)]
-Augment = Annotated[
-    str,
-    _option(
-        "--augment",
-        "NAMES",
-        f"Random changes of training pictures, with commas between them: {', '.join(AUGMENTATIONS)}; or none.",
-        DATA,
-        callback=checked(parse_augment),
-    ),
-]
-Epochs = Annotated[int, _option("--epochs", "N", "Passes over the training pictures.", TRAINING, min=1)]
 Rate = Annotated[
     float | None,
     _option(
@@ -246,16 +233,6 @@ Resume = Annotated[
 CheckpointEvery = Annotated[
     int,
     _option("--checkpoint-every", "STEPS", "Batches between two checkpoints; each epoch ends with one.", OUTPUT, min=1),
-]
-Cache = Annotated[
-    str | None,
-    _option(
-        "--cache",
-        "|".join(PLACES),
-        "Keep what the frozen layers make of each picture, so that they run once. With --augment flip,slide at most.",
-        OUTPUT,
-        callback=one_of(PLACES),
-    ),
 ]
 Plot = Annotated[
     Path | None, _option("--plot", "FILE", "Draw the curves of loss and accuracy (.png, .svg, .pdf).", OUTPUT)

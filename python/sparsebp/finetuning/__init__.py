@@ -3,7 +3,7 @@
 from ..runtime.stop import Interrupted
 from .checkpoint import CheckpointError
 from .evaluation import Evaluation
-from .history import Epoch, History, Position
+from .history import Epoch, History, Kept, Position
 from .loop import FineTuned, finetune
 from .memory import MemoryReport
 from .observer import Observer
@@ -18,6 +18,7 @@ __all__ = [
     "FineTuned",
     "History",
     "Interrupted",
+    "Kept",
     "MemoryReport",
     "Observer",
     "Position",

@@ -28,7 +28,7 @@ def choose(given: Mapping[str, Any], dataset: Dataset, weights: WeightFile) -> l
     choices = recipe(facts, given)
     if pixels is None or "input_size" in given or choices[0].value == pixels.size:
         return choices
-    return [Choice("input_size", pixels.size, "as in preprocess"), *choices[1:]]
+    return [Choice("input_size", pixels.size, "the size that goes with the preprocessing"), *choices[1:]]
 
 
 def as_begun(given: Mapping[str, Any], begun: Checkpoint) -> dict[str, Any]:
