@@ -93,7 +93,7 @@ class RunProgress(Observer):
 
     def chosen(self, choices: Sequence[Choice], few: Mapping[str, int]) -> None:
         out.print("settings, chosen where they are not given:")
-        print_pairs((f"  {choice.name.replace('_', ' ')}", f"{_said(choice)}: {choice.why}") for choice in choices)
+        print_pairs((f"  {choice.name.replace('_', '-')}", f"{_said(choice)}: {choice.why}") for choice in choices)
         if few:
             sizes = listed([f"{name} {count}" for name, count in few.items()])
             print_pairs([("warning", f"fewer than {FEW} training pictures of a class teach little of it: {sizes}")])

@@ -31,6 +31,13 @@ def worth(tested: Epoch | Kept, settings: Settings) -> float:
     return tested.accuracy if settings.balance == "none" else tested.balanced
 
 
+def without_a_better_one(history: History, settings: Settings) -> int:
+    """Epochs since the first that none is better than."""
+    best = max(worth(epoch, settings) for epoch in history.epochs)
+    first = next(epoch.number for epoch in history.epochs if worth(epoch, settings) == best)
+    return history.epochs[-1].number - first
+
+
 class KeptEpochs:
     """The files of the epochs that a run may still end with.
 
@@ -102,7 +109,7 @@ class KeptEpochs:
                 for file in files:
                     with safetensors.safe_open(file, "pt") as tensors:
                         one = tensors.get_tensor(name)
-                    kind, total = one.dtype, total + one if one.is_floating_point() else one * len(files)
+                    kind, total = one.dtype, total + one.double() if one.is_floating_point() else one * len(files)
                 found[name] = (total / len(files)).to(kind)
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointError(f"{self._folder}: the weights of an epoch cannot be read: {error}") from error

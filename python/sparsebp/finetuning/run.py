@@ -22,7 +22,7 @@ from .evaluation import Evaluation, check_output, score
 from .feed import Feed
 from .folder import RunFolder
 from .history import History, Kept, Position
-from .kept import KeptEpochs, best_epoch, worth
+from .kept import KeptEpochs, best_epoch, without_a_better_one, worth
 from .observer import Observer
 from .order import Change
 from .saved_state import ARENA, check_weights, engine_state
@@ -150,7 +150,7 @@ class Run:
         epoch = self.history.end_epoch(done, found, self._feed.classes, self.model.coverage().total)
         self.position = replace(self.position, epoch=done, step=0)
         patience = self._settings.patience
-        if patience is not None and done - best_epoch(self.history, self._settings).number >= patience:
+        if patience is not None and without_a_better_one(self.history, self._settings) >= patience:
             self.position = replace(self.position, epochs=done)
         if not self.position.finished:  # the order of the last one says what was learned from
             self._feed.order.begin(done)
