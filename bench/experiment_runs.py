@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import sparsebp
 import torch
-from experiment import Experiment
-from experiment_data import open_pictures
+from experiment import HELD_OUT, TRAIN, Experiment
+from experiment_data import part
 from sparsebp.benchmark.environment import environment, usable_cores
-from sparsebp.data import Dataset
+from sparsebp.data import Dataset, Subset
 from sparsebp.files import write_atomically
 from sparsebp.finetuning import Epoch, Interrupted, Observer, Position, Settings
 from sparsebp.finetuning.cache import FORMS
@@ -133,11 +133,27 @@ def _read_result(line: str, place: str) -> dict[str, Any]:
     return result
 
 
+def open_pictures(path: Path, sweep: bool) -> Dataset:
+    """All pictures of a data set, or the part of its training set that sweeps use.
+
+    Raises:
+        ValueError: it has too few.
+    """
+    whole = sparsebp.data.open_dataset(path)
+    if not sweep:
+        return whole
+    count = len(whole.train)
+    if count < TRAIN + HELD_OUT:
+        raise ValueError(f"--data: a sweep takes {TRAIN + HELD_OUT:,} training pictures, {path} has {count:,}")
+    train, held_out = range(TRAIN), range(count - HELD_OUT, count)
+    return Dataset(Subset(whole.train, train), Subset(whole.train, held_out), whole.classes, whole.kind)
+
+
 def carry_out(job: Job) -> dict[str, Any]:
     """Trains, and returns the line that goes into the results; goes on where an interrupted run was."""
     torch.set_num_threads(job.threads)
     started = time.monotonic()
-    pictures = open_pictures(job.data, job.experiment, job.seed)
+    pictures = part(open_pictures(job.data, job.experiment.sweep), job.experiment, job.seed)
     torch.manual_seed(job.seed)  # the classifier starts afresh
     model = _network(job, pictures)
     settings, chooses = job.experiment.settings, job.experiment.recipe

@@ -27,7 +27,7 @@ def recipes(headline: Mapping[str, Any]) -> Iterator[Experiment]:
     for suffix, what, seeds, which in parts:
         yield Experiment(f"recipe/chosen{suffix}", f"chosen{what}", _BUDGET, False, seeds, recipe=True, **which)
         yield Experiment(f"recipe/headline{suffix}", f"the headline's settings{what}", headline, False, seeds, **which)
-    for balance in ("none", "loss"):
+    for balance in ("none", "sampling"):
         yield Experiment(
             f"recipe/few {balance}",
             f"chosen but for balance: {balance}, {thin}",

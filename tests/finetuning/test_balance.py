@@ -10,7 +10,7 @@ import sparsebp
 import torch
 from runs import CLASSES, SETTINGS, SIDE, dataset, finetune, interrupt, left_behind, network
 from sparsebp.data import Dataset, Subset
-from sparsebp.finetuning.balance import MOST_TIMES, class_weights, copies
+from sparsebp.finetuning.balance import MOST_TIMES, class_offsets, copies
 from sparsebp.finetuning.order import Order
 from sparsebp.training.train_step import train_step
 
@@ -41,14 +41,12 @@ def test_a_tiny_class_is_not_shown_without_end() -> None:
 
 def test_classes_without_pictures_change_nothing() -> None:
     assert np.bincount(copies(np.array([0, 2, 2]), 0, 0) % 3).sum() == 4
-    assert class_weights(np.array([0, 2, 2]), 4).tolist() == pytest.approx([1.5, 1, 0.75, 1])
+    assert class_offsets(np.array([0, 2, 2]), 4).exp().tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1 / 3])
 
 
-def test_weights_make_classes_count_the_same_and_pictures_one_on_average() -> None:
-    weights = class_weights(UNEVEN, 3)
-    totals = weights * torch.tensor([3, 10, 7])
-    assert totals.tolist() == pytest.approx([20 / 3] * 3)
-    assert float(weights[torch.from_numpy(UNEVEN)].mean()) == pytest.approx(1)
+def test_offsets_are_what_a_network_knows_that_has_seen_nothing_but_how_frequent_classes_are() -> None:
+    offsets = class_offsets(UNEVEN, 3)
+    assert offsets.softmax(0).tolist() == pytest.approx([3 / 20, 10 / 20, 7 / 20])
 
 
 def test_a_balanced_order_goes_on_where_pictures_came_and_went() -> None:
@@ -93,17 +91,28 @@ def test_balanced_runs_differ_from_others() -> None:
     assert tuple(ends["none"].classes) == CLASSES
 
 
-def test_a_class_weight_multiplies_the_gradient_of_its_pictures() -> None:
-    """In plain steps of one picture that is a multiple of the rate."""
+def test_offsets_are_a_bias_that_the_loss_sees_and_the_network_has_not() -> None:
+    """A network whose bias is raised by them learns the same without them."""
+    offsets = torch.tensor([-3.0, -1.0, -0.5, -2.0], dtype=torch.float64)
+    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 
-    def trained(rate: float, weights: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        how = {"input_size": (3, SIDE, SIDE), "normalise": False}
-        model = sparsebp.convert(network(), SETTINGS["budget"], **how).train()
-        opt = sparsebp.optim.SGD(model, lr=rate)
-        images = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-        train_step(model, opt, images, torch.tensor([2]), class_weights=weights)
-        return {name: tensor.clone() for name, tensor in sparsebp.restore(model).state_dict().items()}
+    def trained(raised: bool, skip_above: float) -> tuple[float, int, dict[str, torch.Tensor]]:
+        original = network()
+        bias = original.classifier[1].bias
+        with torch.no_grad():
+            bias += offsets * raised
+        model = sparsebp.convert(original, SETTINGS["budget"], input_size=(3, SIDE, SIDE)).train()
+        opt = sparsebp.optim.SGD(model, lr=0.01)
+        given = {} if raised else {"class_offsets": offsets}
+        loss, learned = train_step(model, opt, images, torch.tensor([2, 0]), skip_above=skip_above, **given)
+        sparsebp.restore(model)
+        with torch.no_grad():
+            bias -= offsets * raised
+        return loss, learned, {name: tensor.clone() for name, tensor in original.state_dict().items()}
 
-    weighted, plain = trained(0.01, torch.tensor([1.0, 1.0, 3.0, 1.0])), trained(0.03, None)
-    for name, tensor in plain.items():
-        torch.testing.assert_close(weighted[name], tensor, rtol=1e-5, atol=1e-6)
+    for skip_above in (1.0, 0.5):
+        loss, learned, weights = trained(False, skip_above)
+        like, counted, expected = trained(True, skip_above)
+        assert (loss, learned) == (pytest.approx(like, rel=1e-6), counted)
+        for name, tensor in expected.items():
+            torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-6)

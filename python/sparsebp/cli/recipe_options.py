@@ -73,8 +73,8 @@ Balance = Annotated[
     _option(
         "--balance",
         "|".join(BALANCES),
-        "Where classes differ in size: pictures of small ones count for more in the loss, or come several times an "
-        "epoch. [default: sampling, if one is more than twice as large as another]",
+        "Where classes differ in size: the loss has small ones win by a margin, or their pictures come several times "
+        "an epoch. [default: loss, if one is more than twice as large as another]",
         TRAINING,
         callback=one_of(BALANCES),
     ),

@@ -1,4 +1,4 @@
-"""Classes of different sizes: pictures of the small ones come more often, or count for more."""
+"""Classes of different sizes: what is rare among the training pictures need not be rare afterwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 Integers = npt.NDArray[np.int64]
 
 BALANCES = ("none", "loss", "sampling")
-"""Nothing; a weight for each class in the loss; pictures of small classes several times an epoch."""
+"""Nothing; a loss in which small classes win by a margin; pictures of small classes several times an epoch."""
 
 MOST_TIMES = 16
 """How often an epoch shows a picture at most: more of the same teaches little, and the epoch should end."""
@@ -39,8 +39,11 @@ def copies(labels: Integers, seed: int, epoch: int) -> Integers:
     return np.concatenate(parts).astype(np.int64)
 
 
-def class_weights(labels: Integers, classes: int) -> torch.Tensor:
-    """What a picture of each class counts for, float64 [classes]: all classes together the same, on average 1."""
+def class_offsets(labels: Integers, classes: int) -> torch.Tensor:
+    """What is added to each class's logit while the network learns: the logarithm of its share, float64 [classes].
+
+    The network then need not learn how frequent a class is, and a small one has to win by a margin. Without them it
+    judges as if all were equally frequent (logit adjustment, Menon et al., ICLR 2021, arXiv 2007.07314).
+    """
     sizes = torch.from_numpy(np.bincount(labels, minlength=classes)).double()
-    present = int((sizes > 0).sum())
-    return torch.where(sizes > 0, len(labels) / (present * sizes.clamp(min=1)), torch.ones_like(sizes))
+    return (sizes.clamp(min=1) / len(labels)).log()

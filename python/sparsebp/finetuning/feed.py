@@ -13,7 +13,7 @@ from ..data.combined import Repeated, keys_of
 from ..data.readable import broken_picture, check_classes
 from ..runtime.stop import StopRequest
 from ..training.sparse_model import SparseModel
-from .balance import MOST_TIMES, class_weights
+from .balance import MOST_TIMES, class_offsets
 from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix, usual_place
 from .history import Position
 from .observer import Observer
@@ -103,11 +103,11 @@ class Feed:
         return len(self._dataset.test)
 
     @property
-    def class_weights(self) -> torch.Tensor | None:
-        """What a picture of each class counts for in the loss; None if all count the same."""
+    def class_offsets(self) -> torch.Tensor | None:
+        """What the loss adds to each class's logit; None for nothing."""
         if self._settings.balance != "loss":
             return None
-        return class_weights(self._dataset.train.labels, len(self.classes)).to(self._model.engine.device)
+        return class_offsets(self._dataset.train.labels, len(self.classes)).to(self._model.engine.device)
 
     def resume(self, keys: torch.Tensor | None, position: Position) -> Change | None:
         """Goes on with the epoch whose order had these keys; says what is different now, if pictures have keys."""

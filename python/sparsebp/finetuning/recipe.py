@@ -18,7 +18,7 @@ FEW = 10
 _LEAST_SIDE, _MOST_SIDE, _STEP = 128, 224, 32
 _SMALL_BUDGET = 128 * 1024
 _SHOWN = 500_000  # pictures in a whole run: ten epochs of 50,000
-_LEAST_EPOCHS, _MOST_EPOCHS = 2, 20
+_LEAST_EPOCHS, _MOST_EPOCHS = 2, 10
 _RATE, _SKIP, _BATCH = 0.0002, 0.9, 16
 _UNEVEN = 2.0
 
@@ -141,4 +141,4 @@ def _balance(facts: Facts) -> Choice:
     sizes = [size for size in facts.sizes if size] or [1]
     if max(sizes) <= _UNEVEN * min(sizes):
         return Choice("balance", "none", "classes of similar sizes")
-    return Choice("balance", "sampling", f"classes of {min(sizes):,} to {max(sizes):,} pictures; small ones come again")
+    return Choice("balance", "loss", f"classes of {min(sizes):,} to {max(sizes):,} pictures are to be found alike")

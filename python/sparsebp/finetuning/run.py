@@ -64,7 +64,7 @@ class Run:
         self._observer = observer
         self._stop = stop
         self._kept = kept
-        self._class_weights = feed.class_weights
+        self._class_offsets = feed.class_offsets
         self.history = History()
         self.position = Position(0, 0, feed.order.steps, settings.epochs)
         self.peak = 0
@@ -111,7 +111,7 @@ class Run:
                 labels,
                 label_smoothing=settings.label_smoothing,
                 skip_above=settings.skip_above,
-                class_weights=self._class_weights,
+                class_offsets=self._class_offsets,
                 from_prefix=self._feed.from_prefix,
             )
         except FloatingPointError as error:

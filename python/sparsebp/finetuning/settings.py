@@ -44,8 +44,9 @@ class Settings(LearningRules):
         augment: names of :data:`sparsebp.data.augment.AUGMENTATIONS`, or ``"flip,crop"``.
         preprocess: how a picture becomes input; by default what the model's weights want, as far as that can be
             told from them (:func:`sparsebp.networks.pretrained.usual_preprocess`).
-        balance: ``"none"``, ``"loss"`` or ``"sampling"``: what is done where classes differ in size. Pictures of small
-            classes count for more in the loss, or come several times an epoch (:mod:`sparsebp.finetuning.balance`).
+        balance: ``"none"``, ``"loss"`` or ``"sampling"``: what is done where classes differ in size. The loss has small
+            classes win by a margin, or their pictures come several times an epoch
+            (:mod:`sparsebp.finetuning.balance`).
         keep: ``"last"`` or ``"best"``: the epoch whose weights the run ends with; the best is the one with the highest
             accuracy on the test pictures, of equal ones the later, where classes are balanced by their mean accuracy.
         patience: epochs without a better one after which the run ends; None trains all.
