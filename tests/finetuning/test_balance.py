@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import sparsebp
 import torch
-from runs import CLASSES, SETTINGS, SIDE, dataset, finetune, interrupt, left_behind, network
-from sparsebp.data import Dataset, Subset
+from runs import CLASSES, SETTINGS, SIDE, finetune, interrupt, left_behind, network, uneven
 from sparsebp.finetuning.balance import MOST_TIMES, class_offsets, copies
 from sparsebp.finetuning.order import Order
 from sparsebp.training.train_step import train_step
@@ -62,13 +61,6 @@ def test_a_balanced_order_goes_on_where_pictures_came_and_went() -> None:
     assert fewer.resume(earlier, 0, 3) == (0, int((earlier == 100).sum()))
     left = [row % 19 for batch in fewer.rows(3) for row in batch]
     assert sorted(keys[1:][left]) == sorted(k for k in earlier[12:].tolist() if k != 100)
-
-
-def uneven() -> Dataset:
-    """Two pictures of one class, five of each other."""
-    whole = dataset()
-    rows = [i for i, label in enumerate(whole.train.labels.tolist()) if label or i < 8]
-    return Dataset(Subset(whole.train, rows), whole.test, whole.classes, whole.kind)
 
 
 @pytest.mark.parametrize("balance", ["loss", "sampling"])
