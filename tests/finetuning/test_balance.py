@@ -102,9 +102,23 @@ def test_offsets_are_a_bias_that_the_loss_sees_and_the_network_has_not() -> None
             bias -= offsets * raised
         return loss, learned, {name: tensor.clone() for name, tensor in original.state_dict().items()}
 
-    for skip_above in (1.0, 0.5):
-        loss, learned, weights = trained(False, skip_above)
-        like, counted, expected = trained(True, skip_above)
-        assert (loss, learned) == (pytest.approx(like, rel=1e-6), counted)
-        for name, tensor in expected.items():
-            torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-6)
+    loss, learned, weights = trained(False, 1.0)
+    like, counted, expected = trained(True, 1.0)
+    assert (loss, learned) == (pytest.approx(like, rel=1e-6), counted)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("raised", "trains"), [(None, 0), (9.0, 0), (-9.0, 1)])
+def test_a_picture_is_learned_if_it_is_with_and_without_offsets(raised: float | None, trains: int) -> None:
+    model = network()
+    with torch.no_grad():
+        model.classifier[1].weight.zero_()
+        model.classifier[1].bias.copy_(torch.tensor([3.0, 0.0, 0.0, 0.0]))  # a probability of 0.87 for the first class
+    sparse = sparsebp.convert(model, SETTINGS["budget"], input_size=(3, SIDE, SIDE)).train()
+    opt = sparsebp.optim.SGD(sparse, lr=0.01)
+    offsets = None if raised is None else torch.tensor([raised, 0.0, 0.0, 0.0])
+    image = torch.zeros(1, 3, SIDE, SIDE)
+    assert train_step(sparse, opt, image, torch.tensor([0]), skip_above=0.8, class_offsets=offsets)[1] == trains
+    unlikely = train_step(sparse, opt, image, torch.tensor([1]), skip_above=0.8, class_offsets=offsets)
+    assert unlikely[1] == 1, "whatever is added to another class"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from runs import CLASSES, SIDE, Log, dataset, finetune, interrupt, network
-from sparsebp.data import Arrays, Dataset, Preprocess
+from sparsebp.data import Arrays, Dataset, Preprocess, parse_augment
 from sparsebp.finetuning import cache, checkpoint
 from sparsebp.finetuning.facts import facts_of
 from sparsebp.finetuning.recipe import Choice
@@ -72,7 +72,7 @@ def test_a_run_says_what_it_chose_once_and_goes_by_it(tmp_path: Path) -> None:
     settings = checkpoint.read(newest).facts["settings"]
     assert said[2] == dict.fromkeys(CLASSES, 5)
     assert (said[1]["epochs"], said[1]["input_size"], said[1]["skip_above"]) == (2, SIDE, 0.9)
-    assert [settings[name] for name in ("skip_above", "augment")] == [0.9, list(said[1]["augment"])]
+    assert [settings[name] for name in ("skip_above", "augment")] == [0.9, list(parse_augment(said[1]["augment"]))]
 
 
 def test_a_preprocess_brings_its_size(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def train_step(
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already. A micro-batch of such images
             trains nothing.
-        class_offsets: [classes], what is added to the logits for the loss and the probability; None for nothing.
+        class_offsets: [classes], what is added to the logits in the loss; None for nothing. An image is learned if it is
+            with and without them: a frequent class is probable before anything was learned.
 
     Raises:
         TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels.
@@ -58,7 +59,9 @@ def train_step(
 
     def learned(output: torch.Tensor, own: torch.Tensor) -> bool:
         nonlocal trained
-        skipped = skip_above < 1 and bool((_probability(output, own, class_offsets) > skip_above).all())
+        skipped = skip_above < 1 and all(
+            bool((_probability(output, own, offsets) > skip_above).all()) for offsets in {None, class_offsets}
+        )
         trained += 0 if skipped else len(own)
         return skipped
 
