@@ -35,8 +35,8 @@ def train_step(
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already. A micro-batch of such images
             trains nothing.
-        class_offsets: [classes], what is added to the logits in the loss; None for nothing. An image is learned if it is
-            with and without them: a frequent class is probable before anything was learned.
+        class_offsets: [classes], what is added to the logits in the loss; None for nothing. An image is learned if it
+            is with and without them: a frequent class is probable before anything was learned.
 
     Raises:
         TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels.
