@@ -24,6 +24,14 @@ def test_ten_thousands_of_small_pictures_get_the_settings_of_the_headline() -> N
     assert Settings(**chosen(CIFAR10)) == Settings(input_size=(129, 129), **HEADLINE)
 
 
+def test_so_do_fashion_mnist_and_parts_of_cifar_10() -> None:
+    """Hence what was measured with those settings holds for what is chosen: Fashion-MNIST for one epoch, say."""
+    fashion = replace(CIFAR10, sizes=(6000,) * 10, side=28)
+    assert Settings(**chosen(fashion, epochs=1)) == Settings(input_size=(129, 129), **HEADLINE | {"epochs": 1})
+    for few in (30, 300):
+        assert chosen(replace(CIFAR10, sizes=(few,) * 10)) == chosen(CIFAR10)
+
+
 def test_every_setting_is_chosen_once_and_explained() -> None:
     choices = recipe(CIFAR10, {})
     assert tuple(choice.name for choice in choices) == CHOSEN

@@ -14,7 +14,7 @@ from ..finetuning.balance import BALANCES
 from ..finetuning.cache import CHOICES
 from ..finetuning.settings import KEEPS
 from .options import MODEL, OUTPUT, TRAINING, at_least, check_share, checked, parse_input_size
-from .training_options import DATA, one_of
+from .training_options import DATA, check_rate, one_of
 
 _CHOSEN = "[default: chosen to suit the pictures]"
 
@@ -46,6 +46,17 @@ Augment = Annotated[
 Epochs = Annotated[
     int | None,
     _option("--epochs", "N", f"Passes over the training pictures. {_CHOSEN}", TRAINING, callback=at_least(1)),
+]
+Rate = Annotated[
+    float | None,
+    _option(
+        "--lr",
+        "RATE",
+        "Learning rate, for a whole batch. [default: 0.0002; where a step may train over 2 % of the weights, or with "
+        "--no-recipe, 0.0003 at 2 % and less for more; with --no-normalise 0.0075]",
+        TRAINING,
+        callback=checked(check_rate),
+    ),
 ]
 BatchSize = Annotated[
     int | None,

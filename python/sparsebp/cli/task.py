@@ -56,9 +56,14 @@ class Task:
     out: Path | None
     threads: int | None = None
 
+    @property
+    def is_demo(self) -> bool:
+        """Whether the pictures are the demo's."""
+        return self.origin["data"] == DEMO
+
     def baselines(self) -> list[tuple[str, float]]:
         """What to compare the result with: names and accuracies. Only the demo has some."""
-        if self.origin["data"] != DEMO:
+        if not self.is_demo:
             return []
         found = demo.compare(self.dataset, self.settings["epochs"], self.settings["seed"])
         return [("nothing, as shipped", found.shipped), ("the classifier alone", found.classifier)]

@@ -31,7 +31,8 @@ def one_of(names: Any) -> Any:
     return checked(check)
 
 
-def _positive(value: float) -> None:
+def check_rate(value: float) -> None:
+    """Raises ValueError unless it is a finite number of at least 0."""
     if not 0 <= value < float("inf"):
         raise ValueError(f"expected a finite number of at least 0, got {value}")
 
@@ -133,7 +134,7 @@ Rate = Annotated[
         "Learning rate, for a whole batch. [default: 0.0003, less where a step trains over 2 % of the weights; "
         "with --no-normalise 0.0075]",
         TRAINING,
-        callback=checked(_positive),
+        callback=checked(check_rate),
     ),
 ]
 BiasRate = Annotated[
@@ -143,7 +144,7 @@ BiasRate = Annotated[
         "RATE",
         "Learning rate of shifts and biases. [default: 5 times --lr; with --no-normalise 8 times]",
         TRAINING,
-        callback=checked(_positive),
+        callback=checked(check_rate),
     ),
 ]
 ClassifierRate = Annotated[
@@ -153,7 +154,7 @@ ClassifierRate = Annotated[
         "RATE",
         "Learning rate of the last layer. [default: 2.5 times --lr; with --no-normalise the same]",
         TRAINING,
-        callback=checked(_positive),
+        callback=checked(check_rate),
     ),
 ]
 NoNormalise = Annotated[
@@ -188,7 +189,7 @@ MomentumOf = Annotated[
 ]
 WeightDecay = Annotated[
     float,
-    _option("--weight-decay", "RATE", "L2 penalty on what a step trains.", TRAINING, callback=checked(_positive)),
+    _option("--weight-decay", "RATE", "L2 penalty on what a step trains.", TRAINING, callback=checked(check_rate)),
 ]
 LabelSmoothing = Annotated[
     float,
