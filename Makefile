@@ -28,7 +28,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 test: test-native test-python test-emulated
 
 test-python: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(PARALLEL)
+	SPARSEBP_LIBRARY_BUILD=$(CURDIR)/build/test $(BIN)/python -m pytest $(PARALLEL) --durations=30
 
 test-native: $(VENV)/test.stamp
 	cd build/test && $(CURDIR)/$(BIN)/ctest --output-on-failure -j 2
@@ -80,10 +80,11 @@ $(VENV)/%.stamp: $(SOURCES) constraints.txt | $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt ".[$*]"
 	@touch $@
 
-# With the native tests and the benchmark of kernels, all of one build; kernels for GPUs in one form, which every GPU's driver takes.
+# With the native tests, the C library and the benchmark of kernels, all of one build; kernels for GPUs in one form, which every GPU's driver takes.
 $(VENV)/test.stamp: $(SOURCES) $(NATIVE_TESTS) constraints.txt | $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt ".[test]" -C build-dir=build/test \
-	  -C cmake.define.SPARSEBP_TESTS=ON -C cmake.define.SPARSEBP_BENCH=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=80
+	  -C cmake.define.SPARSEBP_TESTS=ON -C cmake.define.SPARSEBP_BENCH=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=80 \
+	  -C cmake.define.SPARSEBP_LIBRARY=ON -C cmake.define.CMAKE_INSTALL_LIBDIR=lib
 	@touch $@
 
 $(VENV):

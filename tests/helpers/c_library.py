@@ -54,7 +54,10 @@ def install(folder: Path, *options: str) -> Path:
 
 
 def installed_once(factory: pytest.TempPathFactory) -> Path:
-    """The library, installed and then moved to the folder that is returned; one for all processes of a test run."""
+    """The library, installed and then moved to the folder that is returned; one for all processes of a test run.
+
+    ``SPARSEBP_LIBRARY_BUILD`` names a folder in which it is built already, as it is in a development build.
+    """
     place = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = place.parent
@@ -62,8 +65,17 @@ def installed_once(factory: pytest.TempPathFactory) -> Path:
     with (place / "library.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not moved.exists():
-            shutil.move(install(place / "library-build"), moved)
+            shutil.move(_from_build(place) or install(place / "library-build"), moved)
     return moved
+
+
+def _from_build(place: Path) -> Path | None:
+    build = os.environ.get("SPARSEBP_LIBRARY_BUILD")
+    if not build:
+        return None
+    command, *_ = cmake()
+    run(command, "--install", build, "--component", "library", "--prefix", place / "library-installed")
+    return place / "library-installed"
 
 
 def export(folder: Path, images: int, side: int = 16, spare: int = 0) -> tuple[list[Path], np.ndarray, np.ndarray]:
