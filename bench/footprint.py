@@ -1,11 +1,12 @@
 """How much memory a process takes that fine-tunes MobileNetV2 at 128 pixels inside 256 KB, all of it, in several ways.
 
-python bench/footprint.py [--steps 5] [--pictures 1000] [--mnn PYTHON]
+python bench/footprint.py [--steps 5] [--pictures 1000] [--mnn PYTHON] [--ort PYTHON]
 
 Each way runs in a fresh process, which tells at its end what /proc/self/status says: VmHWM, the most that it ever had
-in memory; RssFile, pages of files at the end, which the system may drop and read again; RssAnon, its own. The C library
-is built in build/footprint; cmake and a C compiler are needed for that. With --pictures the commands for boards, in
-Python and in C, train on as many of CIFAR-10's pictures, one a step, from $SPARSEBP_DATA/cifar10_train.npz.
+in memory; RssFile, pages of files at the end, which the system may drop and read again; RssAnon, its own. A step's time
+is the median of all but the first, on two threads. The C library is built in build/footprint; cmake and a C compiler
+are needed for that. With --pictures the commands for boards, in Python and in C, train on as many of CIFAR-10's
+pictures, one a step, from $SPARSEBP_DATA/cifar10_train.npz.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def in_python(way: str, plan: Path, steps: int, python: str = sys.executable) ->
     """A function of footprint_ways.py in a process of its own."""
     script = (
         "import json, sys; from pathlib import Path; import footprint_ways as w; "
-        f"w.{way}(Path({str(plan)!r}), {steps}); print(json.dumps(w.memory()))"
+        f"print(json.dumps(w.measured(w.{way}(Path({str(plan)!r}), {steps}))))"
     )
     path = os.pathsep.join([str(ROOT / "bench"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
@@ -96,6 +97,7 @@ def main() -> None:
         "--pictures", type=int, default=0, help="how many the commands for boards train on (default: 0)"
     )
     parser.add_argument("--mnn", metavar="PYTHON", help="a Python that has MNN: adds a row for it")
+    parser.add_argument("--ort", metavar="PYTHON", help="a Python that has ONNX Runtime's training: likewise")
     given = parser.parse_args()
     steps = given.steps
     binary = program()
@@ -113,17 +115,18 @@ def main() -> None:
         }
         if given.mnn:
             rows["MNN, every weight trained"] = in_python("mnn", plan, steps, given.mnn)
+        if given.ort:
+            in_python("export_onnx", plan, 0)
+            in_python("prepare_ort", plan, 0, given.ort)
+            rows["ONNX Runtime, every weight trained"] = in_python("ort", plan, steps, given.ort)
         if given.pictures:
             rows |= on_pictures(Path(folder), given.pictures)
         sizes = f"plan file {plan.stat().st_size:,} bytes, delta {(Path(folder) / 'delta').stat().st_size:,} bytes"
     print(f"{steps} steps; {sizes}\n")
-    print("| process | VmHWM, MB | RssAnon | RssFile |\n|---|---|---|---|")
-    for name, memory in rows.items():
-        print(
-            f"| {name} | "
-            + " | ".join(f"{memory[k] / MEGABYTE:.1f}" if k in memory else "" for k in ("VmHWM", "RssAnon", "RssFile"))
-            + " |"
-        )
+    print("| process | VmHWM, MB | RssAnon | RssFile | step, ms |\n|---|---|---|---|---|")
+    for name, row in rows.items():
+        units = {"VmHWM": MEGABYTE, "RssAnon": MEGABYTE, "RssFile": MEGABYTE, "step": 1000}
+        print(f"| {name} |", *(f"{row[k] / unit:.1f} |" if k in row else "|" for k, unit in units.items()))
     above = (rows["sparsebp.runtime"]["VmHWM"] - alone["VmHWM"]) / MEGABYTE
     print(f"\nsparsebp.runtime is {above:.1f} MB above numpy.")
 

@@ -7,6 +7,8 @@ MNN trains nothing without `lazy_eval`, and only the classifier if `reduce_mean`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import MNN
 import numpy as np
 
@@ -72,7 +74,7 @@ def network() -> Chain:
     return Chain([*parts, ConvNorm(inside, 1280, 1), Head(1280)])
 
 
-def train(steps: int) -> None:
+def train(steps: int) -> Iterator[None]:
     model = network()
     model.train(True)
     first = model.parts[0].conv.parameters[0]
@@ -83,6 +85,8 @@ def train(steps: int) -> None:
         pixels = noise.standard_normal(3 * SIZE * SIZE).astype(np.float32).tolist()
         images = F.convert(F.const(pixels, [1, 3, SIZE, SIZE], F.NCHW), F.NC4HW4)
         target = F.one_hot(F.const([step % CLASSES], [1], F.NCHW, F.int), CLASSES, 1.0, 0.0)
+        yield
         optimizer.step(nn.loss.cross_entropy(model.forward(images), target))
+        yield
     if np.array_equal(before, np.array(model.parts[0].conv.parameters[0].read())):
         raise SystemExit("MNN trained nothing")

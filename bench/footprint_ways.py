@@ -1,21 +1,32 @@
-"""What bench/footprint.py runs, each function in a process of its own: it imports what it needs and no more."""
+"""What bench/footprint.py runs, each function in a process of its own: it imports what it needs and no more.
+
+Those that train are generators: between each pair of values they make one step, on a picture made before it.
+"""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 SIZE = 128
 CLASSES = 10
 
 
-def memory() -> dict[str, int]:
-    """Kilobytes, by the system's names for them."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return {key: int(rest.split()[0]) for key, _, rest in (x.partition(":") for x in lines) if key in KEYS}
-
-
 KEYS = ("VmHWM", "RssAnon", "RssFile")
+
+
+def measured(way: Iterator[None] | None) -> dict[str, int]:
+    """Kilobytes, by the system's names for them; microseconds of a step, the median of all but the first."""
+    times = []
+    for _ in way or ():
+        begin = time.perf_counter()
+        next(way)
+        times.append(time.perf_counter() - begin)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = {key: int(rest.split()[0]) for key, _, rest in (x.partition(":") for x in lines) if key in KEYS}
+    return {**found, **({"step": int(1e6 * sorted(times[1:])[len(times[1:]) // 2])} if len(times) > 1 else {})}
 
 
 def numpy_alone(plan: Path, steps: int) -> None:
@@ -23,13 +34,16 @@ def numpy_alone(plan: Path, steps: int) -> None:
     _noise()
 
 
-def runtime(plan: Path, steps: int) -> None:
+def runtime(plan: Path, steps: int) -> Iterator[None]:
     """A session in Python."""
     from sparsebp.runtime import Session
 
     session = Session(plan)
     for step in range(steps):
-        session.train(_noise(), [step % CLASSES])
+        picture = _noise()
+        yield
+        session.train(picture, [step % CLASSES])
+        yield
 
 
 def _noise():
@@ -39,7 +53,7 @@ def _noise():
     return np.frombuffer(os.urandom(SIZE * SIZE * 3), np.uint8).reshape(1, SIZE, SIZE, 3)
 
 
-def autograd(plan: Path, steps: int) -> None:
+def autograd(plan: Path, steps: int) -> Iterator[None]:
     """The ordinary loop of PyTorch on a converted model."""
     import sparsebp
     import torch
@@ -47,22 +61,26 @@ def autograd(plan: Path, steps: int) -> None:
     model = converted()
     opt = sparsebp.optim.SGD(model, lr=0.0005)
     for step in range(steps):
-        loss = torch.nn.functional.cross_entropy(model(torch.randn(1, 3, SIZE, SIZE)), torch.tensor([step % CLASSES]))
-        loss.backward()
+        picture, label = torch.randn(1, 3, SIZE, SIZE), torch.tensor([step % CLASSES])
+        yield
+        torch.nn.functional.cross_entropy(model(picture), label).backward()
         opt.step()
+        yield
 
 
-def dense(plan: Path, steps: int) -> None:
+def dense(plan: Path, steps: int) -> Iterator[None]:
     """The same network in plain PyTorch, every weight trained."""
     import torch
 
     model = network().train()
     opt = torch.optim.SGD(model.parameters(), lr=0.0005)
     for step in range(steps):
-        loss = torch.nn.functional.cross_entropy(model(torch.randn(1, 3, SIZE, SIZE)), torch.tensor([step % CLASSES]))
-        loss.backward()
+        picture, label = torch.randn(1, 3, SIZE, SIZE), torch.tensor([step % CLASSES])
+        yield
+        torch.nn.functional.cross_entropy(model(picture), label).backward()
         opt.step()
         opt.zero_grad()
+        yield
 
 
 def network():
@@ -95,11 +113,35 @@ def export(plan: Path, steps: int) -> None:
     del opt
 
 
-def mnn(plan: Path, steps: int) -> None:
+def mnn(plan: Path, steps: int) -> Iterator[None]:
     """The same network in MNN."""
     import footprint_mnn
 
-    footprint_mnn.train(steps)
+    return footprint_mnn.train(steps)
+
+
+def export_onnx(plan: Path, steps: int) -> None:
+    """The network that the next two read."""
+    import warnings
+
+    import torch
+
+    warnings.simplefilter("ignore")  # of the exporter that needs no further package
+    example = (torch.randn(1, 3, SIZE, SIZE),)
+    torch.onnx.export(network().eval(), example, plan.with_name("network.onnx"), dynamo=False, opset_version=15)
+
+
+def prepare_ort(plan: Path, steps: int) -> None:
+    import footprint_ort
+
+    footprint_ort.prepare(plan.with_name("network.onnx"))
+
+
+def ort(plan: Path, steps: int) -> Iterator[None]:
+    """The same network in ONNX Runtime."""
+    import footprint_ort
+
+    return footprint_ort.train(plan.with_name("network.onnx"), steps)
 
 
 def export_one_a_step(plan: Path, steps: int) -> None:
