@@ -1,4 +1,4 @@
-"""The smallest budget for MobileNetV2 at each image size, and what 256 KB train there: README.md's table.
+"""The smallest budget for MobileNetV2 at each image size, and what 256 KB train there: the table of docs/memory.md.
 
 python bench/smallest_budgets.py
 """

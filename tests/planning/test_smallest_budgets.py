@@ -1,4 +1,4 @@
-"""README.md's table of smallest budgets: every number in it holds, and is the smallest that does."""
+"""The table of smallest budgets: every number in it holds, and is the smallest that does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparsebp import BudgetExceeded, SparseModel
 from torch import nn
 from training import one_thread, step  # noqa: F401
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "memory.md"
 HEADING = "| input | smallest budget, bytes | span of 256 KB | layers | peak, bytes |"
 SIZES = (96, 128, 160, 192, 224)
 
@@ -37,8 +37,8 @@ class Row:
 
 def read_table() -> dict[int, Row]:
     """The table by image size."""
-    lines = README.read_text().splitlines()
-    assert HEADING in lines, f"{README} has no table with the heading {HEADING}"
+    lines = PAGE.read_text().splitlines()
+    assert HEADING in lines, f"{PAGE} has no table with the heading {HEADING}"
     found = {}
     for line in lines[lines.index(HEADING) + 2 :]:
         if not line.startswith("|"):
