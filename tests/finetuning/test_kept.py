@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sparsebp
 import torch
 from runs import assert_same_weights, finetune, interrupt, left_behind, names, network, weights_of
 from safetensors.torch import load_file
 from sparsebp.finetuning import CheckpointError, Epoch, History, Observer, Settings
+from sparsebp.finetuning.export_run import export_run
 from sparsebp.finetuning.kept import best_epoch, without_a_better_one
 
 EPOCHS = 4
@@ -118,6 +120,14 @@ def test_stopped_anywhere_a_run_ends_with_the_same(changes: dict[str, Any], tmp_
     assert names(out / "epochs") == names(tmp_path / "whole" / "epochs")
     finetune(out, resume=True, **RESTLESS, **changes)  # once more: nothing is left to do but to write it again
     assert left_behind(out) == left_behind(tmp_path / "whole")
+
+
+def test_a_plan_file_of_a_finished_run_holds_what_was_kept(tmp_path: Path) -> None:
+    run(tmp_path / "run", keep="best")
+    export_run(tmp_path / "run", tmp_path / "plan.safetensors", model=network())
+    model = network(seed=1)
+    sparsebp.load_weights(model, tmp_path / "plan.safetensors")
+    assert_same_weights(dict(model.state_dict()), load_file(tmp_path / "run" / "model.safetensors"))
 
 
 def test_a_missing_epoch_is_named(tmp_path: Path) -> None:
