@@ -139,15 +139,18 @@ class History:
         judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested, balanced(test))
         epoch = Epoch(number, self.loss, *judged)
         self.epochs.append(epoch)
-        self.classes = test.by_class(classes)
+        self._tested(test, classes)
         self.seen = self.learned_from = 0
         return epoch
 
     def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
         """Notes that the run ended with the weights of these epochs, which were tested once more."""
         self.kept = Kept(epochs, test.accuracy, balanced(test), test.loss)
-        self.classes = test.by_class(classes)
+        self._tested(test, classes)
         return self.kept
+
+    def _tested(self, test: Evaluation, classes: Sequence[str]) -> None:
+        self.classes = test.by_class(classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
