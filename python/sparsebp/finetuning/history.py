@@ -167,8 +167,8 @@ class History:
             list(data["skipped"]),
             int(data["seen"]),
             int(data["learned_from"]),
-            {name: dict(counts) for name, counts in data.get("classes", {}).items()},
-            Kept(**data["kept"]) if data.get("kept") else None,
+            classes={name: dict(counts) for name, counts in data.get("classes", {}).items()},
+            kept=Kept(**data["kept"]) if data.get("kept") else None,
         )
 
 
