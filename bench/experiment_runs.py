@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import sparsebp
 import torch
-from experiments import HELD_OUT, TRAIN, Experiment
+from experiment import HELD_OUT, TRAIN, Experiment
+from experiment_data import part
 from sparsebp.benchmark.environment import environment, usable_cores
 from sparsebp.data import Dataset, Subset
 from sparsebp.files import write_atomically
 from sparsebp.finetuning import Epoch, Interrupted, Observer, Position, Settings
 from sparsebp.finetuning.cache import FORMS
+from sparsebp.finetuning.recipe import Choice
 from sparsebp.networks.pretrained import load_pretrained, read_weights, replace_classifier, usual_preprocess
 from sparsebp.planning.plan import Plan
 from sparsebp.units import format_bytes
@@ -85,9 +87,14 @@ class _Reporter(Observer):
         self._title = title
         self._started = time.monotonic()
         self.coverage: list[float] = []
+        self.choices: dict[str, Any] = {}
 
     def _say(self, text: str) -> None:
         print(f"{self._title}: {text}, {time.monotonic() - self._started:.0f} s", file=sys.stderr, flush=True)
+
+    def chosen(self, choices: Sequence[Choice], few: Mapping[str, int]) -> None:
+        self.choices = {choice.name: choice.value for choice in choices}
+        self._say(", ".join(f"{name} {value}" for name, value in self.choices.items()))
 
     def planned(self, plan: Plan, start: Position) -> None:
         self._say(f"{len(plan.layers)} layers from {plan.layers[0].name}, {start.done:.0%} done")
@@ -146,17 +153,20 @@ def carry_out(job: Job) -> dict[str, Any]:
     """Trains, and returns the line that goes into the results; goes on where an interrupted run was."""
     torch.set_num_threads(job.threads)
     started = time.monotonic()
-    pictures = open_pictures(job.data, job.experiment.sweep)
+    pictures = part(open_pictures(job.data, job.experiment.sweep), job.experiment, job.seed)
     torch.manual_seed(job.seed)  # the classifier starts afresh
     model = _network(job, pictures)
-    settings = job.experiment.settings
+    settings, chooses = job.experiment.settings, job.experiment.recipe
+    reporter = _Reporter(job.title)
+    caches = chooses or Settings(**settings).augment in FORMS
     found = sparsebp.finetune(
         model,
         pictures,
         out=job.folder,
         resume=True,
-        cache="disk" if Settings(**settings).augment in FORMS else None,
-        observer=_Reporter(job.title),
+        cache="disk" if caches else None,
+        recipe=chooses,
+        observer=reporter,
         seed=job.seed,
         dense_audit=not job.experiment.sweep,
         **settings,
@@ -168,6 +178,7 @@ def carry_out(job: Job) -> dict[str, Any]:
         "identity": job.identity,
         "source": job.source,
         "settings": dict(settings),
+        "chosen": reporter.choices,
         "pictures": [len(pictures.train), len(pictures.test)],
         "accuracy": found.accuracy,
         "epochs": [epoch.to_dict() for epoch in found.history.epochs],

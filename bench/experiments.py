@@ -6,56 +6,15 @@ say in any choice. The headline and what stands beside it train on all of it and
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-TRAIN, HELD_OUT = 15_000, 5_000
-"""Pictures of a sweep: the first of the training set to learn from, the last to be judged by."""
+from experiment import HELD_OUT, TRAIN, Experiment
+from recipe_experiments import recipes
+
+__all__ = ["EXPERIMENTS", "HELD_OUT", "TRAIN", "Experiment"]
 
 CHOSEN: dict[str, Any] = {"budget": "256KB", "max_update_ratio": 0.02, "input_size": 129, "micro_batch": 1}
 """What every experiment has in common unless it says otherwise; everything else is the defaults of ``finetune``."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One configuration.
-
-    Attributes:
-        name: ``group/variant``.
-        what: its row's title in a table.
-        settings: keywords of :func:`sparsebp.finetune`.
-        sweep: whether it learns from a part of the training set and is judged by another.
-        seeds: how many runs a full measurement takes.
-        prune: share of the channels that is cut away before; 0 for none.
-        prune_by: how many training pictures say which; 0 leaves it to the weights.
-    """
-
-    name: str
-    what: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    sweep: bool = True
-    seeds: int = 1
-    prune: float = 0.0
-    prune_by: int = 0
-
-    @property
-    def pictures(self) -> str:
-        """Which pictures it learns from and is judged by, in words."""
-        return f"{TRAIN:,}, {HELD_OUT:,} held out" if self.sweep else "all, test set"
-
-    @property
-    def group(self) -> str:
-        """The question that it belongs to."""
-        return self.name.partition("/")[0]
-
-    def identity(self, seed: int, data: str) -> str:
-        """A digest of everything that the result depends on but the software; equal for equal runs."""
-        pruned = [self.prune, self.prune_by] if self.prune_by else self.prune
-        facts = [dict(self.settings), self.sweep and [TRAIN, HELD_OUT], pruned, seed, data]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _sweep(name: str, what: str, **changes: Any) -> Experiment:
@@ -106,6 +65,7 @@ DENSE: dict[str, Any] = {"budget": "1GB", "max_update_ratio": None, "micro_batch
 OF_ALL = SPARING | DENSE | {"skip_above": 1.0, "lr": 3e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
 """Every weight, with the headline's augmentation; the rate of the convolutions is what a step of so many can bear."""
 
+
 EXPERIMENTS: tuple[Experiment, ...] = (
     # All pictures, the test set.
     _final("headline/default", "default plan", seeds=2),
@@ -124,6 +84,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             _final(f"other/dense {epochs}", f"every weight, epochs: {epochs}", **OF_ALL | {"epochs": epochs}),
         )
     ),
+    # What finetune chooses by itself, against the headline's settings: ants and bees, parts of CIFAR-10, Fashion-MNIST.
+    *recipes({**CHOSEN, "epochs": 10, **SPARING}),
     # How far apart equal settings end.
     Experiment("noise/default", "the sweeps' base", {**CHOSEN, "epochs": 2}, seeds=3),
     # How much memory, how many weights, how large a picture.

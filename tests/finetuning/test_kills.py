@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runs import TINY, At, assert_finished, assert_same_run, finetune, names, torch_first, write_pictures
+from runs import TINY, At, assert_finished, assert_same_run, finetune, names, torch_first, uneven, write_pictures
 from sparsebp.finetuning import checkpoint
 
 KILLS = 50
@@ -27,6 +27,7 @@ VARIANTS: dict[str, Callable[[], dict[str, Any]]] = {
     "sums": lambda: {"budget": "1MB", "lr": 0.01, "augment": "crop,flip", "sampler": "cyclic"},
     "torch first": lambda: {"model": torch_first(), "budget": "64KB"},
     "cache": lambda: {"cache": "disk", "schedule": "linear", "warmup": 0.3},
+    "kept": lambda: {"keep": "best", "average": 2, "epochs": 3, "balance": "sampling", "data": uneven()},
 }
 
 
@@ -40,7 +41,7 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     killed = json.loads(done.stdout)
     assert len(killed) >= KILLS
     for folder in tmp_path.glob("*-[0-9]*"):
-        assert_finished(folder)
+        assert_finished(folder, kept=folder.name.startswith("kept"))
         assert_same_run(folder, tmp_path / folder.name.rpartition("-")[0])
     # They fell everywhere: before there was a checkpoint, while one was written, between two, at different steps.
     assert any(found["step"] is None for found in killed)

@@ -25,6 +25,7 @@ from runs import (
     signalled,
     torch_first,
     torn,
+    uneven,
 )
 from sparsebp import Interrupted
 from sparsebp.finetuning import checkpoint
@@ -153,6 +154,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learned pictures left out": {"skip_above": 0.3},
     "another seed": {"seed": 2**64 - 1},
     "broken pictures": {"data": torn()},
+    "balanced by the loss": {"balance": "loss", "data": uneven()},
+    "balanced by sampling": {"balance": "sampling", "data": uneven(), "augment": "flip"},
+    "a mean of epochs": {"average": 2},
 }
 
 

@@ -13,7 +13,8 @@ from sparsebp.finetuning import CheckpointError
 from sparsebp.planning.planner import Planner
 
 #: What a plan does not know of a run.
-REST = {"epochs": 2, "batch_size": 8, "lr": 0.1, "bias_lr": 0.1, "classifier_lr": 0.05, "dense_audit": False}
+REST = {"epochs": 2, "batch_size": 8, "lr": 0.1, "bias_lr": 0.1, "classifier_lr": 0.05}
+REST |= {"dense_audit": False, "recipe": False}
 
 
 def plan_of_the_run(**keywords: Any) -> Plan:

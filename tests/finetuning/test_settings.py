@@ -74,7 +74,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"checkpoint_every": 0}, ValueError, "checkpoint_every: expected a whole number of at least 1, got 0"),
     ({"workers": -1}, ValueError, "workers: expected a whole number of at least 0"),
     ({"workers": True}, ValueError, "workers: expected a whole number"),
-    ({"cache": "tape"}, ValueError, "cache: expected memory or disk, got 'tape'"),
+    ({"cache": "tape"}, ValueError, "cache: expected memory, disk, auto, none or None, got .tape."),
     ({"cache": "disk", "augment": "flip,crop"}, ValueError, "cache: with augment=crop,flip"),
 ]
 

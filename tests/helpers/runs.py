@@ -17,7 +17,7 @@ from networks import conv_norm, randomize_norms, tiny_mobilenet
 from PIL import Image
 from sparsebp import FineTuned, Interrupted, Observer
 from sparsebp.cli import main
-from sparsebp.data import Arrays, BrokenPicture, Dataset
+from sparsebp.data import Arrays, BrokenPicture, Dataset, Subset
 from sparsebp.finetuning import Epoch, Position, checkpoint
 from torch import nn
 
@@ -58,6 +58,13 @@ def pictures(count: int, seed: int, title: str = "pictures") -> Arrays:
 
 def dataset(train: int = TRAIN, test: int = TEST) -> Dataset:
     return Dataset(pictures(train, 0, "train"), pictures(test, 1, "test"), CLASSES, "tinted noise")
+
+
+def uneven() -> Dataset:
+    """Two pictures of one class, five of each other."""
+    whole = dataset()
+    rows = [i for i, label in enumerate(whole.train.labels.tolist()) if label or i < 8]
+    return Dataset(Subset(whole.train, rows), whole.test, whole.classes, whole.kind)
 
 
 class Damaged(Arrays):
@@ -111,8 +118,8 @@ def finetune(
     data: Dataset | None = None,
     **changes: Any,
 ) -> FineTuned:
-    """A run of :data:`SETTINGS`, with changes. It does not measure the dense step unless asked."""
-    changes = {"dense_audit": False, **SETTINGS, **changes}
+    """A run of :data:`SETTINGS`, with changes. Unless asked it measures no dense step and chooses nothing."""
+    changes = {"dense_audit": False, "recipe": False, **SETTINGS, **changes}
     return sparsebp.finetune(model or network(), data or dataset(), out=out, **changes)
 
 
@@ -166,11 +173,12 @@ def names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()} if folder.exists() else set()
 
 
-def assert_finished(out: Path) -> None:
-    """One checkpoint, the weights and the report, and nothing half written."""
+def assert_finished(out: Path, kept: bool = False) -> None:
+    """One checkpoint, the weights and the report, where epochs are kept their weights, and nothing half written."""
     newest = checkpoint.latest(out)
     assert newest is not None
-    expected = {newest.name, "model.safetensors", "report.json"}
+    expected = {newest.name, "model.safetensors", "report.json"} | ({"epochs"} if kept else set())
+    assert all(name.startswith("epoch-") for name in names(out / "epochs"))
     assert names(out) == expected, f"{out.name} holds {sorted(names(out) - expected)} besides"
     assert names(newest) == {"weights.safetensors", "training.safetensors", "state.json"}
 

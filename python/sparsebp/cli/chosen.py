@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ..finetuning import Settings
+from ..finetuning.recipe import CHOSEN
 from .options import parse_budget, parse_input_size, parse_layer_rates, parse_ratios
 
 #: Parameters of a command that are called otherwise than a setting, or whose text means something.
@@ -24,12 +25,12 @@ _MEANINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def settings_of(context: typer.Context) -> dict[str, Any]:
-    """The settings of a run that a command has options for, with their defaults."""
+    """The settings of a run that a command has options for, with their defaults; none where a recipe has a say."""
     known = {field.name for field in fields(Settings)}
     chosen = {}
     for name, value in context.params.items():
         setting, meaning = _MEANINGS.get(name, (name, lambda same: same))
-        if setting in known:
+        if setting in known and not (setting in CHOSEN and value is None):
             chosen[setting] = meaning(value)
     return chosen
 

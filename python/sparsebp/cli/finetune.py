@@ -12,6 +12,7 @@ from ..finetuning import finetune as run
 from ..finetuning.settings import of_plan
 from ..planning.plan import Plan
 from . import plots
+from . import recipe_options as r
 from . import training_options as t
 from .chosen import given, settings_of
 from .console import out, print_pairs
@@ -21,7 +22,6 @@ from .options import (
     Budget,
     Device,
     Gradients,
-    InputSize,
     MaxUpdateRatio,
     MicroBatch,
     Model,
@@ -46,7 +46,7 @@ def finetune(
     model: Model = DEFAULT_MODEL,
     weights: t.Weights = None,
     plan: t.PlanFile = None,
-    input_size: InputSize = "224",
+    input_size: r.InputSize = None,
     test_share: t.TestShare = None,
     range_: t.Range = None,
     mean: t.Mean = None,
@@ -54,7 +54,7 @@ def finetune(
     resize: t.Resize = None,
     filter_: t.Filter = None,
     levels: t.LevelsOf = None,
-    augment: t.Augment = "none",
+    augment: r.Augment = None,
     workers: t.Workers = None,
     strict: t.Strict = False,
     budget: Budget = "256KB",
@@ -66,35 +66,42 @@ def finetune(
     max_update_ratio: MaxUpdateRatio = 0.02,
     ratio: Ratio = None,
     gradients: Gradients = Settings.gradients,
-    epochs: t.Epochs = Settings.epochs,
-    lr: t.Rate = None,
+    epochs: r.Epochs = None,
+    lr: r.Rate = None,
     bias_lr: t.BiasRate = None,
     classifier_lr: t.ClassifierRate = None,
     layer_rate: t.LayerRates = None,
     no_normalise: t.NoNormalise = False,
     schedule: t.Schedule = Settings.schedule,
     warmup: t.Warmup = Settings.warmup,
-    batch_size: t.BatchSize = Settings.batch_size,
+    batch_size: r.BatchSize = None,
     sampler: Sampler = "random",
     resample_every: ResampleEvery = Settings.resample_every,
     momentum: t.MomentumOf = Settings.momentum,
     weight_decay: t.WeightDecay = Settings.weight_decay,
     label_smoothing: t.LabelSmoothing = Settings.label_smoothing,
-    skip_above: t.SkipAbove = Settings.skip_above,
+    skip_above: r.SkipAbove = None,
+    balance: r.Balance = None,
     dropout: t.Dropout = None,
     no_train_bias: t.NoTrainBias = False,
     no_aux: NoAux = False,
+    keep: r.Keep = Settings.keep,
+    patience: r.Patience = None,
+    average: r.Average = Settings.average,
+    no_recipe: r.NoRecipe = False,
     seed: Seed = Settings.seed,
     out_folder: t.Out = None,
     resume: t.Resume = False,
     checkpoint_every: t.CheckpointEvery = 500,
-    cache: t.Cache = None,
+    cache: r.Cache = None,
     dense_audit: t.Dense = True,
     device: Device = "cpu",
     threads: Threads = None,
     plot: t.Plot = None,
 ) -> None:
     """Fine-tunes a pretrained network on pictures, inside a byte budget.
+
+    Settings that are not given are chosen to suit the pictures, their number and the budget, and said.
 
     Without --data it shows the demo: a small network that knows printed digits meets handwriting, inside 32 KB.
     """
@@ -114,6 +121,7 @@ def finetune(
         test_share=DEFAULT_TEST_SHARE if test_share is None else test_share,
         out=out_folder,
         resume=resume,
+        recipe=not no_recipe,
         pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_, "levels": levels},
     )
     set_threads(threads if threads is not None else task.threads)
@@ -127,7 +135,8 @@ def finetune(
             out=task.out,
             resume=resume,
             checkpoint_every=checkpoint_every,
-            cache=cache,
+            cache=cache or ("auto" if resume and not task.is_demo else None),
+            recipe=task.recipe,
             workers=t.worker_count(workers) if task.threads is None else workers or 0,
             strict=strict,
             dense_audit=dense_audit,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from ..data import BrokenPicture
-from ..finetuning import Change, Epoch, Observer, Position
+from ..data.dataset import listed
+from ..finetuning import Change, Epoch, Kept, Observer, Position
+from ..finetuning.recipe import FEW, Choice
 from ..planning.plan import Plan
 from ..units import format_bytes
 from .console import err, is_terminal, out, print_pairs
@@ -87,6 +91,13 @@ class RunProgress(Observer):
 
     # -- events ----------------------------------------------------------------------------------
 
+    def chosen(self, choices: Sequence[Choice], few: Mapping[str, int]) -> None:
+        out.print("settings, chosen where they are not given:")
+        print_pairs((f"  {choice.name.replace('_', '-')}", f"{_said(choice)}: {choice.why}") for choice in choices)
+        if few:
+            sizes = listed([f"{name} {count}" for name, count in few.items()])
+            print_pairs([("warning", f"fewer than {FEW} training pictures of a class teach little of it: {sizes}")])
+
     def planned(self, plan: Plan, start: Position) -> None:
         rows = [
             ("plan", f"{len(plan.layers)} layers from {plan.layers[0].name} train, {plan.update_ratio:.2%} of the "
@@ -141,6 +152,12 @@ class RunProgress(Observer):
             out.print("all test pictures look the same to the network; if that stays so, take a third of --lr")
         self._speed = Throughput()
 
+    def ended(self, kept: Kept | None, early: bool) -> None:
+        if early:
+            out.print("the last epochs were no better than one before: training ends early (--patience)")
+        if kept is not None:
+            out.print(f"kept: {kept}, test accuracy {kept.accuracy:.2%}, test loss {kept.test_loss:.4f}")
+
     def skipped(self, picture: BrokenPicture) -> None:
         err.print(f"skipped: {picture}")
 
@@ -172,6 +189,17 @@ class RunProgress(Observer):
             return False
         self._line_at, self._line_step = now, done
         return True
+
+
+def _said(choice: Choice) -> str:
+    """The value of a setting, as an option takes it."""
+    value: Any = choice.value
+    if value is None:
+        return "the default"
+    if choice.name == "input_size":
+        height, width = (value, value) if isinstance(value, int) else value
+        return str(height) if height == width else f"{height}x{width}"
+    return str(value) if isinstance(value, (str, int, float)) else ",".join(value) or "none"
 
 
 def _learned_from(epoch: Epoch) -> str:

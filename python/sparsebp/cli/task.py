@@ -12,8 +12,9 @@ from torch import nn
 
 from ..data import DEFAULT_TEST_SHARE, Dataset, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
+from ..finetuning import Settings, demo
 from ..finetuning import checkpoint as checkpoints
-from ..finetuning import demo
+from ..finetuning.choosing import choose
 from ..finetuning.settings import of_saved
 from ..finetuning.trained_on import TrainedOn, split_rule
 from ..networks.pretrained import read_weights
@@ -39,6 +40,7 @@ class Task:
         said: what loading the weights did, as rows of a heading.
         dataset: the pictures.
         settings: keywords of :class:`sparsebp.finetuning.Settings`, with a ``preprocess``.
+        recipe: whether the settings that are missing are to be chosen.
         origin: where all this came from, for checkpoints.
         out: folder of the run.
         threads: how many suit the model; None leaves it to torch.
@@ -50,13 +52,19 @@ class Task:
     said: list[tuple[str, str]]
     dataset: Dataset
     settings: dict[str, Any]
+    recipe: bool
     origin: dict[str, str]
     out: Path | None
     threads: int | None = None
 
+    @property
+    def is_demo(self) -> bool:
+        """Whether the pictures are the demo's."""
+        return self.origin["data"] == DEMO
+
     def baselines(self) -> list[tuple[str, float]]:
         """What to compare the result with: names and accuracies. Only the demo has some."""
-        if self.origin["data"] != DEMO:
+        if not self.is_demo:
             return []
         found = demo.compare(self.dataset, self.settings["epochs"], self.settings["seed"])
         return [("nothing, as shipped", found.shipped), ("the classifier alone", found.classifier)]
@@ -72,6 +80,7 @@ def make_task(
     test_share: float,
     out: Path | None,
     resume: bool,
+    recipe: bool,
     pixels: Mapping[str, str | None],
 ) -> Task:
     """Opens what is asked for.
@@ -81,6 +90,7 @@ def make_task(
         given: names of the options that stand on the command line: these win over what a checkpoint or the
             demo says.
         model, weights, data, test_share, out, resume: as on the command line.
+        recipe: whether settings that are missing are to be chosen; what a run began with, and the demo's, stays.
         pixels: ``range_``, ``mean``, ``std``, ``resize``, ``filter_`` and ``levels``, None where not given.
 
     Raises:
@@ -113,7 +123,9 @@ def make_task(
     made = {**base, **chosen}
     origin["seed"] = str(made["seed"])
     is_demo = origin["data"] == DEMO and "data" not in given  # a folder may be called so too
-    return _demo_task(made, out, pixels) if is_demo else _task(made, origin, out, pixels)
+    if is_demo:
+        return _demo_task(made, out, pixels)
+    return _task(made, recipe and saved is None, origin, out, pixels)
 
 
 def _saved(out: Path) -> Mapping[str, Any] | None:
@@ -137,7 +149,9 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(str(file).encode() if is_zoo_name(file) else file.read_bytes()).hexdigest()
 
 
-def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]) -> Task:
+def _task(
+    settings: dict[str, Any], recipe: bool, origin: dict[str, str], out: Path | None, pixels: Mapping[str, Any]
+) -> Task:
     share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
     file = Path(origin["weights"]) if "weights" in origin else None
     weights = read_weights(file) if file is not None else None
@@ -156,19 +170,25 @@ def _task(settings: dict[str, Any], origin: dict[str, str], out: Path | None, pi
             )
     levels = pixels["levels"]
     pixels = {name: value for name, value in pixels.items() if name != "levels"}
-    known = pretrained.preprocess_for(loaded.weights, settings["input_size"], settings.get("preprocess"), **pixels)
+    size = settings.get("input_size", (Settings.input_size, Settings.input_size))
+    if recipe:
+        size = choose(settings, dataset, loaded.weights)[0].value
+    known = pretrained.preprocess_for(loaded.weights, size, settings.get("preprocess"), **pixels)
     given = parse_levels(levels) if levels is not None else None
     dataset = dataset.at_levels(given or known.levels)
     known = replace(known, levels=dataset.levels)
     title = f"{origin['model']}, {file}" if file else f"{origin['model']}, as the function makes it (no --weights)"
-    settings = _with_preprocess(settings, known)
+    if recipe:  # which is asked again, with all that is known by then
+        settings = {**settings, "preprocess": known}
+    else:
+        settings = _with_preprocess({**settings, "input_size": size}, known)
     pictures = origin["data"]
     # In full: the run may be resumed from another directory.
     places = [k for k in ("data", "weights") if k in origin and not is_zoo_name(origin[k])]
     origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in places}
     if file is not None:
         origin[_DIGEST] = _digest(file)
-    return Task(title, pictures, loaded.model, loaded.said, dataset, settings, origin, out)
+    return Task(title, pictures, loaded.model, loaded.said, dataset, settings, recipe, origin, out)
 
 
 def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, Any]) -> Task:
@@ -180,7 +200,7 @@ def _demo_task(settings: dict[str, Any], out: Path | None, pixels: Mapping[str, 
     settings = _with_preprocess(settings, settings["preprocess"])
     origin = {"model": DEMO_MODEL, "data": DEMO}
     # Layers this small take longer to share than to compute.
-    return Task(title, DEMO, demo.pretrained(), [], dataset, settings, origin, out, threads=1)
+    return Task(title, DEMO, demo.pretrained(), [], dataset, settings, False, origin, out, threads=1)
 
 
 def _with_preprocess(settings: dict[str, Any], preprocess: Preprocess) -> dict[str, Any]:

@@ -9,9 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import DEFAULT_TEST_SHARE
-from ..data.augment import AUGMENTATIONS, parse_augment
 from ..data.preprocess import FILTERS, RESIZES
-from ..finetuning.cache import PLACES
 from ..training.schedule import SCHEDULES
 from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 from .pixel_values import parse_levels, parse_range, parse_triple
@@ -33,7 +31,8 @@ def one_of(names: Any) -> Any:
     return checked(check)
 
 
-def _positive(value: float) -> None:
+def check_rate(value: float) -> None:
+    """Raises ValueError unless it is a finite number of at least 0."""
     if not 0 <= value < float("inf"):
         raise ValueError(f"expected a finite number of at least 0, got {value}")
 
@@ -127,17 +126,6 @@ Workers = Annotated[
     ),
 ]
 Strict = Annotated[bool, _option("--strict", "", "Fail at a picture that cannot be read.", DATA)]
-Augment = Annotated[
-    str,
-    _option(
-        "--augment",
-        "NAMES",
-        f"Random changes of training pictures, with commas between them: {', '.join(AUGMENTATIONS)}; or none.",
-        DATA,
-        callback=checked(parse_augment),
-    ),
-]
-Epochs = Annotated[int, _option("--epochs", "N", "Passes over the training pictures.", TRAINING, min=1)]
 Rate = Annotated[
     float | None,
     _option(
@@ -146,7 +134,7 @@ Rate = Annotated[
         "Learning rate, for a whole batch. [default: 0.0003, less where a step trains over 2 % of the weights; "
         "with --no-normalise 0.0075]",
         TRAINING,
-        callback=checked(_positive),
+        callback=checked(check_rate),
     ),
 ]
 BiasRate = Annotated[
@@ -156,7 +144,7 @@ BiasRate = Annotated[
         "RATE",
         "Learning rate of shifts and biases. [default: 5 times --lr; with --no-normalise 8 times]",
         TRAINING,
-        callback=checked(_positive),
+        callback=checked(check_rate),
     ),
 ]
 ClassifierRate = Annotated[
@@ -166,7 +154,7 @@ ClassifierRate = Annotated[
         "RATE",
         "Learning rate of the last layer. [default: 2.5 times --lr; with --no-normalise the same]",
         TRAINING,
-        callback=checked(_positive),
+        callback=checked(check_rate),
     ),
 ]
 NoNormalise = Annotated[
@@ -201,7 +189,7 @@ MomentumOf = Annotated[
 ]
 WeightDecay = Annotated[
     float,
-    _option("--weight-decay", "RATE", "L2 penalty on what a step trains.", TRAINING, callback=checked(_positive)),
+    _option("--weight-decay", "RATE", "L2 penalty on what a step trains.", TRAINING, callback=checked(check_rate)),
 ]
 LabelSmoothing = Annotated[
     float,
@@ -246,16 +234,6 @@ Resume = Annotated[
 CheckpointEvery = Annotated[
     int,
     _option("--checkpoint-every", "STEPS", "Batches between two checkpoints; each epoch ends with one.", OUTPUT, min=1),
-]
-Cache = Annotated[
-    str | None,
-    _option(
-        "--cache",
-        "|".join(PLACES),
-        "Keep what the frozen layers make of each picture, so that they run once. With --augment flip,slide at most.",
-        OUTPUT,
-        callback=one_of(PLACES),
-    ),
 ]
 Plot = Annotated[
     Path | None, _option("--plot", "FILE", "Draw the curves of loss and accuracy (.png, .svg, .pdf).", OUTPUT)

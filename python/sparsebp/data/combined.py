@@ -77,6 +77,33 @@ class Joined:
         return (self.parts[0], index) if check_index(self, index) < before else (self.parts[1], index - before)
 
 
+class Repeated:
+    """The pictures of a source several times over; picture ``p`` is number ``p % len(source)`` of the source."""
+
+    def __init__(self, source: Source, times: int) -> None:
+        self.source = source
+        self.times = times
+        self.labels: npt.NDArray[np.int64] = np.tile(source.labels, times)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        source, inside = self.place(index)
+        return source.name(inside)
+
+    def picture(self, index: int) -> Picture:
+        source, inside = self.place(index)
+        return source.picture(inside)
+
+    def place(self, index: int) -> tuple[Source, int]:
+        """Where a picture comes from, and its index there."""
+        return self.source, check_index(self, index) % len(self.source)
+
+    def fingerprint(self) -> str:
+        return sha256(f"{self.times} {self.source.fingerprint()}".encode()).hexdigest()
+
+
 def at_levels(source: S, levels: Levels | None) -> S:
     """``source`` with these levels for its pictures of more than 8 bits; as it is where they are None."""
     if levels is None:
@@ -84,7 +111,7 @@ def at_levels(source: S, levels: Levels | None) -> S:
     changed: Any = copy.copy(source)
     if isinstance(source, PictureFiles):
         changed.levels = levels
-    elif isinstance(source, Subset):
+    elif isinstance(source, (Subset, Repeated)):
         changed.source = at_levels(source.source, levels)
     elif isinstance(source, Joined):
         changed.parts = tuple(at_levels(part, levels) for part in source.parts)

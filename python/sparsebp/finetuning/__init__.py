@@ -4,7 +4,7 @@ from ..runtime.stop import Interrupted
 from .checkpoint import CheckpointError
 from .confusion import Confusion
 from .evaluation import Evaluation
-from .history import Epoch, History, Position
+from .history import Epoch, History, Kept, Position
 from .loading import Classifier, load
 from .loop import FineTuned, finetune
 from .memory import MemoryReport
@@ -22,6 +22,7 @@ __all__ = [
     "FineTuned",
     "History",
     "Interrupted",
+    "Kept",
     "MemoryReport",
     "Observer",
     "Position",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +21,9 @@ from .slide import NAME as SLIDE
 from .slide import slid
 
 PLACES = ("memory", "disk")
+CHOICES = (*PLACES, "auto", "none")
+_SHARE = {"memory": 4, "disk": 2}
+"""A cache that nobody asked for takes so small a part of what is free: a quarter, a half."""
 
 #: Augmentations that leave a picture few enough forms to keep them all, and how many.
 FORMS: dict[tuple[str, ...], int] = {(): 1, ("flip",): 2, (SLIDE,): 1, (SLIDE, "flip"): 2}
@@ -93,30 +97,50 @@ class PrefixCache:
     ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
         """Features [n, C, H, W] and labels of the given pictures, without those that could not be read.
 
+        A picture's second appearance in an epoch goes by its number plus how many pictures there are, and so on.
         Where mirror images are kept, seed and epoch say which of the two is taken, as for a loader; with ``slide``
         they say how each moves.
         """
         for indices in rows:
             chosen = np.asarray(indices, dtype=np.int64)
-            chosen = chosen[self._valid[chosen]]
+            chosen = chosen[self._valid[chosen % len(self._valid)]]
+            pictures = chosen % len(self._valid)
             forms = flipped(seed, epoch, chosen) if len(self._features) > 1 else np.zeros(len(chosen), dtype=bool)
-            features = self._features[torch.from_numpy(forms.astype(np.int64)), torch.from_numpy(chosen)]
+            features = self._features[torch.from_numpy(forms.astype(np.int64)), torch.from_numpy(pictures)]
             if slide:
                 features = slid(features, seed, epoch, chosen.tolist())
-            labels, device = torch.from_numpy(self._labels[chosen]), self._model.engine.device
+            labels, device = torch.from_numpy(self._labels[pictures]), self._model.engine.device
             yield features.permute(0, 3, 1, 2).to(device), labels.to(device)
 
 
 def check_memory(size: int) -> None:
     """Raises MemoryError where Linux says that so much is not to be had."""
+    free = _free_memory()
+    if free is not None and size > free:
+        raise MemoryError(
+            f"cache: the features take {format_bytes(size)}, and {format_bytes(free)} of memory are available; "
+            "use the disk instead"
+        )
+
+
+def usual_place(size: int, folder: Path | None) -> str | None:
+    """Where a cache of so many bytes goes that nobody asked for: to the run's folder, without one into memory.
+
+    None if there is not plenty of room.
+    """
+    if folder is None:
+        free, place = _free_memory() or 0, "memory"
+    else:
+        free, place = shutil.disk_usage(folder).free, "disk"
+    return place if size * _SHARE[place] <= free else None
+
+
+def _free_memory() -> int | None:
+    """Bytes that Linux says are to be had."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-        if size > free:
-            raise MemoryError(
-                f"cache: the features take {format_bytes(size)}, and {format_bytes(free)} of memory are available; "
-                "use the disk instead"
-            )
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    return None
 
 
 def _unlinked_file(size: int, folder: Path | None) -> np.ndarray:

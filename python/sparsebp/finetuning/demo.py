@@ -54,6 +54,9 @@ SETTINGS: dict[str, Any] = {
     "bias_lr": LEARNING_RATE,
     "classifier_lr": LEARNING_RATE,
     "schedule": "linear",
+    "augment": (),
+    "skip_above": 1.0,
+    "balance": "none",
     "preprocess": PREPROCESS,
 }
 """What the demo asks of :func:`sparsebp.finetune`."""

@@ -21,8 +21,9 @@ from .checkpoint import Checkpoint, CheckpointError
 from .conversion import kept_plan
 from .folder import WEIGHTS
 from .history import Position
+from .kept import KeptEpochs
 from .loop import dropout
-from .run import check_weights, engine_state
+from .saved_state import check_weights, engine_state
 from .settings import Settings, of_saved
 
 #: What gives a plan file another schedule than the run has.
@@ -69,7 +70,8 @@ def export_run(run: str | Path, path: str | Path, *, model: nn.Module | None = N
         try:
             check_weights(found.weights, sparse.state_dict())
             sparse.engine.load_state(state)
-            sparse.load_state_dict(found.weights)
+            chosen = finished is not None and KeptEpochs.needed(settings)  # which need not be the last epoch's
+            sparse.load_state_dict(read_weights(finished).tensors if chosen and finished else found.weights)
             export(
                 sparse,
                 path,

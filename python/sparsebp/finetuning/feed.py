@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from ..data import Batch, BrokenPicture, Dataset, Loader, Preprocess, parse_augment
-from ..data.combined import keys_of
+from ..data.combined import Repeated, keys_of
 from ..data.readable import broken_picture, check_classes
 from ..runtime.stop import StopRequest
 from ..training.sparse_model import SparseModel
-from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix
+from .balance import MOST_TIMES, class_offsets
+from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix, usual_place
 from .history import Position
 from .observer import Observer
 from .order import Change, Order
@@ -70,10 +71,13 @@ class Feed:
         if self._slides:
             check_slides(check_prefix(model, "augment: slide"))
         augment, seed = [name for name in settings.augment if name != SLIDE], settings.seed
-        self._train = Loader(dataset.train, preprocess, augment=augment, seed=seed, workers=workers)
+        sampled = settings.balance == "sampling"
+        shown = Repeated(dataset.train, MOST_TIMES) if sampled else dataset.train
+        self._train = Loader(shown, preprocess, augment=augment, seed=seed, workers=workers)
         self._plain = Loader(dataset.train, preprocess, workers=workers)
         self._test = Loader(dataset.test, preprocess, workers=workers)
-        self.order = Order(len(dataset.train), settings.batch_size, settings.seed, keys_of(dataset.train))
+        labels = dataset.train.labels if sampled else None
+        self.order = Order(len(dataset.train), settings.batch_size, settings.seed, keys_of(dataset.train), labels)
         self.skipped: dict[str, str] = {}
 
     def __enter__(self) -> Feed:
@@ -97,6 +101,13 @@ class Feed:
     def tests(self) -> int:
         """Number of test pictures."""
         return len(self._dataset.test)
+
+    @property
+    def class_offsets(self) -> torch.Tensor | None:
+        """What the loss adds to each class's logit; None for nothing."""
+        if self._settings.balance != "loss":
+            return None
+        return class_offsets(self._dataset.train.labels, len(self.classes)).to(self._model.engine.device)
 
     def resume(self, keys: torch.Tensor | None, position: Position) -> Change | None:
         """Goes on with the epoch whose order had these keys; says what is different now, if pictures have keys."""
@@ -136,6 +147,20 @@ class Feed:
             return self._caches[1].batches(rows)
         return self._inputs(self._test(rows))
 
+    def usual_cache(self, folder: Path | None) -> str | None:
+        """Where features are kept if nobody says so; None if that cannot be, or takes too much room."""
+        if self._settings.augment not in FORMS:
+            return None
+        try:
+            size = self._cache_bytes()
+        except ValueError:
+            return None
+        return usual_place(size, folder)
+
+    def _cache_bytes(self) -> int:
+        forms = FORMS[parse_augment(self._settings.augment)]
+        return cache_bytes(self._model, forms * len(self._dataset.train) + self.tests)
+
     def cache(self, place: str, folder: Path | None, stop: StopRequest) -> None:
         """Runs the frozen prefix once over every form of every picture; from then on batches hold its features.
 
@@ -144,7 +169,7 @@ class Feed:
             MemoryError: more bytes than the machine has left.
         """
         counts, forms = (len(self._dataset.train), self.tests), FORMS[parse_augment(self._settings.augment)]
-        total, size = sum(counts), cache_bytes(self._model, forms * counts[0] + counts[1])
+        total, size = sum(counts), self._cache_bytes()
         self._observer.caching(0, total, size, place)
         if place == "memory":
             check_memory(size)
@@ -189,6 +214,15 @@ class Feed:
             return broken_picture(source, index)
         name = source.name(index)
         return BrokenPicture(name, self.skipped[name]) if name in self.skipped else None
+
+
+def slides(model: SparseModel) -> bool:
+    """Whether pictures can slide behind a model's frozen layers."""
+    try:
+        check_slides(check_prefix(model, "augment: slide"))
+    except ValueError:
+        return False
+    return True
 
 
 def _in_order(count: int) -> list[list[int]]:

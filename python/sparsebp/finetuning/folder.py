@@ -113,10 +113,14 @@ class RunFolder:
         self.changed = not self._identity.compare(found, newest)
         return found
 
+    def settle(self, settings: Settings) -> None:
+        """The run's settings have become others, before its first checkpoint."""
+        self._identity.settle(settings)
+
     def save(self, weights: Mapping[str, Any], training: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
         """Writes a checkpoint; raises OSError if it cannot be written."""
         facts = {"sparsebp": __version__, **self._identity.facts, "origin": self._origin, **facts}
-        return checkpoints.write(self.path, Checkpoint(weights, training, facts, self._about()))
+        return checkpoints.write(self.path, Checkpoint(weights, training, facts, self.about()))
 
     def finish(
         self, model: nn.Module, history: History, memory: MemoryReport, learned: npt.NDArray[np.int64] | None
@@ -129,10 +133,10 @@ class RunFolder:
             memory: of the run.
             learned: keys of the pictures that were learned from.
         """
-        accuracy = history.epochs[-1].accuracy
+        accuracy = history.accuracy
         trained_on = TrainedOn.of(self._dataset, learned)
         about = {
-            **self._about(),
+            **self.about(),
             "accuracy": accuracy,
             **({TRAINED_ON: trained_on.to_dict()} if trained_on is not None else {}),
         }
@@ -150,7 +154,7 @@ class RunFolder:
         write_atomically(self.path / REPORT, (json.dumps(report, indent=2) + "\n").encode())
         return self.path / WEIGHTS
 
-    def _about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
         """What stands beside weights."""
         kept = {k: self._origin[k] for k in self._kept if k in self._origin}
         return {"classes": self._classes, "preprocess": self._preprocess.to_dict(), **kept}

@@ -55,6 +55,7 @@ class Epoch:
         learned_from: share of its pictures whose backward pass ran.
         collapsed: whether the test pictures looked all the same to the network (:attr:`Evaluation.collapsed`).
         untested: names of the classes that had no test picture.
+        balanced: mean of the tested classes' accuracies.
     """
 
     number: int
@@ -65,10 +66,31 @@ class Epoch:
     learned_from: float
     collapsed: bool = False
     untested: list[str] = field(default_factory=list)
+    balanced: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The weights that a run ended with, if not those of its last epoch as a matter of course.
+
+    Attributes:
+        epochs: numbers of the epochs whose weights these are the mean of; of one, they are its own.
+        accuracy, balanced, test_loss: as of an epoch.
+    """
+
+    epochs: list[int]
+    accuracy: float
+    balanced: float
+    test_loss: float
+
+    def __str__(self) -> str:
+        if len(self.epochs) == 1:
+            return f"epoch {self.epochs[0]}"
+        return f"the mean of epochs {self.epochs[0]} to {self.epochs[-1]}"
 
 
 @dataclass
@@ -82,10 +104,11 @@ class History:
         first: the loss of the first batch, before any update.
         skipped: names of pictures that could not be read.
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
-        classes: of each class by name, how many test pictures there were at the end of the last epoch (``"pictures"``)
+        classes: of each class by name, how many test pictures there were when they were last tested (``"pictures"``)
             and how many of them got their label (``"correct"``).
         confusion: of each class by name, for which classes its test pictures were taken then, and how many of them; see
             :meth:`.Confusion.to_dict`. Empty where an earlier sparsebp finished the run.
+        kept: what the run ended with; None for its last epoch.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -97,10 +120,16 @@ class History:
     learned_from: int = 0
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
+    kept: Kept | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Of what the run ended with."""
+        return self.epochs[-1].accuracy if self.kept is None else self.kept.accuracy
 
     @property
     def last_test(self) -> Confusion | None:
-        """What the test pictures were taken for at the end of the last epoch."""
+        """What the test pictures were taken for when they were last tested: in the end by what the run ended with."""
         return Confusion.from_dict(self.confusion) if self.confusion else None
 
     def add_loss(self, loss: float, after: Position) -> float:
@@ -116,12 +145,22 @@ class History:
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
         untested = test.untested(classes)
-        epoch = Epoch(number, self.loss, test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested)
+        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested, balanced(test))
+        epoch = Epoch(number, self.loss, *judged)
         self.epochs.append(epoch)
-        self.classes = test.by_class(classes)
-        self.confusion = test.confusion(classes).to_dict()
+        self._tested(test, classes)
         self.seen = self.learned_from = 0
         return epoch
+
+    def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
+        """Notes that the run ended with the weights of these epochs, which were tested once more."""
+        self.kept = Kept(epochs, test.accuracy, balanced(test), test.loss)
+        self._tested(test, classes)
+        return self.kept
+
+    def _tested(self, test: Evaluation, classes: Sequence[str]) -> None:
+        self.classes = test.by_class(classes)
+        self.confusion = test.confusion(classes).to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
@@ -138,6 +177,13 @@ class History:
             list(data["skipped"]),
             int(data["seen"]),
             int(data["learned_from"]),
-            {name: dict(counts) for name, counts in data.get("classes", {}).items()},
-            {name: dict(counts) for name, counts in data.get("confusion", {}).items()},
+            classes={name: dict(counts) for name, counts in data.get("classes", {}).items()},
+            confusion={name: dict(counts) for name, counts in data.get("confusion", {}).items()},
+            kept=Kept(**data["kept"]) if data.get("kept") else None,
         )
+
+
+def balanced(test: Evaluation) -> float:
+    """The mean of the accuracies of the classes that were tested."""
+    tested = test.pictures > 0
+    return float((test.correct[tested].double() / test.pictures[tested]).mean())

@@ -35,6 +35,11 @@ class Identity:
             },
         }
 
+    def settle(self, settings: Settings) -> None:
+        """The settings have become others; pictures become input as before."""
+        preprocess = self.facts["settings"]["preprocess"]
+        self.facts["settings"] = {**settings.to_dict(), "preprocess": preprocess}
+
     def compare(self, checkpoint: Checkpoint, path: Path) -> bool:
         """Whether the pictures are the same, bit by bit; others may be gone on with if they are known by their names.
 
@@ -66,7 +71,19 @@ class Identity:
 
 #: Settings that older checkpoints do not have; how these runs sum gradients is part of their plan.
 _YOUNGER = {
-    name: getattr(Settings, name) for name in ("gradients", "scope", "pictures", "saved_bits", "aux", "activation_bits")
+    name: getattr(Settings, name)
+    for name in (
+        "gradients",
+        "scope",
+        "pictures",
+        "saved_bits",
+        "aux",
+        "activation_bits",
+        "balance",
+        "keep",
+        "patience",
+        "average",
+    )
 }
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..data import Dataset, Levels, open_dataset
+from ..data import Dataset, Levels, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..devices import own_randomness
 from ..networks.pretrained import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
@@ -20,14 +21,17 @@ from ..planning.plan import Plan
 from ..runtime.stop import Interrupted, StopRequest
 from ..training.convert import restore
 from . import checkpoint as checkpoints
-from .cache import FORMS, PLACES
+from .cache import CHOICES, FORMS, PLACES
 from .checkpoint import ORDER, Checkpoint
+from .choosing import as_begun, choose, small_classes, with_choices
 from .conversion import converted
-from .feed import Feed
+from .feed import Feed, slides
 from .folder import RunFolder
 from .history import History
+from .kept import FOLDER, KeptEpochs
 from .memory import MemoryReport, dense_step_bytes, measure
 from .observer import Observer
+from .recipe import Choice, without_slide
 from .run import Run
 from .settings import Settings, check_agrees, of_plan
 
@@ -56,8 +60,8 @@ class FineTuned:
 
     @property
     def accuracy(self) -> float:
-        """Share of the test pictures classified correctly after the last epoch."""
-        return self.history.epochs[-1].accuracy
+        """Share of the test pictures that the model classifies correctly."""
+        return self.history.accuracy
 
 
 def finetune(
@@ -70,6 +74,7 @@ def finetune(
     resume: bool = False,
     checkpoint_every: int = 500,
     cache: str | None = None,
+    recipe: bool = True,
     workers: int = 0,
     strict: bool = False,
     dense_audit: bool = True,
@@ -97,7 +102,10 @@ def finetune(
             folder that came since join what is left of the epoch, those that went are left out.
         checkpoint_every: steps between two checkpoints; each epoch ends with one too.
         cache: ``"memory"`` or ``"disk"`` keeps what the frozen prefix makes of each picture (and of its mirror
-            image); with no augmentation but ``flip`` and ``slide``.
+            image); with no augmentation but ``flip`` and ``slide``. ``"auto"`` does so where there is room,
+            ``"none"`` does not. None is ``"auto"`` with ``recipe`` and ``"none"`` without. The result is the same.
+        recipe: settings of :data:`.recipe.CHOSEN` that are not given are chosen to suit pictures and budget, see
+            :mod:`.recipe`; a run that is resumed keeps those it began with. Otherwise they have their plain defaults.
         workers: processes that read and resize pictures; with 0 this process does.
         strict: a picture that cannot be read ends the run, instead of being left out.
         dense_audit: also measure what a dense step of the model holds.
@@ -127,7 +135,9 @@ def finetune(
         if not isinstance(plan, Plan):
             raise TypeError(f"plan: expected a sparsebp.Plan, as Plan.load(path) reads it, got {type(plan).__name__}")
         settings = {**of_plan(plan), **settings}
-    wanted = Settings(**settings)
+    pixels = settings.get("preprocess")
+    sized = {"input_size": pixels.size} if recipe and isinstance(pixels, Preprocess) else {}
+    wanted = Settings(**{**sized, **settings})
     if plan is not None:
         check_agrees(wanted, plan)
     _check_options(checkpoint_every, workers, cache, wanted)
@@ -144,15 +154,24 @@ def finetune(
         split = dataset.split
         origin = {"test_share": str(split.share), "seed": str(split.seed), "split": split.rule, **(origin or {})}
     file = read_weights(weights) if weights is not None else None
-    preprocess = wanted.preprocess or usual_preprocess(file or WeightFile(model.state_dict(), {}), wanted.size)
+    begins_with = file or WeightFile(model.state_dict(), {})
+    choices: list[Choice] = []
+    if recipe and begun is not None:
+        wanted = Settings(**as_begun({**sized, **settings}, begun))
+    elif recipe:
+        choices = choose(settings, dataset, begins_with)
+        wanted = with_choices(settings, choices)
+    preprocess = wanted.preprocess or usual_preprocess(begins_with, wanted.size)
     if preprocess.levels is None:
         preprocess = replace(preprocess, levels=dataset.levels)
     if file is not None and "source" in file.metadata:
         origin = {"source": str(file.metadata["source"]), **(origin or {})}
     folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
     training = model.training
+    kept = KeptEpochs.needed(wanted)
     with (
         folder or nullcontext(),
+        TemporaryDirectory() if kept and folder is None else nullcontext(out) as place,
         StopRequest() as stop,
         own_randomness(model),
         dropout(model, wanted.dropout),
@@ -166,8 +185,17 @@ def finetune(
         stop.check()
         sparse = converted(model, wanted, earlier, plan)
         try:
+            if "slide" in wanted.augment and "augment" not in settings and choices and not slides(sparse):
+                choices = [without_slide(c, cache) if c.name == "augment" else c for c in choices]
+                wanted = with_choices(settings, choices)
+                if folder is not None:
+                    folder.settle(wanted)
+            if choices:
+                observer.chosen(choices, small_classes(dataset))
             feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
-            run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop)
+            about = folder.about() if folder is not None else {}
+            ends = KeptEpochs(Path(place).expanduser() / FOLDER, wanted, about) if kept and place is not None else None
+            run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop, ends)
             with feed:
                 change = run.load(earlier) if earlier is not None else None
                 observer.planned(sparse.plan, run.position)
@@ -175,10 +203,13 @@ def finetune(
                     observer.changed(change)
                 stop.check()
                 if not run.position.finished:
-                    if cache is not None:
-                        feed.cache(cache, folder.path if folder else None, stop)
+                    room = folder.path if folder else None
+                    where = feed.usual_cache(room) if cache == "auto" or (cache is None and recipe) else cache
+                    if where in PLACES:
+                        feed.cache(where, room, stop)
                     feed.check_classes()
                 run.train()
+                run.end()
             memory = measure(sparse, dense, run.peak)
         except Interrupted as request:
             raise Interrupted(request.signal, folder.newest() if folder else None) from None
@@ -221,9 +252,9 @@ def _check_options(checkpoint_every: int, workers: int, cache: str | None, setti
     for name, value, least in (("checkpoint_every", checkpoint_every, 1), ("workers", workers, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    if cache is not None and cache not in PLACES:
-        raise ValueError(f"cache: expected {' or '.join(PLACES)}, got {cache!r}")
-    if cache is not None and settings.augment not in FORMS:
+    if cache is not None and cache not in CHOICES:
+        raise ValueError(f"cache: expected {', '.join(CHOICES)} or None, got {cache!r}")
+    if cache in PLACES and settings.augment not in FORMS:
         raise ValueError(
             f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; only flip and "
             "slide go with a cache"

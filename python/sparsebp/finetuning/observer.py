@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..data import BrokenPicture
 from ..networks.pretrained import LoadedWeights
 from ..planning.plan import Plan
-from .history import Epoch, Position
+from .history import Epoch, Kept, Position
 from .order import Change
+from .recipe import Choice
 
 
 class Observer:
@@ -16,6 +18,9 @@ class Observer:
 
     def loaded(self, weights: LoadedWeights) -> None:
         """A file of weights was loaded into the model; ``weights`` says what became of its classes."""
+
+    def chosen(self, choices: Sequence[Choice], few: Mapping[str, int]) -> None:
+        """A run begins with these settings; ``few`` are the sizes of the classes that have too few pictures."""
 
     def planned(self, plan: Plan, start: Position) -> None:
         """The model is converted; ``start`` is where training begins, which is later when a run is resumed."""
@@ -34,6 +39,9 @@ class Observer:
 
     def epoch_ended(self, epoch: Epoch) -> None:
         """An epoch was trained and evaluated."""
+
+    def ended(self, kept: Kept | None, early: bool) -> None:
+        """Training is over, ``early`` for want of patience, with ``kept``, or None for the last epoch."""
 
     def saved(self, path: Path) -> None:
         """A checkpoint was written."""

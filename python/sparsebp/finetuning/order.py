@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .balance import MOST_TIMES, copies
+
 Integers = npt.NDArray[np.int64]
 _GONE = -1
 _JOINED = 2  # keeps the numbers of a mixture apart from those of an epoch's order
@@ -31,18 +33,24 @@ class Change:
 class Order:
     """Which picture comes when in the current epoch: a function of seed, epoch and the list of pictures.
 
+    Where classes are balanced, a picture may come several times, under numbers that are ``count`` apart.
+
     Args:
         count: training pictures.
         batch: pictures of a step.
         seed: of the order.
         keys: by which pictures are known when their list has changed, int64 [count]; None if they are not.
+        labels: of the pictures, if their classes are to be equally frequent.
     """
 
-    def __init__(self, count: int, batch: int, seed: int, keys: Integers | None) -> None:
+    def __init__(
+        self, count: int, batch: int, seed: int, keys: Integers | None, labels: Integers | None = None
+    ) -> None:
         self._count = count
         self._batch = batch
         self._seed = seed
         self._keys = keys
+        self._labels = labels
         self.begin(0)
 
     @property
@@ -57,8 +65,9 @@ class Order:
 
     def begin(self, epoch: int) -> None:
         """Draws the order of an epoch."""
-        self._indices: Integers = np.random.default_rng((self._seed, epoch)).permutation(self._count)
-        self._order = None if self._keys is None else self._keys[self._indices]
+        places = self._count if self._labels is None else copies(self._labels, self._seed, epoch)
+        self._indices: Integers = np.random.default_rng((self._seed, epoch)).permutation(places)
+        self._order = None if self._keys is None else self._keys[self._indices % self._count]
 
     def end(self, earlier: Integers) -> None:
         """The run was over with these keys: nothing joins it any more."""
@@ -87,11 +96,23 @@ class Order:
             return len(new), gone
         place = {key: index for index, key in enumerate(self._keys.tolist())}
         known = np.array([place.get(key, _GONE) for key in earlier.tolist()], np.int64)
+        if self._labels is not None:
+            times = _appearances(earlier) % MOST_TIMES
+            known = np.where(known == _GONE, _GONE, known + self._count * times)
         done = min(step * self._batch, len(known))
         rest = known[done:][known[done:] != _GONE]
         if done < len(known) and len(new):
             mixed = np.random.default_rng((self._seed, epoch, step, _JOINED)).permutation(len(rest) + len(new))
             rest = np.concatenate([rest, new])[mixed]
         self._indices = np.concatenate([known[:done], rest])
-        self._order = np.concatenate([earlier[:done], self._keys[rest]])
+        self._order = np.concatenate([earlier[:done], self._keys[rest % self._count]])
         return len(new), gone
+
+
+def _appearances(keys: Integers) -> Integers:
+    """Of each element, how many before it are the same."""
+    order = np.argsort(keys, kind="stable")
+    first = np.searchsorted(keys[order], keys[order])
+    found = np.empty(len(keys), np.int64)
+    found[order] = np.arange(len(keys)) - first
+    return found

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,15 +18,16 @@ from ..training.sparse_model import SparseModel
 from ..training.train_step import check_logits, train_step
 from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
-from .evaluation import check_output, score
+from .evaluation import Evaluation, check_output, score
 from .feed import Feed
 from .folder import RunFolder
-from .history import History, Position
+from .history import History, Kept, Position
+from .kept import KeptEpochs, best_epoch, without_a_better_one, worth
 from .observer import Observer
 from .order import Change
+from .saved_state import ARENA, check_weights, engine_state
 from .settings import Settings
 
-_ARENA = "arena."
 _GENERATOR = "torch_generator"
 
 
@@ -43,6 +42,7 @@ class Run:
         checkpoint_every: steps between two of them.
         observer: is told what happens.
         stop: asks to end early.
+        kept: where the weights of epochs go that the run may end with, if it may end with others than its last.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Run:
         checkpoint_every: int,
         observer: Observer,
         stop: StopRequest,
+        kept: KeptEpochs | None = None,
     ) -> None:
         self.model = model.train()
         self._feed = feed
@@ -62,6 +63,8 @@ class Run:
         self._every = checkpoint_every
         self._observer = observer
         self._stop = stop
+        self._kept = kept
+        self._class_offsets = feed.class_offsets
         self.history = History()
         self.position = Position(0, 0, feed.order.steps, settings.epochs)
         self.peak = 0
@@ -108,6 +111,7 @@ class Run:
                 labels,
                 label_smoothing=settings.label_smoothing,
                 skip_above=settings.skip_above,
+                class_offsets=self._class_offsets,
                 from_prefix=self._feed.from_prefix,
             )
         except FloatingPointError as error:
@@ -129,15 +133,10 @@ class Run:
         if self.history.loss is None:
             raise ValueError("data: no picture could be read of the training set")
         done = self.position.epoch + 1
-        self.model.eval()
-        logits = self.model.run_span if self._feed.from_prefix else self.model
         try:
-            with closing(self._feed.test()) as batches:
-                found = score(batches, logits, len(self._feed.classes), self._evaluated)
+            found = self._test()
         except Interrupted as request:
             raise Interrupted(request.signal, None if self._watch.spoilt else self.save()) from None
-        finally:
-            self.model.train()
         if self._watch.lost(found.loss):
             raise self._diverged(f"the loss of the test pictures is {found.loss:.4g}", found.loss)
         loss = self.history.loss
@@ -150,13 +149,53 @@ class Run:
             raise self._watch.error(what, loss, self.position, None)  # no checkpoint is any better
         epoch = self.history.end_epoch(done, found, self._feed.classes, self.model.coverage().total)
         self.position = replace(self.position, epoch=done, step=0)
+        patience = self._settings.patience
+        if patience is not None and without_a_better_one(self.history, self._settings) >= patience:
+            self.position = replace(self.position, epochs=done)
         if not self.position.finished:  # the order of the last one says what was learned from
             self._feed.order.begin(done)
             self.position = replace(self.position, steps_per_epoch=self._feed.order.steps)
         self._observer.epoch_ended(epoch)
+        if self._kept is not None:
+            self._kept.add(self.history, self.model.state_dict())
         saved = self.save()
+        if self._kept is not None:
+            self._kept.prune(self.history)
         if not self.position.finished:
             self._stop.check(saved)
+
+    def _test(self) -> Evaluation:
+        self.model.eval()
+        logits = self.model.run_span if self._feed.from_prefix else self.model
+        try:
+            with closing(self._feed.test()) as batches:
+                return score(batches, logits, len(self._feed.classes), self._evaluated)
+        finally:
+            self.model.train()
+
+    def end(self) -> None:
+        """Puts the weights into the model that a finished run ends with.
+
+        Raises:
+            Interrupted: a stop was asked for.
+            CheckpointError: the weights of an epoch are gone.
+        """
+        early = self.position.epochs < self._settings.epochs
+        self._observer.ended(None if self._kept is None else self._chosen(self._kept), early)
+
+    def _chosen(self, files: KeptEpochs) -> Kept:
+        classes, settings = self._feed.classes, self._settings
+        numbers, best = files.averaged(self.history), None
+        if settings.keep == "best":
+            best = best_epoch(self.history, settings)
+        if numbers:
+            self.model.load_state_dict(files.mean(numbers))
+            mean = self.history.end(numbers, self._test(), classes)
+            if best is None or worth(mean, settings) >= worth(best, settings):
+                return mean
+        assert best is not None, "nothing else is kept"
+        self.model.load_state_dict(files.read(best.number))
+        return self.history.end([best.number], self._test(), classes)
 
     def _evaluated(self, done: int) -> None:
         self._observer.evaluating(done, self._feed.tests)
@@ -190,7 +229,7 @@ class Run:
             return None
         state = self.model.engine.state()
         regions = state.pop("regions")
-        training = {_ARENA + name: as_tensor(data) for name, data in regions.items()}
+        training = {ARENA + name: as_tensor(data) for name, data in regions.items()}
         training[_GENERATOR] = torch.get_rng_state()
         if self._feed.order.keys is not None:
             training[ORDER] = torch.from_numpy(self._feed.order.keys)
@@ -236,27 +275,3 @@ class Run:
 
 
 _GROUP_KEYS = ("lr", "momentum", "weight_decay")
-
-
-def engine_state(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What :meth:`sparsebp.training.engine.Engine.load_state` takes; raises KeyError or TypeError if it is damaged."""
-    regions = {k.removeprefix(_ARENA): t for k, t in checkpoint.training.items() if k.startswith(_ARENA)}
-    counters = _counters(checkpoint.facts["counters"])
-    return {"regions": {k: t.numpy().tobytes() for k, t in regions.items()}, **counters}
-
-
-def _counters(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """As an engine has them now; version 2 of the format called one otherwise, and lacked one."""
-    counters = {"pending": False, **saved}
-    if "_due" in counters:
-        counters["due"] = counters.pop("_due")
-    return counters
-
-
-def check_weights(saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> None:
-    """Raises ValueError unless they have the same names and shapes: loading would stop half-way."""
-    shapes = [{name: list(t.shape) for name, t in weights.items()} for weights in (saved, own)]
-    for name in shapes[0] | shapes[1]:
-        was, here = (known.get(name) for known in shapes)
-        if was != here:
-            raise ValueError(f"weights: {name} was {was}, in this model it is {here}")

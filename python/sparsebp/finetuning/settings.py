@@ -13,6 +13,9 @@ from ..planning.request import MOST_SIZE, PICTURES, check_activation_bits, check
 from ..samplers import NAMES, Sampler
 from ..training.learning_rules import LearningRules, check_count, check_number
 from ..units import check_seed, parse_bytes
+from .balance import BALANCES
+
+KEEPS = ("last", "best")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class Settings(LearningRules):
         augment: names of :data:`sparsebp.data.augment.AUGMENTATIONS`, or ``"flip,crop"``.
         preprocess: how a picture becomes input; by default what the model's weights want, as far as that can be
             told from them (:func:`sparsebp.networks.pretrained.usual_preprocess`).
+        balance: ``"none"``, ``"loss"`` or ``"sampling"``: what is done where classes differ in size. The loss has small
+            classes win by a margin, or their pictures come several times an epoch
+            (:mod:`sparsebp.finetuning.balance`).
+        keep: ``"last"`` or ``"best"``: the epoch whose weights the run ends with; the best is the one with the highest
+            accuracy on the test pictures, of equal ones the later, where classes are balanced by their mean accuracy.
+        patience: epochs without a better one after which the run ends; None trains all.
+        average: the run ends with the mean of the weights after its last so many epochs; with ``keep="best"`` if that
+            is better than the best epoch. 1 averages nothing.
         aux: as in :func:`sparsebp.convert`; False leaves out what only training mode adds.
         seed: of the order of the pictures, the channels drawn, augmentation and dropout.
     """
@@ -64,6 +75,10 @@ class Settings(LearningRules):
     preprocess: Preprocess | None = None
     seed: int = 0
     aux: bool = True
+    balance: str = "none"
+    keep: str = "last"
+    patience: int | None = None
+    average: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,8 +93,12 @@ class Settings(LearningRules):
         check_saved_bits(self.saved_bits, self.scope)
         check_activation_bits(self.activation_bits)
         check_seed(self.seed)
-        for name in ("epochs", "micro_batch", "resample_every"):
+        for name in ("epochs", "micro_batch", "resample_every", "average"):
             check_count(name, getattr(self, name))
+        if self.patience is not None:
+            check_count("patience", self.patience)
+        check_name("balance", self.balance, BALANCES)
+        check_name("keep", self.keep, KEEPS)
         for size in (self.input_size,) if isinstance(self.input_size, int) else _pair(self.input_size):
             check_count("input_size", size, MOST_SIZE)
         if self.micro_batch > self.batch_size:

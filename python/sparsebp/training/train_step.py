@@ -21,11 +21,13 @@ def train_step(
     *,
     label_smoothing: float = 0.0,
     skip_above: float = 1.0,
+    class_offsets: torch.Tensor | None = None,
     from_prefix: bool = False,
 ) -> tuple[float, int]:
     """Forward, loss, backward and update on a batch of any size; the mean loss, and how many images trained something.
 
-    The loss is computed in double precision, natively where the processor runs a float32 program, otherwise by torch.
+    The loss is computed in double precision, natively where the processor runs a float32 program without offsets,
+    otherwise by torch.
 
     Args:
         model, opt, x, from_prefix: as of :func:`sparsebp.fit_step`.
@@ -33,19 +35,21 @@ def train_step(
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already. A micro-batch of such images
             trains nothing.
+        class_offsets: [classes], what is added to the logits in the loss; None for nothing. An image is learned if it
+            is with and without them: a frequent class is probable before anything was learned.
 
     Raises:
         TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels.
         UnsupportedModel: the network returns something else than logits or their log_softmax.
     """
-    loss = partial(_loss, label_smoothing=label_smoothing)
+    loss = partial(_loss, label_smoothing=label_smoothing, class_offsets=class_offsets)
     check_step(model, opt, x, labels, loss, from_prefix)
     check_logits(model)
     pixels = list(model.output_shape[1:])
     if labels.dim() == 1 and pixels not in ([], [1, 1]):
         raise ValueError(f"labels: this network returns images; expected {[len(x), *pixels]} of them, got {[len(x)]}")
     runner = model._runner
-    if runner.computes_loss:
+    if runner.computes_loss and class_offsets is None:
         if runs_apart(runner, from_prefix):
             features, first = (x if from_prefix else runner.prefix(x, training=True)), runner.span_begin
         else:
@@ -55,7 +59,9 @@ def train_step(
 
     def learned(output: torch.Tensor, own: torch.Tensor) -> bool:
         nonlocal trained
-        skipped = skip_above < 1 and bool((_probability(output, own) > skip_above).all())
+        skipped = skip_above < 1 and all(
+            bool((_probability(output, own, offsets) > skip_above).all()) for offsets in {None, class_offsets}
+        )
         trained += 0 if skipped else len(own)
         return skipped
 
@@ -73,14 +79,19 @@ def check_logits(model: SparseModel) -> None:
     )
 
 
-def _loss(output: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    return cross_entropy(_logits(output, labels), labels, label_smoothing=label_smoothing)
+def _loss(
+    output: torch.Tensor, labels: torch.Tensor, label_smoothing: float, class_offsets: torch.Tensor | None
+) -> torch.Tensor:
+    return cross_entropy(_logits(output, labels, class_offsets), labels, label_smoothing=label_smoothing)
 
 
-def _probability(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return _logits(output, labels).softmax(1).gather(1, labels[:, None])
+def _probability(output: torch.Tensor, labels: torch.Tensor, class_offsets: torch.Tensor | None) -> torch.Tensor:
+    return _logits(output, labels, class_offsets).softmax(1).gather(1, labels[:, None])
 
 
-def _logits(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _logits(output: torch.Tensor, labels: torch.Tensor, class_offsets: torch.Tensor | None) -> torch.Tensor:
     """An image of one pixel is one number a class, if there is one label an image."""
-    return (output.flatten(1) if labels.dim() == 1 else output).double()
+    logits = (output.flatten(1) if labels.dim() == 1 else output).double()
+    if class_offsets is None:
+        return logits
+    return logits + class_offsets.to(logits).view(-1, *[1] * (logits.dim() - 2))

@@ -1,0 +1,125 @@
+"""The options of ``finetune`` that a recipe answers where they are not given, and those on which epoch a run ends with.
+
+None stands for what is not given.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..data.augment import AUGMENTATIONS, parse_augment
+from ..finetuning.balance import BALANCES
+from ..finetuning.cache import CHOICES
+from ..finetuning.settings import KEEPS
+from .options import MODEL, OUTPUT, TRAINING, at_least, check_share, checked, parse_input_size
+from .training_options import DATA, check_rate, one_of
+
+_CHOSEN = "[default: chosen to suit the pictures]"
+
+
+def _option(name: str, metavar: str, text: str, panel: str, **rest: Any) -> Any:
+    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=panel, **rest)
+
+
+InputSize = Annotated[
+    str | None,
+    _option(
+        "--input-size",
+        "SIZE",
+        f"Pixels of the network's input: 224, or height x width such as 128x160. {_CHOSEN}",
+        MODEL,
+        callback=checked(parse_input_size),
+    ),
+]
+Augment = Annotated[
+    str | None,
+    _option(
+        "--augment",
+        "NAMES",
+        f"Random changes of training pictures, with commas between: {', '.join(AUGMENTATIONS)}; or none. {_CHOSEN}",
+        DATA,
+        callback=checked(parse_augment),
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    _option("--epochs", "N", f"Passes over the training pictures. {_CHOSEN}", TRAINING, callback=at_least(1)),
+]
+Rate = Annotated[
+    float | None,
+    _option(
+        "--lr",
+        "RATE",
+        "Learning rate, for a whole batch. [default: 0.0002; where a step may train over 2 % of the weights, or with "
+        "--no-recipe, 0.0003 at 2 % and less for more; with --no-normalise 0.0075]",
+        TRAINING,
+        callback=checked(check_rate),
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    _option(
+        "--batch-size",
+        "N",
+        "Pictures from one draw of the channels to the next. [default: 16]",
+        TRAINING,
+        callback=at_least(1),
+    ),
+]
+SkipAbove = Annotated[
+    float | None,
+    _option(
+        "--skip-above",
+        "P",
+        "No backward pass for pictures whose class has a probability above P already; with --micro-batch above 1, "
+        "for those that go through together if all have. [default: 0.9, with --label-smoothing 1]",
+        TRAINING,
+        callback=checked(check_share),
+    ),
+]
+Balance = Annotated[
+    str | None,
+    _option(
+        "--balance",
+        "|".join(BALANCES),
+        "Where classes differ in size: the loss has small ones win by a margin, or their pictures come several times "
+        "an epoch. [default: loss, if one is more than twice as large as another]",
+        TRAINING,
+        callback=one_of(BALANCES),
+    ),
+]
+Keep = Annotated[
+    str,
+    _option(
+        "--keep",
+        "|".join(KEEPS),
+        "The epoch whose weights the run ends with; the best of the test pictures looks a little better than it is.",
+        TRAINING,
+        callback=one_of(KEEPS),
+    ),
+]
+Patience = Annotated[
+    int | None,
+    _option("--patience", "N", "End after N epochs without a better one. [default: train all]", TRAINING, min=1),
+]
+Average = Annotated[
+    int,
+    _option("--average", "N", "End with the mean of the weights after the last N epochs.", TRAINING, min=1),
+]
+NoRecipe = Annotated[
+    bool,
+    _option("--no-recipe", "", "Choose nothing: what is not given has a plain default, whatever the pictures.", OUTPUT),
+]
+Cache = Annotated[
+    str | None,
+    _option(
+        "--cache",
+        "|".join(CHOICES),
+        "Keep what the frozen layers make of each picture, so that they run once. With --augment flip,slide at most. "
+        "[default: auto, on the disk if there is plenty of room]",
+        OUTPUT,
+        callback=one_of(CHOICES),
+    ),
+]

@@ -1,0 +1,144 @@
+"""The settings that suit some pictures and a budget, where nobody says otherwise; RESULTS.md says what was measured.
+
+Nothing here looks at a picture or a network; what they are like is told by :class:`Facts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CHOSEN = ("input_size", "augment", "epochs", "lr", "skip_above", "batch_size", "balance")
+"""The settings that a recipe chooses."""
+
+FEW = 10
+"""A class with fewer training pictures is hardly learned, which is said."""
+
+_LEAST_SIDE, _MOST_SIDE, _STEP = 128, 224, 32
+_SMALL_BUDGET = 128 * 1024
+_SHOWN = 500_000  # pictures in a whole run: ten epochs of 50,000
+_LEAST_EPOCHS, _MOST_EPOCHS = 2, 10
+_RATE, _SKIP, _BATCH = 0.0002, 0.9, 16
+_UNEVEN = 2.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a recipe goes by.
+
+    Attributes:
+        sizes: training pictures of each class.
+        side: pixels of a typical picture's shorter side.
+        budget: bytes.
+        whole_step: whether the budget covers the whole step.
+        odd: whether the weights want inputs of 32 n + 1 pixels, as those of TensorFlow do.
+        known: height and width of the input that the weights were fine-tuned with before, if they say.
+        mirrored: whether a mirror image still shows the same: not of letters and digits.
+    """
+
+    sizes: tuple[int, ...]
+    side: int
+    budget: int
+    whole_step: bool = False
+    odd: bool = False
+    known: tuple[int, int] | None = None
+    mirrored: bool = True
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting, and why it is what it is.
+
+    Attributes:
+        name: of the setting.
+        value: as :class:`sparsebp.finetuning.Settings` takes it.
+        why: in a few words.
+    """
+
+    name: str
+    value: Any
+    why: str
+
+
+def recipe(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
+    """The choices of :data:`CHOSEN`, in this order; what is given stays as it is.
+
+    Args:
+        facts: on pictures, weights and budget.
+        given: settings that were chosen by somebody, by their names.
+    """
+    made = [
+        _input_size(facts),
+        _augment(facts),
+        _epochs(facts),
+        _rate(given),
+        _skip(given),
+        Choice("batch_size", max(_BATCH, given.get("micro_batch", 1)), "channels are drawn anew for each batch"),
+        _balance(facts),
+    ]
+    return [Choice(c.name, given[c.name], "given") if c.name in given else c for c in made]
+
+
+def few_pictures(sizes: Mapping[str, int]) -> list[str]:
+    """The classes of which there are fewer than :data:`FEW` training pictures."""
+    return [name for name, count in sizes.items() if count < FEW]
+
+
+def without_slide(choice: Choice, cache: str | None) -> Choice:
+    """The augmentation where the frozen layers leave too little of a picture to be moved.
+
+    Args:
+        choice: of ``augment``.
+        cache: as somebody asked for it, which moving pictures would rule out.
+    """
+    rest = tuple(name for name in choice.value if name != "slide")
+    if cache in ("memory", "disk"):
+        return Choice(choice.name, rest, "what goes with a cache here")
+    return Choice(choice.name, (*rest, "shift"), "small changes; what the frozen layers leave is too little to slide")
+
+
+def _input_size(facts: Facts) -> Choice:
+    if facts.known is not None:
+        return Choice("input_size", facts.known, "what the weights were fine-tuned with")
+    side = -(-facts.side // _STEP) * _STEP
+    why = f"pictures of about {facts.side} pixels"
+    if side > _LEAST_SIDE and facts.whole_step:
+        side, why = _LEAST_SIDE, "the budget holds the whole step"
+    elif side > _LEAST_SIDE and facts.budget < _SMALL_BUDGET:
+        side, why = _LEAST_SIDE, "a small budget trains more layers of a small input"
+    side = min(max(side, _LEAST_SIDE), _MOST_SIDE) + facts.odd
+    return Choice("input_size", (side, side), why + ("; TensorFlow's weights want 32 n + 1" if facts.odd else ""))
+
+
+def _augment(facts: Facts) -> Choice:
+    if not facts.mirrored:
+        return Choice("augment", ("slide",), "frozen layers run once a picture; letters and digits are not mirrored")
+    return Choice("augment", ("flip", "slide"), "small changes that let frozen layers run once a picture")
+
+
+def _epochs(facts: Facts) -> Choice:
+    count = sum(facts.sizes)
+    epochs = min(max(round(_SHOWN / max(1, count)), _LEAST_EPOCHS), _MOST_EPOCHS)
+    return Choice("epochs", epochs, f"{count:,} training pictures")
+
+
+def _rate(given: Mapping[str, Any]) -> Choice:
+    """Plain steps, and steps that train many weights, want other rates, which :class:`LearningRules` knows."""
+    few = (given.get("max_update_ratio", 0.02) or 1.0) <= 0.02 and not given.get("ratios")
+    if given.get("normalise", True) and few:
+        return Choice("lr", _RATE, "for runs of many epochs")
+    return Choice("lr", None, "what suits the other settings")
+
+
+def _skip(given: Mapping[str, Any]) -> Choice:
+    if given.get("label_smoothing"):
+        return Choice("skip_above", 1.0, "with smoothed labels no picture gets that far")
+    return Choice("skip_above", _SKIP, "what is learned needs no backward pass")
+
+
+def _balance(facts: Facts) -> Choice:
+    sizes = [size for size in facts.sizes if size] or [1]
+    if max(sizes) <= _UNEVEN * min(sizes):
+        return Choice("balance", "none", "classes of similar sizes")
+    return Choice("balance", "loss", f"classes of {min(sizes):,} to {max(sizes):,} pictures are to be found alike")

@@ -1,0 +1,105 @@
+"""What a recipe chooses for which pictures, as a table; nothing is opened and nothing trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sparsebp.finetuning import Settings
+from sparsebp.finetuning.recipe import CHOSEN, Facts, few_pictures, recipe, without_slide
+
+KB = 1024
+CIFAR10 = Facts(sizes=(5000,) * 10, side=32, budget=256 * KB, odd=True)
+ANTS_AND_BEES = Facts(sizes=(124, 121), side=224, budget=256 * KB, odd=True)
+HEADLINE: dict[str, Any] = {"epochs": 10, "augment": "flip,slide", "skip_above": 0.9, "lr": 0.0002}
+"""What README's command for CIFAR-10 gives, beside the size and the cache."""
+
+
+def chosen(facts: Facts, **given: Any) -> dict[str, Any]:
+    return {choice.name: choice.value for choice in recipe(facts, given)}
+
+
+def test_ten_thousands_of_small_pictures_get_the_settings_of_the_headline() -> None:
+    assert Settings(**chosen(CIFAR10)) == Settings(input_size=(129, 129), **HEADLINE)
+
+
+def test_so_do_fashion_mnist_and_parts_of_cifar_10() -> None:
+    """Hence what was measured with those settings holds for what is chosen: Fashion-MNIST for one epoch, say."""
+    fashion = replace(CIFAR10, sizes=(6000,) * 10, side=28)
+    assert Settings(**chosen(fashion, epochs=1)) == Settings(input_size=(129, 129), **HEADLINE | {"epochs": 1})
+    for few in (30, 300):
+        assert chosen(replace(CIFAR10, sizes=(few,) * 10)) == chosen(CIFAR10)
+
+
+def test_every_setting_is_chosen_once_and_explained() -> None:
+    choices = recipe(CIFAR10, {})
+    assert tuple(choice.name for choice in choices) == CHOSEN
+    assert all(choice.why for choice in choices)
+
+
+SIZES: list[tuple[str, dict[str, Any], int]] = [
+    ("small pictures are enlarged, for a smaller input has few pixels left in the end", {"side": 28}, 128),
+    ("photographs have the size that ImageNet's weights know", {"side": 500}, 224),
+    ("between the two the pictures' own", {"side": 150}, 160),
+    ("weights of TensorFlow want a pixel more", {"side": 150, "odd": True}, 161),
+    ("a whole step in few bytes has no room for photographs", {"side": 500, "whole_step": True}, 128),
+    ("nor have small budgets for more than a layer or two", {"side": 500, "budget": 64 * KB}, 128),
+    ("weights that were fine-tuned before keep their size", {"side": 500, "known": (96, 96)}, 96),
+]
+
+
+@pytest.mark.parametrize(("facts", "side"), [pytest.param(*row[1:], id=row[0]) for row in SIZES])
+def test_the_input_goes_by_the_pictures_and_the_budget(facts: dict[str, Any], side: int) -> None:
+    assert chosen(replace(CIFAR10, **{"odd": False, **facts}))["input_size"] == (side, side)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "epochs"), [(2, 10), (300, 10), (3000, 10), (50_000, 10), (60_000, 8), (10**6, 2)]
+)
+def test_a_great_many_pictures_are_shown_less_often(pictures: int, epochs: int) -> None:
+    assert chosen(replace(CIFAR10, sizes=(pictures // 2,) * 2))["epochs"] == epochs
+
+
+@pytest.mark.parametrize(
+    ("sizes", "balance"), [((12, 121), "loss"), ((50, 101), "loss"), ((50, 100), "none"), ((0, 50), "none")]
+)
+def test_classes_are_balanced_where_one_is_more_than_twice_another(sizes: tuple[int, ...], balance: str) -> None:
+    assert chosen(replace(CIFAR10, sizes=sizes))["balance"] == balance
+
+
+def test_letters_and_digits_are_not_mirrored() -> None:
+    assert chosen(replace(CIFAR10, mirrored=False))["augment"] == ("slide",)
+
+
+def test_what_is_given_stays_and_is_said_to_be_given() -> None:
+    given = {"epochs": 3, "input_size": 96, "augment": "none", "lr": None, "balance": "sampling"}
+    for choice in recipe(ANTS_AND_BEES, given):
+        assert (choice.why == "given") == (choice.name in given)
+        assert choice.name not in given or choice.value == given[choice.name]
+
+
+GIVEN: list[tuple[str, dict[str, Any], str, Any]] = [
+    ("plain steps have rates of their own", {"normalise": False}, "lr", None),
+    ("so have steps that train many weights", {"max_update_ratio": None}, "lr", None),
+    ("and layers that are chosen by hand", {"ratios": {"*": 0.5}}, "lr", None),
+    ("with smoothed labels nothing is ever learned", {"label_smoothing": 0.1}, "skip_above", 1.0),
+    ("a batch holds at least what goes through at once", {"micro_batch": 64}, "batch_size", 64),
+]
+
+
+@pytest.mark.parametrize(("given", "name", "value"), [pytest.param(*row[1:], id=row[0]) for row in GIVEN])
+def test_choices_go_with_what_is_given(given: dict[str, Any], name: str, value: Any) -> None:
+    made = chosen(CIFAR10, **given)
+    assert made[name] == value
+    Settings(**{**made, **given})  # which refuses what does not go together
+
+
+def test_where_nothing_can_slide_pictures_shift_or_with_a_cache_only_flip() -> None:
+    slide = next(choice for choice in recipe(CIFAR10, {}) if choice.name == "augment")
+    assert without_slide(slide, None).value == without_slide(slide, "auto").value == ("flip", "shift")
+    assert without_slide(slide, "disk").value == ("flip",)
+
+
+def test_a_class_of_few_pictures_is_named() -> None:
+    assert few_pictures({"ants": 9, "bees": 10, "wasps": 0}) == ["ants", "wasps"]
