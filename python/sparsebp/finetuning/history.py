@@ -145,22 +145,21 @@ class History:
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
         untested = test.untested(classes)
-        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested, balanced(test))
-        epoch = Epoch(number, self.loss, *judged)
+        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested)
+        epoch = Epoch(number, self.loss, *judged, self._tested(test, classes).balanced)
         self.epochs.append(epoch)
-        self._tested(test, classes)
         self.seen = self.learned_from = 0
         return epoch
 
     def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
         """Notes that the run ended with the weights of these epochs, which were tested once more."""
-        self.kept = Kept(epochs, test.accuracy, balanced(test), test.loss)
-        self._tested(test, classes)
+        self.kept = Kept(epochs, test.accuracy, self._tested(test, classes).balanced, test.loss)
         return self.kept
 
-    def _tested(self, test: Evaluation, classes: Sequence[str]) -> None:
-        self.classes = test.by_class(classes)
-        self.confusion = test.confusion(classes).to_dict()
+    def _tested(self, test: Evaluation, classes: Sequence[str]) -> Confusion:
+        found = test.confusion(classes)
+        self.classes, self.confusion = found.by_class, found.to_dict()
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
@@ -181,9 +180,3 @@ class History:
             confusion={name: dict(counts) for name, counts in data.get("confusion", {}).items()},
             kept=Kept(**data["kept"]) if data.get("kept") else None,
         )
-
-
-def balanced(test: Evaluation) -> float:
-    """The mean of the accuracies of the classes that were tested."""
-    tested = test.pictures > 0
-    return float((test.correct[tested].double() / test.pictures[tested]).mean())
