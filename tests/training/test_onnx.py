@@ -96,7 +96,7 @@ def test_a_trained_network_predicts_on_a_thousand_real_pictures_what_it_predicts
     ("make", "size"),
     [
         (residual_network, (20, 16)),
-        (lambda: sparsebp.models.mobilenet_v2_tf(10, 0.35, **SHORT), (32, 48)),  # pads on two sides only
+        (lambda: sparsebp.models.mobilenet_v2(10, 0.35, padding="tf", **SHORT), (32, 48)),  # pads on two sides only
         (lambda: timm.create_model("mobilenetv3_small_050", num_classes=10), (64, 64)),  # gates, hard curves
     ],
     ids=["residual", "padding of TensorFlow", "timm's MobileNetV3"],
