@@ -1,6 +1,7 @@
 # make demo    adapt a pretrained network to handwritten digits inside a byte budget
 # make test    every test, Python and native
 # make lint    formatters, linters and type checks
+# make docs    the site of these pages and the API: build/docs/index.html
 # make bench   the speed benchmark
 # make kernels       builds the benchmark of single kernels: build/test/kernels --help
 # make instructions  counts the instructions of single kernels, under valgrind
@@ -17,7 +18,7 @@ SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc include python 
 NATIVE_TESTS := $(shell find tests/native bench/native -type f)
 CXX_SOURCES := $(shell find csrc tests/native tests/fuzz tests/c bench/native examples/board -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test test-python test-native test-emulated check-cuda lint format bench kernels instructions clean
+.PHONY: demo test test-python test-native test-emulated check-cuda lint format docs bench kernels instructions clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/sparsebp finetune
@@ -68,6 +69,11 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
+# A link to nowhere is an error. Nothing of sparsebp is imported: docstrings are read from the files.
+docs: $(VENV)/docs.stamp
+	$(BIN)/python scripts/docs_site.py build/docs-pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 bench: $(VENV)/demo.stamp
 	$(BIN)/python bench/backward_speed.py
 
@@ -85,6 +91,11 @@ $(VENV)/test.stamp: $(SOURCES) $(NATIVE_TESTS) constraints.txt | $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt ".[test]" -C build-dir=build/test \
 	  -C cmake.define.SPARSEBP_TESTS=ON -C cmake.define.SPARSEBP_BENCH=ON -C cmake.define.CMAKE_CUDA_ARCHITECTURES=80 \
 	  -C cmake.define.SPARSEBP_LIBRARY=ON -C cmake.define.CMAKE_INSTALL_LIBDIR=lib
+	@touch $@
+
+# The extra alone, because the site needs no package.
+$(VENV)/docs.stamp: pyproject.toml constraints.txt | $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt $(shell sed -n 's/^docs = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
 	@touch $@
 
 $(VENV):

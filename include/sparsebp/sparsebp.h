@@ -83,7 +83,7 @@ typedef struct {
   void* context;
 } sbp_rows;
 
-/* The version of the library, "0.1.0". */
+/* The version of the library, such as "0.2.0". */
 SBP_API const char* sbp_version(void);
 
 /* Opens a plan file. On success *session is to be closed by sbp_close; otherwise it is null and `error`, a buffer of

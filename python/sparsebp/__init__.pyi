@@ -2,7 +2,7 @@
 
 from . import data, functional, models, nn, optim, runtime, samplers
 from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, PlanFileError, TrainingDiverged, UnsupportedModel
-from .finetuning import FineTuned, Interrupted, Observer, finetune
+from .finetuning import FineTuned, Interrupted, Observer, finetune, load
 from .networks.pretrained import LoadedWeights, load_weights
 from .networks.pruning import prune
 from .networks.resizing import resize_like
@@ -13,6 +13,7 @@ from .training.convert import convert, explain, min_budget, plan, restore
 from .training.export import export
 from .training.fit_step import fit_step
 from .training.graphed_step import GraphedStep
+from .training.onnx_file import export_onnx
 from .training.plan_file import load_file
 from .training.sparse_model import SparseModel
 from .version import __version__
@@ -38,9 +39,11 @@ __all__ = [
     "data",
     "explain",
     "export",
+    "export_onnx",
     "finetune",
     "fit_step",
     "functional",
+    "load",
     "load_file",
     "load_weights",
     "min_budget",

@@ -13,6 +13,8 @@ from .samplers import Static
 from .training.autograd import ConvFunction
 from .training.standalone_conv import StandaloneConv
 
+__all__ = ["sparse_conv2d", "sparse_conv2d_reference"]
+
 Pair = int | tuple[int, int]
 
 
@@ -73,7 +75,11 @@ def sparse_conv2d_reference(
     *,
     channels: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """What :func:`sparse_conv2d` computes, by torch's dense convolution on a partly detached weight."""
+    """What :func:`sparse_conv2d` computes, by torch's dense convolution on a partly detached weight.
+
+    Args:
+        x, weight, bias, stride, padding, dilation, groups, channels: as for :func:`sparse_conv2d`.
+    """
     if channels is not None:
         per_group_in, per_group_out = x.shape[1] // groups, weight.shape[0] // groups
         trains = torch.zeros(weight.shape[:2], dtype=torch.bool, device=weight.device)

@@ -17,6 +17,8 @@ from .training.plain_sgd import update
 from .training.protocol import Trainable
 from .training.sparse_model import SparseModel
 
+__all__ = ["SGD"]
+
 
 class SGD(EagerOptimizer):
     """Stochastic gradient descent for converted models.

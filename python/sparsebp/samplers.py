@@ -15,6 +15,8 @@ import numpy as np
 from . import _C
 from .units import check_seed
 
+__all__ = ["Cyclic", "Importance", "Random", "Sampler", "Static", "TopK", "resolve"]
+
 
 class Sampler:
     """Base class; override :meth:`select` for a policy of your own.

@@ -1,3 +1,3 @@
-"""The version of the package."""
+"""The version: of both packages, the native module, the C library and the wheels. It is written nowhere else."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -17,7 +17,7 @@ WAYS = ["CMake, shared", "CMake, static", "pkg-config, shared", "pkg-config, sta
 PROJECT = """
 cmake_minimum_required(VERSION 3.20)
 project(outside LANGUAGES C CXX)
-find_package(sparsebp 0.1 REQUIRED)
+find_package(sparsebp 0.2 REQUIRED)
 add_executable(program program.c)
 set_target_properties(program PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
 target_compile_options(program PRIVATE -Wall -Wextra -Wpedantic -Werror)

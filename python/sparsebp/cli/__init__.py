@@ -1,4 +1,4 @@
-"""The command line tool: ``sparsebp finetune | plan | evaluate | bench | info``."""
+"""The command line tool: ``sparsebp finetune | plan | evaluate | predict | bench | info``."""
 
 from .app import main
 

@@ -21,6 +21,7 @@ from .export import export
 from .finetune import finetune
 from .info import info
 from .plan import plan
+from .predict import predict
 
 EPILOG = (
     "Exit codes: 0 done; 1 failed while running (disk full, loss diverged); 2 wrong request (an option, a file, "
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (finetune, plan, export, evaluate, bench, info):
+for command in (finetune, plan, export, evaluate, predict, bench, info):
     app.command()(command)
 
 

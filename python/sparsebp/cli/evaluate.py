@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
-from rich.progress import Progress
-from torch import nn
 
-from ..data import Levels, Loader, Preprocess
-from ..data.readable import broken_picture, check_classes
-from ..finetuning.evaluation import TOP, Evaluation, score
+from ..data import Levels, Preprocess
+from ..files import named_errors
+from ..finetuning.evaluation import TOP, Evaluation
+from ..finetuning.loading import check_named, weights_file
 from ..networks.pretrained import read_weights
 from ..units import check_seed
 from . import training_options as t
-from .console import err, is_terminal, out, print_json, print_pairs
+from .confusion_plot import plot_confusion
+from .console import out, print_json, print_pairs
+from .contact_sheet import check_sheet_file, write_sheet
 from .errors import endings
+from .mistakes import Mistake, mistakes_table
 from .options import (
     DEFAULT_MODEL,
     MODEL,
@@ -37,10 +34,12 @@ from .options import (
     set_threads,
 )
 from .pixel_values import parse_levels
+from .plots import check_plot_file
 from .pretrained import describe, load, preprocess_for
 from .progress import format_seconds
-from .report import class_table, levels_row, warn_of_lost, without
+from .report import accuracy_lines, levels_row, print_test, warn_of_lost, without
 from .tested import Tested, choose_pictures
+from .testing import run_test
 
 Name = Annotated[
     str | None,
@@ -86,6 +85,34 @@ Every = Annotated[
 Together = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.", rich_help_panel=OUTPUT)
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw what pictures were taken for (.png, .svg, .pdf).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Worst = Annotated[
+    int,
+    typer.Option(
+        "--worst",
+        metavar="N",
+        min=0,
+        help="List the N pictures that are most surely wrong, and draw them on a contact sheet.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+WorstSheet = Annotated[
+    Path | None,
+    typer.Option(
+        "--worst-sheet",
+        metavar="FILE",
+        help="The contact sheet of --worst. [default: worst.png beside the weights]",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
 
 def evaluate(
@@ -107,6 +134,9 @@ def evaluate(
     batch_size: Together = 64,
     device: Device = "cpu",
     threads: Threads = None,
+    plot: Plot = None,
+    worst: Worst = 0,
+    worst_sheet: WorstSheet = None,
     json: Json = False,
 ) -> None:
     """Tests weights on pictures, in plain torch: no conversion, no budget.
@@ -117,6 +147,14 @@ def evaluate(
     if weights is None or data is None:
         raise typer.BadParameter(f"{'--weights' if weights is None else '--data'} is missing")
     set_threads(threads)
+    weights = weights_file(weights)
+    sheet = worst_sheet or weights.with_name("worst.png")
+    if plot is not None:
+        check_plot_file(plot)
+    if worst:
+        check_sheet_file(sheet)
+    elif worst_sheet is not None:
+        raise typer.BadParameter("--worst-sheet: it needs --worst, the number of pictures on it")
     known = read_weights(weights).metadata
     usual = known.get("preprocess", {})
     tested = choose_pictures(
@@ -128,7 +166,9 @@ def evaluate(
         seed=seed,
         levels=Levels.parse(usual.get("levels")) if levels is None else parse_levels(levels),
     )
-    name = model or known.get("model") or DEFAULT_MODEL
+    name = model or str(known.get("model") or DEFAULT_MODEL)
+    if model is None:
+        check_named(name)
     pretrained = load(name, weights, len(tested.classes))
     if pretrained.fresh is not None:
         raise ValueError(
@@ -147,17 +187,29 @@ def evaluate(
     start = time.monotonic()
     with endings():
         network = pretrained.model.to(parse_device(device))
-        found, broken = _evaluate(network, tested, preprocess, batch_size, workers, strict)
-    seconds = time.monotonic() - start
+        found, mistakes, broken = run_test(
+            network, tested, preprocess, batch=batch_size, workers=t.worker_count(workers), strict=strict
+        )
+    seconds, confusion, surest = time.monotonic() - start, found.confusion(tested.classes), mistakes.surest(worst)
+    if plot is not None:
+        with named_errors(plot):
+            plot_confusion(confusion, plot, f"{name} on {data}")
     if json:
-        print_json(_as_json(found, tested, broken))
+        if surest:
+            write_sheet(surest, tested.source, sheet)
+        print_json(_as_json(found, tested, broken, surest))
         return
+    print_test(confusion)
+    if worst:
+        _worst(surest, tested, sheet)
     top = f"top-{TOP} {found.top5 / found.total:.2%}, " if found.top5 is not None else ""
     out.print(f"accuracy {found.accuracy:.2%}{without(found.untested(tested.classes))}, {top}loss {found.loss:.4f}, "
               f"{found.total:,} pictures, {format_seconds(seconds)}")  # fmt: skip
+    out.print("\n".join(accuracy_lines(confusion)))
     if tested.learned:
         out.print(f"the weights were trained on {tested.learned:,} of these pictures")
-    out.print(class_table(found.by_class(tested.classes)))
+    if plot is not None:
+        out.print(f"plot: {plot}")
 
 
 def _header(name: str, weights: Path, data: Path, tested: Tested, preprocess: Preprocess) -> None:
@@ -173,41 +225,24 @@ def _header(name: str, weights: Path, data: Path, tested: Tested, preprocess: Pr
     )
 
 
-def _evaluate(
-    model: nn.Module, tested: Tested, preprocess: Preprocess, batch: int, workers: int | None, strict: bool
-) -> tuple[Evaluation, list[str]]:
-    broken: list[str] = []
-    where = next(model.parameters()).device
-    count, everything = len(tested.source), tested.dataset.everything
-    rows = [list(range(i, min(i + batch, count))) for i in range(0, count, batch)]
-
-    def inputs(loader: Loader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        with closing(loader(rows)) as batches:
-            for found in batches:
-                for picture in found.broken:
-                    if strict:
-                        raise picture
-                    err.print(f"skipped: {picture}")
-                    broken.append(picture.name)
-                yield preprocess.normalise(found.images.to(where)), tested.labels[found.labels]
-
-    check_classes(everything, tested.dataset.classes, partial(broken_picture, everything))
-    progress = Progress(console=err, transient=True, disable=not is_terminal(sys.stderr))
-    with progress, Loader(tested.source, preprocess, workers=t.worker_count(workers)) as loader:
-        task = progress.add_task("test", total=count)
-        found = score(inputs(loader), model, len(tested.classes), lambda done: progress.update(task, completed=done))
-    return found, broken
+def _worst(worst: list[Mistake], tested: Tested, sheet: Path) -> None:
+    """Lists the surest mistakes, and draws them."""
+    if not worst:
+        out.print("no picture was taken for something else, so there is no contact sheet")
+        return
+    write_sheet(worst, tested.source, sheet)
+    out.print(mistakes_table(worst))
+    out.print(f"contact sheet: {sheet}\n")
 
 
-def _as_json(found: Evaluation, tested: Tested, broken: list[str]) -> dict[str, Any]:
+def _as_json(found: Evaluation, tested: Tested, broken: list[str], worst: list[Mistake]) -> dict[str, Any]:
     return {
-        "accuracy": found.accuracy,
+        **found.confusion(tested.classes).summary(),
         "top5": None if found.top5 is None else found.top5 / found.total,
         "loss": found.loss,
-        "pictures": found.total,
         "tested": tested.what,
         "learned": tested.learned,
-        "classes": found.by_class(tested.classes),
         "untested": found.untested(tested.classes),
         "skipped": broken,
+        "worst": [mistake.to_dict() for mistake in worst],
     }

@@ -1,4 +1,4 @@
-"""``sparsebp export``: a plan file, which trains without torch and without Python."""
+"""``sparsebp export``: a plan file, which trains without torch and without Python; or an ONNX file, which predicts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..finetuning.export_run import export_run
 from ..finetuning.folder import WEIGHTS
 from ..finetuning.loop import dropout as with_dropout
 from ..finetuning.settings import check_agrees, of_plan
+from ..networks.pretrained import read_weights
 from ..networks.widening import widen
 from ..planning.plan import Plan
 from ..runtime import Session
@@ -26,6 +27,7 @@ from ..training.schedule import SCHEDULES
 from . import training_options as t
 from .chosen import given, settings_of
 from .console import print_json, print_pairs
+from .onnx_file import OnnxFile, check_options, write_onnx
 from .options import (
     DEFAULT_MODEL,
     OUTPUT,
@@ -44,12 +46,15 @@ from .options import (
     at_least,
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
-from .pretrained import describe, load, preprocess_for
+from .pretrained import describe, load, network_of, preprocess_for
 from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
 
 RunFolder = Annotated[
     Path | None,
-    typer.Argument(metavar="RUN", help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on."),
+    typer.Argument(
+        metavar="RUN",
+        help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on; --onnx takes weights too.",
+    ),
 ]
 Epochs = Annotated[
     int | None,
@@ -135,14 +140,34 @@ def export(
     no_aux: NoAux = False,
     seed: Seed = Settings.seed,
     out_file: PlanFile = None,
+    onnx: OnnxFile = None,
     as_json: Json = False,
 ) -> None:
-    """Writes a plan file of a pretrained network or of a run, which trains without torch.
+    """Writes a plan file of a pretrained network or of a run, which trains without torch; or an ONNX file.
 
     Options are named as those of finetune, and mean the same. What trains the file is sparsebp.runtime.Session or the C
     library. RUN brings its own model, plan, classes, pictures and rates; of these only the rules of learning can be
-    chosen anew.
+    chosen anew. With --onnx the file holds the trained network and the scaling of pixels, for other runtimes.
     """
+    pixels = {"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_}
+    if onnx is not None:
+        stated = given(context)
+        check_options(stated)
+        file = check_writable(onnx.expanduser(), "onnx")
+        said = write_onnx(
+            file,
+            stated,
+            run=run,
+            model=model,
+            weights=weights,
+            classes=classes,
+            data=data,
+            input_size=input_size,
+            pixels=pixels,
+            seed=seed,
+        )
+        print_json(dict(said)) if as_json else print_pairs(said)
+        return
     if out_file is None:
         raise typer.BadParameter("--out is missing: what is the plan file to be called?")
     file = check_writable(out_file.expanduser(), "out")
@@ -157,11 +182,11 @@ def export(
         said = _of_network(
             file,
             settings,
-            model=model,
+            model=model if "model" in stated else None,
             weights=weights,
             outputs=outputs_of(parse_classes(classes) if classes is not None else None, spare_classes, data, weights),
             planned=planned,
-            pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_},
+            pixels=pixels,
         )
     if as_json:
         print_json(_facts(file))
@@ -185,7 +210,7 @@ def _of_network(
     file: Path,
     settings: dict[str, Any],
     *,
-    model: str,
+    model: str | None,
     weights: Path | None,
     outputs: Outputs,
     planned: Plan | None,
@@ -199,7 +224,10 @@ def _of_network(
     wanted = Settings(**settings)
     if planned is not None:
         check_agrees(wanted, planned)
-    pretrained = load(model, weights, outputs.classes, wanted.seed)
+    read = read_weights(weights) if weights is not None else None
+    known = read.metadata if read is not None else {}
+    model = model or network_of(known, DEFAULT_MODEL)
+    pretrained = load(model, weights, outputs.classes, wanted.seed, read)
     if outputs.spare:
         widen(pretrained.model, outputs.count)
     preprocess = preprocess_for(pretrained.weights, wanted.size, **pixels)
@@ -216,7 +244,7 @@ def _of_network(
         classes=outputs.names,
         spare_classes=outputs.spare,
         preprocess=preprocess,
-        origin={"model": model},
+        origin={"model": model, **({"source": known["source"]} if "source" in known else {})},
         **rules,
     )
     plan = sparse.plan

@@ -35,7 +35,7 @@ from .options import (
 )
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
-from .report import accuracy_table, class_table, levels_row, memory_table, warn_of_lost, without
+from .report import accuracy_lines, accuracy_table, levels_row, memory_table, print_test, warn_of_lost, without
 from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
 from .task import Task, make_task
 
@@ -170,12 +170,15 @@ def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]],
     if baselines:
         out.print(accuracy_table("What it was good for", [*baselines, ("sparsebp", result.accuracy)]))
     out.print(memory_table(result.memory, result.plan.batch_size))
-    if result.history.classes:  # not where an earlier sparsebp finished the run
-        out.print(class_table(result.history.classes))
+    tested = result.history.last_test
+    if tested is not None:  # not where an earlier sparsebp finished the run
+        print_test(tested)
     best = max(result.history.epochs, key=lambda e: e.accuracy)
     note = "" if best.accuracy == result.accuracy else f" (best {best.accuracy:.2%}, epoch {best.number})"
     text = f"{result.accuracy:.2%}{without(result.history.epochs[-1].untested)}{note}"
     out.print(f"test accuracy {text}, {format_seconds(seconds)} of training")
+    if tested is not None:
+        out.print("\n".join(accuracy_lines(tested)))
     if result.history.skipped:
         out.print(f"{len(result.history.skipped)} pictures could not be read and were left out")
     if result.weights is not None:

@@ -160,7 +160,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="A network of sparsebp.models, or package.module:function.",
+        help="A network of sparsebp.models, timm:NAME, torchvision:NAME, or package.module:function. Not needed beside "
+        "weights that say theirs.",
         rich_help_panel=MODEL,
     ),
 ]

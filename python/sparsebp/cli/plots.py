@@ -29,8 +29,9 @@ COLOURS = {
     "pictures": "#555555",
 }
 _SIZE = (10.0, 5.2)
-"""Inches; a page's width, and at 150 dots an inch 1500 pixels."""
-_DPI = 150
+"""Inches; a page's width."""
+DPI = 150
+"""Dots an inch."""
 _MOST_LABELS = 60
 """Names below the picture that stay apart at its size."""
 _LONGEST_LABEL = 24
@@ -72,7 +73,7 @@ def check_plot_file(file: Path) -> None:
 
 def plot_memory(plan: Plan, file: Path) -> None:
     """Draws the training memory over the moments of one step, stacked by kind, below the budget."""
-    figure = _figure()
+    figure = new_figure()
     axes = figure.add_subplot()
     shown = timeline(plan)
     _stack(axes, plan, shown)
@@ -86,7 +87,7 @@ def plot_memory(plan: Plan, file: Path) -> None:
         fontsize=11,
         pad=20,
     )
-    figure.savefig(file, dpi=_DPI)
+    figure.savefig(file, dpi=DPI)
 
 
 def plot_curves(
@@ -100,7 +101,7 @@ def plot_curves(
         file: to write.
         title: above the picture.
     """
-    figure = _figure()
+    figure = new_figure()
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes in (upper, lower):
         axes.margins(y=0.12)
@@ -127,14 +128,20 @@ def plot_curves(
     figure.align_ylabels()
     if title:
         upper.set_title(title, loc="left", fontsize=11)
-    figure.savefig(file, dpi=_DPI)
+    figure.savefig(file, dpi=DPI)
 
 
-def _figure() -> Figure:
+def new_figure(width: float = _SIZE[0], height: float = _SIZE[1]) -> Figure:
+    """An empty picture, of so many inches."""
     require_matplotlib()
     from matplotlib.figure import Figure  # not pyplot: the backend that the user set stays as it is
 
-    return Figure(figsize=_SIZE, layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def shortened(name: str) -> str:
+    """A label of at most :data:`_LONGEST_LABEL` characters."""
+    return name if len(name) <= _LONGEST_LABEL else f"...{name[3 - _LONGEST_LABEL :]}"
 
 
 def _plain(axes: Axes) -> None:
@@ -200,8 +207,7 @@ def _mark_peak(axes: Axes, plan: Plan, shown: Sequence[Moment], height: int) -> 
 def _name_moments(axes: Axes, shown: Sequence[Moment]) -> None:
     every = -(-len(shown) // _MOST_LABELS)
     ticks = [i for i, m in enumerate(shown) if m.name and i % every == 0]
-    names = [n if len(n) <= _LONGEST_LABEL else f"...{n[3 - _LONGEST_LABEL :]}" for n in (shown[i].name for i in ticks)]
-    axes.set_xticks(ticks, names, rotation=90, fontsize=7)
+    axes.set_xticks(ticks, [shortened(shown[i].name) for i in ticks], rotation=90, fontsize=7)
     axes.tick_params(axis="x", length=2)
     turn = sum(m.forward for m in shown)
     axes.axvline(turn - 0.5, ymax=1 / _HEADROOM, color="0.5", linewidth=0.8)

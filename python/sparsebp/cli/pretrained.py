@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..networks.pretrained import (
     replace_classifier,
     usual_preprocess,
 )
+from ..networks.zoos import is_zoo_name
 from .pixel_values import parse_range, parse_triple
 
 
@@ -49,15 +50,20 @@ class Pretrained:
         return [(name, text) for name, text in rows if text]
 
 
-def load(name: str, file: Path | None, classes: Sequence[str] | int, seed: int = 0) -> Pretrained:
-    """Builds the model called ``name`` for these classes, or so many, and loads ``file`` into it.
+def load(
+    name: str, file: Path | None, classes: Sequence[str] | int, seed: int = 0, weights: WeightFile | None = None
+) -> Pretrained:
+    """Builds the model called ``name`` for these classes, or so many, and loads ``file`` into it, unless that was read
+    already, as ``weights``.
 
     Raises:
         ValueError, TypeError, FileNotFoundError: a name or a file cannot be used.
     """
-    if file is None and name in KNOWN:
-        raise ValueError(f"--weights is missing: {name} comes without; give a .pt or .safetensors file")
-    weights = read_weights(file) if file is not None else None
+    if file is None and (name in KNOWN or is_zoo_name(name)):
+        also = f", or --weights {name}" if is_zoo_name(name) else ""
+        raise ValueError(f"--weights is missing: {name} comes without; give a .pt or .safetensors file{also}")
+    if weights is None and file is not None:
+        weights = read_weights(file)
     names, count = (None, classes) if isinstance(classes, int) else (classes, len(classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -67,6 +73,12 @@ def load(name: str, file: Path | None, classes: Sequence[str] | int, seed: int =
             return Pretrained(model.eval(), WeightFile(dict(model.state_dict()), {}), LoadedWeights(None, "", ""))
         loaded = load_pretrained(model, weights, f"--weights {file}", names)
     return Pretrained(model.eval(), weights, loaded)
+
+
+def network_of(metadata: Mapping[str, Any], otherwise: str) -> str:
+    """The network that weights say they are for, if it is one that everybody has; no file names code to be run."""
+    name = metadata.get("model")
+    return name if isinstance(name, str) and (name in KNOWN or is_zoo_name(name)) else otherwise
 
 
 def preprocess_for(

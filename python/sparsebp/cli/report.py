@@ -8,12 +8,14 @@ from rich.table import Table
 
 from ..data import Dataset
 from ..data.dataset import listed
-from ..finetuning import MemoryReport
+from ..finetuning import Confusion, MemoryReport
 from ..units import format_bytes
-from .console import err, table
+from .console import err, out, table
 
 _WORST = 10
-"""Classes that an evaluation lists when there are more than twice as many."""
+"""Classes, and mistakes, that an evaluation lists when there are more than twice as many classes."""
+_WIDE = 0.05
+"""An interval of an accuracy from which on it is said that so few pictures say little."""
 
 
 def memory_table(memory: MemoryReport, batch: int) -> Table:
@@ -63,6 +65,49 @@ def class_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
     for name, correct, pictures in rows:
         made.add_row(name, f"{pictures:,}", f"{correct / pictures:.2%}" if pictures else "untested")
     return made
+
+
+def accuracy_lines(confusion: Confusion) -> list[str]:
+    """What stands below an accuracy: how much it can be relied on, and whether some classes hide behind others."""
+    low, high = confusion.interval
+    said = [f"95% interval {low:.2%} to {high:.2%}, balanced accuracy {confusion.balanced:.2%}"]
+    if high - low > _WIDE:
+        said.append(
+            f"{confusion.total:,} pictures say little: between two runs a difference of less than "
+            f"{100 * (high - low):.0f} points may be chance"
+        )
+    return said
+
+
+def confusion_table(confusion: Confusion) -> Table | None:
+    """What pictures were taken for: all of it or, of many classes, the most frequent mistakes; None without any."""
+    found, count = confusion.mistakes, len(confusion.classes)
+    if not found:
+        return None
+    if count > 2 * _WORST:
+        most = found[:_WORST]
+        made = table(f"The {len(most)} most frequent mistakes", "class", "taken for", "pictures", "of", right=2)
+        pictures = confusion.by_class
+        for name, taken, times in most:
+            made.add_row(name, taken, f"{times:,}", f"{pictures[name]['pictures']:,}")
+        return made
+    # In a terminal that is too narrow for the names numbers stand for them.
+    named = sum(len(name) + 3 for name in confusion.classes) + max(map(len, confusion.classes)) <= out.width
+    rows = confusion.classes if named else tuple(f"{i} {name}" for i, name in enumerate(confusion.classes, 1))
+    columns = confusion.classes if named else tuple(map(str, range(1, count + 1)))
+    made = table("Taken for", "class", *columns)
+    for name, taken_for in zip(rows, confusion.counts.tolist(), strict=True):
+        made.add_row(name, *(f"{times:,}" if times else "." for times in taken_for))
+    return made
+
+
+def print_test(confusion: Confusion) -> None:
+    """The tables of a test, below a free line each."""
+    taken = confusion_table(confusion)
+    for made in (class_table(confusion.by_class), *([taken] if taken is not None else [])):
+        out.print()
+        out.print(made)
+    out.print()
 
 
 def without(untested: Sequence[str]) -> str:

@@ -18,11 +18,12 @@ from ..finetuning.choosing import choose
 from ..finetuning.settings import of_saved
 from ..finetuning.trained_on import TrainedOn, split_rule
 from ..networks.pretrained import read_weights
+from ..networks.zoos import is_zoo_name
 from . import pretrained
 from .console import err
 from .pixel_values import parse_levels
 
-DEMO, DEMO_MODEL = demo.NAME, "sparsebp.demo:architecture"
+DEMO, DEMO_MODEL = demo.NAME, demo.MODEL
 """What checkpoints call the demo's pictures and its model."""
 USUAL_FOLDER = Path("sparsebp-run")
 _DIGEST = "weights_sha256"
@@ -100,8 +101,10 @@ def make_task(
     sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
     asked = {k: str(v) for k, v in sources.items() if k in given}
     base: dict[str, Any] = dict(settings)
-    origin = {"model": model, "test_share": str(test_share)}
     saved = _saved(out or USUAL_FOLDER) if resume else None
+    if saved is None and weights is not None and "model" not in given:
+        model = pretrained.network_of(read_weights(weights).metadata, model)
+    origin = {"model": model, "test_share": str(test_share)}
     if saved is not None:
         base, origin = of_saved(saved["settings"]), dict(saved["origin"])
         origin.setdefault("split", BY_DRAW)  # a run without a rule is from before there were two
@@ -142,7 +145,8 @@ def _check_agrees(asked: Mapping[str, str], origin: Mapping[str, str]) -> None:
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    """Of what is in it, wherever it lies; of weights of a package, of their name."""
+    return hashlib.sha256(str(file).encode() if is_zoo_name(file) else file.read_bytes()).hexdigest()
 
 
 def _task(
@@ -150,9 +154,12 @@ def _task(
 ) -> Task:
     share = float(origin.get("test_share", DEFAULT_TEST_SHARE))
     file = Path(origin["weights"]) if "weights" in origin else None
-    origin.setdefault("split", BY_NAME if file is None else split_rule(read_weights(file).metadata))
+    weights = read_weights(file) if file is not None else None
+    origin.setdefault("split", BY_NAME if weights is None else split_rule(weights.metadata))
     dataset = open_dataset(origin["data"], test_share=share, seed=settings["seed"], split=origin["split"])
-    loaded = pretrained.load(origin["model"], file, dataset.classes, settings["seed"])
+    loaded = pretrained.load(origin["model"], file, dataset.classes, settings["seed"], weights)
+    if "source" in loaded.weights.metadata:
+        origin["source"] = str(loaded.weights.metadata["source"])
     trained_on = TrainedOn.read(loaded.weights.metadata, f"--weights: {file}")
     if trained_on is not None:
         dataset = dataset.keeping(trained_on.learned)
@@ -177,7 +184,8 @@ def _task(
         settings = _with_preprocess({**settings, "input_size": size}, known)
     pictures = origin["data"]
     # In full: the run may be resumed from another directory.
-    origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in ("data", "weights") if k in origin}
+    places = [k for k in ("data", "weights") if k in origin and not is_zoo_name(origin[k])]
+    origin |= {k: str(Path(origin[k]).expanduser().resolve()) for k in places}
     if file is not None:
         origin[_DIGEST] = _digest(file)
     return Task(title, pictures, loaded.model, loaded.said, dataset, settings, recipe, origin, out)

@@ -41,9 +41,9 @@ Weights = Annotated[
     Path | None,
     _option(
         "--weights",
-        "FILE",
-        "Pretrained weights: a .safetensors, also a plan file, or a checkpoint that torch.save wrote. Classes keep "
-        "their rows by name.",
+        "FILE|NAME",
+        "Pretrained weights: a .safetensors, also a plan file, a checkpoint that torch.save wrote, or torchvision:NAME "
+        "or timm:NAME, which that package fetches. Classes keep their rows by name.",
         MODEL,
     ),
 ]

@@ -14,6 +14,7 @@ from .sources import Files, Source
 from .split import Split
 
 DEFAULT_TEST_SHARE = 0.2
+"""The share of a folder's pictures that is held out to test with, unless it is said otherwise."""
 
 
 @dataclass(frozen=True)

@@ -97,14 +97,14 @@ def list_classes(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequ
     labels: list[int] = []
     for label, name in enumerate(names):
         for inside in classes.get(name, ()):
-            found = _pictures(folder, inside)
+            found = pictures_below(folder, inside)
             paths += found
             labels += [label] * len(found)
     return Files(folder, paths, labels)
 
 
-def _pictures(root: Path, folder: str) -> list[str]:
-    """Paths, relative to ``root``, of the pictures in and below one of its folders, sorted."""
+def pictures_below(root: Path, folder: str = "") -> list[str]:
+    """Paths, relative to ``root``, of the pictures in and below one of its folders (or itself), sorted."""
     found: list[str] = []
     waiting, seen = [folder], set()
     while waiting:
@@ -118,11 +118,12 @@ def _pictures(root: Path, folder: str) -> list[str]:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if not _visible(entry.name):
                     continue
+                path = f"{here}/{entry.name}" if here else entry.name
                 if _is_folder(entry):
-                    inside.append(f"{here}/{entry.name}")
+                    inside.append(path)
                 # A link that leads nowhere counts: reading it will say that a picture is missing.
                 elif not is_something_else(entry.name) and (entry.is_symlink() or entry.is_file()):
-                    found.append(f"{here}/{entry.name}")
+                    found.append(path)
         waiting += reversed(inside)
     return sorted(found)
 

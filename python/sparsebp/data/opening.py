@@ -24,7 +24,9 @@ def open_dataset(
     split: str = BY_NAME,
     levels: Levels | tuple[float, float] | None = None,
 ) -> Dataset:
-    """The data set at ``path``, which is one of
+    """Opens the data set at ``path``: a folder of pictures, or a known data set as its authors give it away.
+
+    It is one of
 
     - a folder with a folder per class, whose names are the classes' names. Either they lie in ``train/`` and
       ``test/`` (or ``val/``, ``validation/``), or directly in ``path``, and a share of each class is held out;
@@ -63,7 +65,10 @@ def open_tests(
     split: str = BY_NAME,
     levels: Levels | tuple[float, float] | None = None,
 ) -> Dataset:
-    """What :func:`open_dataset` opens, to test on: one class will do, and one of which there is nothing to train on."""
+    """What :func:`open_dataset` opens, to test on: one class will do, and one of which there is nothing to train on.
+
+    The arguments and what it raises are those of :func:`open_dataset`.
+    """
     place = Path(path).expanduser()
     found = _open(place, Split(_share(test_share), check_seed(seed), split), to_train=False)
     _check_names(found, place)

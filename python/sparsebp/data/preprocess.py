@@ -83,14 +83,17 @@ class Preprocess:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images: expected uint8 [N, H, W, 3], got {images.dtype} {list(images.shape)}")
         n, height, width, _ = images.shape
-        low, high = self.range
-        scale = torch.tensor([(high - low) / 255 / std for std in self.std], device=images.device, dtype=torch.float32)
-        shift = [(low - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
-        offset = torch.tensor(shift, device=images.device, dtype=torch.float32)
+        scale, offset = (torch.tensor(t, device=images.device, dtype=torch.float32) for t in self.linear())
         # Whole rows at a time: over a last dimension of three torch would start its loop anew for every pixel.
         rows = images.reshape(n * height, width * 3).to(torch.float32)
         torch.addcmul(offset.repeat(width), rows, scale.repeat(width), out=rows)
         return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
+
+    def linear(self) -> tuple[list[float], list[float]]:
+        """For each channel by what a pixel value 0..255 is multiplied, and what is added then."""
+        low, high = self.range
+        scale = [(high - low) / 255 / std for std in self.std]
+        return scale, [(low - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
 
     def placement(self, image: Picture) -> Placement:
         """What ``fit`` takes of a picture, and where it puts it."""

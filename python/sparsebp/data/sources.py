@@ -94,9 +94,7 @@ class Files(PictureFiles):
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        # A name that is no valid text on this system must not make the message unprintable.
-        name = os.fsencode(self.root / self.paths[check_index(self, index)]).decode("utf-8", "backslashreplace")
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+        return printable(self.root / self.paths[check_index(self, index)])
 
     def _file(self, index: int) -> Path:
         return self.root / self.paths[check_index(self, index)]
@@ -213,6 +211,12 @@ class Encoded(PictureFiles):
         for part in (self.offsets, self.labels, self.jpeg):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
+
+
+def printable(path: Path) -> str:
+    """A path for messages, also where its name is no valid text on this system."""
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def check_integers(argument: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -2,8 +2,10 @@
 
 from ..runtime.stop import Interrupted
 from .checkpoint import CheckpointError
+from .confusion import Confusion
 from .evaluation import Evaluation
 from .history import Epoch, History, Kept, Position
+from .loading import Classifier, load
 from .loop import FineTuned, finetune
 from .memory import MemoryReport
 from .observer import Observer
@@ -13,6 +15,8 @@ from .settings import Settings
 __all__ = [
     "Change",
     "CheckpointError",
+    "Classifier",
+    "Confusion",
     "Epoch",
     "Evaluation",
     "FineTuned",
@@ -24,4 +28,5 @@ __all__ = [
     "Position",
     "Settings",
     "finetune",
+    "load",
 ]

@@ -28,8 +28,10 @@ VERSION = 4
 _READABLE = (2, 3, VERSION)
 ORDER = "order"
 """Among the tensors: the keys of the current epoch's pictures in their order, where pictures have names."""
+WEIGHTS = "weights.safetensors"
+"""The model's, in the folder of a checkpoint."""
 _PREFIX = "checkpoint-"
-_TENSOR_FILES = ("weights.safetensors", "training.safetensors")
+_TENSOR_FILES = (WEIGHTS, "training.safetensors")
 
 
 class CheckpointError(ValueError):

@@ -25,6 +25,9 @@ from .evaluation import score
 NAME = "demo"
 """What a run of it says where its pictures came from."""
 
+MODEL = "sparsebp.demo:architecture"
+"""What it says of its network."""
+
 SIDE = 32
 """Height and width of the network's input."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy
 
+from .confusion import Confusion, count
+
 TOP = 5
 
 
@@ -16,21 +18,29 @@ class Evaluation:
     """How well a model classifies.
 
     Attributes:
-        correct: pictures of each class that got their label, int64 [classes].
-        pictures: pictures of each class, int64 [classes].
+        counts: pictures by their class and what they were taken for, int64 [classes, classes].
         top5: pictures whose label was among the five most likely; None with fewer than six classes.
         loss: mean cross entropy.
     """
 
-    correct: torch.Tensor
-    pictures: torch.Tensor
+    counts: torch.Tensor
     top5: int | None
     loss: float
 
     @property
+    def correct(self) -> torch.Tensor:
+        """Pictures of each class that got their label, int64 [classes]."""
+        return self.counts.diagonal()
+
+    @property
+    def pictures(self) -> torch.Tensor:
+        """Pictures of each class, int64 [classes]."""
+        return self.counts.sum(1)
+
+    @property
     def total(self) -> int:
         """Pictures in all."""
-        return int(self.pictures.sum())
+        return int(self.counts.sum())
 
     @property
     def collapsed(self) -> bool:
@@ -43,10 +53,13 @@ class Evaluation:
         """Share of the pictures that got their label."""
         return int(self.correct.sum()) / self.total
 
+    def confusion(self, names: Sequence[str]) -> Confusion:
+        """The counts by the names of the classes."""
+        return Confusion(tuple(names), self.counts.numpy())
+
     def by_class(self, names: Sequence[str]) -> dict[str, dict[str, int]]:
         """Of each class how many pictures there were and how many of them got their label."""
-        rows = zip(names, self.pictures.tolist(), self.correct.tolist(), strict=True)
-        return {name: {"pictures": pictures, "correct": correct} for name, pictures, correct in rows}
+        return self.confusion(names).by_class
 
     def untested(self, names: Sequence[str]) -> list[str]:
         """The classes of which there was no picture, so that the accuracy says nothing of them."""
@@ -59,6 +72,7 @@ def score(
     logits: Callable[[torch.Tensor], torch.Tensor],
     classes: int,
     each: Callable[[int], None] = lambda done: None,
+    seen: Callable[[torch.Tensor, torch.Tensor], None] = lambda output, labels: None,
 ) -> Evaluation:
     """Counts what ``logits`` gets right.
 
@@ -67,29 +81,28 @@ def score(
         logits: maps inputs to [n, classes]; the model behind it is in evaluation mode.
         classes: how many there are.
         each: called after every batch with the pictures done so far.
+        seen: called with the logits and labels of every batch, on the CPU.
 
     Raises:
         ValueError: there is no picture, or the output has another number of classes.
     """
-    correct = torch.zeros(classes, dtype=torch.int64)
-    pictures = torch.zeros(classes, dtype=torch.int64)
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
     top, loss, done = 0, 0.0, 0
     for x, labels in batches:
         if len(labels) == 0:
             continue
         output, labels = logits(x).cpu(), labels.cpu()
         check_output(output, classes)
-        hits = labels[output.argmax(1) == labels]
-        correct += torch.bincount(hits, minlength=classes)
-        pictures += torch.bincount(labels, minlength=classes)
+        counts += torch.from_numpy(count(labels.numpy(), output.argmax(1).numpy(), classes))
         loss += float(cross_entropy(output.double(), labels, reduction="sum"))
         if classes > TOP:
             top += int((output.topk(TOP, dim=1).indices == labels[:, None]).any(1).sum())
+        seen(output, labels)
         done += len(labels)
         each(done)
     if done == 0:
         raise ValueError("no picture could be read")
-    return Evaluation(correct, pictures, top if classes > TOP else None, loss / done)
+    return Evaluation(counts, top if classes > TOP else None, loss / done)
 
 
 def check_output(output: torch.Tensor, classes: int) -> None:

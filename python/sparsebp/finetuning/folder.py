@@ -62,7 +62,7 @@ class RunFolder:
         self._preprocess = preprocess
         self._identity = Identity(settings, preprocess, dataset)
         # Of the origin what stands beside the weights: enough to test them on the same pictures.
-        self._kept = ["model"] + (["test_share", "seed", "split"] if dataset.split is not None else [])
+        self._kept = ["model", "source"] + (["test_share", "seed", "split"] if dataset.split is not None else [])
         self.changed = False
 
     def __enter__(self) -> RunFolder:
@@ -147,6 +147,7 @@ class RunFolder:
             **self._identity.facts,
             "origin": self._origin,
             "accuracy": accuracy,
+            "test": None if history.last_test is None else history.last_test.summary(),
             "history": history.to_dict(),
             "memory": memory.to_dict(),
         }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .confusion import Confusion
 from .evaluation import Evaluation
 
 _SMOOTHING = 0.98
@@ -105,6 +106,8 @@ class History:
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
         classes: of each class by name, how many test pictures there were at the end of the last epoch (``"pictures"``)
             and how many of them got their label (``"correct"``).
+        confusion: of each class by name, for which classes its test pictures were taken then, and how many of them; see
+            :meth:`.Confusion.to_dict`. Empty where an earlier sparsebp finished the run.
         kept: what the run ended with; None for its last epoch.
     """
 
@@ -116,7 +119,13 @@ class History:
     seen: int = 0
     learned_from: int = 0
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
     kept: Kept | None = None
+
+    @property
+    def last_test(self) -> Confusion | None:
+        """What the test pictures were taken for at the end of the last epoch."""
+        return Confusion.from_dict(self.confusion) if self.confusion else None
 
     @property
     def accuracy(self) -> float:
@@ -136,7 +145,15 @@ class History:
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
         untested = test.untested(classes)
-        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested, balanced(test))
+        judged = (
+            test.accuracy,
+            test.loss,
+            coverage,
+            learned_from,
+            test.collapsed,
+            untested,
+            test.confusion(classes).balanced,
+        )
         epoch = Epoch(number, self.loss, *judged)
         self.epochs.append(epoch)
         self._tested(test, classes)
@@ -145,12 +162,13 @@ class History:
 
     def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
         """Notes that the run ended with the weights of these epochs, which were tested once more."""
-        self.kept = Kept(epochs, test.accuracy, balanced(test), test.loss)
+        self.kept = Kept(epochs, test.accuracy, test.confusion(classes).balanced, test.loss)
         self._tested(test, classes)
         return self.kept
 
     def _tested(self, test: Evaluation, classes: Sequence[str]) -> None:
         self.classes = test.by_class(classes)
+        self.confusion = test.confusion(classes).to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
@@ -168,11 +186,6 @@ class History:
             int(data["seen"]),
             int(data["learned_from"]),
             classes={name: dict(counts) for name, counts in data.get("classes", {}).items()},
+            confusion={name: dict(counts) for name, counts in data.get("confusion", {}).items()},
             kept=Kept(**data["kept"]) if data.get("kept") else None,
         )
-
-
-def balanced(test: Evaluation) -> float:
-    """The mean of the accuracies of the classes that were tested."""
-    tested = test.pictures > 0
-    return float((test.correct[tested].double() / test.pictures[tested]).mean())

@@ -47,6 +47,7 @@ class FineTuned:
         memory: bytes predicted, measured and audited.
         weights: the file of the trained weights, if the run had a folder.
         loaded: what became of the weights that it began with, if they were given as a file.
+        classes: the name of each output.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class FineTuned:
     memory: MemoryReport
     weights: Path | None
     loaded: LoadedWeights | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -90,8 +92,9 @@ def finetune(
         model: float32 module on the CPU or a CUDA device, [N, 3, H, W] to [N, classes]; it is trained there, in
             place, and afterwards, also after an error, a plain module again.
         data: pictures, or a path for :func:`sparsebp.data.open_dataset`.
-        weights: a file to begin with, loaded into ``model`` by :func:`sparsebp.load_weights`: rows of its classifier go
-            to the data's classes by name. Without one the model's outputs are the data's classes, in their order.
+        weights: what to begin with, a file or ``torchvision:NAME`` or ``timm:NAME``, loaded into ``model`` by
+            :func:`sparsebp.load_weights`: rows of its classifier go to the data's classes by name. Without one the
+            model's outputs are the data's classes, in their order.
         plan: made before, as for :func:`sparsebp.convert`; settings that it was made with are taken from it, and given
             ones must agree.
         out: folder for checkpoints, the trained weights (``model.safetensors``) and a report (``report.json``).
@@ -107,7 +110,8 @@ def finetune(
         strict: a picture that cannot be read ends the run, instead of being left out.
         dense_audit: also measure what a dense step of the model holds.
         origin: where ``model``, ``weights`` and ``data`` came from, in words; kept in checkpoints and reports, the
-            model's also beside the weights. How a share was held out joins them.
+            model's also beside the weights, and their ``source`` if they came from a package. How a share was held out
+            joins them.
         observer: is told what happens.
         **settings: the fields of :class:`Settings`.
 
@@ -160,6 +164,8 @@ def finetune(
     preprocess = wanted.preprocess or usual_preprocess(begins_with, wanted.size)
     if preprocess.levels is None:
         preprocess = replace(preprocess, levels=dataset.levels)
+    if file is not None and "source" in file.metadata:
+        origin = {"source": str(file.metadata["source"]), **(origin or {})}
     folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
     training = model.training
     kept = KeptEpochs.needed(wanted)
@@ -212,7 +218,7 @@ def finetune(
             model.train(training)
         model.eval()
         made = folder.finish(model, run.history, memory, feed.order.keys) if folder else None
-    return FineTuned(model, sparse.plan, run.history, memory, made, loaded)
+    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes)
 
 
 @contextmanager

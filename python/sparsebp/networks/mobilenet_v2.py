@@ -32,6 +32,8 @@ IMAGENET_STAGES: tuple[Stage, ...] = (
 
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
+"""Channels of the last convolution, for widths up to 1."""
+
 CHANNEL_MULTIPLE = 8
 
 

@@ -1,4 +1,5 @@
-"""Models by name: ``mobilenet_v2`` and others of the package, or ``package.module:function`` for one of yours."""
+"""Models by name: ``mobilenet_v2`` and others of the package, ``timm:NAME`` and ``torchvision:NAME``, or
+``package.module:function`` for one of yours."""
 
 from __future__ import annotations
 
@@ -6,8 +7,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +15,8 @@ from torch import nn
 
 from .efficientnet_lite0 import efficientnet_lite0
 from .mobilenet_v2 import mobilenet_v2, mobilenet_v2_tf
+from .suggestion import suggestion
+from .zoos import ZOOS, zoo_builder
 
 #: Networks that have a name of their own.
 KNOWN: dict[str, Callable[..., nn.Module]] = {
@@ -25,20 +27,25 @@ KNOWN: dict[str, Callable[..., nn.Module]] = {
 
 
 def resolve_model(name: str) -> Callable[..., nn.Module]:
-    """The function meant by ``name``: of ``sparsebp.models``, or ``package.module:function``.
+    """The function meant by ``name``: of ``sparsebp.models``, of a package with networks, or
+    ``package.module:function``.
 
     As with ``python -m``, modules are also looked for in the current directory, first.
 
     Raises:
         ValueError: there is no such model, module or function, or the module cannot be imported.
         TypeError: what the name stands for is no function.
+        ImportError: the package with networks is not installed.
     """
     module_name, colon, path = name.partition(":")
+    if colon and module_name in ZOOS:
+        return zoo_builder(name)
     if not colon:
         if name in KNOWN:
             return KNOWN[name]
         raise ValueError(
-            f"model: expected {', '.join(KNOWN)}, or package.module:function, got {name!r}{_suggestion(name, KNOWN)}"
+            f"model: expected {', '.join(KNOWN)}, or package.module:function, got {name!r}{suggestion(name, KNOWN)}; "
+            f"networks of other packages are {' and '.join(f'{zoo}:NAME' for zoo in ZOOS)}"
         )
     if module_name.endswith(".py"):
         example = f"{Path(module_name).stem}:{path or 'function'}"
@@ -49,7 +56,7 @@ def resolve_model(name: str) -> Callable[..., nn.Module]:
     found: object = module
     for part in path.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"model: {module_name} has no {path!r}{_suggestion(path, _callables(module))}")
+            raise ValueError(f"model: {module_name} has no {path!r}{suggestion(path, _callables(module))}")
         found = getattr(found, part)
     if isinstance(found, nn.Module) or not callable(found):
         what = type(found).__name__
@@ -125,8 +132,3 @@ def _cause(error: BaseException) -> str:
 
 def _callables(module: ModuleType) -> list[str]:
     return [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-
-
-def _suggestion(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

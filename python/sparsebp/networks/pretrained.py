@@ -55,13 +55,15 @@ def load_weights(
 
     Args:
         model: changed in place; its last layer is replaced if it has another number of outputs.
-        file: ``.safetensors`` or ``.pt``, or what :func:`read_weights` made of it.
+        file: ``.safetensors`` or ``.pt``, or what :func:`read_weights` made of it; or ``torchvision:NAME`` or
+            ``timm:NAME``, the pretrained weights of that network in that package, which may fetch them.
         classes: names of the classes in the order of the outputs; None takes the outputs as they are.
         seed: of fresh rows. Torch's global random generator is left as it was.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or does not fit; the model is unchanged.
+        ImportError, ConnectionError: a package is not installed, or its weights cannot be fetched; likewise.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")

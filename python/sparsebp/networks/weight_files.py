@@ -21,6 +21,7 @@ from ..training.plan_file import about, is_plan_file, weights_of
 from .inert_pickles import PickledArray, plain_data
 from .refused_pickles import reason
 from .weight_names import shortened
+from .zoos import is_zoo_name, zoo_weights
 
 _METADATA = "sparsebp"
 _DEEPEST = 8
@@ -34,7 +35,8 @@ class WeightFile:
     Attributes:
         tensors: by name, after the keys of the dicts that they are in: ``model.features.0.0.weight``.
         metadata: what sparsebp wrote beside them: ``classes``, ``preprocess``, ``model``; empty for other files.
-            Of a plan file likewise, and its weights have the shapes of the original model.
+            Of a plan file likewise, and its weights have the shapes of the original model. Weights of a package have
+            them too, and ``source``, where they came from.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -44,10 +46,15 @@ class WeightFile:
 def read_weights(file: str | Path) -> WeightFile:
     """Reads safetensors, whatever they are called, or what ``torch.save`` wrote of tensors; executes nothing.
 
+    ``torchvision:NAME`` and ``timm:NAME`` are weights of these packages, which may fetch them.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, asks for anything else, or holds no named tensors.
+        ValueError: it is damaged, asks for anything else, or holds no named tensors; or a package has no such weights.
+        ImportError, ConnectionError: the package is not installed, or weights cannot be fetched.
     """
+    if is_zoo_name(file):
+        return WeightFile(*zoo_weights(str(file)))
     path = Path(file)
     if not path.exists():
         raise FileNotFoundError(f"weights: no such file: {path}")

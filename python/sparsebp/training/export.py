@@ -80,8 +80,8 @@ def export(
         warmup: share of the steps during which the rates rise from zero.
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already and trains nothing.
-        origin: where model and weights came from, in words; ``sparsebp evaluate`` builds the network called
-            ``origin["model"]``.
+        origin: where model and weights came from, in words; ``sparsebp evaluate`` and :func:`sparsebp.load` build the
+            network called ``origin["model"]``.
 
     Raises:
         UnsupportedModel: something runs in torch before the native ops or after them, which is named, or the network
