@@ -144,17 +144,17 @@ class History:
         """Adds what an epoch came to; only after a batch."""
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
-        untested = test.untested(classes)
-        judged = (
+        epoch = Epoch(
+            number,
+            self.loss,
             test.accuracy,
             test.loss,
             coverage,
             learned_from,
             test.collapsed,
-            untested,
+            test.untested(classes),
             test.confusion(classes).balanced,
         )
-        epoch = Epoch(number, self.loss, *judged)
         self.epochs.append(epoch)
         self._tested(test, classes)
         self.seen = self.learned_from = 0
