@@ -104,7 +104,7 @@ class History:
         first: the loss of the first batch, before any update.
         skipped: names of pictures that could not be read.
         seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
-        classes: of each class by name, how many test pictures there were at the end of the last epoch (``"pictures"``)
+        classes: of each class by name, how many test pictures there were when they were last tested (``"pictures"``)
             and how many of them got their label (``"correct"``).
         confusion: of each class by name, for which classes its test pictures were taken then, and how many of them; see
             :meth:`.Confusion.to_dict`. Empty where an earlier sparsebp finished the run.
@@ -123,14 +123,14 @@ class History:
     kept: Kept | None = None
 
     @property
-    def last_test(self) -> Confusion | None:
-        """What the test pictures were taken for at the end of the last epoch."""
-        return Confusion.from_dict(self.confusion) if self.confusion else None
-
-    @property
     def accuracy(self) -> float:
         """Of what the run ended with."""
         return self.epochs[-1].accuracy if self.kept is None else self.kept.accuracy
+
+    @property
+    def last_test(self) -> Confusion | None:
+        """What the test pictures were taken for when they were last tested: in the end by what the run ended with."""
+        return Confusion.from_dict(self.confusion) if self.confusion else None
 
     def add_loss(self, loss: float, after: Position) -> float:
         """Takes in the loss of a batch; returns the smoothed one."""
@@ -144,17 +144,9 @@ class History:
         """Adds what an epoch came to; only after a batch."""
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
-        epoch = Epoch(
-            number,
-            self.loss,
-            test.accuracy,
-            test.loss,
-            coverage,
-            learned_from,
-            test.collapsed,
-            test.untested(classes),
-            test.confusion(classes).balanced,
-        )
+        untested = test.untested(classes)
+        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested, balanced(test))
+        epoch = Epoch(number, self.loss, *judged)
         self.epochs.append(epoch)
         self._tested(test, classes)
         self.seen = self.learned_from = 0
@@ -162,7 +154,7 @@ class History:
 
     def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
         """Notes that the run ended with the weights of these epochs, which were tested once more."""
-        self.kept = Kept(epochs, test.accuracy, test.confusion(classes).balanced, test.loss)
+        self.kept = Kept(epochs, test.accuracy, balanced(test), test.loss)
         self._tested(test, classes)
         return self.kept
 
@@ -189,3 +181,9 @@ class History:
             confusion={name: dict(counts) for name, counts in data.get("confusion", {}).items()},
             kept=Kept(**data["kept"]) if data.get("kept") else None,
         )
+
+
+def balanced(test: Evaluation) -> float:
+    """The mean of the accuracies of the classes that were tested."""
+    tested = test.pictures > 0
+    return float((test.correct[tested].double() / test.pictures[tested]).mean())
