@@ -145,8 +145,8 @@ class History:
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
         untested = test.untested(classes)
-        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested, balanced(test))
-        epoch = Epoch(number, self.loss, *judged)
+        rest = (coverage, learned_from, test.collapsed, untested, test.confusion(classes).balanced)
+        epoch = Epoch(number, self.loss, test.accuracy, test.loss, *rest)
         self.epochs.append(epoch)
         self._tested(test, classes)
         self.seen = self.learned_from = 0
@@ -154,7 +154,7 @@ class History:
 
     def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
         """Notes that the run ended with the weights of these epochs, which were tested once more."""
-        self.kept = Kept(epochs, test.accuracy, balanced(test), test.loss)
+        self.kept = Kept(epochs, test.accuracy, test.confusion(classes).balanced, test.loss)
         self._tested(test, classes)
         return self.kept
 
@@ -181,9 +181,3 @@ class History:
             confusion={name: dict(counts) for name, counts in data.get("confusion", {}).items()},
             kept=Kept(**data["kept"]) if data.get("kept") else None,
         )
-
-
-def balanced(test: Evaluation) -> float:
-    """The mean of the accuracies of the classes that were tested."""
-    tested = test.pictures > 0
-    return float((test.correct[tested].double() / test.pictures[tested]).mean())
