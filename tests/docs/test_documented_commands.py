@@ -111,6 +111,11 @@ def test_no_command_hides_in_a_block_of_text(page: Path) -> None:
             assert not options, f"{page.name}:{block.line}: if these are commands, begin the block by ```sh: {options}"
 
 
+def test_the_table_has_no_more_than_that() -> None:
+    used = {elsewhere(command) for page in PAGES for command in documented.commands(page)}
+    assert set(ELSEWHERE) - used == set(), "no page has these commands any more: take them out of the table"
+
+
 @pytest.mark.parametrize("key", ELSEWHERE)
 def test_what_the_table_refers_to_is_there(key: str) -> None:
     value = ELSEWHERE[key]
@@ -121,6 +126,12 @@ def test_what_the_table_refers_to_is_there(key: str) -> None:
         assert value.removeprefix(".ci/run: ") in (ROOT / ".ci" / "run").read_text()
     else:
         assert " " in value, "expected a test, a line of .ci/run or a reason"
+
+
+def test_the_tests_that_reasons_name_are_there() -> None:
+    reasons = " ".join([*ELSEWHERE.values(), *NOT_HERE.values()])
+    missing = [file for file in re.findall(r"tests/\S+\.py", reasons) if not (ROOT / file).exists()]
+    assert missing == []
 
 
 def test_python_that_does_not_run_is_python_at_least() -> None:

@@ -17,6 +17,7 @@ _CONVERT = "tests/benchmark/test_convert_time.py::"
 _MEMORY = "tests/benchmark/test_memory_bench.py::"
 _NETWORKS = "tests/benchmark/test_networks_bench.py::"
 _CAMERA = "tests/finetuning/test_camera_folder.py::"
+_PICTURES = "tests/examples/test_picture_loops.py::"
 _OTHERS = "belongs to another project, and would change the machine"
 
 ELSEWHERE = {
@@ -45,8 +46,8 @@ ELSEWHERE = {
     "python bench/reservoir.py": "trains for hours",
     "python examples/camera_folder.py": _CAMERA + "test_pictures_are_learnt_as_they_come",
     "python bench/smallest_budgets.py": "takes minutes; tests/planning/test_smallest_budgets.py checks its table",
-    "python examples/lightning_loop.py": "tests/examples/test_picture_loops.py runs it",
-    "python examples/plain_loop.py": "tests/examples/test_picture_loops.py runs it",
+    "python examples/lightning_loop.py": _PICTURES + "test_lightning_learns_a_folder",
+    "python examples/plain_loop.py": _PICTURES + "test_the_plain_loop_learns_a_folder",
     "python examples/keywords.py": _LOOPS + "test_ds_cnn_and_m5_hear",
     "python examples/mobilenet_v3.py": _LOOPS + "test_timm_s_mobilenet_v3_adapts",
     "python examples/segmentation.py": _LOOPS + "test_a_u_net_segments",
