@@ -145,22 +145,21 @@ class History:
         assert self.loss is not None
         learned_from = self.learned_from / max(1, self.seen)
         untested = test.untested(classes)
-        rest = (coverage, learned_from, test.collapsed, untested, test.confusion(classes).balanced)
-        epoch = Epoch(number, self.loss, test.accuracy, test.loss, *rest)
+        judged = (test.accuracy, test.loss, coverage, learned_from, test.collapsed, untested)
+        epoch = Epoch(number, self.loss, *judged, self._tested(test, classes).balanced)
         self.epochs.append(epoch)
-        self._tested(test, classes)
         self.seen = self.learned_from = 0
         return epoch
 
     def end(self, epochs: list[int], test: Evaluation, classes: Sequence[str]) -> Kept:
         """Notes that the run ended with the weights of these epochs, which were tested once more."""
-        self.kept = Kept(epochs, test.accuracy, test.confusion(classes).balanced, test.loss)
-        self._tested(test, classes)
+        self.kept = Kept(epochs, test.accuracy, self._tested(test, classes).balanced, test.loss)
         return self.kept
 
-    def _tested(self, test: Evaluation, classes: Sequence[str]) -> None:
-        self.classes = test.by_class(classes)
-        self.confusion = test.confusion(classes).to_dict()
+    def _tested(self, test: Evaluation, classes: Sequence[str]) -> Confusion:
+        found = test.confusion(classes)
+        self.classes, self.confusion = found.by_class, found.to_dict()
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON gives back exactly."""
