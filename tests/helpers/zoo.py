@@ -125,9 +125,12 @@ _OF = {
 
 
 def network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """An untrained network, its statistics not those of a fresh one, in evaluation mode, and its input's size."""
+    """An untrained network with the statistics of random inputs, in evaluation mode, and its input's size."""
     torch.manual_seed(0)
     model, size = make(name)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         model.train()(torch.randn(4, *size))

@@ -139,15 +139,19 @@ class Steps:
 
 
 def training_steps(
-    trainer: Trainer, x: torch.Tensor, y: Any, loss: Callable[[Any, Any], torch.Tensor] = cross_entropy
+    trainer: Trainer,
+    x: torch.Tensor,
+    y: Any,
+    loss: Callable[[Any, Any], torch.Tensor] = cross_entropy,
+    rate: float = LEARNING_RATE,
 ) -> dict[str, Callable[[Any], Any]]:
     """By contender what is timed: the loop body that everybody writes and, on a GPU, the same as one CUDA graph."""
     model = trainer.model.train()
     optimizer: torch.optim.Optimizer
     if isinstance(model, SparseModel):
-        optimizer = SGD(model, lr=LEARNING_RATE)
+        optimizer = SGD(model, lr=rate)
     else:
-        optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=LEARNING_RATE)
+        optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=rate)
 
     def step(_: Any) -> None:
         loss(model(x), y).backward()
