@@ -155,6 +155,11 @@ def test_the_surest_mistakes_are_listed_and_drawn(run: Run, ended: str, here: Pa
         assert sheet.format == "JPEG"
 
 
+def test_of_a_run_that_goes_on_the_sheet_lies_beside_its_checkpoints_which_come_and_go(run: Run, ended: str) -> None:
+    Path("run/model.safetensors").unlink()
+    assert "contact sheet: run/worst.png" in run(*EVALUATE, "--worst", "2")[1]
+
+
 def test_a_contact_sheet_shows_the_pictures_themselves(run: Run, ended: str) -> None:
     (worst,) = json.loads(run(*EVALUATE, "--worst", "1", "--worst-sheet", "sheet.png", "--json")[1])["worst"]
     with Image.open("sheet.png") as sheet, Image.open(worst["picture"]) as picture:
