@@ -66,6 +66,15 @@ def test_the_weights_load_into_the_original_class(run: Run, here: Path) -> None:
     model.load_state_dict(safetensors.torch.load_file("run/model.safetensors"))
 
 
+def test_the_folder_of_a_run_is_weights_to_begin_with(run: Run, here: Path) -> None:
+    assert run(*RUN, "--epochs", "1", "--out", "run")[0] == Exit.OK
+    code, out, _ = run(*RUN, "--epochs", "1", "--weights", "run", "--out", "run2")
+    assert (code, "tiny:tiny, run/model.safetensors" in out) == (Exit.OK, True)
+    code, _, err = run(*RUN, "--weights", "pictures")
+    assert code == Exit.USAGE
+    assert "--weights: expected a file, or the folder of a run; pictures holds no model.safetensors" in err
+
+
 def test_a_plot_of_the_run(run: Run, here: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib, which draws plots, is not installed")
     code, out, _ = run(*RUN, "--epochs", "1", "--out", "run", "--plot", "curves.png")
