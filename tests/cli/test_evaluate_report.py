@@ -17,7 +17,7 @@ from sparsebp import data
 from sparsebp.cli import confusion_plot, contact_sheet, report
 from sparsebp.cli.errors import Exit
 from sparsebp.cli.mistakes import Mistake
-from sparsebp.finetuning import Confusion
+from sparsebp.finetuning import Confusion, Epoch, History
 from sparsebp.finetuning.confusion import wilson
 
 __all__ = ["here", "run"]  # fixtures
@@ -127,6 +127,11 @@ def test_many_classes_have_their_most_frequent_mistakes() -> None:
 
 def test_without_a_mistake_there_is_no_table_of_them() -> None:
     assert report.confusion_table(square(3, [])) is None
+
+
+def test_an_epoch_is_named_as_better_only_where_it_was() -> None:
+    history = History([Epoch(number, 0.0, accuracy, 0.0, 0.0, 1.0) for number, accuracy in ((1, 0.5), (2, 0.6))])
+    assert [report.better(history, accuracy) for accuracy in (0.5, 0.6, 0.7)] == [" (best 60.00%, epoch 2)", "", ""]
 
 
 # -- the surest mistakes ---------------------------------------------------------------------------
