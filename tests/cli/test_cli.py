@@ -131,6 +131,7 @@ def test_without_matplotlib_a_plot_is_refused_before_anything_is_computed(
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/a b"), 2, "/a b: no such file or directory"),
         (PermissionError("data: not ours"), 2, "sparsebp: error: --data: not ours"),
         (sparsebp.BudgetExceeded("too small", 2, 1), 3, "sparsebp: error: too small"),
+        (sparsebp.BudgetExceeded("budget: 1 byte", 2, 1), 3, "sparsebp: error: --budget: 1 byte"),
         (OSError(errno.ENOSPC, "No space left on device", "run/a.pt"), 1, "run/a.pt: the disk is full"),
         (OSError(errno.EDQUOT, "x", "run"), 1, "run: the disk quota is used up"),
         (OSError(errno.EIO, "Input/output error", "a"), 1, "a: input/output error"),

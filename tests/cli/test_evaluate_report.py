@@ -17,7 +17,7 @@ from sparsebp import data
 from sparsebp.cli import confusion_plot, contact_sheet, report
 from sparsebp.cli.errors import Exit
 from sparsebp.cli.mistakes import Mistake
-from sparsebp.finetuning import Confusion
+from sparsebp.finetuning import Confusion, Epoch, History
 from sparsebp.finetuning.confusion import wilson
 
 __all__ = ["here", "run"]  # fixtures
@@ -129,6 +129,11 @@ def test_without_a_mistake_there_is_no_table_of_them() -> None:
     assert report.confusion_table(square(3, [])) is None
 
 
+def test_an_epoch_is_named_as_better_only_where_it_was() -> None:
+    history = History([Epoch(number, 0.0, accuracy, 0.0, 0.0, 1.0) for number, accuracy in ((1, 0.5), (2, 0.6))])
+    assert [report.better(history, accuracy) for accuracy in (0.5, 0.6, 0.7)] == [" (best 60.00%, epoch 2)", "", ""]
+
+
 # -- the surest mistakes ---------------------------------------------------------------------------
 
 
@@ -153,6 +158,11 @@ def test_the_surest_mistakes_are_listed_and_drawn(run: Run, ended: str, here: Pa
         assert re.search(row, out, re.MULTILINE)
     with Image.open("sheet.jpg") as sheet:
         assert sheet.format == "JPEG"
+
+
+def test_of_a_run_that_goes_on_the_sheet_lies_beside_its_checkpoints_which_come_and_go(run: Run, ended: str) -> None:
+    Path("run/model.safetensors").unlink()
+    assert "contact sheet: run/worst.png" in run(*EVALUATE, "--worst", "2")[1]
 
 
 def test_a_contact_sheet_shows_the_pictures_themselves(run: Run, ended: str) -> None:

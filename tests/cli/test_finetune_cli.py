@@ -66,6 +66,28 @@ def test_the_weights_load_into_the_original_class(run: Run, here: Path) -> None:
     model.load_state_dict(safetensors.torch.load_file("run/model.safetensors"))
 
 
+def test_the_folder_of_a_run_is_weights_to_begin_with(run: Run, here: Path) -> None:
+    assert run(*RUN, "--epochs", "1", "--out", "run")[0] == Exit.OK
+    code, out, _ = run(*RUN, "--epochs", "1", "--batch-size", "99", "--weights", "run", "--out", "run2")
+    assert (code, "tiny:tiny, run/model.safetensors" in out) == (Exit.OK, True)
+    assert "1 epoch of 1 step\n" in out
+    code, _, err = run(*RUN, "--weights", "pictures")
+    assert code == Exit.USAGE
+    assert "--weights: expected a file, or the folder of a run; pictures holds no model.safetensors" in err
+
+
+def test_an_input_size_that_a_plan_was_not_made_for_is_refused(run: Run, here: Path) -> None:
+    sizes = ["--model", "tiny:tiny", "--input-size", "16", "--budget", "16KB", "--max-update-ratio", "1"]
+    for classes in ("4", "7"):
+        assert run("plan", *sizes, "--classes", classes, "--save", f"{classes}.json")[0] == Exit.OK
+    code, _, err = run(*RUN, "--plan", "4.json", "--input-size", "32")
+    assert code == Exit.USAGE
+    assert "--input-size: 32 was given, but the plan was made with 16x16; leave it out, or plan anew" in err
+    code, _, err = run(*RUN, "--plan", "7.json")
+    assert code == Exit.USAGE
+    assert "output was 7x1x1, here it is 4x1x1; plan anew, for as many classes" in err
+
+
 def test_a_plot_of_the_run(run: Run, here: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib, which draws plots, is not installed")
     code, out, _ = run(*RUN, "--epochs", "1", "--out", "run", "--plot", "curves.png")

@@ -88,7 +88,7 @@ def reported() -> Iterator[None]:
     except CommandLineError as error:
         _fail(_code_of(error), _with_hint(error))
     except BudgetExceeded as error:
-        _fail(Exit.BUDGET, str(error))
+        _fail(Exit.BUDGET, message(error))
     except _WRONG_REQUEST as error:
         _fail(Exit.USAGE, message(error))
     except _FAILED as error:

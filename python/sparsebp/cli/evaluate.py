@@ -109,7 +109,7 @@ WorstSheet = Annotated[
     typer.Option(
         "--worst-sheet",
         metavar="FILE",
-        help="The contact sheet of --worst. [default: worst.png beside the weights]",
+        help="The contact sheet of --worst. [default: worst.png in the run, or beside the weights]",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -147,8 +147,8 @@ def evaluate(
     if weights is None or data is None:
         raise typer.BadParameter(f"{'--weights' if weights is None else '--data'} is missing")
     set_threads(threads)
-    weights = weights_file(weights)
-    sheet = worst_sheet or weights.with_name("worst.png")
+    given, weights = weights.expanduser(), weights_file(weights)
+    sheet = worst_sheet or (given if given.is_dir() else weights.parent) / "worst.png"  # checkpoints come and go
     if plot is not None:
         check_plot_file(plot)
     if worst:

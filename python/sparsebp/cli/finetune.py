@@ -31,11 +31,12 @@ from .options import (
     Seed,
     Threads,
     parse_device,
+    parse_input_size,
     set_threads,
 )
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
-from .report import accuracy_lines, accuracy_table, levels_row, memory_table, print_test, warn_of_lost, without
+from .report import accuracy_lines, accuracy_table, better, levels_row, memory_table, print_test, warn_of_lost, without
 from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
 from .task import Task, make_task
 
@@ -110,7 +111,13 @@ def finetune(
     settings, stated = settings_of(context), given(context)
     planned = Plan.load(plan.expanduser()) if plan is not None else None
     if planned is not None:
-        known = {name: value for name, value in of_plan(planned).items() if name not in stated}
+        of_it = of_plan(planned)
+        if input_size is not None and parse_input_size(input_size) != of_it["input_size"]:
+            size = "x".join(map(str, of_it["input_size"]))
+            raise ValueError(
+                f"input_size: {input_size} was given, but the plan was made with {size}; leave it out, or plan anew"
+            )
+        known = {name: value for name, value in of_it.items() if name not in stated}
         settings, stated = {**settings, **known}, stated | known.keys()
     task = make_task(
         settings,
@@ -173,9 +180,8 @@ def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]],
     tested = result.history.last_test
     if tested is not None:  # not where an earlier sparsebp finished the run
         print_test(tested)
-    best = max(result.history.epochs, key=lambda e: e.accuracy)
-    note = "" if best.accuracy == result.accuracy else f" (best {best.accuracy:.2%}, epoch {best.number})"
-    text = f"{result.accuracy:.2%}{without(result.history.epochs[-1].untested)}{note}"
+    text = f"{result.accuracy:.2%}{without(result.history.epochs[-1].untested)}"
+    text += better(result.history, result.accuracy)
     out.print(f"test accuracy {text}, {format_seconds(seconds)} of training")
     if tested is not None:
         out.print("\n".join(accuracy_lines(tested)))

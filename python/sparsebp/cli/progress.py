@@ -103,7 +103,8 @@ class RunProgress(Observer):
             ("plan", f"{len(plan.layers)} layers from {plan.layers[0].name} train, {plan.update_ratio:.2%} of the "
                      f"convolution weights a step"),
             ("memory", f"{plan.peak_bytes:,} of {plan.budget:,} bytes, gradients {plan.gradients}"),
-            ("length", f"{start.epochs} epoch{'s' * (start.epochs > 1)} of {start.steps_per_epoch:,} steps"),
+            ("length", f"{start.epochs} epoch{'s' * (start.epochs > 1)} of {start.steps_per_epoch:,} "
+                       f"step{'s' * (start.steps_per_epoch > 1)}"),
         ]  # fmt: skip
         if plan.reach.trainable < plan.reach.layers:
             rows.insert(1, ("can train", str(plan.reach)))

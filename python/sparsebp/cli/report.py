@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..data import Dataset
 from ..data.dataset import listed
-from ..finetuning import Confusion, MemoryReport
+from ..finetuning import Confusion, History, MemoryReport
 from ..units import format_bytes
 from .console import err, out, table
 
@@ -108,6 +108,12 @@ def print_test(confusion: Confusion) -> None:
         out.print()
         out.print(made)
     out.print()
+
+
+def better(history: History, accuracy: float) -> str:
+    """The epoch with the highest accuracy, where that is higher than what a run ended with."""
+    best = max(history.epochs, key=lambda epoch: epoch.accuracy)
+    return "" if best.accuracy <= accuracy else f" (best {best.accuracy:.2%}, epoch {best.number})"
 
 
 def without(untested: Sequence[str]) -> str:

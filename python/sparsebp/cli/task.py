@@ -15,6 +15,7 @@ from ..data.split import BY_DRAW, BY_NAME
 from ..finetuning import Settings, demo
 from ..finetuning import checkpoint as checkpoints
 from ..finetuning.choosing import choose
+from ..finetuning.loading import weights_file
 from ..finetuning.settings import of_saved
 from ..finetuning.trained_on import TrainedOn, split_rule
 from ..networks.pretrained import read_weights
@@ -96,7 +97,8 @@ def make_task(
     Raises:
         ValueError, TypeError, FileNotFoundError, ImportError: something cannot be used.
     """
-    weights, out = (path.expanduser() if path is not None else None for path in (weights, out))
+    out = out.expanduser() if out is not None else None
+    weights = weights_file(weights) if weights is not None else None
     chosen = {k: v for k, v in settings.items() if k in given}
     sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
     asked = {k: str(v) for k, v in sources.items() if k in given}

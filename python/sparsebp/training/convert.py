@@ -234,7 +234,7 @@ def _as_planned(model: nn.Module, plan: Plan, given: Mapping[str, Any]) -> Spars
     if difference is not None:
         raise ValueError(
             f"plan: it was made for another network, {plan.network.digest[:12]}, and this one is "
-            f"{layouts.network.digest[:12]}: {difference}"
+            f"{layouts.network.digest[:12]}: {difference}; plan anew, for as many classes"
         )
     try:
         derived = layouts.plan(plan.choice, plan.budget)
