@@ -22,8 +22,8 @@ def check(device: torch.device, dtype: torch.dtype, what: str) -> None:
     count, why = usable_gpus()
     if (device.index or 0) >= count:
         raise ValueError(
-            f"{what} is on {device}, where sparsebp cannot train: "
-            f"{why or f'there are {count} CUDA devices'}; `sparsebp info` tells more. Move the model to the CPU"
+            f"{what} is on {device}, which sparsebp cannot use: "
+            f"{why or f'there are {count} CUDA devices'}; `sparsebp info` tells more. Use the CPU"
         )
     if dtype != torch.float32:
         raise TypeError(f"{what} is {dtype} on {device}; GPUs train float32 networks only")

@@ -64,6 +64,13 @@ def test_as_many_classes_as_are_asked_for_and_there_are(top: str, count: int, ru
     assert len(found["probabilities"]) == count
 
 
+def test_the_file_of_an_object_opens_the_picture(run: Run, trained: Path) -> None:
+    odd = os.fsdecode(b"a \xff\nb.png")  # a name need be neither text nor a line
+    (trained / odd).write_bytes((trained / "pictures/red/00.png").read_bytes())
+    (found,) = objects(run(*PREDICT, "--json", odd)[1])
+    assert Path(found["file"]).read_bytes() == (trained / odd).read_bytes()
+
+
 def test_json_is_an_object_a_line_with_every_class(run: Run, trained: Path) -> None:
     code, out, err = run(*PREDICT, "--json", "pictures/red", "--batch-size", "5")
     assert (code, err) == (Exit.OK, "")

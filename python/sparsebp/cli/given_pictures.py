@@ -27,6 +27,10 @@ class GivenPictures(Files):
     def name(self, index: int) -> str:
         return printable(self._given[index])
 
+    def given(self, index: int) -> str:
+        """The path as it was given, which opens the file."""
+        return str(self._given[index])
+
 
 def given_pictures(arguments: Sequence[Path]) -> GivenPictures:
     """The files that are meant, in the order of the arguments; those of a folder, and below it, sorted.

@@ -97,14 +97,16 @@ def predict(
     progress = Progress(console=err, transient=True, disable=not is_terminal(sys.stderr) or is_terminal())
     with progress:
         task = progress.add_task("pictures", total=len(source))
-        for name, found in _predicted(network, source, batch_size, t.worker_count(workers)):
+        for each in _predicted(network, source, batch_size, t.worker_count(workers)):
             progress.advance(task)
-            if found is None:
+            if each is None:
                 broken += 1
-            elif as_json:
-                out.out(_line(name, network.classes, found, count), highlight=False)
+                continue
+            index, found = each
+            if as_json:
+                out.out(_line(source.given(index), network.classes, found, count), highlight=False)
             else:
-                out.print(f"{name}: {_in_words(network.classes, found, count)}")
+                out.print(f"{source.name(index)}: {_in_words(network.classes, found, count)}")
     if broken:
         err.print(f"{broken:,} of {len(source):,} pictures could not be read")
         raise typer.Exit(Exit.FAILED)
@@ -113,8 +115,8 @@ def predict(
 @torch.no_grad()
 def _predicted(
     network: Classifier, source: GivenPictures, batch: int, workers: int
-) -> Iterator[tuple[str, torch.Tensor | None]]:
-    """The name of each picture and the probabilities of its classes; None for one that could not be read."""
+) -> Iterator[tuple[int, torch.Tensor] | None]:
+    """The number of each picture and the probabilities of its classes; None for one that could not be read."""
     rows = [list(range(i, min(i + batch, len(source)))) for i in range(0, len(source), batch)]
     where = next(network.parameters()).device
     loader = Loader(source, network.preprocess, workers=workers if len(rows) > 1 else 0)
@@ -122,11 +124,11 @@ def _predicted(
         for found in batches:
             for picture in found.broken:
                 err.print(f"skipped: {picture}")
-                yield picture.name, None
+                yield None
             if len(found.indices):
                 output = network(network.preprocess.normalise(found.images.to(where)))
                 shares = output.flatten(1).double().softmax(1).cpu()
-                yield from zip(map(source.name, found.indices.tolist()), shares, strict=True)
+                yield from zip(found.indices.tolist(), shares, strict=True)
 
 
 def _ranked(classes: tuple[str, ...], shares: torch.Tensor, count: int) -> dict[str, float]:

@@ -61,7 +61,8 @@ def load(
         ValueError, TypeError, FileNotFoundError: a name or a file cannot be used.
     """
     if file is None and (name in KNOWN or is_zoo_name(name)):
-        also = f", or --weights {name}" if is_zoo_name(name) else ""
+        source = name if is_zoo_name(name) else "torchvision:mobilenet_v2" if name == "mobilenet_v2" else None
+        also = f", or --weights {source}" if source is not None else ""
         raise ValueError(f"--weights is missing: {name} comes without; give a .pt or .safetensors file{also}")
     if weights is None and file is not None:
         weights = read_weights(file)

@@ -169,7 +169,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is damaged at its beginning"
     if isinstance(error, FileNotFoundError):
-        return "there is no such file (any more)"
+        return "there is no such file"
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, MemoryError):
