@@ -20,19 +20,13 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Source)
 
 
-class Subset:
-    """Some pictures of a source, in a given order."""
+class _Elsewhere:
+    """Pictures that lie in other sources, where ``place`` says."""
 
-    def __init__(self, source: Source, indices: npt.ArrayLike) -> None:
-        chosen = check_integers("indices", indices)
-        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(source)):
-            raise ValueError(f"indices: expected 0 to {len(source) - 1}, got {chosen.min()} to {chosen.max()}")
-        self.source = source
-        self.indices = chosen
-        self.labels: npt.NDArray[np.int64] = source.labels[chosen]
+    labels: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.labels)
 
     def name(self, index: int) -> str:
         source, inside = self.place(index)
@@ -44,29 +38,34 @@ class Subset:
 
     def place(self, index: int) -> tuple[Source, int]:
         """Where a picture comes from, and its index there."""
+        raise NotImplementedError
+
+
+class Subset(_Elsewhere):
+    """Some pictures of a source, in a given order."""
+
+    def __init__(self, source: Source, indices: npt.ArrayLike) -> None:
+        chosen = check_integers("indices", indices)
+        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(source)):
+            raise ValueError(f"indices: expected 0 to {len(source) - 1}, got {chosen.min()} to {chosen.max()}")
+        self.source = source
+        self.indices = chosen
+        self.labels = source.labels[chosen]
+
+    def place(self, index: int) -> tuple[Source, int]:
+        """Where a picture comes from, and its index there."""
         return self.source, int(self.indices[check_index(self, index)])
 
     def fingerprint(self) -> str:
         return sha256(self.source.fingerprint().encode() + self.indices.tobytes()).hexdigest()
 
 
-class Joined:
+class Joined(_Elsewhere):
     """The pictures of two sources, one after the other."""
 
     def __init__(self, first: Source, second: Source) -> None:
         self.parts = (first, second)
-        self.labels: npt.NDArray[np.int64] = np.concatenate([first.labels, second.labels])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def name(self, index: int) -> str:
-        part, inside = self.place(index)
-        return part.name(inside)
-
-    def picture(self, index: int) -> Picture:
-        part, inside = self.place(index)
-        return part.picture(inside)
+        self.labels = np.concatenate([first.labels, second.labels])
 
     def fingerprint(self) -> str:
         return sha256("".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
@@ -77,24 +76,13 @@ class Joined:
         return (self.parts[0], index) if check_index(self, index) < before else (self.parts[1], index - before)
 
 
-class Repeated:
+class Repeated(_Elsewhere):
     """The pictures of a source several times over; picture ``p`` is number ``p % len(source)`` of the source."""
 
     def __init__(self, source: Source, times: int) -> None:
         self.source = source
         self.times = times
-        self.labels: npt.NDArray[np.int64] = np.tile(source.labels, times)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def name(self, index: int) -> str:
-        source, inside = self.place(index)
-        return source.name(inside)
-
-    def picture(self, index: int) -> Picture:
-        source, inside = self.place(index)
-        return source.picture(inside)
+        self.labels = np.tile(source.labels, times)
 
     def place(self, index: int) -> tuple[Source, int]:
         """Where a picture comes from, and its index there."""
