@@ -21,6 +21,7 @@ from .console import out, print_json, print_pairs
 from .contact_sheet import check_sheet_file, write_sheet
 from .errors import endings
 from .mistakes import Mistake, mistakes_table
+from .numbers import whole
 from .options import (
     DEFAULT_MODEL,
     MODEL,
@@ -83,7 +84,7 @@ Every = Annotated[
     ),
 ]
 Together = Annotated[
-    int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.", rich_help_panel=OUTPUT)
+    int, typer.Option("--batch-size", metavar="N", parser=whole(1), help="Pictures at once.", rich_help_panel=OUTPUT)
 ]
 Plot = Annotated[
     Path | None,
@@ -99,7 +100,7 @@ Worst = Annotated[
     typer.Option(
         "--worst",
         metavar="N",
-        min=0,
+        parser=whole(0),
         help="List the N pictures that are most surely wrong, and draw them on a contact sheet.",
         rich_help_panel=OUTPUT,
     ),

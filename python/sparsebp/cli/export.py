@@ -27,6 +27,7 @@ from ..training.schedule import SCHEDULES
 from . import training_options as t
 from .chosen import given, settings_of
 from .console import print_json, print_pairs
+from .numbers import whole
 from .onnx_file import OnnxFile, check_options, write_onnx
 from .options import (
     DEFAULT_MODEL,
@@ -43,7 +44,6 @@ from .options import (
     ResampleEvery,
     Sampler,
     Seed,
-    at_least,
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, network_of, preprocess_for
@@ -61,7 +61,7 @@ Epochs = Annotated[
     typer.Option(
         "--epochs",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help="Passes over --examples, with the last of which the schedule ends. [default: none, it has no end]",
         rich_help_panel=TRAINING,
     ),
@@ -71,7 +71,7 @@ Examples = Annotated[
     typer.Option(
         "--examples",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help="Pictures of an epoch. [default: the training pictures of --data]",
         rich_help_panel=TRAINING,
     ),

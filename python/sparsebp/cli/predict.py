@@ -19,7 +19,8 @@ from . import training_options as t
 from .console import err, is_terminal, out
 from .errors import Exit
 from .given_pictures import STDIN, GivenPictures, given_pictures
-from .options import MODEL, OUTPUT, Device, Threads, at_least, parse_device, set_threads
+from .numbers import whole
+from .options import MODEL, OUTPUT, Device, Threads, parse_device, set_threads
 
 _TOP = 3
 
@@ -53,7 +54,7 @@ Top = Annotated[
     typer.Option(
         "--top",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help=f"Classes to name of each picture, at most. [default: {_TOP}; with --json all of them]",
         rich_help_panel=OUTPUT,
     ),
@@ -65,7 +66,7 @@ Lines = Annotated[
     ),
 ]
 Together = Annotated[
-    int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.", rich_help_panel=OUTPUT)
+    int, typer.Option("--batch-size", metavar="N", parser=whole(1), help="Pictures at once.", rich_help_panel=OUTPUT)
 ]
 
 
