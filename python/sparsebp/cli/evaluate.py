@@ -184,7 +184,7 @@ def evaluate(
     if not json:
         _header(name, weights, data, tested, preprocess)
         print_pairs(pretrained.said)
-    warn_of_lost(tested.dataset)
+    warn_of_lost(tested.dataset.levels, tested.dataset.survey)
     start = time.monotonic()
     with endings():
         network = pretrained.model.to(parse_device(device))

@@ -169,7 +169,7 @@ def _header(task: Task) -> None:
     if untested:
         rows.append(("untested", f"{listed([data.classes[label] for label in untested])}: no picture to test with"))
     print_pairs(rows)
-    warn_of_lost(data)
+    warn_of_lost(data.levels, data.survey)
 
 
 def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]], seconds: float) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from ..data import Dataset
+from ..data import Dataset, Levels
 from ..data.dataset import listed
+from ..data.levels import Survey
 from ..finetuning import Confusion, History, MemoryReport
 from ..units import format_bytes
 from .console import err, out, table
@@ -124,15 +125,16 @@ def without(untested: Sequence[str]) -> str:
 def levels_row(dataset: Dataset) -> list[tuple[str, str]]:
     """A line on black and white of pictures with more than 8 bits, if there are some that go by it."""
     levels, survey = dataset.levels, dataset.survey
-    if levels is None or survey is None or not survey.extremes:
-        return []
-    text = f"black {levels.low:g}, white {levels.high:g} in pictures with more than 8 bits; --levels chooses otherwise"
-    return [("levels", text)]
+    return [] if levels is None or survey is None or not survey.extremes else [("levels", levels_line(levels))]
 
 
-def warn_of_lost(dataset: Dataset) -> None:
-    """Says on standard error if there is little to be seen in pictures at the levels that they are read with."""
-    levels, survey = dataset.levels, dataset.survey
+def levels_line(levels: Levels) -> str:
+    """What is black and white, in words."""
+    return f"black {levels.low:g}, white {levels.high:g} in pictures with more than 8 bits; --levels chooses otherwise"
+
+
+def warn_of_lost(levels: Levels | None, survey: Survey | None) -> None:
+    """Says on standard error if there is little to be seen in the pictures of a survey at these levels."""
     lost = survey.lost(levels) if levels is not None and survey is not None else 0
     if levels is not None and survey is not None and lost:
         err.print(
