@@ -253,7 +253,7 @@ REFUSED: list[tuple[list[str], str]] = [
     ([*EXPORT, "--classes", "4", "--plan", "weights.pt", *OUT], "weights.pt: plan: not valid JSON"),
     (["export", "--classes", "4", *OUT], "--weights is missing: mobilenet_v2 comes without"),
     (["export", "absent", *OUT], "there is no checkpoint of a run in absent"),
-    (["export", "pictures", "--budget", "1MB", *OUT], "a run has its own budget; leave that out"),
+    (["export", "pictures", "--budget", "1MB", *OUT], "--budget: a run has its own; leave it out"),
 ]
 
 

@@ -29,6 +29,7 @@ from .chosen import given, settings_of
 from .console import print_json, print_pairs
 from .numbers import whole
 from .onnx_file import OnnxFile, check_options, write_onnx
+from .option_names import option_of
 from .options import (
     DEFAULT_MODEL,
     OUTPUT,
@@ -200,7 +201,8 @@ def _of_run(run: Path, file: Path, rules: dict[str, Any], stated: set[str]) -> l
         raise typer.BadParameter(f"a run has no spare outputs; export its weights, --weights {run / WEIGHTS}")
     foreign = sorted(stated - _OF_RULES - {"run", "out_file", "as_json"})
     if foreign:
-        raise typer.BadParameter(f"a run has its own {foreign[0].strip('_').replace('_', ' ')}; leave that out")
+        option = option_of(foreign[0].strip("_"))
+        raise typer.BadParameter(f"{option}: a run has its own; leave it out")
     position = export_run(run, file, **rules)
     where = "finished" if position.finished else f"epoch {position.epoch + 1}, step {position.step}"
     return [("run", f"{run}: {where} of {position.epochs} epochs")]
