@@ -181,7 +181,7 @@ def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]],
     if tested is not None:  # not where an earlier sparsebp finished the run
         print_test(tested)
     text = f"{result.accuracy:.2%}{without(result.history.epochs[-1].untested)}"
-    text += better(result.history, result.accuracy)
+    text += better(result.history, result.settings)
     out.print(f"test accuracy {text}, {format_seconds(seconds)} of training")
     if tested is not None:
         out.print("\n".join(accuracy_lines(tested)))

@@ -96,7 +96,8 @@ Keep = Annotated[
     _option(
         "--keep",
         "|".join(KEEPS),
-        "The epoch whose weights the run ends with; the best of the test pictures looks a little better than it is.",
+        "The epoch whose weights the run ends with. The best is the one of the highest test accuracy, or balanced "
+        "accuracy with --balance, and looks a little better than it is.",
         TRAINING,
         callback=one_of(KEEPS),
     ),
@@ -106,7 +107,7 @@ Patience = Annotated[
     _option(
         "--patience",
         "N",
-        "End after N epochs without a better one. [default: train all]",
+        "End after N epochs without a better one, as --keep best judges. [default: train all]",
         TRAINING,
         parser=whole(1),
     ),

@@ -9,7 +9,8 @@ from rich.table import Table
 from ..data import Dataset, Levels
 from ..data.dataset import listed
 from ..data.levels import Survey
-from ..finetuning import Confusion, History, MemoryReport
+from ..finetuning import Confusion, History, MemoryReport, Settings
+from ..finetuning.kept import best_epoch, worth
 from ..units import format_bytes
 from .console import err, out, table
 
@@ -111,10 +112,12 @@ def print_test(confusion: Confusion) -> None:
     out.print()
 
 
-def better(history: History, accuracy: float) -> str:
-    """The epoch with the highest accuracy, where that is higher than what a run ended with."""
-    best = max(history.epochs, key=lambda epoch: epoch.accuracy)
-    return "" if best.accuracy <= accuracy else f" (best {best.accuracy:.2%}, epoch {best.number})"
+def better(history: History, settings: Settings) -> str:
+    """The best epoch, where that is better than what a run ended with; by what --keep best would go by."""
+    best = best_epoch(history, settings)
+    found, ended = worth(best, settings), worth(history.kept or history.epochs[-1], settings)
+    what = "balanced accuracy " * (settings.balance != "none")
+    return f" (best {what}{found:.2%}, epoch {best.number})" if found > ended else ""
 
 
 def without(untested: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -48,6 +48,7 @@ class FineTuned:
         weights: the file of the trained weights, if the run had a folder.
         loaded: what became of the weights that it began with, if they were given as a file.
         classes: the name of each output.
+        settings: all of them, given, chosen, or those that a resumed run began with.
     """
 
     model: nn.Module
@@ -57,6 +58,7 @@ class FineTuned:
     weights: Path | None
     loaded: LoadedWeights | None = None
     classes: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def accuracy(self) -> float:
@@ -127,9 +129,9 @@ def finetune(
         MemoryError: the budget, or with ``cache="memory"`` the features, are more than the machine has.
         OSError: the disk is full, or a folder cannot be written.
     """
-    unknown = sorted(set(settings) - {field.name for field in fields(Settings)})
+    unknown = sorted(set(settings) - {one.name for one in fields(Settings)})
     if unknown:
-        known = ", ".join(field.name for field in fields(Settings))
+        known = ", ".join(one.name for one in fields(Settings))
         raise TypeError(f"finetune: unexpected keyword argument {unknown[0]!r}; the settings are {known}")
     if plan is not None:
         if not isinstance(plan, Plan):
@@ -198,6 +200,7 @@ def finetune(
             run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop, ends)
             with feed:
                 change = run.load(earlier) if earlier is not None else None
+                observer.settled(wanted)
                 observer.planned(sparse.plan, run.position)
                 if change is not None and folder is not None and folder.changed:
                     observer.changed(change)
@@ -218,7 +221,7 @@ def finetune(
             model.train(training)
         model.eval()
         made = folder.finish(model, run.history, memory, feed.order.keys) if folder else None
-    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes)
+    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes, wanted)
 
 
 @contextmanager
