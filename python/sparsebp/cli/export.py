@@ -12,6 +12,7 @@ import typer
 from ..data.dataset import listed
 from ..files import check_writable
 from ..finetuning import Settings
+from ..finetuning.checkpoint import newest
 from ..finetuning.export_run import export_run
 from ..finetuning.folder import WEIGHTS
 from ..finetuning.loop import dropout as with_dropout
@@ -77,6 +78,16 @@ Examples = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+Balance = Annotated[
+    str | None,
+    typer.Option(
+        "--balance",
+        metavar="none",
+        help="Have the rest of an interrupted run learn without the balance that it began with.",
+        callback=t.one_of(("none",)),
+        rich_help_panel=TRAINING,
+    ),
+]
 Schedule = Annotated[
     str | None,
     typer.Option(
@@ -93,7 +104,7 @@ PlanFile = Annotated[
 ]
 
 #: What may be asked for beside a run; the rest is the run's.
-_OF_RULES = {f.name for f in fields(LearningRules)} - {"normalise", "momentum"} | {"epochs", "examples"}
+_OF_RULES = {f.name for f in fields(LearningRules)} - {"normalise", "momentum"} | {"epochs", "examples", "balance"}
 
 
 def export(
@@ -136,6 +147,7 @@ def export(
     weight_decay: t.WeightDecay = Settings.weight_decay,
     label_smoothing: t.LabelSmoothing = Settings.label_smoothing,
     skip_above: t.SkipAbove = Settings.skip_above,
+    balance: Balance = None,
     dropout: t.Dropout = None,
     no_train_bias: t.NoTrainBias = False,
     no_aux: NoAux = False,
@@ -205,7 +217,10 @@ def _of_run(run: Path, file: Path, rules: dict[str, Any], stated: set[str]) -> l
         raise typer.BadParameter(f"{option}: a run has its own; leave it out")
     position = export_run(run, file, **rules)
     where = "finished" if position.finished else f"epoch {position.epoch + 1}, step {position.step}"
-    return [("run", f"{run}: {where} of {position.epochs} epochs")]
+    begun = newest(run.expanduser())
+    balance = "none" if begun is None else begun.facts["settings"].get("balance", "none")
+    said = [("balance", f"none from here on; the run had {balance}")] if balance != "none" else []
+    return [("run", f"{run}: {where} of {position.epochs} epochs"), *said]
 
 
 def _of_network(
