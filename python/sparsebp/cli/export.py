@@ -21,6 +21,7 @@ from ..networks.pretrained import read_weights
 from ..networks.widening import widen
 from ..planning.plan import Plan
 from ..runtime import Session
+from ..runtime.locks import only_writer
 from ..training.convert import convert
 from ..training.export import export as write
 from ..training.learning_rules import LearningRules
@@ -187,7 +188,8 @@ def export(
     settings, stated = settings_of(context), given(context)
     settings |= {"epochs": epochs, "examples": examples}
     if run is not None:
-        said = _of_run(run, file, {name: settings[name] for name in stated & _OF_RULES}, stated)
+        with only_writer(file):
+            said = _of_run(run, file, {name: settings[name] for name in stated & _OF_RULES}, stated)
     else:
         planned = Plan.load(plan.expanduser()) if plan is not None else None
         if planned is not None:
@@ -255,15 +257,16 @@ def _of_network(
             **(by_plan if planned is not None else {"budget": wanted.budget, **wanted.conversion()}),
         )
     rules = {f.name: getattr(wanted, f.name) for f in fields(LearningRules)} | {"schedule": schedule, **ends}
-    write(
-        sparse,
-        file,
-        classes=outputs.names,
-        spare_classes=outputs.spare,
-        preprocess=preprocess,
-        origin={"model": model, **({"source": known["source"]} if "source" in known else {})},
-        **rules,
-    )
+    with only_writer(file):
+        write(
+            sparse,
+            file,
+            classes=outputs.names,
+            spare_classes=outputs.spare,
+            preprocess=preprocess,
+            origin={"model": model, **({"source": known["source"]} if "source" in known else {})},
+            **rules,
+        )
     plan = sparse.plan
     span = f"{len(plan.layers)} layers from {plan.layers[0].name}, {plan.update_ratio:.2%} of the convolution weights"
     title = f"{model}, {weights}" if weights is not None else f"{model}, as the function makes it (no --weights)"

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..data import Preprocess
+from ..files import as_path
 from ..networks.names import build_model
 from ..networks.pretrained import read_weights, replace_classifier
 from ..training.convert import convert, restore
@@ -55,7 +56,7 @@ def export_run(
         ValueError: the run is interrupted and balances its classes, and ``balance`` is not ``"none"``.
         UnsupportedModel, TypeError, ValueError, OSError: as :func:`sparsebp.export`.
     """
-    folder = Path(run).expanduser()
+    folder, place = as_path(run, "run").expanduser(), as_path(path, "path")
     latest = checkpoints.latest(folder)
     if latest is None:
         raise FileNotFoundError(f"run: there is no checkpoint of a run in {folder}")
@@ -80,7 +81,7 @@ def export_run(
             sparse.load_state_dict(read_weights(finished).tensors if chosen and finished else found.weights)
             export(
                 sparse,
-                path,
+                place,
                 classes=classes,
                 preprocess=Preprocess.from_dict(found.facts["settings"]["preprocess"]),
                 origin=_about(finished or latest / "weights.safetensors"),

@@ -15,6 +15,7 @@ from torch import nn
 from ..data import Dataset, Levels, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..devices import own_randomness
+from ..files import as_path
 from ..networks.pretrained import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
 from ..networks.weight_files import not_finite
 from ..planning.plan import Plan
@@ -143,12 +144,13 @@ def finetune(
     if plan is not None:
         check_agrees(wanted, plan)
     _check_options(checkpoint_every, workers, cache, wanted)
-    if resume and out is None:
+    place = as_path(out, "out").expanduser() if out is not None else None
+    if resume and place is None:
         raise ValueError("resume: expected the folder of a run as out, got None")
     _check_model(model)
     if not isinstance(data, (Dataset, str, Path)):
         raise TypeError(f"data: expected a path or a sparsebp.data.Dataset, got {type(data).__name__}")
-    begun = checkpoints.newest(Path(out).expanduser()) if resume and out is not None else None
+    begun = checkpoints.newest(place) if resume and place is not None else None
     dataset = _pictures(data, wanted, begun)
     _check_data(dataset)
     observer = observer or Observer()
@@ -168,12 +170,12 @@ def finetune(
         preprocess = replace(preprocess, levels=dataset.levels)
     if file is not None and "source" in file.metadata:
         origin = {"source": str(file.metadata["source"]), **(origin or {})}
-    folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
+    folder = RunFolder(place, dataset, wanted, preprocess, origin or {}) if place is not None else None
     training = model.training
     kept = KeptEpochs.needed(wanted)
     with (
         folder or nullcontext(),
-        TemporaryDirectory() if kept and folder is None else nullcontext(out) as place,
+        TemporaryDirectory() if kept and folder is None else nullcontext(place) as room,
         StopRequest() as stop,
         own_randomness(model),
         dropout(model, wanted.dropout),
@@ -196,7 +198,7 @@ def finetune(
                 observer.chosen(choices, small_classes(dataset))
             feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
             about = folder.about() if folder is not None else {}
-            ends = KeptEpochs(Path(place).expanduser() / FOLDER, wanted, about) if kept and place is not None else None
+            ends = KeptEpochs(Path(room) / FOLDER, wanted, about) if kept and room is not None else None
             run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop, ends)
             with feed:
                 change = run.load(earlier) if earlier is not None else None
@@ -206,10 +208,9 @@ def finetune(
                     observer.changed(change)
                 stop.check()
                 if not run.position.finished:
-                    room = folder.path if folder else None
-                    where = feed.usual_cache(room) if cache == "auto" or (cache is None and recipe) else cache
+                    where = feed.usual_cache(place) if cache == "auto" or (cache is None and recipe) else cache
                     if where in PLACES:
-                        feed.cache(where, room, stop)
+                        feed.cache(where, place, stop)
                     feed.check_classes()
                 run.train()
                 run.end()

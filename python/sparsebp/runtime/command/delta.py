@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...files import check_apart, check_writable
 from ..deltas import apply_delta, make_delta
+from ..locks import only_writer
 from .help_text import HelpText
 from .output import say
 
@@ -27,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    check_writable(given.out, "--out")
+    with only_writer(check_writable(given.out, "--out")):
+        return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
     if given.what == "make":
         check_apart(given.out, "--out", (given.base, given.new))
         make_delta(given.base, given.new, given.out)
