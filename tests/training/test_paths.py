@@ -63,8 +63,7 @@ def test_what_is_no_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     argument, use = CALLS[call]
-    with pytest.raises(
-        TypeError, match=f"^{argument}: expected a path.*, got {'NoneType|int' if value is None else 'int'}$"
-    ):
+    kind = type(0 if value is None and call == "finetune's out" else value).__name__  # None is no folder, as it may be
+    with pytest.raises(TypeError, match=f"^{argument}: expected a path.*, got {kind}$"):
         use(value, session)
     assert list(tmp_path.iterdir()) == []
