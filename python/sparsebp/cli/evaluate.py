@@ -12,7 +12,7 @@ import typer
 from ..data import Levels, Preprocess
 from ..files import named_errors
 from ..finetuning.evaluation import TOP, Evaluation
-from ..finetuning.loading import check_named, weights_file
+from ..finetuning.loading import check_named
 from ..networks.pretrained import read_weights
 from ..units import check_seed
 from . import training_options as t
@@ -20,6 +20,7 @@ from .confusion_plot import plot_confusion
 from .console import out, print_json, print_pairs
 from .contact_sheet import check_sheet_file, write_sheet
 from .errors import endings
+from .given_weights import given_weights
 from .mistakes import Mistake, mistakes_table
 from .numbers import whole
 from .options import (
@@ -148,7 +149,7 @@ def evaluate(
     if weights is None or data is None:
         raise typer.BadParameter(f"{'--weights' if weights is None else '--data'} is missing")
     set_threads(threads)
-    given, weights = weights.expanduser(), weights_file(weights)
+    given, weights = weights.expanduser(), given_weights(weights)
     sheet = worst_sheet or (given if given.is_dir() else weights.parent) / "worst.png"  # checkpoints come and go
     if plot is not None:
         check_plot_file(plot)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data.dataset import listed
 from ..files import check_writable
 from ..finetuning import Settings
 from ..finetuning.checkpoint import newest
@@ -19,8 +18,8 @@ from ..finetuning.loop import dropout as with_dropout
 from ..finetuning.settings import check_agrees, of_plan
 from ..networks.pretrained import read_weights
 from ..networks.widening import widen
+from ..networks.zoos import is_zoo_name
 from ..planning.plan import Plan
-from ..runtime import Session
 from ..runtime.locks import only_writer
 from ..training.convert import convert
 from ..training.export import export as write
@@ -29,16 +28,18 @@ from ..training.schedule import SCHEDULES
 from . import training_options as t
 from .chosen import given, settings_of
 from .console import print_json, print_pairs
+from .exported import facts_of, sizes_of
+from .given_weights import given_weights
 from .numbers import whole
 from .onnx_file import OnnxFile, check_options, write_onnx
 from .option_names import option_of
 from .options import (
     DEFAULT_MODEL,
+    MODEL,
     OUTPUT,
     TRAINING,
     Budget,
     Gradients,
-    InputSize,
     Json,
     MaxUpdateRatio,
     MicroBatch,
@@ -47,6 +48,8 @@ from .options import (
     ResampleEvery,
     Sampler,
     Seed,
+    checked,
+    parse_input_size,
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, network_of, preprocess_for
@@ -57,6 +60,18 @@ RunFolder = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on; --onnx takes weights too.",
+    ),
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        "--input-size",
+        metavar="SIZE",
+        help="Pixels of the network's input: 224, or height x width such as 128x160. [default: what weights of "
+        "sparsebp were trained with, or else 224]",
+        callback=checked(parse_input_size),
+        rich_help_panel=MODEL,
+        show_default=False,
     ),
 ]
 Epochs = Annotated[
@@ -117,7 +132,7 @@ def export(
     spare_classes: SpareClasses = 0,
     data: t.Data = None,
     plan: t.PlanFile = None,
-    input_size: InputSize = "224",
+    input_size: Size = "224",
     range_: t.Range = None,
     mean: t.Mean = None,
     std: t.Std = None,
@@ -187,6 +202,7 @@ def export(
     file = check_writable(out_file.expanduser(), "out")
     settings, stated = settings_of(context), given(context)
     settings |= {"epochs": epochs, "examples": examples}
+    weights = given_weights(weights) if weights is not None else None
     if run is not None:
         with only_writer(file):
             said = _of_run(run, file, {name: settings[name] for name in stated & _OF_RULES}, stated)
@@ -201,16 +217,19 @@ def export(
             weights=weights,
             outputs=outputs_of(parse_classes(classes) if classes is not None else None, spare_classes, data, weights),
             planned=planned,
+            sized="input_size" in stated or planned is not None,
             pixels=pixels,
         )
     if as_json:
-        print_json(_facts(file))
+        print_json(facts_of(file))
         return
     print_pairs(said)
-    print_pairs(_sizes(file))
+    print_pairs(sizes_of(file))
 
 
 def _of_run(run: Path, file: Path, rules: dict[str, Any], stated: set[str]) -> list[tuple[str, str]]:
+    if run.is_file():
+        raise typer.BadParameter(f"RUN: expected the folder of a run, {run} is a file; --weights {run} takes it")
     if "spare_classes" in stated:
         raise typer.BadParameter(f"a run has no spare outputs; export its weights, --weights {run / WEIGHTS}")
     foreign = sorted(stated - _OF_RULES - {"run", "out_file", "as_json"})
@@ -233,6 +252,7 @@ def _of_network(
     weights: Path | None,
     outputs: Outputs,
     planned: Plan | None,
+    sized: bool,
     pixels: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
     """Builds, converts and writes; what there is to say of it."""
@@ -240,11 +260,13 @@ def _of_network(
     if ends["epochs"] is not None and ends["examples"] is None:
         ends["examples"] = outputs.pictures
     schedule = settings.pop("schedule")
+    read = read_weights(weights) if weights is not None else None
+    known = read.metadata if read is not None else {}
+    if not sized and "preprocess" in known and not is_zoo_name(weights or ""):
+        settings["input_size"] = tuple(known["preprocess"]["size"])
     wanted = Settings(**settings)
     if planned is not None:
         check_agrees(wanted, planned)
-    read = read_weights(weights) if weights is not None else None
-    known = read.metadata if read is not None else {}
     model = model or network_of(known, DEFAULT_MODEL)
     pretrained = load(model, weights, outputs.classes, wanted.seed, read)
     if outputs.spare:
@@ -271,26 +293,3 @@ def _of_network(
     span = f"{len(plan.layers)} layers from {plan.layers[0].name}, {plan.update_ratio:.2%} of the convolution weights"
     title = f"{model}, {weights}" if weights is not None else f"{model}, as the function makes it (no --weights)"
     return [("model", title), *pretrained.said, ("input", describe(preprocess)), ("plan", span)]
-
-
-def _sizes(file: Path) -> list[tuple[str, str]]:
-    session = Session(file)
-    sizes, classes = session.sizes, session.classes
-    spare = sizes.outputs - sizes.classes
-    names = f": {listed(classes)}" if classes is not None else ", without names"
-    return [
-        ("classes", f"{sizes.classes}{names}{f', and {spare} spare' if spare else ''}"),
-        ("arena", f"{sizes.arena_bytes:,} of {sizes.budget_bytes:,} bytes{', all of a step' * sizes.whole_step}"),
-        *([] if sizes.whole_step else [("workspace", f"{sizes.workspace_bytes:,} bytes")]),
-        ("file", f"{file}: {sizes.file_bytes:,} bytes"),
-    ]
-
-
-def _facts(file: Path) -> dict[str, Any]:
-    session = Session(file)
-    return {
-        "file": str(file),
-        **vars(session.sizes),
-        "names": session.classes,
-        "batches": session.progress.batches,
-    }

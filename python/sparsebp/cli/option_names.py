@@ -15,6 +15,7 @@ _ARGUMENTS = (
 )
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS.split()} | {
     "path": "--data",
+    "run": "RUN",
     "ratios": "--ratio",
     "layer_rates": "--layer-rate",
 }

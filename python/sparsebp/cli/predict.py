@@ -21,6 +21,7 @@ from . import training_options as t
 from .console import err, is_terminal, out
 from .errors import Exit
 from .given_pictures import STDIN, GivenPictures, given_pictures
+from .given_weights import given_weights
 from .numbers import whole
 from .options import MODEL, OUTPUT, Device, Threads, parse_device, set_threads
 from .pixel_values import parse_levels
@@ -95,7 +96,7 @@ def predict(
     if weights is None or not pictures:
         raise typer.BadParameter(f"{'--weights' if weights is None else 'PICTURES'} is missing")
     set_threads(threads)
-    network = load(weights, model=model)
+    network = load(given_weights(weights), model=model)
     network.to(parse_device(device))
     source = given_pictures([Path(name) for name in pictures])
     network.preprocess = _at_levels(network.preprocess, source, levels)

@@ -43,8 +43,8 @@ Weights = Annotated[
     _option(
         "--weights",
         "FILE|NAME",
-        "Pretrained weights: a .safetensors, also a plan file, a checkpoint that torch.save wrote, or torchvision:NAME "
-        "or timm:NAME, which that package fetches. Classes keep their rows by name.",
+        "Weights: the folder of a run, a .safetensors, a plan file, a checkpoint that torch.save wrote, or "
+        "torchvision:NAME or timm:NAME, which that package fetches. Classes keep their rows by name.",
         MODEL,
     ),
 ]
@@ -93,7 +93,7 @@ LevelsOf = Annotated[
         "--levels",
         "LOW,HIGH",
         "Which values are black and white in pictures with more than 8 bits a sample, such as 0,4095. "
-        "[default: what the file says, or suits the training pictures]",
+        "[default: what the file says, or suits the training pictures, or without such those that are given]",
         DATA,
         callback=checked(parse_levels),
     ),
@@ -267,13 +267,10 @@ CheckpointEvery = Annotated[
 Plot = Annotated[
     Path | None, _option("--plot", "FILE", "Draw the curves of loss and accuracy (.png, .svg, .pdf).", OUTPUT)
 ]
-Dense = Annotated[
+NoDense = Annotated[
     bool,
-    typer.Option(
-        " /--no-dense-audit",
-        help="Do not measure what a dense step would hold, which takes that memory once.",
-        rich_help_panel=OUTPUT,
-        show_default=False,
+    _option(
+        "--no-dense-audit", "", "Do not measure what a dense step would hold, which takes that memory once.", OUTPUT
     ),
 ]
 
