@@ -26,7 +26,7 @@ from ..training.export import export as write
 from ..training.learning_rules import LearningRules
 from ..training.schedule import SCHEDULES
 from . import training_options as t
-from .chosen import given, settings_of
+from .chosen import check_end, given, settings_of
 from .console import print_json, print_pairs
 from .exported import facts_of, sizes_of
 from .given_weights import given_weights
@@ -202,6 +202,8 @@ def export(
     file = check_writable(out_file.expanduser(), "out")
     settings, stated = settings_of(context), given(context)
     settings |= {"epochs": epochs, "examples": examples}
+    if run is None or {"epochs", "examples", "schedule", "warmup"} & stated:  # or else the run's own goes on
+        check_end(settings, known=data is not None)
     weights = given_weights(weights) if weights is not None else None
     if run is not None:
         with only_writer(file):
