@@ -65,17 +65,14 @@ class Block {
     order_.resize(threads);
     for (unsigned i = 0; i < threads; ++i) order_[i] = (i * step(threads, seed) + seed) % threads;
     done_ = 0;
-    for (unsigned i = 0; i < threads; ++i) begin(i);
+    for (unsigned i = 0; i < threads; ++i) fibers_[i].done = false;
     while (done_ < threads) {
       for (unsigned i : order_) {
         if (fibers_[i].done) continue;
         current_ = i;
         threadIdx = dim3(i, 0, 0);
         if (_setjmp(scheduler_) == 0) {
-          if (!fibers_[i].started) {
-            fibers_[i].started = true;
-            setcontext(&fibers_[i].context);
-          }
+          if (fibers_[i].stack.empty()) start(fibers_[i]);
           _longjmp(fibers_[i].place, 1);
         }
       }
@@ -88,11 +85,8 @@ class Block {
 
  private:
   static constexpr std::size_t kStack = 32 * 1024;
-  // A context starts a fiber; from then on jumps, which unlike contexts need no system call, move between them.
   struct Fiber {
-    ucontext_t context;
     jmp_buf place;
-    bool started = false;
     std::vector<char> stack;
     bool done = true;
   };
@@ -102,21 +96,26 @@ class Block {
     return (threads & (threads - 1)) == 0 ? 2 * (seed % 64) + 1 : 1;
   }
 
-  void begin(unsigned i) {
-    Fiber& fiber = fibers_[i];
-    fiber.stack.resize(kStack), fiber.done = fiber.started = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data(), fiber.context.uc_stack.ss_size = kStack;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, reinterpret_cast<void (*)()>(&Block::enter), 0);
+  // A context starts a fiber, which takes part in every block from then on: jumps, which unlike contexts need no system
+  // call, move between them.
+  static void start(Fiber& fiber) {
+    ucontext_t context;
+    fiber.stack.resize(kStack);
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber.stack.data(), context.uc_stack.ss_size = kStack;
+    context.uc_link = nullptr;
+    makecontext(&context, &Block::live, 0);
+    setcontext(&context);
   }
 
-  static void enter() {
+  static void live() {
     Block& block = instance();
-    block.body_(block.argument_);
-    block.fibers_[block.current_].done = true;
-    ++block.done_;
-    _longjmp(block.scheduler_, 1);
+    for (;;) {
+      block.body_(block.argument_);
+      block.fibers_[block.current_].done = true;
+      ++block.done_;
+      block.barrier();
+    }
   }
 
   void (*body_)(void*) = nullptr;
