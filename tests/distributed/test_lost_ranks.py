@@ -12,21 +12,6 @@ from worlds import Failed, world
 TIMEOUT = 5.0
 
 
-def test_a_killed_rank_is_named_at_once() -> None:
-    with world(3) as three:
-        for rank in range(3):
-            three.tell(rank, rank_work.step_for_ever)
-        time.sleep(1)
-        three.kill(2)
-        began = time.monotonic()
-        for rank in (0, 1):
-            got = three.answer(rank)
-            assert isinstance(got, Failed)
-            assert got.kind == "RankFailed", got
-            assert "rank 2 ended, or does not answer" in got.message
-        assert time.monotonic() - began < 20
-
-
 @pytest.mark.parametrize("how", ["hangs", "says why"])
 def test_a_rank_that_hangs_is_named_after_the_timeout_and_one_that_says_why_by_its_reason(how: str) -> None:
     with world(2, TIMEOUT) as two:

@@ -36,8 +36,8 @@ _WRONG_REQUEST = (
 _FAILED = (OSError, MemoryError, FloatingPointError, RuntimeError)
 _BUGS = (NotImplementedError, RecursionError, UnboundLocalError)
 _ARGUMENTS = (
-    "augment batch_size budget cache data epochs examples input_size max_update_ratio mean micro_batch model momentum "
-    "out plan plot resize save schedule seed std test_share warmup weights worst_sheet"
+    "augment batch_size budget cache data epochs examples gradients input_size max_update_ratio mean micro_batch model "
+    "momentum out plan plot resize save schedule seed std test_share timeout warmup weights worst_sheet"
 )
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS.split()} | {
     "path": "--data",

@@ -235,6 +235,10 @@ CheckpointEvery = Annotated[
     int,
     _option("--checkpoint-every", "STEPS", "Batches between two checkpoints; each epoch ends with one.", OUTPUT, min=1),
 ]
+Timeout = Annotated[
+    float,
+    _option("--timeout", "SECONDS", "Under torchrun: how long a process waits for the others.", OUTPUT, min=1),
+]
 Plot = Annotated[
     Path | None, _option("--plot", "FILE", "Draw the curves of loss and accuracy (.png, .svg, .pdf).", OUTPUT)
 ]

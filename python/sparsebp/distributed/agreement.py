@@ -13,6 +13,7 @@ from ..errors import RanksDiffer
 from ..optim import SGD
 from ..training.engine_state import plan_of
 from ..training.sparse_model import SparseModel
+from .alone import Alone
 from .ranks import Ranks
 
 _LONG = 60
@@ -20,7 +21,7 @@ _LONG = 60
 _ABSENT = "none"
 
 
-def check_same(ranks: Ranks, facts: Mapping[str, Any]) -> None:
+def check_same(ranks: Ranks | Alone, facts: Mapping[str, Any]) -> None:
     """Raises RanksDiffer, on every rank, unless the facts of all are equal; it names a rank, and what differs.
 
     Args:

@@ -60,10 +60,21 @@ class Ranks:
         """This rank's part of what all do."""
         return Shard(self.rank, self.size)
 
+    @property
+    def on_this_machine(self) -> int:
+        """How many of them there are here, as torchrun says."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+
     def sum(self, numbers: torch.Tensor) -> None:
         """Adds up the ranks' tensors, which are of one shape, in place."""
         with self._heard():
             dist.all_reduce(numbers, group=self._group)
+
+    def mean(self, value: float, weight: float) -> float | None:
+        """The mean of the ranks' values, each of which counts with its weight; None if nobody has any."""
+        pairs = self.gather((value, weight))
+        total = sum(weight for _, weight in pairs)
+        return sum(value * weight for value, weight in pairs) / total if total else None
 
     def gather(self, value: T) -> list[T]:
         """What each rank gave, in their order, on every rank."""
