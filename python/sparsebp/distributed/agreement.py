@@ -19,6 +19,8 @@ from .ranks import Ranks
 _LONG = 60
 """Letters of a value that a message still holds."""
 _ABSENT = "none"
+_WEIGHTS = "set of weights"
+_ADVICE = "; load the same file everywhere, and call torch.manual_seed before the model is made"
 
 
 def check_same(ranks: Ranks | Alone, facts: Mapping[str, Any]) -> None:
@@ -32,7 +34,10 @@ def check_same(ranks: Ranks | Alone, facts: Mapping[str, Any]) -> None:
     for rank, theirs in enumerate(everyone):
         if theirs != everyone[0]:
             what, own, first = _difference(theirs, everyone[0])
-            raise RanksDiffer(f"ranks: rank {rank} has another {what} than rank 0: {_short(own)}, not {_short(first)}")
+            advice = _ADVICE if what.startswith(_WEIGHTS) else ""
+            raise RanksDiffer(
+                f"ranks: rank {rank} has another {what} than rank 0: {_short(own)}, not {_short(first)}{advice}"
+            )
 
 
 def facts_of(model: SparseModel, opt: SGD) -> dict[str, Any]:
@@ -51,7 +56,7 @@ def facts_of(model: SparseModel, opt: SGD) -> dict[str, Any]:
         **{f"setting of parameter group {i}": rates(group) for i, group in enumerate(opt.param_groups)},
         "set of trained parameters": sorted([*slot, group] for slot, group in engine.rules.slots.items()),
         "state of training": state_digest(model),
-        "set of weights": {name: _digest(_bytes(t)) for name, t in _weights(model, opt).items()},
+        _WEIGHTS: {name: _digest(_bytes(t)) for name, t in _weights(model, opt).items()},
     }
 
 

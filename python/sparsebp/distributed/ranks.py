@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -103,7 +104,7 @@ class Ranks:
             raise self._failed(error) from error
 
     def _failed(self, error: RuntimeError) -> RankFailed:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        said = _essence(error)
         gone = roll_call.call(_store(), self.rank, self.size)
         if not gone:
             return RankFailed(f"ranks: rank {self.rank} of {self.size} cannot reach the others any more: {said}")
@@ -139,8 +140,7 @@ def join(device: torch.device | str = "cpu", timeout: float = TIMEOUT) -> Iterat
         dist.init_process_group(backend, timeout=timedelta(seconds=max(timeout, START)))
         group = dist.new_group(timeout=timedelta(seconds=timeout))
     except RuntimeError as error:
-        said = str(error).strip().splitlines()[0]
-        raise RankFailed(f"ranks: rank {os.environ['RANK']} does not reach the others: {said}") from error
+        raise RankFailed(f"ranks: rank {os.environ['RANK']} does not reach the others: {_essence(error)}") from error
     try:
         ranks = Ranks(group)
         try:
@@ -150,6 +150,12 @@ def join(device: torch.device | str = "cpu", timeout: float = TIMEOUT) -> Iterat
             raise
     finally:
         dist.destroy_process_group()
+
+
+def _essence(error: RuntimeError) -> str:
+    """What a transport says went wrong, without the line of its source before it and the advice behind it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^(\[\S+:\d+\] )+", "", text).partition(". This is ")[0]
 
 
 def _store() -> Any:

@@ -15,7 +15,7 @@ from torch import nn
 from ..data import Dataset, Levels, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..devices import own_randomness
-from ..distributed import Ranks
+from ..distributed import RankFailed, Ranks
 from ..distributed.agreement import check_same
 from ..distributed.alone import Alone
 from ..networks.pretrained import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
@@ -233,6 +233,9 @@ def finetune(
             memory = measure(sparse, dense, run.peak)
         except Interrupted as request:
             raise Interrupted(request.signal, folder.newest() if folder else None) from None
+        except RankFailed as failed:
+            kept_in = folder.newest() if folder else None
+            raise RankFailed(f"{failed}{f'; resume from {kept_in}' if kept_in else ''}", failed.ranks) from failed
         finally:
             restore(sparse)
             model.train(training)
