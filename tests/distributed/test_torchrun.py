@@ -30,7 +30,8 @@ def torchrun(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=SECONDS)
 
 
-def test_the_command_trains_what_one_process_trains_and_one_rank_speaks(run: Run, here: Path) -> None:
+def test_the_command_trains_what_one_process_trains(run: Run, here: Path) -> None:
+    """And one rank alone speaks."""
     options = [*RUN, *RATES, "--budget", "64KB", "--epochs", "2", "--no-normalise"]
     assert run(*options, "--gradients", "sum", "--out", "alone")[0] == Exit.OK
     made = torchrun("-m", "sparsebp", *options, "--out", "together", cwd=here)

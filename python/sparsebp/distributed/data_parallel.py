@@ -50,6 +50,7 @@ class DataParallel:
         model: converted with ``gradients="sum"``, the same on every rank.
         opt: the optimizer attached to it, and to no other.
         ranks: the processes; None for all of torch.distributed's default group.
+        numbers: how many :meth:`agree` will be given.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -61,7 +62,7 @@ class DataParallel:
         traffic: bytes exchanged so far, and beside them those of dense training.
     """
 
-    def __init__(self, model: SparseModel, opt: SGD, ranks: Ranks | None = None) -> None:
+    def __init__(self, model: SparseModel, opt: SGD, ranks: Ranks | None = None, numbers: int = 0) -> None:
         _check(model, opt)
         self._model, self._opt = model, opt
         self._ranks = ranks or Ranks()
@@ -72,7 +73,7 @@ class DataParallel:
         self._summed = False
         self._totals: Totals | None = None
         dense = sum(p.numel() * p.element_size() for p in model.parameters()) + self._others.bytes
-        step = engine.whole_sums().nbytes + self._others.bytes + self._note(()).nbytes
+        step = engine.whole_sums().nbytes + self._others.bytes + self._note([0.0] * numbers).nbytes
         self.traffic = Traffic(self._ranks.size, step, dense)
         self._begin()
         opt.exchange = self
@@ -81,7 +82,7 @@ class DataParallel:
         """Tells the ranks what each has gathered for this step, before :meth:`sum_gradients` adds it up.
 
         Args:
-            numbers: more to add up, as many on every rank.
+            numbers: more to add up, as many as were announced.
 
         Raises:
             RanksDiffer: the ranks have drawn different update sets, or have different rates.
@@ -93,7 +94,6 @@ class DataParallel:
         if not (_equal(sets, drawn) and _equal(rules, self._ranks.size)):
             check_same(self._ranks, self._choices())
         self.traffic.exchanged += note.nbytes
-        self.traffic.step = engine.whole_sums().nbytes + self._others.bytes + note.nbytes
         self._forwards += int(forwards)
         if drawn and engine.due:  # no picture came by here, whose forward pass would have drawn
             engine.prepare_replay()

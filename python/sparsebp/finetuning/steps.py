@@ -152,4 +152,4 @@ def _joined(model: SparseModel, opt: SGD, ranks: Ranks) -> DataParallel:
             "ranks: a part of this network runs in torch and drops values at random there, which several processes "
             "cannot do as one does; train it with one"
         )
-    return DataParallel(model, opt, ranks)
+    return DataParallel(model, opt, ranks, numbers=2 + len(SIGNALS))
