@@ -47,14 +47,16 @@ class RankFailed(RuntimeError):  # noqa: N818 - reads like the sentence it is
 
     Attributes:
         ranks: the numbers of the processes that are to blame, as far as they are known.
+        silent: those of them that could not say why.
     """
 
-    def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:
+    def __init__(self, message: str, ranks: tuple[int, ...] = (), silent: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.ranks = ranks
+        self.silent = silent
 
-    def __reduce__(self) -> tuple[type[RankFailed], tuple[str, tuple[int, ...]]]:
-        return type(self), (str(self), self.ranks)
+    def __reduce__(self) -> tuple[type[RankFailed], tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        return type(self), (str(self), self.ranks, self.silent)
 
 
 class RanksDiffer(ValueError):  # noqa: N818

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import rank_work
 import torch
 from training import one_thread  # noqa: F401 - a fixture
-from worlds import Failed, World, world
+from worlds import Failed, World
 
 FLOAT64 = 1e-12
 """Sums in another order, over some steps."""
 FIFTY_STEPS = 5e-3
 """In float32: what the design calls within rounding."""
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[World]:
-    """Processes for all tests of this file."""
-    with world(2) as made:
-        yield made
 
 
 def distance(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> float:

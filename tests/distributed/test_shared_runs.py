@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,6 @@ from worlds import Failed, World, world
 
 TOLERANCE = 1e-3
 """Of weights, in float32: some steps of a network with ReLU6."""
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[World]:
-    with world(2) as made:
-        yield made
 
 
 def assert_like(got: dict[str, Any], expected: dict[str, Any]) -> None:

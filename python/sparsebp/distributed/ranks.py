@@ -110,7 +110,8 @@ class Ranks:
             return RankFailed(f"ranks: rank {self.rank} of {self.size} cannot reach the others any more: {said}")
         parts = [f"rank {r} failed: {why}" for r, why in gone.items() if why is not None]
         parts += [f"rank {r} ended, or does not answer ({said})" for r, why in gone.items() if why is None]
-        return RankFailed(f"ranks: of {self.size}, {'; '.join(parts)}", tuple(gone))
+        silent = tuple(rank for rank, why in gone.items() if why is None)
+        return RankFailed(f"ranks: of {self.size}, {'; '.join(parts)}", tuple(gone), silent)
 
 
 def launched() -> bool:

@@ -234,8 +234,9 @@ def finetune(
         except Interrupted as request:
             raise Interrupted(request.signal, folder.newest() if folder else None) from None
         except RankFailed as failed:
-            kept_in = folder.newest() if folder else None
-            raise RankFailed(f"{failed}{f'; resume from {kept_in}' if kept_in else ''}", failed.ranks) from failed
+            saved = folder.newest() if folder else None
+            said = f"{failed}{f'; resume from {saved}' if saved else ''}"
+            raise RankFailed(said, failed.ranks, failed.silent) from failed
         finally:
             restore(sparse)
             model.train(training)
