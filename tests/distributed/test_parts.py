@@ -6,6 +6,7 @@ import pickle
 from itertools import chain, zip_longest
 
 import pytest
+import rank_work
 import sparsebp
 import torch.distributed as dist
 from sparsebp.distributed import RankFailed, Ranks, Shard, Traffic, join, launched, roll_call
@@ -50,6 +51,20 @@ def test_a_store_that_went_with_its_process_says_nothing() -> None:
 def test_an_error_of_another_rank_can_be_sent_on() -> None:
     error = pickle.loads(pickle.dumps(RankFailed("ranks: gone", (1, 2), (2,))))
     assert (str(error), error.ranks, error.silent) == ("ranks: gone", (1, 2), (2,))
+
+
+def test_gradient_sums_are_one_piece_of_the_arena() -> None:
+    """So that they can be added up where they lie."""
+    model, _ = rank_work.made()
+    engine = model.engine
+    whole, parts, arena = engine.whole_sums(), engine.sum_views(), model.arena
+    assert arena.address <= whole.data_ptr() < whole.data_ptr() + whole.nbytes <= arena.address + arena.capacity
+    ends = whole.data_ptr()
+    for part in parts:
+        assert part.data_ptr() == ends, "nothing lies between two layers' sums"
+        ends += part.nbytes
+    assert ends == whole.data_ptr() + whole.nbytes
+    assert whole.nbytes == model.plan.peak_by_category()["weight_gradients"]
 
 
 def test_a_process_alone_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
