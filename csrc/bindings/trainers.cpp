@@ -57,7 +57,7 @@ void set_draws(Trainer& trainer, T Draws::*field, T value) {
 
 // What op `first` reads lies image by image at `in`. Mean loss, images recognised, images that trained.
 py::tuple train(Trainer& trainer, int first, Address in, Index images, Address labels, Address logits,
-                double label_smoothing, double skip_above, bool drop) {
+                double label_smoothing, double skip_above, bool drop, bool finish) {
   const ProgramSpec& spec = trainer.program().spec();
   if (trainer.program().itemsize() != sizeof(float) || std::string(trainer.program().isa()) == "cuda") {
     throw InvalidArgument("train_batch: the loss is computed for float32 programs on this processor only");
@@ -70,7 +70,7 @@ py::tuple train(Trainer& trainer, int first, Address in, Index images, Address l
   Step step;
   {
     py::gil_scoped_release release;
-    step = train_batch(trainer, first, given, images, value(spec.output), {label_smoothing, skip_above, drop},
+    step = train_batch(trainer, first, given, images, value(spec.output), {label_smoothing, skip_above, drop, finish},
                        static_cast<float*>(output(logits)),
                        [&](Index i, Index) { return static_cast<const float*>(input(in)) + i * one; });
   }
@@ -98,6 +98,7 @@ void bind_trainer(py::module_& m) {
       [](Trainer& t, decltype(Draws::name) value) { set_draws(t, &Draws::name, value); })
               DRAWS(dropout_seed) DRAWS(resample_every)
 #undef DRAWS
+      .def_property("stride", &Trainer::stride, &Trainer::set_stride)
       .def("clear_rules",
            [](Trainer& t) {
              for (LayerRule& rule : t.rules()) rule = {};
@@ -125,7 +126,7 @@ void bind_trainer(py::module_& m) {
           },
           py::arg("output_grad"), py::arg("input_grad"), py::arg("share") = 1.0, py::arg("keep") = false)
       .def("train_batch", &train, py::arg("first"), py::arg("input"), py::arg("images"), py::arg("labels"),
-           py::arg("logits"), py::arg("label_smoothing"), py::arg("skip_above"), py::arg("drop"))
+           py::arg("logits"), py::arg("label_smoothing"), py::arg("skip_above"), py::arg("drop"), py::arg("finish"))
       .def("prepare_replay", &Trainer::prepare_replay, py::arg("share"), py::call_guard<py::gil_scoped_release>())
       .def("replayed", &Trainer::replayed)
       .def("finish_step", &Trainer::finish_step, py::arg("share") = 1.0, py::call_guard<py::gil_scoped_release>());

@@ -22,6 +22,7 @@ struct BatchSettings {
   double label_smoothing = 0;
   double skip_above = 1;  // micro-batches recognised with more than this probability train nothing; 1: all train
   bool drop = true;       // do dropouts drop
+  bool finish = true;     // end the step, too; without, gradient sums wait for others' before whoever calls ends it
 };
 
 // Throws InvalidArgument unless there is a label below `classes` for each of at least one image.
@@ -60,7 +61,7 @@ Step train_batch(Trainer& trainer, int first, const std::int32_t* labels, Index 
     }
     step.trained += count;
   }
-  trainer.finish_step();
+  if (settings.finish) trainer.finish_step();
   return step;
 }
 

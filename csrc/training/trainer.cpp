@@ -65,12 +65,12 @@ void Trainer::draw_if_due() {
 void Trainer::forward(int first, int last, const PassInput& in, void* out, Index images, bool drop) {
   draw_if_due();
   program_.forward(first, last, in, out, images, true, drop, dropout_key());
-  ++progress_.forwards;
+  progress_.forwards += stride_;
 }
 
 void Trainer::infer(int first, int last, const PassInput& in, void* out, Index images, bool drop) {
   program_.forward(first, last, in, out, images, false, drop, dropout_key());
-  if (drop) ++progress_.forwards;
+  if (drop) progress_.forwards += stride_;
 }
 
 void Trainer::backward(const void* dy, void* dx, double share, bool keep) {
@@ -81,7 +81,7 @@ void Trainer::backward(const void* dy, void* dx, double share, bool keep) {
 void Trainer::prepare_replay(double share) {
   draw_if_due();
   program_.prepare_replay(rules_for(share), dropout_key());
-  ++progress_.forwards;
+  progress_.forwards += stride_;
 }
 
 void Trainer::replayed() {

@@ -36,6 +36,10 @@ class Trainer {
   void set_draws(const Draws& draws);
   const Progress& progress() const { return progress_; }
   void set_progress(const Progress& progress) { progress_ = progress; }
+  // How many machines share the passes of a step: theirs alternate, so that each drops other values, and one machine
+  // that does them all in turn the same. 1 for a machine alone.
+  std::uint64_t stride() const { return stride_; }
+  void set_stride(std::uint64_t stride) { stride_ = stride; }
 
   // By layer, for a whole step.
   std::vector<LayerRule>& rules() { return rules_; }
@@ -74,6 +78,7 @@ class Trainer {
   Draws draws_;
   const DrawFunction draw_;
   Progress progress_;
+  std::uint64_t stride_ = 1;
   std::vector<LayerRule> rules_, shared_rules_;
 };
 

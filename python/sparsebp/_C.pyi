@@ -311,6 +311,7 @@ class Trainer:
     pending: bool
     dropout_seed: int
     resample_every: int
+    stride: int
     def __init__(
         self,
         program: Program,
@@ -335,6 +336,7 @@ class Trainer:
         label_smoothing: float,
         skip_above: float,
         drop: bool,
+        finish: bool,
     ) -> tuple[float, int, int]: ...
     def prepare_replay(self, share: float) -> None: ...
     def replayed(self) -> None: ...

@@ -41,7 +41,7 @@ _NAMES = {
     "widen": "networks.widening",
     "fit_step": "training.fit_step",
 }
-_MODULES = ("data", "functional", "models", "nn", "optim", "runtime", "samplers")
+_MODULES = ("data", "distributed", "functional", "models", "nn", "optim", "runtime", "samplers")
 
 __all__ = [
     "Audit",
@@ -62,6 +62,7 @@ __all__ = [
     "audit",
     "convert",
     "data",
+    "distributed",
     "explain",
     "export",
     "export_onnx",

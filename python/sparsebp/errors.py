@@ -42,6 +42,27 @@ class TrainingDiverged(FloatingPointError):  # noqa: N818 - reads like the sente
         return type(self), (str(self), self.epoch, self.step, self.loss, self.checkpoint)
 
 
+class RankFailed(RuntimeError):  # noqa: N818 - reads like the sentence it is
+    """Another process of a data-parallel run failed, ended, or did not answer in time; the message names it.
+
+    Attributes:
+        ranks: the numbers of the processes that are to blame, as far as they are known.
+        silent: those of them that could not say why.
+    """
+
+    def __init__(self, message: str, ranks: tuple[int, ...] = (), silent: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.ranks = ranks
+        self.silent = silent
+
+    def __reduce__(self) -> tuple[type[RankFailed], tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        return type(self), (str(self), self.ranks, self.silent)
+
+
+class RanksDiffer(ValueError):  # noqa: N818
+    """The processes of a data-parallel run would not train the same model in the same way."""
+
+
 class DeviceError(RuntimeError):
     """A GPU refused a call or lost its context; the message names the op."""
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from .training.bound_program import OWNERS
 from .training.eager_optimizer import EagerOptimizer
 from .training.loss_scaling import MESSAGE as SCALED
 from .training.no_gradient import NoGradient
+from .training.optimizer_groups import NO_SQUARES, check_group, check_numbers, no_momentum, owner_of
 from .training.plain_sgd import update
-from .training.protocol import Trainable
+from .training.protocol import Exchange, Trainable
 from .training.sparse_model import SparseModel
 
 __all__ = ["SGD"]
@@ -50,10 +49,16 @@ class SGD(EagerOptimizer):
         weight_decay: L2 penalty, on the selected weights only.
         normalise: needs a model converted with ``normalise=True``.
 
+    Attributes:
+        exchange: what adds gradients to those of other processes before they are applied
+            (:class:`sparsebp.distributed.DataParallel`); None for a process alone. Copies have none.
+
     Raises:
         TypeError: a number is none.
         ValueError: a number is negative or not finite, or momentum or mean squares were not reserved.
     """
+
+    exchange: Exchange | None = None
 
     def __init__(
         self,
@@ -75,15 +80,7 @@ class SGD(EagerOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; native parameters are handed to their program."""
-        for key in ("lr", "momentum", "weight_decay"):
-            value = param_group.get(key, self.defaults[key])
-            if isinstance(value, (bool, torch.Tensor)) or not isinstance(value, (int, float)):
-                raise TypeError(f"{key}: expected a number, got {type(value).__name__} {value!r}")
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{key}: expected a finite number of at least 0, got {value}")
-        normalise = param_group.get("normalise", self.defaults["normalise"])
-        if not isinstance(normalise, bool):
-            raise TypeError(f"normalise: expected True or False, got {type(normalise).__name__} {normalise!r}")
+        check_numbers({**self.defaults, **param_group})
         before = len(self.param_groups)
         super().add_param_group(param_group)
         if self._complete:
@@ -110,14 +107,14 @@ class SGD(EagerOptimizer):
         for index in groups:
             momentum, normalise = (self.param_groups[index][key] for key in ("momentum", "normalise"))
             for parameter in self.param_groups[index]["params"]:
-                owner = _owner(parameter)
+                owner = owner_of(parameter)
                 if owner is None:
                     continue
                 engine, slot = owner
                 if momentum and not engine.momentum:
-                    raise ValueError(_no_momentum(momentum))
+                    raise ValueError(no_momentum(momentum))
                 if normalise and not engine.normalise:
-                    raise ValueError(_NO_SQUARES)
+                    raise ValueError(NO_SQUARES)
                 found.setdefault(engine, {})[slot] = index
         for engine, slots in found.items():
             other = engine.optimizer
@@ -159,7 +156,7 @@ class SGD(EagerOptimizer):
         for engine in self._engines:
             for index in engine.groups:
                 if index < len(groups):  # otherwise torch says what is wrong
-                    _check_group(groups[index], engine)
+                    check_group(groups[index], engine)
         super().load_state_dict({**state_dict, "state": state})
         for place, program in programs.items():
             places[place].load_state_dict(program)
@@ -168,7 +165,7 @@ class SGD(EagerOptimizer):
         """The programs by the number of their first parameter, as ``state_dict`` counts these."""
         places: dict[Trainable, int] = {}
         for place, parameter in enumerate(p for group in self.param_groups for p in group["params"]):
-            owner = _owner(parameter)
+            owner = owner_of(parameter)
             if owner is not None and owner[0] in self._engines:
                 places.setdefault(owner[0], place)
         return {place: engine for engine, place in places.items()}
@@ -183,7 +180,7 @@ class SGD(EagerOptimizer):
     def check(self, engine: Trainable) -> None:
         """Raises ValueError if a group's numbers cannot be used with this program."""
         for index in engine.groups:
-            _check_group(self.param_groups[index], engine)
+            check_group(self.param_groups[index], engine)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -195,11 +192,24 @@ class SGD(EagerOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.exchange is not None:
+            self.exchange.sum_gradients()
         for engine in self._engines:
             engine.finish_step()
         for parameter, group in self._ordinary():
             update(parameter, self.state[parameter], group)
+        if self.exchange is not None:
+            self.exchange.finished()
         return loss
+
+    @property
+    def programs(self) -> tuple[Trainable, ...]:
+        """The native programs that it trains."""
+        return tuple(self._engines)
+
+    def torch_parameters(self) -> list[torch.Tensor]:
+        """The parameters that torch trains, with a gradient of their own."""
+        return [p for p, _ in self._not_mine() if p.requires_grad and owner_of(p) is None]
 
     def _not_mine(self) -> list[tuple[torch.Tensor, dict[str, Any]]]:
         """Parameters that none of this optimizer's programs trains, with their groups; looked up once."""
@@ -207,7 +217,7 @@ class SGD(EagerOptimizer):
         if self._others is None or self._others[0] != count:
             pairs = [(p, group) for group in self.param_groups for p in group["params"]]
             native = set(self._engines)
-            others = [(p, group) for p, group in pairs if (_owner(p) or (None,))[0] not in native]
+            others = [(p, group) for p, group in pairs if (owner_of(p) or (None,))[0] not in native]
             self._others = (count, others)
         return self._others[1]
 
@@ -215,7 +225,7 @@ class SGD(EagerOptimizer):
         """Parameters with a gradient that no native program owns, with their groups."""
         for parameter, group in self._not_mine():
             grad = parameter.grad
-            if grad is not None and type(grad) is not NoGradient and _owner(parameter) is None:
+            if grad is not None and type(grad) is not NoGradient and owner_of(parameter) is None:
                 yield parameter, group
 
     @property
@@ -238,6 +248,8 @@ class SGD(EagerOptimizer):
                 grad.detach_().zero_()
         for engine in self._engines:
             engine.forget_sums(set_to_none)
+        if self.exchange is not None:
+            self.exchange.finished()
 
     @torch.no_grad()
     def clip_grad_norm_(self, max_norm: float) -> float:
@@ -255,6 +267,8 @@ class SGD(EagerOptimizer):
                     "clip_grad_norm_: this plan applies the update during the backward pass and holds no gradients; "
                     'convert with gradients="sum" (plan.gradient_sums), or lower the learning rate'
                 )
+        if self.exchange is not None:
+            self.exchange.sum_gradients()
         tensors = [view for engine in self._engines for view in engine.sum_views()]
         tensors += [p.grad for p, _ in self._ordinary() if p.grad is not None]
         if not tensors:
@@ -264,32 +278,3 @@ class SGD(EagerOptimizer):
             for t in tensors:
                 t.mul_(max_norm / norm)
         return norm
-
-
-def _check_group(group: Mapping[str, Any], engine: Trainable) -> None:
-    if group["momentum"] and not engine.momentum:
-        raise ValueError(_no_momentum(group["momentum"]))
-    if group["normalise"] and not engine.normalise:
-        raise ValueError(_NO_SQUARES)
-    for key in ("lr", "momentum", "weight_decay"):
-        if not math.isfinite(group[key]) or group[key] < 0:
-            raise ValueError(f"{key}: expected a finite number of at least 0, got {group[key]}")
-
-
-def _owner(parameter: torch.Tensor) -> tuple[Trainable, tuple[int, int]] | None:
-    """The live program that trains a parameter, and its slot there."""
-    reference, slot = OWNERS.get(parameter, (None, None))
-    engine = reference() if reference is not None else None
-    return None if engine is None else (engine, slot)
-
-
-_NO_SQUARES = (
-    "normalise: the plan reserved no mean squares; convert with normalise=True (a SparseConv2d of its own has none)"
-)
-
-
-def _no_momentum(value: float) -> str:
-    return (
-        f"momentum: {value} was asked for, but the plan reserved no momentum state; "
-        "convert with momentum=True (and resample_every > 1: it restarts when channels are redrawn)"
-    )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-#: A block without a language is one of commands if its first line begins with one of these.
-PROGRAMS = {"sparsebp", "sparsebp-runtime", "make", "python", "python3", "pip", "cmake", "adapt", "scp", "taskset", "."}
 OURS = ("sparsebp", "sparsebp-runtime")
+#: A block without a language is one of commands if its first line begins with one of these.
+PROGRAMS = {*OURS, "make", "python", "python3", "pip", "cmake", "adapt", "scp", "taskset", "torchrun", "."}
 SHELL = {"sh", "bash", "shell", "console"}
 
 

@@ -17,6 +17,7 @@ _CONVERT = "tests/benchmark/test_convert_time.py::"
 _MEMORY = "tests/benchmark/test_memory_bench.py::"
 _NETWORKS = "tests/benchmark/test_networks_bench.py::"
 _CAMERA = "tests/finetuning/test_camera_folder.py::"
+_TORCHRUN = "tests/distributed/test_torchrun.py::"
 _PICTURES = "tests/examples/test_picture_loops.py::"
 _OTHERS = "belongs to another project, and would change the machine"
 
@@ -54,12 +55,16 @@ ELSEWHERE = {
     "python examples/two_outputs.py": _LOOPS + "test_two_outputs_learn_by_a_loss_of_their_own",
     "python3 -m venv": _OTHERS,
     "scp": _OTHERS,
+    "torchrun --nnodes": "needs two machines",
+    "torchrun --nproc-per-node 2 -m sparsebp": _TORCHRUN + "test_the_command_trains_what_one_process_trains",
+    "torchrun --nproc-per-node 2 examples/data_parallel.py": _TORCHRUN + "test_the_example_trains_on_two_ranks",
 }
 
 #: What a test cannot have: our own commands and Python that say this are read, and their names checked, but do not run.
 NOT_HERE = {
     '"cuda"': "needs a GPU",
     "--device cuda": "needs a GPU",
+    "distributed.join": "needs several processes; tests/distributed/test_torchrun.py runs the example that it is of",
     "GraphedStep": "needs a GPU; tests/training/test_gpu_graphs.py runs it on an emulated one",
     "--onnx": "takes ten seconds; tests/cli/test_onnx_cli.py runs it",
     "export_onnx": "takes ten seconds; tests/training/test_onnx.py runs it",

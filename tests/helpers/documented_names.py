@@ -71,6 +71,10 @@ def unknown(command: Command) -> list[str]:
             return _of_ours(program, rest, options)
         case [first, *_] if first.startswith("--"):
             return [option for option in options if option not in all_options()]
+        case ["torchrun", *rest]:  # its own options come first, and all have a value
+            begin = next(i for i in range(0, len(rest), 2) if rest[i] == "-m" or not rest[i].startswith("--"))
+            inner = rest[begin + 1 :] if rest[begin] == "-m" else ["python", *rest[begin:]]
+            return unknown(Command(command.page, command.line, tuple(inner)))
         case ["make", *targets]:
             return [target for target in targets if target.partition("=")[0] not in made()]
         case ["python", "-m", "pytest", *places]:

@@ -24,9 +24,10 @@ ARROWS = {
     "planning": {"capture"},
     "training": {"planning", "capture", "data"},
     "networks": {"training", "data"},
-    "finetuning": {"training", "planning", "networks", "data", "runtime"},
+    "distributed": {"training"},
+    "finetuning": {"distributed", "training", "planning", "networks", "data", "runtime"},
     "benchmark": {"training", "planning", "capture"},
-    "cli": {"finetuning", "benchmark", "training", "planning", "capture", "networks", "data", "runtime"},
+    "cli": {"finetuning", "distributed", "benchmark", "training", "planning", "capture", "networks", "data", "runtime"},
 }
 ALLOWED = {name: others | {"base"} for name, others in ARROWS.items()}
 MOST_LINES = 300

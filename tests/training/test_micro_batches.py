@@ -69,3 +69,26 @@ def test_the_update_set_stays_until_the_batch_ends(sums: bool) -> None:
     assert seen[0] == seen[1] == seen[2]
     assert seen[3] == seen[4] == seen[5]
     assert seen[0] != seen[3]
+
+
+def test_a_step_can_be_left_open_where_gradients_are_summed() -> None:
+    """Two open halves and one step are a step on the whole."""
+    x, y = batch((3, 16, 16), 4)
+    models = [sparsebp.convert(tiny_mobilenet(0), "1MB", input_size=(3, 16, 16), gradients="sum") for _ in range(2)]
+    halves, whole = models
+    opt, other = (sparsebp.optim.SGD(model.train(), lr=0.05) for model in models)
+    for half in (slice(0, 2), slice(2, 4)):
+        sparsebp.fit_step(halves, opt, x[half], y[half], lambda out, own: cross_entropy(out, own) / 2, finish=False)
+    assert (halves.engine.steps, halves.engine.images) == (0, 4)
+    opt.step()
+    sparsebp.fit_step(whole, other, x, y, cross_entropy)
+    assert (halves.engine.steps, halves.engine.images) == (1, 0)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(halves.state_dict()[name], value, msg=name)
+
+
+def test_a_step_in_place_cannot_be_left_open() -> None:
+    model = sparsebp.convert(tiny_mobilenet(0), "1MB", input_size=(3, 16, 16)).train()
+    opt = sparsebp.optim.SGD(model, lr=0.05)
+    with pytest.raises(ValueError, match='finish: expected True, or a model that was converted with gradients="sum"'):
+        sparsebp.fit_step(model, opt, *batch((3, 16, 16), 2), cross_entropy, finish=False)

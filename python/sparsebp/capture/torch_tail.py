@@ -28,6 +28,7 @@ class TorchTail:
     Attributes:
         nodes: names of the traced nodes that it runs.
         output_shape: of what is returned for one image; None if that is not one tensor.
+        random: whether it does something else in training mode, such as to drop values.
     """
 
     def __init__(self, graph: Graph, tail: Tail, model: nn.Module) -> None:
@@ -40,6 +41,7 @@ class TorchTail:
         parts = {training: _cut(graph, tail, begins, training) for training in (False, True)}
         self._part = TorchPart(graph.traces, model, parts)
         self.nodes = self._part.nodes - set(tail.handed)
+        self.random = self._part.differs
         result = shape_of(graph.traces.evaluation.graph.output_node().args[0])
         self.output_shape = result[1:] if result[:1] == (graph.traces.images,) else None
 

@@ -6,6 +6,8 @@ import typer
 
 from ..data import DEFAULT_TEST_SHARE
 from ..data.dataset import listed
+from ..distributed import Ranks
+from ..distributed.ranks import TIMEOUT
 from ..files import named_errors
 from ..finetuning import FineTuned, Settings
 from ..finetuning import finetune as run
@@ -15,6 +17,7 @@ from . import plots
 from . import recipe_options as r
 from . import training_options as t
 from .chosen import given, settings_of
+from .company import company, own_device
 from .console import out, print_pairs
 from .errors import endings
 from .options import (
@@ -30,13 +33,22 @@ from .options import (
     Sampler,
     Seed,
     Threads,
-    parse_device,
     parse_input_size,
     set_threads,
 )
 from .pretrained import describe
 from .progress import RunProgress, format_seconds
-from .report import accuracy_lines, accuracy_table, better, levels_row, memory_table, print_test, warn_of_lost, without
+from .report import (
+    accuracy_lines,
+    accuracy_table,
+    better,
+    exchange_line,
+    levels_row,
+    memory_table,
+    print_test,
+    warn_of_lost,
+    without,
+)
 from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
 from .task import Task, make_task
 
@@ -98,11 +110,14 @@ def finetune(
     no_dense_audit: t.NoDense = False,
     device: Device = "cpu",
     threads: Threads = None,
+    timeout: t.Timeout = TIMEOUT,
     plot: t.Plot = None,
 ) -> None:
     """Fine-tunes a pretrained network on pictures, inside a byte budget.
 
     Settings that are not given are chosen to suit the pictures, their number and the budget, and said.
+
+    Started by torchrun, several processes share the run: docs/more-machines.md.
 
     Without --data it shows the demo: a small network that knows printed digits meets handwriting, inside 32 KB.
     """
@@ -119,38 +134,45 @@ def finetune(
             )
         known = {name: value for name, value in of_it.items() if name not in stated}
         settings, stated = {**settings, **known}, stated | known.keys()
-    task = make_task(
-        settings,
-        stated,
-        model=model,
-        weights=weights,
-        data=data,
-        test_share=DEFAULT_TEST_SHARE if test_share is None else test_share,
-        out=out_folder,
-        resume=resume,
-        recipe=not no_recipe,
-        pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_, "levels": levels},
-    )
-    set_threads(threads if threads is not None else task.threads)
-    _header(task)
-    baselines = task.baselines()
-    with endings(), RunProgress(len(task.dataset.train)) as progress:
-        result = run(
-            task.model.to(parse_device(device)),
-            task.dataset,
-            plan=planned,
-            out=task.out,
+    with endings(), company(device, timeout) as ranks:
+        if ranks.size > 1 and "gradients" not in stated:
+            settings = {**settings, "gradients": "sum"}
+        task = make_task(
+            settings,
+            stated,
+            model=model,
+            weights=weights,
+            data=data,
+            test_share=DEFAULT_TEST_SHARE if test_share is None else test_share,
+            out=out_folder,
             resume=resume,
-            checkpoint_every=checkpoint_every,
-            cache=cache or ("auto" if resume and not task.is_demo else None),
-            recipe=task.recipe,
-            workers=t.worker_count(workers) if task.threads is None else workers or 0,
-            strict=strict,
-            dense_audit=not no_dense_audit,
-            origin=task.origin,
-            observer=progress,
-            **task.settings,
+            recipe=not no_recipe,
+            pixels={"range_": range_, "mean": mean, "std": std, "resize": resize, "filter_": filter_, "levels": levels},
+            ranks=ranks,
         )
+        set_threads(threads if threads is not None else task.threads)
+        _header(task)
+        baselines = task.baselines()
+        with RunProgress(len(task.dataset.train)) as progress:
+            result = run(
+                task.model.to(own_device(device)),
+                task.dataset,
+                plan=planned,
+                out=task.out,
+                resume=resume,
+                checkpoint_every=checkpoint_every,
+                cache=cache or ("auto" if resume and not task.is_demo else None),
+                recipe=task.recipe,
+                workers=t.worker_count(workers) if task.threads is None else workers or 0,
+                strict=strict,
+                dense_audit=not no_dense_audit,
+                origin=task.origin,
+                observer=progress,
+                ranks=ranks if isinstance(ranks, Ranks) else None,
+                **task.settings,
+            )
+    if not ranks.first:
+        return
     _conclude(result, task, baselines, progress.seconds)
     if plot is not None:
         accuracies = [(e.number, e.accuracy) for e in result.history.epochs]
@@ -185,6 +207,8 @@ def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]],
     out.print(f"test accuracy {text}, {format_seconds(seconds)} of training")
     if tested is not None:
         out.print("\n".join(accuracy_lines(tested)))
+    if result.exchanged is not None:
+        out.print(exchange_line(result.exchanged))
     if result.history.skipped:
         out.print(f"{len(result.history.skipped)} pictures could not be read and were left out")
     if result.weights is not None:

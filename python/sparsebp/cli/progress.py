@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ..data import BrokenPicture
 from ..data.dataset import listed
+from ..distributed import Traffic
 from ..finetuning import Change, Epoch, Kept, Observer, Position, Settings
 from ..finetuning.recipe import FEW, Choice
 from ..planning.plan import Plan
@@ -78,6 +79,7 @@ class RunProgress(Observer):
         self._line_at = 0.0
         self._line_step = 0
         self._balances = False
+        self._traffic: Traffic | None = None
 
     def __enter__(self) -> RunProgress:
         if self._fancy:
@@ -132,6 +134,11 @@ class RunProgress(Observer):
         self._show("frozen layers", done, total)
         self._started = self._epoch_started = time.monotonic()
 
+    def exchanging(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        said = f"{traffic.ranks} processes add up their gradients: {traffic.step:,} bytes a step"
+        print_pairs([("ranks", f"{said}, {traffic.share:.1%} of the {traffic.dense:,} of every weight")])
+
     def stepped(self, position: Position, loss: float, images: int) -> None:
         self._speed.add(images, time.monotonic())
         more = f"loss {loss:.4f}"
@@ -139,6 +146,8 @@ class RunProgress(Observer):
         if speed:
             left = (1 - position.done) * position.epochs * self._images / speed
             more += f"  {speed:.0f} images/s  {format_seconds(left)} left"
+        if self._traffic is not None:
+            more += f"  {format_bytes(self._traffic.sent)} sent"
         self._show(f"epoch {position.epoch + 1}/{position.epochs}", position.step, position.steps_per_epoch, more)
 
     def evaluating(self, done: int, total: int) -> None:

@@ -112,6 +112,15 @@ def print_test(confusion: Confusion) -> None:
     out.print()
 
 
+def exchange_line(exchanged: Mapping[str, int]) -> str:
+    """What a run sent between its ranks, beside what training every weight would have (:class:`.Traffic`)."""
+    step, dense, ranks = exchanged["step"], exchanged["dense"], exchanged["ranks"]
+    return (
+        f"exchanged: {step:,} bytes a step, {step / dense:.1%} of {dense:,} for every weight; each of {ranks} ranks "
+        f"sent {format_bytes(exchanged['sent'])} in {exchanged['steps']:,} steps"
+    )
+
+
 def better(history: History, settings: Settings) -> str:
     """The best epoch, where that is better than what a run ended with; by what --keep best would go by."""
     best = best_epoch(history, settings)

@@ -12,6 +12,8 @@ from torch import nn
 
 from ..data import DEFAULT_TEST_SHARE, Dataset, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
+from ..distributed import Ranks
+from ..distributed.alone import Alone
 from ..finetuning import Settings, demo
 from ..finetuning import checkpoint as checkpoints
 from ..finetuning.choosing import choose
@@ -85,6 +87,7 @@ def make_task(
     resume: bool,
     recipe: bool,
     pixels: Mapping[str, str | None],
+    ranks: Ranks | Alone,
 ) -> Task:
     """Opens what is asked for.
 
@@ -95,6 +98,7 @@ def make_task(
         model, weights, data, test_share, out, resume: as on the command line.
         recipe: whether settings that are missing are to be chosen; what a run began with, and the demo's, stays, and
             False has to be what the run began with.
+        ranks: that share the run; the first reads what is in ``out``.
         pixels: ``range_``, ``mean``, ``std``, ``resize``, ``filter_`` and ``levels``, None where not given.
 
     Raises:
@@ -106,7 +110,7 @@ def make_task(
     sources = {"model": model, "weights": weights, "data": data, "test_share": test_share}
     asked = {k: str(v) for k, v in sources.items() if k in given}
     base: dict[str, Any] = dict(settings)
-    saved = _saved(out or USUAL_FOLDER) if resume else None
+    saved = ranks.from_first(_saved(out or USUAL_FOLDER) if resume and ranks.first else None)
     if saved is None and weights is not None and "model" not in given:
         model = pretrained.network_of(read_weights(weights).metadata, model)
     origin = {"model": model, "test_share": str(test_share)}

@@ -264,6 +264,10 @@ CheckpointEvery = Annotated[
         parser=whole(1),
     ),
 ]
+Timeout = Annotated[
+    float,
+    _option("--timeout", "SECONDS", "Under torchrun: how long a process waits for the others.", OUTPUT, min=1),
+]
 Plot = Annotated[
     Path | None, _option("--plot", "FILE", "Draw the curves of loss and accuracy (.png, .svg, .pdf).", OUTPUT)
 ]

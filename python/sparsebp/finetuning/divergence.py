@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ..distributed import Ranks
+from ..distributed.alone import Alone
 from ..errors import TrainingDiverged
 from ..networks.weight_files import not_finite
 from ..training.learning_rules import last_layer
@@ -37,13 +39,15 @@ class Watch:
     Args:
         model: that trains.
         settings: of the run.
+        ranks: that share its batches.
 
     Attributes:
         first: the loss of the run's first batch, before any update; None until it is known.
     """
 
-    def __init__(self, model: SparseModel, settings: Settings) -> None:
+    def __init__(self, model: SparseModel, settings: Settings, ranks: Ranks | Alone) -> None:
         self._model = model
+        self._ranks = ranks
         rates = {
             "lr": settings.rate_at(model.plan.update_ratio),
             "bias_lr": settings.rate_of_biases,
@@ -60,16 +64,18 @@ class Watch:
         return self._below(loss, _RUNNING)
 
     @torch.no_grad()
-    def loss(self, x: torch.Tensor, labels: torch.Tensor, from_prefix: bool) -> float:
-        """Of a batch, without learning from it."""
+    def loss(self, x: torch.Tensor, labels: torch.Tensor, from_prefix: bool) -> float | None:
+        """Of a batch, all ranks' parts of it, without learning from it; None if it is empty."""
+        if len(labels) == 0:
+            return self._ranks.mean(0.0, 0)
         self._model.eval()
         output = self._model.run_span(x) if from_prefix else self._model(x)
         self._model.train()
-        return cross_entropy(output, labels).item()
+        return self._ranks.mean(cross_entropy(output, labels).item(), len(labels))
 
     def look_again(self, x: torch.Tensor, labels: torch.Tensor, from_prefix: bool) -> None:
         """Tests a batch that was just trained: its update may spoil what no loss has shown yet."""
-        self._after = self.loss(x, labels, from_prefix) if len(labels) else 0.0
+        self._after = self.loss(x, labels, from_prefix) or 0.0
 
     @property
     def spoilt(self) -> bool:

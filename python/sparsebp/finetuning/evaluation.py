@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..distributed import Ranks
+from ..distributed.alone import Alone
 from .confusion import Confusion, count
 
 TOP = 5
@@ -73,6 +75,7 @@ def score(
     classes: int,
     each: Callable[[int], None] = lambda done: None,
     seen: Callable[[torch.Tensor, torch.Tensor], None] = lambda output, labels: None,
+    ranks: Ranks | Alone | None = None,
 ) -> Evaluation:
     """Counts what ``logits`` gets right.
 
@@ -82,6 +85,7 @@ def score(
         classes: how many there are.
         each: called after every batch with the pictures done so far.
         seen: called with the logits and labels of every batch, on the CPU.
+        ranks: each of which has a part of the pictures, and gets the result for all.
 
     Raises:
         ValueError: there is no picture, or the output has another number of classes.
@@ -100,9 +104,11 @@ def score(
         seen(output, labels)
         done += len(labels)
         each(done)
+    parts = (ranks or Alone()).gather((done, top, loss, counts))
+    done, top, loss = sum(p[0] for p in parts), sum(p[1] for p in parts), sum(p[2] for p in parts)
     if done == 0:
         raise ValueError("no picture could be read")
-    return Evaluation(counts, top if classes > TOP else None, loss / done)
+    return Evaluation(torch.stack([p[3] for p in parts]).sum(0), top if classes > TOP else None, loss / done)
 
 
 def check_output(output: torch.Tensor, classes: int) -> None:

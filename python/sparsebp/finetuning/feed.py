@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from ..data import Batch, BrokenPicture, Dataset, Loader, Preprocess, parse_augment
 from ..data.combined import Repeated, keys_of
 from ..data.readable import broken_picture, check_classes
+from ..distributed import Shard
 from ..runtime.stop import StopRequest
 from ..training.sparse_model import SparseModel
 from .balance import MOST_TIMES, class_offsets
@@ -39,6 +40,7 @@ class Feed:
         workers: processes that read pictures.
         strict: a picture that cannot be read raises.
         observer: hears of pictures that are left out.
+        shard: the part of every batch, and of the test pictures, that comes out here.
 
     Raises:
         ValueError: pictures cannot slide behind this model's frozen layers.
@@ -58,8 +60,10 @@ class Feed:
         workers: int,
         strict: bool,
         observer: Observer,
+        shard: Shard | None = None,
     ) -> None:
         self._model = model
+        self._shard = shard or Shard()
         self._dataset = dataset
         self._preprocess = preprocess
         self._settings = settings
@@ -135,34 +139,37 @@ class Feed:
 
         One of unreadable pictures is empty.
         """
-        rows = self.order.rows(first)
+        rows = [self._shard.of(row, self._settings.micro_batch) for row in self.order.rows(first)]
         if self._caches is not None:
             return self._caches[0].batches(rows, self._settings.seed, epoch, self._slides)
         return self._inputs(self._train(rows, epoch), epoch)
 
-    def test(self) -> Pairs:
-        """All test pictures, in order."""
+    def test(self, shared: bool = True) -> Pairs:
+        """The test pictures, in order: this shard's, or all."""
         rows = _in_order(self.tests)
+        rows = self._shard.of(rows) if shared else rows
         if self._caches is not None:
             return self._caches[1].batches(rows)
         return self._inputs(self._test(rows))
 
-    def usual_cache(self, folder: Path | None) -> str | None:
-        """Where features are kept if nobody says so; None if that cannot be, or takes too much room."""
+    def usual_cache(self, folder: Path | None, copies: int = 1) -> str | None:
+        """Where features are kept if nobody says so; None if that cannot be, or so many take too much room."""
         if self._settings.augment not in FORMS:
             return None
         try:
             size = self._cache_bytes()
         except ValueError:
             return None
-        return usual_place(size, folder)
+        return usual_place(copies * size, folder)
 
     def _cache_bytes(self) -> int:
         forms = FORMS[parse_augment(self._settings.augment)]
         return cache_bytes(self._model, forms * len(self._dataset.train) + self.tests)
 
-    def cache(self, place: str, folder: Path | None, stop: StopRequest) -> None:
+    def cache(self, place: str, folder: Path | None, stop: StopRequest, copies: int = 1) -> None:
         """Runs the frozen prefix once over every form of every picture; from then on batches hold its features.
+
+        On one machine as many ranks as ``copies`` do the same.
 
         Raises:
             ValueError, OSError: see :class:`PrefixCache`.
@@ -172,7 +179,7 @@ class Feed:
         total, size = sum(counts), self._cache_bytes()
         self._observer.caching(0, total, size, place)
         if place == "memory":
-            check_memory(size)
+            check_memory(copies * size)
         caches = (
             PrefixCache(self._model, counts[0], forms, place, folder),
             PrefixCache(self._model, counts[1], 1, place, folder),
@@ -197,14 +204,19 @@ class Feed:
                     x = moved.permute(0, 3, 1, 2)
             yield x, batch.labels.to(device)
 
+    def also_skipped(self, others: Mapping[str, str]) -> None:
+        """Pictures that other ranks could not read."""
+        for name, reason in others.items():
+            if name not in self.skipped:
+                self.skipped[name] = reason
+                self._observer.skipped(BrokenPicture(name, reason))
+
     def _readable(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
             for picture in batch.broken:
                 if self._strict:
                     raise picture
-                if picture.name not in self.skipped:
-                    self.skipped[picture.name] = picture.reason
-                    self._observer.skipped(picture)
+                self.also_skipped({picture.name: picture.reason})
             yield batch
 
     def _broken(self, index: int) -> BrokenPicture | None:

@@ -123,7 +123,12 @@ class RunFolder:
         return checkpoints.write(self.path, Checkpoint(weights, training, facts, self.about()))
 
     def finish(
-        self, model: nn.Module, history: History, memory: MemoryReport, learned: npt.NDArray[np.int64] | None
+        self,
+        model: nn.Module,
+        history: History,
+        memory: MemoryReport,
+        learned: npt.NDArray[np.int64] | None,
+        exchanged: Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes the trained weights, for the original model class, and the report; returns the weights' file.
 
@@ -132,6 +137,7 @@ class RunFolder:
             history: of the run.
             memory: of the run.
             learned: keys of the pictures that were learned from.
+            exchanged: between ranks, if there were several (:class:`sparsebp.distributed.Traffic`).
         """
         accuracy = history.accuracy
         trained_on = TrainedOn.of(self._dataset, learned)
@@ -150,6 +156,7 @@ class RunFolder:
             "test": None if history.last_test is None else history.last_test.summary(),
             "history": history.to_dict(),
             "memory": memory.to_dict(),
+            **({"exchanged": dict(exchanged)} if exchanged is not None else {}),
         }
         write_atomically(self.path / REPORT, (json.dumps(report, indent=2) + "\n").encode())
         return self.path / WEIGHTS

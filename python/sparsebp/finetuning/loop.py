@@ -15,26 +15,31 @@ from torch import nn
 from ..data import Dataset, Levels, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..devices import own_randomness
+from ..distributed import RankFailed, Ranks
+from ..distributed.agreement import check_same
+from ..distributed.alone import Alone
 from ..files import as_path
 from ..networks.pretrained import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
-from ..networks.weight_files import not_finite
 from ..planning.plan import Plan
 from ..runtime.stop import Interrupted, StopRequest
 from ..training.convert import restore
 from . import checkpoint as checkpoints
-from .cache import CHOICES, FORMS, PLACES
+from .arguments import check_data, check_model, check_options
+from .cache import PLACES
 from .checkpoint import ORDER, Checkpoint
 from .choosing import as_begun, choose, small_classes, with_choices
 from .conversion import converted
 from .feed import Feed, slides
 from .folder import RunFolder
 from .history import History
+from .identity import Identity
 from .kept import FOLDER, KeptEpochs
 from .memory import MemoryReport, dense_step_bytes, measure
 from .observer import Observer
 from .recipe import Choice, without_slide
 from .run import Run
 from .settings import Settings, check_agrees, of_plan
+from .steps import check_ranks
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class FineTuned:
         loaded: what became of the weights that it began with, if they were given as a file.
         classes: the name of each output.
         settings: all of them, given, chosen, or those that a resumed run began with.
+        exchanged: between ranks, in bytes (:class:`sparsebp.distributed.Traffic`); None of a run without any.
     """
 
     model: nn.Module
@@ -60,6 +66,7 @@ class FineTuned:
     loaded: LoadedWeights | None = None
     classes: tuple[str, ...] = ()
     settings: Settings = field(default_factory=Settings)
+    exchanged: Mapping[str, Any] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -83,6 +90,7 @@ def finetune(
     dense_audit: bool = True,
     origin: Mapping[str, str] | None = None,
     observer: Observer | None = None,
+    ranks: Ranks | None = None,
     **settings: Any,
 ) -> FineTuned:
     """Fine-tunes a pretrained classifier on pictures, never using more training memory than the budget.
@@ -116,6 +124,9 @@ def finetune(
             model's also beside the weights, and their ``source`` if they came from a package. How a share was held out
             joins them.
         observer: is told what happens.
+        ranks: processes that share the run, all of which call this with the same arguments: each takes its part of
+            every batch and of the test pictures. Only the first reads and writes ``out``; ``gradients`` is ``"sum"``.
+            The run is that of one process within rounding, and may be resumed with another number of ranks.
         **settings: the fields of :class:`Settings`.
 
     Raises:
@@ -129,7 +140,11 @@ def finetune(
         FileExistsError: ``out`` holds a run and ``resume`` is off, or another run is at work there.
         MemoryError: the budget, or with ``cache="memory"`` the features, are more than the machine has.
         OSError: the disk is full, or a folder cannot be written.
+        RanksDiffer, RankFailed: the ranks were given different things, or another one failed.
     """
+    company = ranks if ranks is not None and ranks.size > 1 else Alone()
+    if company.size > 1:
+        settings = {"gradients": "sum", **settings}
     unknown = sorted(set(settings) - {one.name for one in fields(Settings)})
     if unknown:
         known = ", ".join(one.name for one in fields(Settings))
@@ -143,16 +158,16 @@ def finetune(
     wanted = Settings(**{**sized, **settings})
     if plan is not None:
         check_agrees(wanted, plan)
-    _check_options(checkpoint_every, workers, cache, wanted)
+    check_options(checkpoint_every, workers, cache, wanted)
     place = as_path(out, "out").expanduser() if out is not None else None
     if resume and place is None:
         raise ValueError("resume: expected the folder of a run as out, got None")
-    _check_model(model)
+    check_model(model)
     if not isinstance(data, (Dataset, str, Path)):
         raise TypeError(f"data: expected a path or a sparsebp.data.Dataset, got {type(data).__name__}")
-    begun = checkpoints.newest(place) if resume and place is not None else None
+    begun = company.from_first(checkpoints.newest(place) if resume and place is not None and company.first else None)
     dataset = _pictures(data, wanted, begun)
-    _check_data(dataset)
+    check_data(dataset)
     observer = observer or Observer()
     if dataset.split is not None:  # beside the weights, so that they are tested on the same pictures
         split = dataset.split
@@ -170,22 +185,25 @@ def finetune(
         preprocess = replace(preprocess, levels=dataset.levels)
     if file is not None and "source" in file.metadata:
         origin = {"source": str(file.metadata["source"]), **(origin or {})}
-    folder = RunFolder(place, dataset, wanted, preprocess, origin or {}) if place is not None else None
+    check_ranks(wanted, company)
+    check_same(company, {"picture or setting": Identity(wanted, preprocess, dataset).facts})
+    writes = place is not None and company.first
+    folder = RunFolder(place, dataset, wanted, preprocess, origin or {}) if place is not None and writes else None
     training = model.training
-    kept = KeptEpochs.needed(wanted)
+    kept = KeptEpochs.needed(wanted) and company.first
     with (
         folder or nullcontext(),
-        TemporaryDirectory() if kept and folder is None else nullcontext(place) as room,
+        TemporaryDirectory() if kept and folder is None else nullcontext(place) as beside,
         StopRequest() as stop,
         own_randomness(model),
         dropout(model, wanted.dropout),
     ):
-        earlier = folder.open(resume) if folder else None
+        earlier = folder.open(resume) if folder else begun
         loaded = load_weights(model, file, dataset.classes, seed=wanted.seed) if file is not None else None
         if loaded is not None:
             observer.loaded(loaded)
         torch.manual_seed(wanted.seed)
-        dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit else None
+        dense = dense_step_bytes(model, wanted.size, wanted.micro_batch) if dense_audit and company.first else None
         stop.check()
         sparse = converted(model, wanted, earlier, plan)
         try:
@@ -196,10 +214,10 @@ def finetune(
                     folder.settle(wanted)
             if choices:
                 observer.chosen(choices, small_classes(dataset))
-            feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
+            feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer, company.shard)
             about = folder.about() if folder is not None else {}
-            ends = KeptEpochs(Path(room) / FOLDER, wanted, about) if kept and room is not None else None
-            run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop, ends)
+            ends = KeptEpochs(Path(beside) / FOLDER, wanted, about) if kept and beside is not None else None
+            run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop, ends, company)
             with feed:
                 change = run.load(earlier) if earlier is not None else None
                 observer.settled(wanted)
@@ -208,21 +226,27 @@ def finetune(
                     observer.changed(change)
                 stop.check()
                 if not run.position.finished:
-                    where = feed.usual_cache(place) if cache == "auto" or (cache is None and recipe) else cache
+                    room = place if place is not None and place.is_dir() else None
+                    copies, usual = company.on_this_machine, cache == "auto" or (cache is None and recipe)
+                    where = feed.usual_cache(room, copies) if usual else cache
                     if where in PLACES:
-                        feed.cache(where, place, stop)
+                        feed.cache(where, room, stop, copies)
                     feed.check_classes()
                 run.train()
                 run.end()
             memory = measure(sparse, dense, run.peak)
         except Interrupted as request:
             raise Interrupted(request.signal, folder.newest() if folder else None) from None
+        except RankFailed as failed:
+            saved = folder.newest() if folder else None
+            said = f"{failed}{f'; resume from {saved}' if saved else ''}"
+            raise RankFailed(said, failed.ranks, failed.silent) from failed
         finally:
             restore(sparse)
             model.train(training)
         model.eval()
-        made = folder.finish(model, run.history, memory, feed.order.keys) if folder else None
-    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes, wanted)
+        made = folder.finish(model, run.history, memory, feed.order.keys, run.exchanged) if folder else None
+    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes, wanted, run.exchanged)
 
 
 @contextmanager
@@ -250,38 +274,3 @@ def _pictures(data: Dataset | str | Path, wanted: Settings, begun: Checkpoint | 
         dataset = dataset.keeping(begun.training[ORDER].numpy())
     preprocess = begun.facts.get("settings", {}).get("preprocess", {})
     return dataset.at_levels(Levels.parse(preprocess.get("levels")))
-
-
-def _check_options(checkpoint_every: int, workers: int, cache: str | None, settings: Settings) -> None:
-    for name, value, least in (("checkpoint_every", checkpoint_every, 1), ("workers", workers, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    if cache is not None and cache not in CHOICES:
-        raise ValueError(f"cache: expected {', '.join(CHOICES)} or None, got {cache!r}")
-    if cache in PLACES and settings.augment not in FORMS:
-        raise ValueError(
-            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; only flip and "
-            "slide go with a cache"
-        )
-
-
-def _check_model(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    other = next((n for n, p in model.named_parameters() if p.dtype != torch.float32), None)
-    if other is not None:
-        raise TypeError(f"model: pictures become float32, but {other} is {model.get_parameter(other).dtype}")
-    bad = not_finite({name: p.detach() for name, p in model.named_parameters()})
-    if bad is not None:
-        raise ValueError(f"model: {bad} holds numbers that are not finite")
-
-
-def _check_data(dataset: Dataset) -> None:
-    for title, source in (("training", dataset.train), ("test", dataset.test)):
-        if len(source) == 0:
-            raise ValueError(f"data: there is no {title} picture")
-        if int(source.labels.min()) < 0 or int(source.labels.max()) >= len(dataset.classes):
-            raise ValueError(
-                f"data: expected labels 0 to {len(dataset.classes) - 1} for {len(dataset.classes)} classes, got "
-                f"{int(source.labels.min())} to {int(source.labels.max())} in the {title} set"
-            )

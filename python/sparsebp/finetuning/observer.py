@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..data import BrokenPicture
+from ..distributed import Traffic
 from ..networks.pretrained import LoadedWeights
 from ..planning.plan import Plan
 from .history import Epoch, Kept, Position
@@ -34,6 +35,9 @@ class Observer:
 
     def caching(self, done: int, total: int, size: int, where: str) -> None:
         """``done`` of ``total`` pictures went through the frozen prefix; all take ``size`` bytes in ``where``."""
+
+    def exchanging(self, traffic: Traffic) -> None:
+        """Several ranks begin to share steps; ``traffic`` counts while they do."""
 
     def stepped(self, position: Position, loss: float, images: int) -> None:
         """A batch of ``images`` was trained; ``loss`` is the smoothed training loss."""

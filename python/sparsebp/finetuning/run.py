@@ -6,16 +6,18 @@ import math
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ..distributed import Ranks
+from ..distributed.alone import Alone
 from ..errors import TrainingDiverged
 from ..optim import SGD
 from ..runtime.stop import Interrupted, StopRequest
 from ..training.engine_state import as_tensor
-from ..training.schedule import rate_factor
 from ..training.sparse_model import SparseModel
-from ..training.train_step import check_logits, train_step
+from ..training.train_step import check_logits
 from .checkpoint import ORDER, Checkpoint, CheckpointError
 from .divergence import Watch
 from .evaluation import Evaluation, check_output, score
@@ -27,6 +29,7 @@ from .observer import Observer
 from .order import Change
 from .saved_state import ARENA, check_weights, engine_state
 from .settings import Settings
+from .steps import Steps
 
 _GENERATOR = "torch_generator"
 
@@ -43,6 +46,7 @@ class Run:
         observer: is told what happens.
         stop: asks to end early.
         kept: where the weights of epochs go that the run may end with, if it may end with others than its last.
+        ranks: that share the run; of several only the first has a folder and keeps epochs.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Run:
         observer: Observer,
         stop: StopRequest,
         kept: KeptEpochs | None = None,
+        ranks: Ranks | Alone | None = None,
     ) -> None:
         self.model = model.train()
         self._feed = feed
@@ -64,13 +69,15 @@ class Run:
         self._observer = observer
         self._stop = stop
         self._kept = kept
-        self._class_offsets = feed.class_offsets
+        self._ranks = ranks or Alone()
+        self._steps: Steps | None = None
+        self._exchanged: dict[str, Any] | None = None  # before the run was resumed
         self.history = History()
         self.position = Position(0, 0, feed.order.steps, settings.epochs)
         self.peak = 0
         self._opt = SGD(settings.groups(model), lr=settings.rate, weight_decay=settings.weight_decay)
         self._rates = [group["lr"] for group in self._opt.param_groups]
-        self._watch = Watch(model, settings)
+        self._watch = Watch(model, settings, self._ranks)
         self._due = False  # a checkpoint
         check_logits(self.model)
         check_output(torch.empty(1, *model.output_shape), len(feed.classes))
@@ -82,54 +89,61 @@ class Run:
             Interrupted: a stop was asked for; a checkpoint was written if there is a folder.
             TrainingDiverged: the loss grew beyond bounds or is not finite; the last checkpoint is from before.
         """
+        if self.position.finished:
+            return
+        of_all = (self.model, self._opt, self._rates, self._settings, self._feed.class_offsets)
+        steps = self._steps = Steps(*of_all, self._ranks, self._stop)
+        if steps.traffic is not None:
+            if self._exchanged is not None:
+                steps.traffic.go_on(self._exchanged)
+            self._observer.exchanging(steps.traffic)
         if self.position.done == 0:
             self.save()  # from here on a kill leaves something to go on from
         while not self.position.finished:
             with closing(self._feed.train(self.position.epoch, self.position.step)) as batches:
                 for x, labels in batches:
-                    self._step(x, labels)
-                    self._save_or_stop(x, labels)
-            self._end_epoch()
+                    stop = self._step(steps, x, labels)
+                    self._save_or_stop(x, labels, stop)
+            self._end_epoch(steps)
+        steps.close()
 
-    def _step(self, x: torch.Tensor, labels: torch.Tensor) -> None:
-        before, settings = self.position, self._settings
+    @property
+    def exchanged(self) -> dict[str, Any] | None:
+        """Between ranks, so far; None if there never were several."""
+        traffic = None if self._steps is None else self._steps.traffic
+        return self._exchanged if traffic is None else traffic.to_dict()
+
+    def _step(self, steps: Steps, x: torch.Tensor, labels: torch.Tensor) -> int | None:
+        """Takes a step; returns the signal that asks for an end, if one does."""
+        before = self.position
         self.position = replace(before, step=before.step + 1)
-        if len(labels) == 0:
-            return
         if self.history.first is None:
             self._begin(x, labels)
         middle = (before.done + self.position.done) / 2
-        share = len(labels) / settings.batch_size
-        rate = rate_factor(settings.schedule, middle, settings.warmup) * (share**0.5 if settings.normalise else share)
-        for group, full in zip(self._opt.param_groups, self._rates, strict=True):
-            group["lr"] = full * rate
         try:
-            loss, trained = train_step(
-                self.model,
-                self._opt,
-                x,
-                labels,
-                label_smoothing=settings.label_smoothing,
-                skip_above=settings.skip_above,
-                class_offsets=self._class_offsets,
-                from_prefix=self._feed.from_prefix,
-            )
+            taken = steps.take(x, labels, self._feed.from_prefix, middle)
         except FloatingPointError as error:
             raise self._diverged(f"{error}, so the loss no longer is", math.nan) from error
-        self.history.seen += len(labels)
-        self.history.learned_from += trained
-        smoothed = self.history.add_loss(loss, self.position)
-        if not self._watch.bounded(smoothed):
-            raise self._diverged(f"the running loss is {smoothed:.4g}", smoothed)
-        self._observer.stepped(self.position, smoothed, len(labels))
+        if taken.images:
+            self.history.seen += taken.images
+            self.history.learned_from += taken.trained
+            smoothed = self.history.add_loss(taken.loss, self.position)
+            if not self._watch.bounded(smoothed):
+                raise self._diverged(f"the running loss is {smoothed:.4g}", smoothed)
+            self._observer.stepped(self.position, smoothed, taken.images)
+        return taken.stop if self._ranks.size > 1 else self._stop.signal
 
     def _begin(self, x: torch.Tensor, labels: torch.Tensor) -> None:
         first = self._watch.loss(x, labels, self._feed.from_prefix)
+        if first is None:
+            return
         if not math.isfinite(first):
             raise self._diverged(f"the loss is {first}", first)
         self.history.first = self._watch.first = first
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, steps: Steps) -> None:
+        for skipped in self._ranks.gather(self._feed.skipped):
+            self._feed.also_skipped(skipped)
         if self.history.loss is None:
             raise ValueError("data: no picture could be read of the training set")
         done = self.position.epoch + 1
@@ -161,15 +175,18 @@ class Run:
         saved = self.save()
         if self._kept is not None:
             self._kept.prune(self.history)
-        if not self.position.finished:
-            self._stop.check(saved)
+        asked = steps.stop()
+        if asked is not None and not self.position.finished:
+            self._stop.check(saved, asked)
 
-    def _test(self) -> Evaluation:
+    def _test(self, shared: bool = True) -> Evaluation:
+        """By all ranks, each on its part of the test pictures, or by this one alone."""
         self.model.eval()
         logits = self.model.run_span if self._feed.from_prefix else self.model
+        ranks = self._ranks if shared else Alone()
         try:
-            with closing(self._feed.test()) as batches:
-                return score(batches, logits, len(self._feed.classes), self._evaluated)
+            with closing(self._feed.test(shared)) as batches:
+                return score(batches, logits, len(self._feed.classes), self._evaluated, ranks=ranks)
         finally:
             self.model.train()
 
@@ -181,7 +198,12 @@ class Run:
             CheckpointError: the weights of an epoch are gone.
         """
         early = self.position.epochs < self._settings.epochs
-        self._observer.ended(None if self._kept is None else self._chosen(self._kept), early)
+        kept = None if self._kept is None else self._chosen(self._kept)
+        if self._ranks.size > 1 and KeptEpochs.needed(self._settings):
+            weights, history = self._ranks.from_first((self.model.state_dict(), self.history.to_dict()))
+            self.model.load_state_dict(weights)
+            self.history = History.from_dict(history)
+        self._observer.ended(kept, early)
 
     def _chosen(self, files: KeptEpochs) -> Kept:
         classes, settings = self._feed.classes, self._settings
@@ -190,20 +212,20 @@ class Run:
             best = best_epoch(self.history, settings)
         if numbers:
             self.model.load_state_dict(files.mean(numbers))
-            mean = self.history.end(numbers, self._test(), classes)
+            mean = self.history.end(numbers, self._test(shared=False), classes)
             if best is None or worth(mean, settings) >= worth(best, settings):
                 return mean
         assert best is not None, "nothing else is kept"
         self.model.load_state_dict(files.read(best.number))
-        return self.history.end([best.number], self._test(), classes)
+        return self.history.end([best.number], self._test(shared=False), classes)
 
     def _evaluated(self, done: int) -> None:
-        self._observer.evaluating(done, self._feed.tests)
-        self._stop.check()
+        self._observer.evaluating(min(done * self._ranks.size, self._feed.tests), self._feed.tests)
+        if self._ranks.size == 1:  # several stop together, between two steps
+            self._stop.check()
 
-    def _save_or_stop(self, x: torch.Tensor, labels: torch.Tensor) -> None:
+    def _save_or_stop(self, x: torch.Tensor, labels: torch.Tensor, request: int | None) -> None:
         """Writes the checkpoint that is due, as soon as the update before it is seen to have spoilt nothing."""
-        request = self._stop.signal  # read once: it may arrive at any moment
         total = self.position.epoch * self.position.steps_per_epoch + self.position.step
         self._due = self._due or request is not None or total % self._every == 0
         if not self._due and self.position.step < self.position.steps_per_epoch:
@@ -214,7 +236,7 @@ class Run:
         self._watch.look_again(x, labels, self._feed.from_prefix)
         saved = self.save() if self._due and not self._watch.spoilt else None
         if request is not None:
-            self._stop.check(saved)
+            self._stop.check(saved, request)
 
     def _diverged(self, what: str, loss: float) -> TrainingDiverged:
         return self._watch.error(what, loss, self.position, self._folder.newest() if self._folder else None)
@@ -241,6 +263,7 @@ class Run:
             "counters": state,
             "optimizer": [{k: group[k] for k in _GROUP_KEYS} for group in self._opt.param_groups],
             "history": self.history.to_dict(),
+            **({"exchanged": self.exchanged} if self.exchanged is not None else {}),
         }
         path = self._folder.save(self.model.state_dict(), training, facts)
         self._observer.saved(path)
@@ -267,7 +290,7 @@ class Run:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"resume: the checkpoint does not fit this model: {error!r}") from error
         self.position = replace(position, steps_per_epoch=self._feed.order.steps)
-        self.history, self.peak = history, peak
+        self.history, self.peak, self._exchanged = history, peak, facts.get("exchanged")
         self._watch.first = history.first
         for own, saved in pairs:
             own.update(saved)

@@ -58,8 +58,9 @@ class StopRequest:
             raise Interrupted(number)
         self.signal = number
 
-    def check(self, checkpoint: Path | None = None) -> None:
-        """Raises :class:`Interrupted` if a stop was asked for."""
-        if self.signal is not None:
+    def check(self, checkpoint: Path | None = None, number: int | None = None) -> None:
+        """Raises :class:`Interrupted` if a stop was asked for, here or, with ``number``, elsewhere."""
+        number = self.signal if number is None else number
+        if number is not None:
             self._ending = True
-            raise Interrupted(self.signal, checkpoint)
+            raise Interrupted(number, checkpoint)

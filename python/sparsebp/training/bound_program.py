@@ -93,18 +93,6 @@ class BoundProgram:
         self.program.set_stream(devices.stream_of(self.device))
         return devices.chosen(self.device)
 
-    def layer_sums(self, layer: int) -> dict[str, torch.Tensor]:
-        """A layer's gradient sums by parameter: ``weight`` is [selected, kh, kw, out / groups], flat."""
-        if not self.sums:
-            return {}
-        arena, out = self.program.arena, {}
-        for name in ("weight", "bias", "beta"):
-            offset, size = self.program.sum_region(layer, name)
-            if size:
-                count = size // self.dtype.itemsize
-                out[name] = devices.memory_view(arena, arena.address + offset, count, self.dtype, self.device)
-        return out
-
     def _touch(self) -> None:
         """Native code wrote into the parameters: tell autograd."""
         if self.trained():

@@ -12,9 +12,8 @@ import torch
 from .. import _C
 from ..samplers import Sampler
 from . import engine_state
-from .bound_program import BoundProgram
-from .counters import Counters
 from .forward_pass import ForwardPass, ForwardPasses, check_alone
+from .gradient_sums import GradientSums
 from .loss_scaling import check_unscaled
 from .no_gradient import mark_gradients
 from .protocol import RuleSource
@@ -22,7 +21,7 @@ from .rules import Rules, Slot
 from .weight_memory import Sources
 
 
-class Engine(BoundProgram, Counters):
+class Engine(GradientSums):
     """One native program, its weights and its training state.
 
     Args:
@@ -126,6 +125,7 @@ class Engine(BoundProgram, Counters):
 
         Without a backward pass since the last one it changes nothing, as torch's does where ``.grad`` is None.
         """
+        self.images = 0
         if not self.pending:
             return
         if self.sums:
@@ -138,17 +138,6 @@ class Engine(BoundProgram, Counters):
         else:
             self.trainer.finish_step()
         self.untried = False
-
-    def forget_sums(self, set_to_none: bool = True) -> None:
-        """Clears the gradient sums; with ``set_to_none``, as in torch, until a backward pass there is no step to do."""
-        for region in self.sum_views():
-            region.zero_()
-        if self.sums and set_to_none:
-            self.pending = False
-
-    def sum_views(self) -> list[torch.Tensor]:
-        """The gradient sums inside the arena as flat tensors, one per trained parameter."""
-        return [view for i in range(len(self.specs)) for view in self.layer_sums(i).values()]
 
     # -- passes ----------------------------------------------------------------------------------
 
@@ -172,7 +161,7 @@ class Engine(BoundProgram, Counters):
             self.supersede()
             with self._on_device():
                 self.trainer.forward(first, last, x, y, images, drop)
-            return self._forward_passes.begin()
+            return self._forward_passes.begin(images)
 
     def _discard(self) -> None:
         self.program.discard()
@@ -229,17 +218,28 @@ class Engine(BoundProgram, Counters):
                 self.abandon()
                 raise
             forward_pass.open, forward_pass.kept = False, keep
+            self.images += forward_pass.images
             if self.marks_gradients:
                 mark_gradients(self.trained())
             if not self.sums:
                 self._touch()
 
     def train_batch(
-        self, first: int, x: int, images: int, labels: int, logits: int, smoothing: float, skip_above: float, drop: bool
+        self,
+        first: int,
+        x: int,
+        images: int,
+        labels: int,
+        logits: int,
+        smoothing: float,
+        skip_above: float,
+        drop: bool,
+        finish: bool,
     ) -> tuple[float, int]:
         """A whole step with softmax cross-entropy, natively; mean loss, and how many images trained something.
 
-        A forward pass that waits for its backward pass loses its place.
+        A forward pass that waits for its backward pass loses its place. Without ``finish`` :meth:`finish_step` is left
+        to the caller, which needs gradient sums.
         """
         with self._lock:
             self.supersede()
@@ -248,10 +248,11 @@ class Engine(BoundProgram, Counters):
             try:
                 with self._on_device():
                     loss, _, trained = self.trainer.train_batch(
-                        first, x, images, labels, logits, smoothing, skip_above, drop
+                        first, x, images, labels, logits, smoothing, skip_above, drop, finish
                     )
             finally:
                 self._touch()
+            self.images = 0 if finish else self.images + images
             if trained:
                 self.untried = False
             return loss, trained

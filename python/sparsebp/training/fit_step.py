@@ -22,6 +22,7 @@ def fit_step(
     *,
     from_prefix: bool = False,
     skip: Callable[[Any, Any], bool] | None = None,
+    finish: bool = True,
 ) -> float:
     """Forward, backward and update on a batch of any size; returns the mean loss.
 
@@ -41,6 +42,7 @@ def fit_step(
         from_prefix: ``x`` is what :meth:`SparseModel.run_prefix` made of the images, kept from an earlier pass.
         skip: tells from output and targets of a micro-batch whether it needs no backward pass. Its loss counts, it
             trains nothing; a batch of which nothing trains is no step, and the update set stays.
+        finish: False leaves ``opt.step()`` and ``opt.zero_grad()`` to the caller; with gradient sums only.
 
     Raises:
         TypeError: an argument is of the wrong kind, or ``loss_fn`` returns other than a tensor of one element.
@@ -52,6 +54,7 @@ def fit_step(
     check_step(model, opt, x, y, loss_fn, from_prefix)
     if skip is not None and not callable(skip):
         raise TypeError(f"skip: expected a function of (output, targets) or None, got {type(skip).__name__}")
+    check_finish(model, finish)
     images = x.shape[0]
     engine, runner, step = model.engine, model._runner, model.plan.batch_size
     apart = runs_apart(runner, from_prefix)
@@ -75,6 +78,7 @@ def fit_step(
             total += loss.item() * share
             if skip is not None and skip(tree_map_only(torch.Tensor, torch.Tensor.detach, output), targets):
                 engine.abandon()
+                engine.images += len(part)
                 continue
             trains = True
             (loss * share if engine.sums else loss).backward()
@@ -85,7 +89,7 @@ def fit_step(
         raise
     finally:
         engine.rate_scale = 1.0
-    if trains:
+    if finish and (trains or opt.exchange is not None):  # others may have trained
         opt.step()
         opt.zero_grad()
     return total
@@ -94,6 +98,12 @@ def fit_step(
 def runs_apart(runner: NetworkRunner, from_prefix: bool) -> bool:
     """Whether a step runs the frozen prefix by itself, before the span."""
     return from_prefix or (runner.prefix_shape is not None and not runner.prefix_is_random and not runner.whole_step)
+
+
+def check_finish(model: SparseModel, finish: bool) -> None:
+    """Raises ValueError if a step is to be left open whose gradients are used up as they arise."""
+    if not finish and not model.engine.sums:
+        raise ValueError('finish: expected True, or a model that was converted with gradients="sum"')
 
 
 def check_step(

@@ -21,11 +21,13 @@ class ForwardPass:
         kept: it had one, and can have another.
         node: the node of the autograd graph that goes back through it.
         context: what whoever began it needs to go back.
+        images: that go through it.
     """
 
-    __slots__ = ("__weakref__", "_over", "context", "kept", "node", "open")
+    __slots__ = ("__weakref__", "_over", "context", "images", "kept", "node", "open")
 
-    def __init__(self) -> None:
+    def __init__(self, images: int) -> None:
+        self.images = images
         self.open = True
         self.kept = False
         self.node: weakref.ref[Any] | None = None
@@ -84,9 +86,9 @@ class ForwardPasses:
         """The last pass, while something holds its output."""
         return self._last() if self._last is not None else None
 
-    def begin(self) -> ForwardPass:
+    def begin(self, images: int) -> ForwardPass:
         """A pass whose forward part has run. Dropped, it frees the arena, and keeps nothing alive until then."""
-        forward_pass, owner = ForwardPass(), weakref.ref(self)
+        forward_pass, owner = ForwardPass(images), weakref.ref(self)
 
         def dropped(reference: weakref.ref[ForwardPass]) -> None:
             own = owner()

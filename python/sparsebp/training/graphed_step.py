@@ -87,6 +87,7 @@ class GraphedStep:
                 engine.prepare_replay()
                 self._graph.replay()
                 engine.replayed()
+                engine.images += len(images)
                 total += share * self._loss
         finally:
             engine.rate_scale = 1.0

@@ -100,6 +100,11 @@ class NetworkRunner:
         native = self._graph.ops[self._graph.native_begin : self._plan.choice.begin]
         return any(op.drop > 0 for op in native) or (self._torch_prefix is not None and self._torch_prefix.random)
 
+    @property
+    def torch_is_random(self) -> bool:
+        """Whether what runs in torch drops values at random in training mode, before the native ops or after them."""
+        return any(part is not None and part.random for part in (self._torch_prefix, self._torch_tail))
+
     def check_input(self, x: torch.Tensor) -> None:
         """Raises TypeError or ValueError unless ``x`` is an image batch as planned."""
         size = self._plan.input_size
@@ -189,14 +194,17 @@ class NetworkRunner:
         return self._plan.choice.loss and engine.dtype == torch.float32 and engine.device.type == "cpu"
 
     def train_batch(
-        self, x: torch.Tensor, first: int, labels: torch.Tensor, smoothing: float, skip_above: float
+        self, x: torch.Tensor, first: int, labels: torch.Tensor, smoothing: float, skip_above: float, finish: bool
     ) -> tuple[float, int]:
-        """A whole step on what op ``first`` reads, loss included; the mean loss, and how many images trained."""
+        """A step on what op ``first`` reads, loss included; the mean loss, and how many images trained.
+
+        Without ``finish`` the update is left to the caller.
+        """
         x, labels = _native(x), labels.to(torch.int32).contiguous()
         logits = self._empty((self._plan.batch_size, *self.native_shape))
         drop = self._drops(training=True)
         addresses = labels.data_ptr(), logits.data_ptr()
-        return self.engine.train_batch(first, x.data_ptr(), len(x), *addresses, smoothing, skip_above, drop)
+        return self.engine.train_batch(first, x.data_ptr(), len(x), *addresses, smoothing, skip_above, drop, finish)
 
     def _to_output(self, first: int, x: torch.Tensor, training: bool) -> Any:
         y = self._empty((x.shape[0], *self.native_shape))

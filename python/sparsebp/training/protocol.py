@@ -22,6 +22,16 @@ class RuleSource(Protocol):
         """The program is no longer this optimizer's."""
 
 
+class Exchange(Protocol):
+    """What adds the gradients of a step to those of other processes, as an optimizer sees it."""
+
+    def sum_gradients(self) -> None:
+        """Called before gradients are looked at or applied; after the first call of a step it does nothing."""
+
+    def finished(self) -> None:
+        """The step is over, or its gradients were forgotten."""
+
+
 class Trainable(Protocol):
     """A native program, as an optimizer sees it.
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from ..errors import UnsupportedModel
 from ..optim import SGD
-from .fit_step import check_step, fit_step, runs_apart
+from .fit_step import check_finish, check_step, fit_step, runs_apart
 from .sparse_model import SparseModel
 
 
@@ -23,6 +23,7 @@ def train_step(
     skip_above: float = 1.0,
     class_offsets: torch.Tensor | None = None,
     from_prefix: bool = False,
+    finish: bool = True,
 ) -> tuple[float, int]:
     """Forward, loss, backward and update on a batch of any size; the mean loss, and how many images trained something.
 
@@ -30,7 +31,7 @@ def train_step(
     otherwise by torch.
 
     Args:
-        model, opt, x, from_prefix: as of :func:`sparsebp.fit_step`.
+        model, opt, x, from_prefix, finish: as of :func:`sparsebp.fit_step`.
         labels: [N], whole numbers below the number of classes. Of a network that returns images, one for each pixel.
         label_smoothing: share of the target spread over all classes.
         skip_above: probability of its own class above which an image is learned already. A micro-batch of such images
@@ -45,6 +46,7 @@ def train_step(
     loss = partial(_loss, label_smoothing=label_smoothing, class_offsets=class_offsets)
     check_step(model, opt, x, labels, loss, from_prefix)
     check_logits(model)
+    check_finish(model, finish)
     pixels = list(model.output_shape[1:])
     if labels.dim() == 1 and pixels not in ([], [1, 1]):
         raise ValueError(f"labels: this network returns images; expected {[len(x), *pixels]} of them, got {[len(x)]}")
@@ -54,7 +56,12 @@ def train_step(
             features, first = (x if from_prefix else runner.prefix(x, training=True)), runner.span_begin
         else:
             features, first = runner.enter(x, training=True), 0
-        return runner.train_batch(features, first, labels, label_smoothing, skip_above)
+        alone = finish and opt.exchange is None
+        found = runner.train_batch(features, first, labels, label_smoothing, skip_above, alone)
+        if finish and not alone:
+            opt.step()
+            opt.zero_grad()
+        return found
     trained = 0
 
     def learned(output: torch.Tensor, own: torch.Tensor) -> bool:
@@ -65,7 +72,8 @@ def train_step(
         trained += 0 if skipped else len(own)
         return skipped
 
-    return fit_step(model, opt, x, labels, loss, from_prefix=from_prefix, skip=learned), trained
+    mean = fit_step(model, opt, x, labels, loss, from_prefix=from_prefix, skip=learned, finish=finish)
+    return mean, trained
 
 
 def check_logits(model: SparseModel) -> None:

@@ -154,6 +154,24 @@ TEST(a_policy_of_the_callers_draws_and_may_refuse) {
   CHECK(s.program->indices(0) == std::vector<std::int32_t>({1, 2}));
 }
 
+TEST(machines_that_take_turns_drop_what_one_drops_in_the_end) {
+  Subject alone(with_dropout()), shared[] = {Subject(with_dropout()), Subject(with_dropout())};
+  Trainer one(*alone.program, Draws{});
+  Trainer two[] = {Trainer(*shared[0].program, Draws{}), Trainer(*shared[1].program, Draws{})};
+  for (std::uint64_t rank : {0, 1}) {
+    Progress progress;
+    progress.forwards = rank;
+    two[rank].set_progress(progress), two[rank].set_stride(2);
+  }
+  for (std::size_t pass = 0; pass < 6; ++pass) {
+    Subject& own = shared[pass % 2];
+    alone.forward(one), own.forward(two[pass % 2]);
+    CHECK(alone.y == own.y);
+    CHECK_EQUAL(two[pass % 2].progress().forwards, pass + 2);
+    one.discard(), two[pass % 2].discard();
+  }
+}
+
 TEST(inference_that_drops_nothing_leaves_the_next_dropout_alone) {
   Subject s(with_dropout());
   Trainer trainer(*s.program, {});
