@@ -19,7 +19,7 @@ from typing import Any
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 PACKAGE = "sparsebp"
 ROLE = re.compile(r":[a-z]+:`[~.]?([^`]+)`")
-MODULES = ("optim", "nn", "functional", "models", "samplers", "data", "runtime", "finetuning")
+MODULES = ("optim", "nn", "functional", "models", "samplers", "data", "runtime", "federated", "finetuning")
 HEAD = """\
 # API
 

@@ -41,7 +41,7 @@ _NAMES = {
     "widen": "networks.widening",
     "fit_step": "training.fit_step",
 }
-_MODULES = ("data", "functional", "models", "nn", "optim", "runtime", "samplers")
+_MODULES = ("data", "federated", "functional", "models", "nn", "optim", "runtime", "samplers")
 
 __all__ = [
     "Audit",
@@ -65,6 +65,7 @@ __all__ = [
     "explain",
     "export",
     "export_onnx",
+    "federated",
     "finetune",
     "fit_step",
     "functional",
