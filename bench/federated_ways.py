@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 from federated_setting import Setting, Shared
-from sparsebp.federated import Client, Examples, GlobalNetwork, Mean
+from sparsebp.federated import Client, Examples, GlobalNetwork, Mean, cosine
 from sparsebp.runtime import Session, make_delta
 
 #: What they are called in tables.
@@ -44,11 +44,6 @@ def rounds(way: str, setting: Setting, shared: Shared) -> Iterator[Now]:
     return _alone(setting, shared)
 
 
-def _rate(setting: Setting, round_: int) -> float:
-    """A cosine over the rounds."""
-    return (1 + math.cos(math.pi * (round_ + 0.5) / setting.rounds)) / 2
-
-
 def _by_sets(setting: Setting, shared: Shared, plan: Path) -> Iterator[Now]:
     """The code that Flower's messages call, without Flower."""
     with tempfile.TemporaryDirectory() as place:
@@ -59,7 +54,7 @@ def _by_sets(setting: Setting, shared: Shared, plan: Path) -> Iterator[Now]:
             for client, own in zip(clients, shared.parts, strict=True):
                 if not client.catch_up(network.catch_up(client.version)) or client.session is None:
                     raise RuntimeError("a client has another network than the server thinks")
-                client.session.rate = _rate(setting, round_)
+                client.session.rate = cosine(setting.rounds)(round_)
                 trained = client.train(turn, shared.examples(own), epochs=setting.epochs)
                 network.add(trained.values, trained.examples)
             network.merge()
@@ -93,7 +88,7 @@ def _by_spans(setting: Setting, shared: Shared) -> Iterator[Now]:
             mean = Mean(sum(begin[name].size for name in names))
             for i, own in enumerate(shared.parts):
                 session = Session(place / str(i))
-                session.rate = _rate(setting, round_)
+                session.rate = cosine(setting.rounds)(round_)
                 _learn(session, shared.examples(own), setting.epochs, round_)
                 session.save(place / "trained")
                 make_delta(place / "global", place / "trained", place / "delta")
@@ -114,7 +109,7 @@ def _by_spans(setting: Setting, shared: Shared) -> Iterator[Now]:
 def _alone(setting: Setting, shared: Shared) -> Iterator[Now]:
     session = Session(shared.plan(setting))
     for round_ in range(setting.rounds):
-        session.rate = _rate(setting, round_)
+        session.rate = cosine(setting.rounds)(round_)
         _learn(session, shared.examples(np.concatenate(shared.parts)), setting.epochs, round_)
         yield Now(session, 0, 0)
 

@@ -126,13 +126,14 @@ def test_a_client_that_has_another_network_says_so_and_stays_as_it_is(
     network: GlobalNetwork, plan: Path, tmp_path: Path
 ) -> None:
     client = Client(tmp_path / "client", plan)
-    given = CatchUp(network.version, Version(0, "00" * 32), (1,), bytes(4 * len(network.session.get_trainable())))
+    given = CatchUp(network.version, (Version(0, "00" * 32),), (1,), bytes(4 * len(network.session.get_trainable())))
     before = client.version
+    assert before is not None
     assert not client.catch_up(given)
     assert not Client(tmp_path / "empty").catch_up(given)
     assert client.version == before
     with pytest.raises(ValueError, match=r"numbers: expected .* for 1 turns, got 1"):
-        client.catch_up(CatchUp(network.version, client.version, (1,), bytes(4)))
+        client.catch_up(CatchUp(network.version, (client.version,), (1,), bytes(4)))
 
 
 def test_what_a_client_trained_is_in_its_reply_and_not_in_its_network(
@@ -183,6 +184,19 @@ def test_other_numbers_take_the_place_of_a_merged_mean(network: GlobalNetwork, p
     assert network.version.mark != mark
     assert (network.session.get_trainable() == merged + np.float32(0.5)).all()
     caught_up(client, network)
+    assert client.session is not None
+    assert_same(weights(client.session, tmp_path / "x"), weights(network.session, tmp_path / "y"))
+
+
+def test_a_client_that_is_further_than_the_server_thinks_takes_what_it_is_sent(
+    network: GlobalNetwork, plan: Path, tmp_path: Path
+) -> None:
+    client, other = Client(tmp_path / "client", plan), Client(tmp_path / "other", plan)
+    begin = client.version
+    take_round(network, [other], [1])
+    caught_up(client, network)  # and its reply is lost
+    take_round(network, [other], [2])
+    assert client.catch_up(network.catch_up(begin))
     assert client.session is not None
     assert_same(weights(client.session, tmp_path / "x"), weights(network.session, tmp_path / "y"))
 

@@ -8,9 +8,11 @@ install 'sparsebp[federated]'`` installs.
 from __future__ import annotations
 
 from .catching_up import CatchUp, Version
-from .client import Client, Examples, Trained
+from .client import Client, Trained
+from .examples import Examples
 from .global_network import GlobalNetwork
 from .mean import Mean
 from .partition import dirichlet
+from .rates import cosine
 
-__all__ = ["CatchUp", "Client", "Examples", "GlobalNetwork", "Mean", "Trained", "Version", "dirichlet"]
+__all__ = ["CatchUp", "Client", "Examples", "GlobalNetwork", "Mean", "Trained", "Version", "cosine", "dirichlet"]

@@ -42,20 +42,20 @@ class Version:
 
 @dataclass(frozen=True)
 class CatchUp:
-    """What makes the network of a client that has ``base`` the global one of ``now``.
+    """What makes the network of a client the global one of ``now``.
 
     Attributes:
         now: what it is then.
-        base: what it has to be before; None with a whole file.
-        turns: rounds that the client lacks.
+        bases: what it may be before: rounds that the server knows, each with its successor. None with a whole file.
+        turns: the rounds after the first of these.
         numbers: float32, the rows of these turns' sets one after the other, then what trains at every turn.
         file: a whole plan file instead.
     """
 
     now: Version
-    base: Version | None = None
+    bases: tuple[Version, ...] = ()
     turns: tuple[int, ...] = ()
-    numbers: bytes = b""
+    numbers: bytes = field(default=b"", repr=False)
     file: bytes = field(default=b"", repr=False)
 
     @property
@@ -66,10 +66,10 @@ class CatchUp:
     def to_record(self) -> dict[str, Any]:
         """As values that a Flower ``ConfigRecord`` takes."""
         record: dict[str, Any] = {"now-turn": self.now.turn, "now-mark": self.now.mark}
-        if self.base is None:
+        if self.file:
             return {**record, "file": self.file}
-        base = {"base-turn": self.base.turn, "base-mark": self.base.mark}
-        return {**record, **base, "turns": [*self.turns], "numbers": self.numbers}
+        bases = {"base-turns": [v.turn for v in self.bases], "base-marks": [v.mark for v in self.bases]}
+        return {**record, **bases, "turns": [*self.turns], "numbers": self.numbers}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> CatchUp:
@@ -82,8 +82,8 @@ class CatchUp:
             now = Version(record["now-turn"], record["now-mark"])
             if "file" in record:
                 return cls(now, file=record["file"])
-            base = Version(record["base-turn"], record["base-mark"])
-            return cls(now, base, tuple(record["turns"]), record["numbers"])
+            bases = tuple(map(Version, record["base-turns"], record["base-marks"]))
+            return cls(now, bases, tuple(record["turns"]), record["numbers"])
         except KeyError as error:
             raise ValueError(
                 f"the server's message says nothing of {error}; expected one of sparsebp.federated.SparseFedAvg"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,30 +18,9 @@ from ..runtime.divergence import LARGEST_LOSS
 from ..runtime.facts import Step
 from ..runtime.order import Order
 from .catching_up import CatchUp, Version
+from .examples import Examples
 
 PLAN, VERSION = "network.safetensors", "version.json"
-
-
-class Pixels(Protocol):
-    """Pictures that are asked for by their numbers: an array, or what reads them from files."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, indices: Any, /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a client learns from.
-
-    Attributes:
-        pixels: indexed by a list of numbers, uint8 or float32 [N, H, W, C] as :meth:`.Session.train` takes them.
-        labels: [N] in [0, classes).
-        features: ``pixels`` are what :meth:`.Session.features` made of pictures instead, float32 [N, features].
-    """
-
-    pixels: Pixels
-    labels: Sequence[int] | npt.NDArray[Any]
-    features: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,14 +67,14 @@ class Client:
             self.version = Version.of_file(plan, self.session.progress.turn)
 
     def catch_up(self, given: CatchUp) -> bool:
-        """Becomes the network of ``given.now``; False if this client does not have what that builds on.
+        """Becomes the network of ``given.now``; False if this client has none of those that it builds on.
 
         Raises:
             PlanFileError, ValueError: what was sent is damaged; the client is as it was.
         """
         if given.file:
             self.session = Session(given.file)
-        elif self.session is None or given.base is None or given.base != self.version:
+        elif self.session is None or self.version not in given.bases:
             return False
         elif given.turns:
             _set_turns(self.session, given.turns, np.frombuffer(given.numbers, np.float32))
@@ -127,7 +106,7 @@ class Client:
         try:
             for step in range(turn * count, (turn + 1) * count):
                 rows, _ = order.rows(step)
-                loss = _learn(session, examples, rows).loss
+                loss = examples.train(session, rows).loss
                 if not loss < LARGEST_LOSS:
                     raise FloatingPointError(f"the loss is {loss:.3g}")
                 total += loss
@@ -141,17 +120,9 @@ class Client:
         session.set_trainable(before)
         return Trained(trained, len(seen), total / count, count)
 
-    def evaluate(self, examples: Examples, at_once: int = 64) -> Step:
+    def evaluate(self, examples: Examples) -> Step:
         """Loss and recognised pictures of the client's network."""
-        session = self._ready()
-        call = session.evaluate_features if examples.features else session.evaluate
-        loss, correct, count = 0.0, 0, len(examples.labels)
-        labels = np.asarray(examples.labels)
-        for first in range(0, count, at_once):
-            rows = list(range(first, min(first + at_once, count)))
-            found = call(examples.pixels[rows], labels[rows])
-            loss, correct = loss + found.loss * len(rows) / count, correct + found.correct
-        return Step(loss, correct, 0)
+        return examples.evaluate(self._ready())
 
     def save(self) -> None:
         """Writes network and version to the folder, so that a kill before leaves what was there."""
@@ -179,11 +150,6 @@ class Client:
         if self.session is None:
             raise RuntimeError("client: it has no network yet; catch_up brings it")
         return self.session
-
-
-def _learn(session: Session, examples: Examples, rows: list[int]) -> Step:
-    images, labels = examples.pixels[rows], np.asarray(examples.labels)[rows]
-    return session.train_features(images, labels) if examples.features else session.train(images, labels)
 
 
 def _set_turns(session: Session, turns: Sequence[int], numbers: npt.NDArray[np.float32]) -> None:

@@ -60,6 +60,7 @@ class GlobalNetwork:
         self.session.hold(turn)
         self._count, self._drawn = len(self.session.get_trainable()), self.session.drawn_numbers
         self._open: Open | None = None
+        self._between = 0  # bytes to clients while no round was under way
         self._lacking: dict[Version | None, CatchUp] = {}  # the same for all clients of a version
         if not self.out.exists():
             self._save()
@@ -74,7 +75,8 @@ class GlobalNetwork:
     def begin(self) -> int:
         """Begins the next round; the turn that it trains."""
         turn = self.version.turn + 1
-        self._open = Open(turn, Mean(self._count), time.monotonic())
+        self._open = Open(turn, Mean(self._count), time.monotonic(), bytes_down=self._between)
+        self._between = 0
         return turn
 
     def add(self, values: npt.ArrayLike, examples: float) -> None:
@@ -107,6 +109,7 @@ class GlobalNetwork:
         """
         now, self._open = self._now(), None
         if now.mean.replies < max(1, min_replies):
+            self._between += now.bytes_down
             return None
         merged = now.mean.result()
         self.session.hold(now.turn)
@@ -148,21 +151,26 @@ class GlobalNetwork:
         Args:
             version: what the client has; None if nothing is known of it.
         """
-        turns = None if version is None else self.file.lacks(version)
-        if turns is None or self._bytes(turns) >= self.session.sizes.file_bytes:
+        since = None if version is None else self.file.since(version)
+        if since is None or self._bytes(len(since) - 1) >= self.session.sizes.file_bytes:
             version = None
         if version not in self._lacking:
-            if version is None or turns is None:
-                lacking = CatchUp(self.version, file=self.out.read_bytes())
-            else:
-                lacking = CatchUp(self.version, version, tuple(turns), self._numbers(turns))
-            self._lacking[version] = lacking
-        if self._open is not None:
-            self._open.bytes_down += self._lacking[version].size
+            self._lacking[version] = self._make(None if version is None else since)
+        size = self._lacking[version].size
+        if self._open is None:
+            self._between += size
+        else:
+            self._open.bytes_down += size
         return self._lacking[version]
 
-    def _bytes(self, turns: list[int]) -> int:
-        return 4 * (self._count + self._drawn * (len(turns) - 1)) if turns else 0
+    def _make(self, since: list[Version] | None) -> CatchUp:
+        if since is None:
+            return CatchUp(self.version, file=self.out.read_bytes())
+        turns = [version.turn for version in since[1:]]
+        return CatchUp(self.version, tuple(since), tuple(turns), self._numbers(turns))
+
+    def _bytes(self, turns: int) -> int:
+        return 4 * (self._count + self._drawn * (turns - 1)) if turns else 0
 
     def _numbers(self, turns: list[int]) -> bytes:
         """The global rows of these turns' sets, then what trains at every turn."""

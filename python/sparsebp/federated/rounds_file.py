@@ -64,14 +64,10 @@ class RoundsFile:
         """The version of now."""
         return self.rounds[-1].version if self.rounds else self.first
 
-    def lacks(self, version: Version) -> list[int] | None:
-        """The turns that are merged since a version; None if these rounds know none such."""
-        if version == self.first:
-            return [r.turn for r in self.rounds]
-        for place, known in enumerate(self.rounds):
-            if known.version == version:
-                return [r.turn for r in self.rounds[place + 1 :]]
-        return None
+    def since(self, version: Version) -> list[Version] | None:
+        """The versions from this one on to the one of now; None if these rounds do not know it."""
+        known = [self.first, *(r.version for r in self.rounds)]
+        return known[known.index(version) :] if version in known else None
 
     def write(self) -> None:
         """Puts it on the disk, whole or not at all."""
