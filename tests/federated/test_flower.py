@@ -184,6 +184,11 @@ def test_central_differential_privacy_puts_its_noise_into_the_global_network(pla
     assert Client(tmp_path / "node 1").version == made.network.file.rounds[0].version
 
 
+def test_an_app_can_be_pickled_for_a_simulation(plan: Path, tmp_path: Path) -> None:
+    cloudpickle = pytest.importorskip("ray.cloudpickle", reason="needs what flwr[simulation] brings")
+    assert cloudpickle.loads(cloudpickle.dumps(node(tmp_path, 1, plan)))
+
+
 def test_messages_of_another_server_are_refused(plan: Path, nodes: Nodes, tmp_path: Path) -> None:
     from flwr.app import ArrayRecord, Message, RecordDict
 

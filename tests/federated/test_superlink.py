@@ -4,8 +4,6 @@
 clients run on this one.
 """
 
-
-
 from __future__ import annotations
 
 import json

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from .records import ARRAYS, BEHIND, CONFIG, EXAMPLES, METRICS, number, to_array
 
 Mod = Callable[[Message, Context, Callable[[Message, Context], Message]], Message]
 
-#: The client of the message that is being answered.
+#: The client of the message that is being answered. Only functions of this file name it: Flower's simulation pickles
+#: those inside others with all that they name, and it cannot be pickled.
 _client: ContextVar[Client] = ContextVar("client")
 
 
@@ -50,7 +52,7 @@ def client_app(
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        client, config = _client.get(), message.content.config_records[CONFIG]
+        client, config = _current(), message.content.config_records[CONFIG]
         session = _session(client)
         own = examples(context, session)
         session.rate = number(config, "rate", 1.0)
@@ -68,7 +70,7 @@ def client_app(
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        client = _client.get()
+        client = _current()
         if test is None:
             raise ValueError("test: this client has no pictures to test with; give client_app some")
         client.save()
@@ -106,17 +108,27 @@ def _caught_up_first(folder: Callable[[Context], Path], plan: Callable[[Context]
         if "turn" in config:
             session.hold(int(number(config, "turn")))
             message.content[ARRAYS] = to_arrays(session.get_trainable(), session.trainable)
-        token = _client.set(client)
-        try:
+        with _answering(client):
             return call_next(message, context)
-        finally:
-            _client.reset(token)
 
     return caught_up
 
 
 def _open(folder: Callable[[Context], Path], plan: Callable[[Context], Path | None] | None, context: Context) -> Client:
     return Client(folder(context), None if plan is None else plan(context))
+
+
+def _current() -> Client:
+    return _client.get()
+
+
+@contextmanager
+def _answering(client: Client) -> Iterator[None]:
+    token = _client.set(client)
+    try:
+        yield
+    finally:
+        _client.reset(token)
 
 
 def _session(client: Client) -> Session:
