@@ -66,6 +66,7 @@ def draw(results: Sequence[dict[str, Any]], file: Path) -> None:
     left.legend(fontsize="small")
     right.set_xlabel("all that travelled, MB")
     right.set_xscale("log")
+    right.xaxis.set_major_formatter(lambda megabytes, _: f"{megabytes:g}")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     file.parent.mkdir(parents=True, exist_ok=True)
