@@ -137,8 +137,8 @@ class GlobalNetwork:
         """
         if not self.file.rounds:
             raise ValueError("replace: no round was merged yet")
-        last = self.file.rounds.pop()
         self.session.set_trainable(values)
+        last = self.file.rounds.pop()
         mark = self.version.after(last.turn, np.ascontiguousarray(values)).mark
         self.file.rounds.append(Round(**{**vars(last), "mark": mark}))
         self._save()
