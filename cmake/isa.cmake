@@ -1,7 +1,12 @@
 # The one place where ISA flags are set. They attach to single files: everything else is built for the lowest CPU.
 # Each file also switches the next ISA off, so that a compiler default cannot raise it.
 
+set(SPARSEBP_ISAS avx2 avx512 neon CACHE STRING "Kernels to build beside the scalar ones, where the processor is of that kind")
+
 function(sparsebp_add_isa target name)
+  if(NOT name MATCHES "scalar" AND NOT name IN_LIST SPARSEBP_ISAS)
+    return()
+  endif()
   set(file ${CMAKE_CURRENT_SOURCE_DIR}/csrc/isa/${name}.cpp)
   target_sources(${target} PRIVATE ${file})
   set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${ARGN}")

@@ -14,7 +14,8 @@ set(common_bindings csrc/bindings/classes.cpp csrc/bindings/errors.cpp csrc/bind
 # The module `_C` made of these sources.
 function(sparsebp_add_module target)
   pybind11_add_module(${target} MODULE NO_EXTRAS ${ARGN})
-  target_compile_options(${target} PRIVATE -Wall -Wextra)
+  # What bindings do takes little time, and templates by the hundred take much, to compile and in the wheel.
+  target_compile_options(${target} PRIVATE -Wall -Wextra $<$<CONFIG:Release>:-Os>)
   set(exports ${PROJECT_SOURCE_DIR}/csrc/bindings/exports.map)
   target_link_options(${target} PRIVATE -Wl,--version-script=${exports} $<$<CONFIG:Release>:-s>)
   set_target_properties(${target} PROPERTIES LINK_DEPENDS ${exports} OUTPUT_NAME _C)

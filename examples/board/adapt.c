@@ -9,8 +9,10 @@
  *
  * CLASS is one of the names that the plan was exported with. Every fifth picture of a class, by name, is held out: it
  * tests what was learned. OUT may be PLAN: then learning goes on where it was. A picture that cannot be read is left
- * out, and named. A file that was there stays whole, whatever happens. Where the plan's budget covers the whole step
- * (scope "step"), pictures are read into its block, and the program holds hardly more than that and the file's pages.
+ * out, and named. A file that was there stays whole, whatever happens. Two programs that write one OUT are not kept
+ * apart, the last one wins: start one at a time, or lock .OUT.lock with flock as sparsebp-runtime does. Where the
+ * plan's budget covers the whole step (scope "step"), pictures are read into its block, and the program holds hardly
+ * more than that and the file's pages.
  *
  * Exit codes: 0 done; 1 no memory; 2 a wrong command; 3 the plan cannot be used; 4 pictures cannot; 5 what was learned
  * cannot be saved; 6 training diverged, and nothing was saved. */

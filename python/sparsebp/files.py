@@ -10,6 +10,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def as_path(value: str | os.PathLike[str], argument: str) -> Path:
+    """``value`` as a path; ``argument`` names it in the message.
+
+    Raises:
+        TypeError: it is something else than text or a path.
+    """
+    if isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str):
+        return Path(value)
+    raise TypeError(f"{argument}: expected a path, as a str or a pathlib.Path, got {type(value).__name__}")
+
+
 def write_atomically(file: Path, data: bytes) -> None:
     """Puts ``data`` where ``file`` is, at once.
 

@@ -17,7 +17,7 @@ from sparsebp import data
 from sparsebp.cli import confusion_plot, contact_sheet, report
 from sparsebp.cli.errors import Exit
 from sparsebp.cli.mistakes import Mistake
-from sparsebp.finetuning import Confusion, Epoch, History
+from sparsebp.finetuning import Confusion, Epoch, History, Kept, Settings
 from sparsebp.finetuning.confusion import wilson
 
 __all__ = ["here", "run"]  # fixtures
@@ -130,8 +130,20 @@ def test_without_a_mistake_there_is_no_table_of_them() -> None:
 
 
 def test_an_epoch_is_named_as_better_only_where_it_was() -> None:
-    history = History([Epoch(number, 0.0, accuracy, 0.0, 0.0, 1.0) for number, accuracy in ((1, 0.5), (2, 0.6))])
-    assert [report.better(history, accuracy) for accuracy in (0.5, 0.6, 0.7)] == [" (best 60.00%, epoch 2)", "", ""]
+    epochs = [Epoch(number, 0.0, accuracy, 0.0, 0.0, 1.0) for number, accuracy in ((1, 0.5), (2, 0.6), (3, 0.4))]
+    ends = [History(epochs, kept=Kept([1, 2], accuracy, 0.0, 0.0)) for accuracy in (0.5, 0.6, 0.7)]
+    better = " (best 60.00%, epoch 2)"
+    assert [report.better(history, Settings()) for history in (History(epochs), *ends)] == [better, better, "", ""]
+
+
+def test_where_classes_are_balanced_the_mean_of_theirs_counts_and_is_named() -> None:
+    """Not the accuracy, which is highest where everything is taken for the largest class."""
+    judged = ((1, 0.9, 0.5), (2, 0.8, 0.75), (3, 0.85, 0.7))
+    history = History([Epoch(number, 0, accuracy, 0, 0, 1, balanced=mean) for number, accuracy, mean in judged])
+    for balance in ("loss", "sampling"):
+        found = report.better(history, Settings(balance=balance))
+        assert found == " (best balanced accuracy 75.00%, epoch 2)"
+    assert report.better(history, Settings()) == " (best 90.00%, epoch 1)"
 
 
 # -- the surest mistakes ---------------------------------------------------------------------------

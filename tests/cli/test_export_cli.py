@@ -244,8 +244,11 @@ REFUSED: list[tuple[list[str], str]] = [
     ([*EXPORT, *OUT], "--classes is missing: how many outputs"),
     ([*EXPORT, "--classes", "a,a", *OUT], "--classes: expected a number, or names with commas between them"),
     ([*EXPORT, "--classes", "4", "--schedule", "foo", *OUT], "--schedule: expected one of cosine, linear, constant"),
-    ([*EXPORT, "--classes", "4", "--schedule", "linear", *OUT], "--schedule: 'linear' has to know where the steps end"),
-    ([*EXPORT, "--classes", "4", "--epochs", "2", *OUT], "--examples: expected beside epochs"),
+    (
+        [*EXPORT, "--classes", "4", "--schedule", "linear", *OUT],
+        "--schedule linear: it has to know where the run ends; give --epochs",
+    ),
+    ([*EXPORT, "--classes", "4", "--epochs", "2", *OUT], "--epochs: it wants --examples beside it"),
     ([*EXPORT, "--classes", "4", "--spare-classes", "2", *OUT], "--spare-classes: expected the names of the others"),
     (["export", "run", "--spare-classes", "2", *OUT], "export its weights, --weights run/model.safetensors"),
     ([*EXPORT, "--classes", "4", "--out", "absent/plan"], "--out: there is no folder absent"),
@@ -253,7 +256,7 @@ REFUSED: list[tuple[list[str], str]] = [
     ([*EXPORT, "--classes", "4", "--plan", "weights.pt", *OUT], "weights.pt: plan: not valid JSON"),
     (["export", "--classes", "4", *OUT], "--weights is missing: mobilenet_v2 comes without"),
     (["export", "absent", *OUT], "there is no checkpoint of a run in absent"),
-    (["export", "pictures", "--budget", "1MB", *OUT], "a run has its own budget; leave that out"),
+    (["export", "pictures", "--budget", "1MB", *OUT], "--budget: a run has its own; leave it out"),
 ]
 
 

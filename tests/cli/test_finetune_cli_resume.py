@@ -116,7 +116,42 @@ def test_another_setting_is_refused_by_name(run: Run, here: Path) -> None:
     stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run")
     code, _, err = run("finetune", "--resume", "--out", "run", "--lr", "0.3")
     assert code == Exit.USAGE
-    assert "made with lr=0.1, now lr=0.3" in err
+    assert err.startswith(
+        "sparsebp: error: --lr: the run of run/checkpoint-000002 began with 0.1, got 0.3; leave it out"
+    )
+
+
+BEGAN = ["--layer-rate", "*=0.5", "--micro-batch", "2", "--no-train-bias", "--keep", "best"]
+OTHERS: list[tuple[list[str], str]] = [
+    (["--micro-batch", "4"], "--micro-batch: .* began with 2, got 4"),
+    (["--layer-rate", "*=1"], r"--layer-rate: .* began with \*=0\.5, got \*=1"),
+    (["--budget", "17KB"], "--budget: .* began with 16384, got 17408"),
+    (["--keep", "last"], "--keep: .* began with best, got last"),
+    (["--patience", "3"], "--patience: .* began with none, got 3"),
+    (["--no-normalise"], "--no-normalise: .* began without it, it is given"),
+    (["--augment", "flip"], "--augment: .* began with shift,flip, got flip"),
+    (["--ratio", "features.3.*=0.5"], r"--ratio: .* began with none, got features\.3\.\*=0\.5"),
+    (["--mean", "0.5"], "--mean: .* began with 0.485,0.456,0.406, got 0.5,0.5,0.5"),
+    (["--resize", "stretch"], "--resize: .* began with crop, got stretch"),
+    (["--levels", "0,4095"], "--levels: .* began with none, got 0,4095"),
+]
+
+
+def test_what_contradicts_a_run_is_named_by_its_option(run: Run, here: Path) -> None:
+    stopped(run, 2, signal.SIGINT, *OPTIONS, *BEGAN, "--out", "run")
+    for options, reason in OTHERS:
+        code, _, err = run("finetune", "--resume", "--out", "run", *options)
+        assert code == Exit.USAGE
+        assert re.match(f"sparsebp: error: {reason}; leave it out to go on, or choose another --out\n$", err), err
+
+
+def test_no_recipe_has_to_be_what_a_run_began_with(run: Run, here: Path) -> None:
+    for began, code in (([], Exit.USAGE), (["--no-recipe"], Exit.OK)):
+        out = f"run{code}"
+        stopped(run, 2, signal.SIGINT, *OPTIONS, *began, "--out", out)
+        found, _, err = run("finetune", "--resume", "--out", out, "--no-recipe", "--workers", "0")
+        assert found == code
+        assert err.startswith("sparsebp: error: --no-recipe: the run began with settings that were chosen" * bool(code))
 
 
 def test_another_model_and_other_weights_are_refused_wherever_their_file_is(run: Run, here: Path) -> None:
@@ -136,7 +171,7 @@ def test_of_the_options_for_pictures_only_some_need_be_given_again(run: Run, her
     stopped(run, 2, signal.SIGINT, *OPTIONS, "--out", "run", "--range=-1,1", "--resize", "pad")
     again = ["finetune", "--resume", "--out", "run", "--workers", "0"]
     code, _, err = run(*again, "--resize", "stretch")
-    assert (code, "made with preprocess=" in err) == (Exit.USAGE, True), err
+    assert (code, "--resize: " in err) == (Exit.USAGE, True), err
     assert run(*again, "--resize", "pad")[0] == Exit.OK
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from runs import RUN, Run, here, interrupt, run
+from runs import CLASSES, RUN, Run, here, interrupt, run
 from sparsebp.cli.errors import Exit
 from sparsebp.networks.pretrained import read_weights
 
@@ -65,7 +65,7 @@ def test_the_option_settles_it_for_training_resuming_and_testing(run: Run, deep:
     assert "finished already" in run("finetune", "--resume", "--out", "run")[1]
     code, _, err = run("finetune", "--resume", "--out", "run", "--levels", "0,2000")
     assert code == Exit.USAGE
-    assert "made with preprocess=" in err
+    assert re.search(r"--levels: the run of .* began with 0,1000, got 0,2000; leave it out", err)
 
 
 def test_training_further_keeps_them(run: Run, deep: Path, here: Path) -> None:
@@ -87,6 +87,38 @@ def test_pictures_that_would_be_black_are_no_secret(run: Run, deep: Path, here: 
         assert re.match(r"levels: of 40 pictures .* 40 are nearly all .* where 0 is black and 4095 white", err)
     code, _, err = run(*RUN, "--epochs", "1", "--out", "run2", "--levels", "30,31")
     assert (code, "levels: of 40 pictures" in err) == (Exit.OK, True)
+
+
+def predicted(out: str) -> dict[str, str]:
+    """The class of each picture, by its path."""
+    return {one["file"]: one["class"] for one in map(json.loads, out.splitlines())}
+
+
+@pytest.mark.parametrize("options", [[], ["--levels=0,2000"]], ids=str)
+def test_predict_sees_what_evaluate_sees_though_the_run_knew_8_bits_only(
+    options: list[str], run: Run, here: Path
+) -> None:
+    assert run(*RUN, "--epochs", "2", "--out", "run")[0] == Exit.OK
+    deepen(here / "pictures", 16)
+    evaluated = json.loads(run(*EVALUATE, "--data", "pictures", "--all", "--json", *options)[1])
+    code, out, err = run("predict", "--weights", "run", "--json", "--workers", "0", "pictures", *options)
+    assert code == Exit.OK
+    found = predicted(out)
+    assert sum(Path(file).parent.name == name for file, name in found.items()) == round(48 * evaluated["accuracy"])
+    taken = {name: sum(counts.get(name, 0) for counts in evaluated["confusion"].values()) for name in CLASSES}
+    assert taken == {name: list(found.values()).count(name) for name in CLASSES}
+    expected = "" if options else "levels: black 0, white 4095 in pictures with more than 8 bits; --levels chooses"
+    assert err.startswith(expected)
+    assert bool(options) == ("--levels chooses" not in err)
+
+
+def test_predict_takes_the_run_s_and_counts_what_is_nearly_white(run: Run, deep: Path, here: Path) -> None:
+    assert run(*RUN, "--epochs", "1", "--out", "run")[0] == Exit.OK
+    pale = np.full((16, 16), 4090, np.uint16)
+    Image.fromarray(pale).save(here / "pale.png", "TIFF")
+    code, _, err = run("predict", "--weights", "run", "--workers", "0", "pictures/red/00.png", "pale.png")
+    assert code == Exit.OK
+    assert re.match(r"levels: of 2 pictures .* 1 are nearly all .* where 0 is black and 4095 white; .*\n$", err)
 
 
 def test_pictures_of_8_bits_are_not_talked_about(run: Run, here: Path) -> None:

@@ -176,7 +176,7 @@ def test_pictures_become_input_as_they_did_in_training(run: Run, here: Path) -> 
         ),
         (["--weights", "weights.pt", "pictures"], "--weights: weights.pt does not say the names of its classes"),
         (["--weights", "run", "empty"], "PICTURES: there is no picture in empty"),
-        (["--weights", "run", "--top", "0", "pictures"], "--top: expected at least 1, got 0"),
+        (["--weights", "run", "--top", "0", "pictures"], "--top: expected a whole number of at least 1, got '0'"),
     ],
 )
 def test_a_wrong_request_is_a_line_and_an_exit_code(arguments: list[str], reason: str, run: Run, trained: Path) -> None:

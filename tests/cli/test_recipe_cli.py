@@ -95,6 +95,16 @@ def test_keep_patience_and_average_are_said(run: Run, here: Path) -> None:
     assert re.search(r"^kept: the mean of epochs 2 to 3, test accuracy \d+\.\d\d%", out, re.MULTILINE)
 
 
+def test_where_classes_are_balanced_epochs_go_by_the_mean_of_theirs_and_say_so(run: Run, here: Path) -> None:
+    still = ["--lr", "0", "--bias-lr", "0", "--classifier-lr", "0", "--epochs", "9", "--no-dense-audit"]
+    code, out, _ = run(*RUN, *still, "--balance", "loss", "--keep", "best", "--patience", "1", "--out", "run")
+    assert code == Exit.OK
+    accuracy = r"test accuracy \d+\.\d\d%, balanced accuracy \d+\.\d\d%, test loss"
+    assert re.search(rf"^epoch 1: {accuracy}", out, re.MULTILINE)
+    assert "no better, by balanced accuracy, than one before: training ends early (--patience)" in out
+    assert re.search(rf"^kept: epoch 2, {accuracy}", out, re.MULTILINE)
+
+
 def test_cifar_10_alone_is_the_run_of_the_headline(
     run: Run, tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

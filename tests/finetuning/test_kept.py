@@ -61,10 +61,13 @@ def test_balanced_classes_are_judged_by_their_mean() -> None:
 
 
 def test_a_run_that_keeps_the_best_ends_with_that_epoch_s_weights(tmp_path: Path) -> None:
-    result, seen = run(tmp_path / "run", keep="best")
-    accuracies = {e.number: e.accuracy for e in result.history.epochs}
-    best = max(accuracies, key=lambda number: (accuracies[number], number))
+    for seed in range(8):  # processors round differently, and with these rates that is enough for another run
+        accuracies = {e.number: e.accuracy for e in run(seed=seed)[0].history.epochs}
+        best = max(accuracies, key=lambda number: (accuracies[number], number))
+        if best != EPOCHS:
+            break
     assert best != EPOCHS, "this test wants a run that gets worse in the end"
+    result, seen = run(tmp_path / "run", keep="best", seed=seed)
     assert_same_weights(weights_of(result), seen.after[best])
     assert_same_weights(load_file(tmp_path / "run" / "model.safetensors"), seen.after[best])
     report = json.loads((tmp_path / "run" / "report.json").read_text())

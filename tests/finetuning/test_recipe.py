@@ -88,6 +88,21 @@ GIVEN: list[tuple[str, dict[str, Any], str, Any]] = [
 ]
 
 
+WHY: list[tuple[dict[str, Any], str, str]] = [
+    ({"epochs": 2}, "lr", "did best of those measured, over ten epochs"),
+    ({"normalise": False}, "lr", "what suits the other settings"),
+    ({}, "batch_size", "channels are drawn anew for each batch"),
+    ({"resample_every": 4}, "batch_size", "channels are drawn anew for every 4 batches"),
+    ({"sampler": "static"}, "batch_size", "what rates are measured for; the channels stay the same"),
+    ({"micro_batch": 64}, "batch_size", "as many as go through at once"),
+]
+
+
+@pytest.mark.parametrize(("given", "name", "why"), WHY, ids=str)
+def test_reasons_are_true_of_what_was_chosen(given: dict[str, Any], name: str, why: str) -> None:
+    assert {choice.name: choice.why for choice in recipe(CIFAR10, given)}[name] == why
+
+
 @pytest.mark.parametrize(("given", "name", "value"), [pytest.param(*row[1:], id=row[0]) for row in GIVEN])
 def test_choices_go_with_what_is_given(given: dict[str, Any], name: str, value: Any) -> None:
     made = chosen(CIFAR10, **given)

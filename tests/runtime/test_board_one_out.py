@@ -8,13 +8,15 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from board_runs import command, environment, pictures, plan, words
-from sparsebp.runtime import Session
-from sparsebp.runtime.locks import only_run
+from sparsebp.runtime import Session, watch
+from sparsebp.runtime.locks import only_writer
+from sparsebp.runtime.stop import StopRequest
 
 __all__ = ["pictures", "plan"]  # fixtures
 
@@ -37,6 +39,15 @@ def assert_refused(refused: subprocess.CompletedProcess[str], reason: str) -> No
     assert refused.stdout == ""
     assert refused.stderr.count("\n") == 1
     assert reason in refused.stderr
+
+
+def in_another_thread(out: Path) -> None:
+    def ask() -> None:
+        with only_writer(out):
+            pass
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(ask).result()
 
 
 # -- two at once -------------------------------------------------------------------------------------
@@ -69,8 +80,8 @@ def test_on_a_file_system_without_locks_it_trains(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with only_run(tmp_path / "out"), only_run(tmp_path / "out"):
-        pass
+    with only_writer(tmp_path / "out"):
+        in_another_thread(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,10 +98,38 @@ def test_a_lock_of_a_file_that_was_just_removed_counts_for_nothing(
         real(handle, operation)
 
     monkeypatch.setattr(fcntl, "flock", slow)
-    with only_run(tmp_path / "out"):
+    with only_writer(tmp_path / "out"):
         assert len(calls) == 2
-        with pytest.raises(ValueError, match="another run writes"), only_run(tmp_path / "out"):
+        with pytest.raises(ValueError, match="another run writes"):
+            in_another_thread(tmp_path / "out")
+
+
+def test_who_has_it_may_ask_again(tmp_path: Path) -> None:
+    """A command holds it around all that it does, and what it calls holds it around its own."""
+    with only_writer(tmp_path / "out"):
+        with only_writer(tmp_path / "out"):
             pass
+        with pytest.raises(ValueError, match="another run writes"):
+            in_another_thread(tmp_path / "out")
+    in_another_thread(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_has_no_writers_to_keep_apart(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out")
+    with only_writer(tmp_path / "out"):
+        assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_whoever_else_writes_plan_files_waits_too(plan: Path, tmp_path: Path) -> None:
+    out, before = tmp_path / "out", plan.read_bytes()
+    out.write_bytes(before)
+    with only_writer(out):
+        assert_refused(command("delta", "make", plan, plan, "--out", out), f"--out: another run writes {out}")
+        assert_refused(command("delta", "apply", plan, plan, "--out", out), f"--out: another run writes {out}")
+        with ThreadPoolExecutor() as pool, pytest.raises(ValueError, match=f"^out: another run writes {out}"):
+            pool.submit(watch, Session(plan), tmp_path, out, stop=StopRequest(), stop_after=0).result()
+    assert out.read_bytes() == before
 
 
 # -- one after the other -----------------------------------------------------------------------------

@@ -143,7 +143,8 @@ def test_a_run_sums_if_it_is_told_to_and_says_so(here: Path, run: Run) -> None:
             *RUN, *rest[:2], "--gradients", "sum" if gradients == "in_place" else "in_place", *rest[4:], "--resume"
         )
         assert code == Exit.USAGE
-        assert f"made with gradients={gradients}" in " ".join(err.split())
+        assert f"--gradients: the run of {gradients}/checkpoint" in err
+        assert f"began with {gradients}, got " in err
 
 
 def test_every_keyword_of_convert_is_one_of_plan_and_min_budget() -> None:

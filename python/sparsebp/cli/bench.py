@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from ..runtime.stop import StopRequest
 from ..units import format_bytes
 from .console import is_terminal, out, status, table
 from .errors import endings
+from .numbers import whole, within
 from .options import (
     DEFAULT_MODEL,
     MEMORY,
@@ -30,7 +32,6 @@ from .options import (
     MaxUpdateRatio,
     Model,
     Threads,
-    at_least,
     checked,
     checked_all,
     parse_budget,
@@ -50,12 +51,6 @@ def parse_sizes(sizes: Sequence[str]) -> list[tuple[int, int]]:
     return [parse_input_size(size) for size in sizes]
 
 
-def check_batches(batches: Sequence[int]) -> None:
-    """Raises ValueError unless all are positive."""
-    if any(batch < 1 for batch in batches):
-        raise ValueError(f"expected at least 1, got {min(batches)}")
-
-
 def bench(
     model: Model = DEFAULT_MODEL,
     classes: Classes = 10,
@@ -73,7 +68,8 @@ def bench(
         typer.Option(
             metavar="N",
             help="Images of a step; repeatable. [default: 1]",
-            callback=checked_all(check_batches),
+            parser=whole(1),
+            callback=checked_all(len),
             rich_help_panel=MEMORY,
         ),
     ] = None,
@@ -88,13 +84,13 @@ def bench(
     ] = "256KB",
     max_update_ratio: MaxUpdateRatio = 0.02,
     repeats: Annotated[
-        int, typer.Option(metavar="N", callback=at_least(1), help="Steps of each contender.", rich_help_panel=OUTPUT)
+        int, typer.Option(metavar="N", parser=whole(1), help="Steps of each contender.", rich_help_panel=OUTPUT)
     ] = 11,
     seconds: Annotated[
         float,
         typer.Option(
             metavar="S",
-            callback=at_least(0),
+            parser=within(0, math.inf),
             help="After which a slow machine stops earlier, by case.",
             rich_help_panel=OUTPUT,
         ),

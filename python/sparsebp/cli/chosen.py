@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -40,3 +40,20 @@ def given(context: typer.Context) -> set[str]:
     sources = {name: context.get_parameter_source(name) for name in context.params}
     there = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     return {_MEANINGS[name][0] if name in _MEANINGS else name for name in there}
+
+
+def check_end(settings: Mapping[str, Any], known: bool) -> None:
+    """Raises BadParameter where a plan file's schedule has no end.
+
+    Args:
+        settings: with ``epochs``, ``examples``, ``schedule`` and ``warmup``; None where not given.
+        known: whether something else says how many pictures an epoch has.
+    """
+    epochs, examples, schedule = settings["epochs"], settings["examples"], settings["schedule"]
+    if epochs is not None and examples is None and not known:
+        raise typer.BadParameter("--epochs: it wants --examples beside it, how many pictures an epoch has")
+    if examples is not None and epochs is None:
+        raise typer.BadParameter("--examples: it wants --epochs beside it, how often all are shown")
+    asked = f"--schedule {schedule}" if schedule not in (None, "constant") else "--warmup" if settings["warmup"] else ""
+    if asked and epochs is None:
+        raise typer.BadParameter(f"{asked}: it has to know where the run ends; give --epochs and --examples too")

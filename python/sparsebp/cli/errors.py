@@ -17,7 +17,9 @@ from rich.text import Text
 from ..data import BrokenPicture
 from ..errors import BudgetExceeded, UnsupportedModel
 from ..finetuning import Interrupted
+from ..finetuning.checkpoint import OtherSettingError
 from .console import err
+from .option_names import OPTIONS, in_options
 
 #: typer imports click or brings its own copy, depending on its version; this finds the class in both.
 CommandLineError = cast(type[Exception], typer.BadParameter.__mro__[2])  # BadParameter, UsageError, ClickException
@@ -35,16 +37,6 @@ _WRONG_REQUEST = (
 )
 _FAILED = (OSError, MemoryError, FloatingPointError, RuntimeError)
 _BUGS = (NotImplementedError, RecursionError, UnboundLocalError)
-_ARGUMENTS = (
-    "augment batch_size budget cache data epochs examples input_size max_update_ratio mean micro_batch model momentum "
-    "out plan plot resize save schedule seed std test_share warmup weights worst_sheet"
-)
-_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS.split()} | {
-    "path": "--data",
-    "ratios": "--ratio",
-    "layer_rates": "--layer-rate",
-}
-"""What the library calls an argument, and the tool an option."""
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -113,11 +105,13 @@ def message(error: BaseException) -> str:
         what = _FULL.get(error.errno) or (error.strerror or os.strerror(error.errno)).lower()
         where = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return f"{' -> '.join(where) or 'standard output'}: {what}"
+    if isinstance(error, OtherSettingError):
+        return in_options(error)
     if isinstance(error, MemoryError) and not str(error):
         return "out of memory"
     argument, colon, rest = str(error).partition(": ")
-    if colon and argument in _OPTIONS:
-        return f"{_OPTIONS[argument]}: {rest}"
+    if colon and argument in OPTIONS:
+        return f"{OPTIONS[argument]}: {rest}"
     return str(error) or type(error).__name__
 
 

@@ -12,7 +12,7 @@ import typer
 from ..data import Levels, Preprocess
 from ..files import named_errors
 from ..finetuning.evaluation import TOP, Evaluation
-from ..finetuning.loading import check_named, weights_file
+from ..finetuning.loading import check_named
 from ..networks.pretrained import read_weights
 from ..units import check_seed
 from . import training_options as t
@@ -20,7 +20,9 @@ from .confusion_plot import plot_confusion
 from .console import out, print_json, print_pairs
 from .contact_sheet import check_sheet_file, write_sheet
 from .errors import endings
+from .given_weights import given_weights
 from .mistakes import Mistake, mistakes_table
+from .numbers import whole
 from .options import (
     DEFAULT_MODEL,
     MODEL,
@@ -83,7 +85,7 @@ Every = Annotated[
     ),
 ]
 Together = Annotated[
-    int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.", rich_help_panel=OUTPUT)
+    int, typer.Option("--batch-size", metavar="N", parser=whole(1), help="Pictures at once.", rich_help_panel=OUTPUT)
 ]
 Plot = Annotated[
     Path | None,
@@ -99,7 +101,7 @@ Worst = Annotated[
     typer.Option(
         "--worst",
         metavar="N",
-        min=0,
+        parser=whole(0),
         help="List the N pictures that are most surely wrong, and draw them on a contact sheet.",
         rich_help_panel=OUTPUT,
     ),
@@ -147,7 +149,7 @@ def evaluate(
     if weights is None or data is None:
         raise typer.BadParameter(f"{'--weights' if weights is None else '--data'} is missing")
     set_threads(threads)
-    given, weights = weights.expanduser(), weights_file(weights)
+    given, weights = weights.expanduser(), given_weights(weights)
     sheet = worst_sheet or (given if given.is_dir() else weights.parent) / "worst.png"  # checkpoints come and go
     if plot is not None:
         check_plot_file(plot)
@@ -183,7 +185,7 @@ def evaluate(
     if not json:
         _header(name, weights, data, tested, preprocess)
         print_pairs(pretrained.said)
-    warn_of_lost(tested.dataset)
+    warn_of_lost(tested.dataset.levels, tested.dataset.survey)
     start = time.monotonic()
     with endings():
         network = pretrained.model.to(parse_device(device))

@@ -9,32 +9,37 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data.dataset import listed
 from ..files import check_writable
 from ..finetuning import Settings
+from ..finetuning.checkpoint import newest
 from ..finetuning.export_run import export_run
 from ..finetuning.folder import WEIGHTS
 from ..finetuning.loop import dropout as with_dropout
 from ..finetuning.settings import check_agrees, of_plan
 from ..networks.pretrained import read_weights
 from ..networks.widening import widen
+from ..networks.zoos import is_zoo_name
 from ..planning.plan import Plan
-from ..runtime import Session
+from ..runtime.locks import only_writer
 from ..training.convert import convert
 from ..training.export import export as write
 from ..training.learning_rules import LearningRules
 from ..training.schedule import SCHEDULES
 from . import training_options as t
-from .chosen import given, settings_of
+from .chosen import check_end, given, settings_of
 from .console import print_json, print_pairs
+from .exported import facts_of, sizes_of
+from .given_weights import given_weights
+from .numbers import whole
 from .onnx_file import OnnxFile, check_options, write_onnx
+from .option_names import option_of
 from .options import (
     DEFAULT_MODEL,
+    MODEL,
     OUTPUT,
     TRAINING,
     Budget,
     Gradients,
-    InputSize,
     Json,
     MaxUpdateRatio,
     MicroBatch,
@@ -43,7 +48,8 @@ from .options import (
     ResampleEvery,
     Sampler,
     Seed,
-    at_least,
+    checked,
+    parse_input_size,
 )
 from .outputs import Classes, Outputs, SpareClasses, outputs_of, parse_classes
 from .pretrained import describe, load, network_of, preprocess_for
@@ -56,12 +62,24 @@ RunFolder = Annotated[
         help="Folder of a run of sparsebp finetune, whose newest checkpoint goes on; --onnx takes weights too.",
     ),
 ]
+Size = Annotated[
+    str,
+    typer.Option(
+        "--input-size",
+        metavar="SIZE",
+        help="Pixels of the network's input: 224, or height x width such as 128x160. [default: what weights of "
+        "sparsebp were trained with, or else 224]",
+        callback=checked(parse_input_size),
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
 Epochs = Annotated[
     int | None,
     typer.Option(
         "--epochs",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help="Passes over --examples, with the last of which the schedule ends. [default: none, it has no end]",
         rich_help_panel=TRAINING,
     ),
@@ -71,8 +89,18 @@ Examples = Annotated[
     typer.Option(
         "--examples",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help="Pictures of an epoch. [default: the training pictures of --data]",
+        rich_help_panel=TRAINING,
+    ),
+]
+Balance = Annotated[
+    str | None,
+    typer.Option(
+        "--balance",
+        metavar="none",
+        help="Have the rest of an interrupted run learn without the balance that it began with.",
+        callback=t.one_of(("none",)),
         rich_help_panel=TRAINING,
     ),
 ]
@@ -92,7 +120,7 @@ PlanFile = Annotated[
 ]
 
 #: What may be asked for beside a run; the rest is the run's.
-_OF_RULES = {f.name for f in fields(LearningRules)} - {"normalise", "momentum"} | {"epochs", "examples"}
+_OF_RULES = {f.name for f in fields(LearningRules)} - {"normalise", "momentum"} | {"epochs", "examples", "balance"}
 
 
 def export(
@@ -104,7 +132,7 @@ def export(
     spare_classes: SpareClasses = 0,
     data: t.Data = None,
     plan: t.PlanFile = None,
-    input_size: InputSize = "224",
+    input_size: Size = "224",
     range_: t.Range = None,
     mean: t.Mean = None,
     std: t.Std = None,
@@ -135,6 +163,7 @@ def export(
     weight_decay: t.WeightDecay = Settings.weight_decay,
     label_smoothing: t.LabelSmoothing = Settings.label_smoothing,
     skip_above: t.SkipAbove = Settings.skip_above,
+    balance: Balance = None,
     dropout: t.Dropout = None,
     no_train_bias: t.NoTrainBias = False,
     no_aux: NoAux = False,
@@ -173,8 +202,12 @@ def export(
     file = check_writable(out_file.expanduser(), "out")
     settings, stated = settings_of(context), given(context)
     settings |= {"epochs": epochs, "examples": examples}
+    if run is None or {"epochs", "examples", "schedule", "warmup"} & stated:  # or else the run's own goes on
+        check_end(settings, known=data is not None)
+    weights = given_weights(weights) if weights is not None else None
     if run is not None:
-        said = _of_run(run, file, {name: settings[name] for name in stated & _OF_RULES}, stated)
+        with only_writer(file):
+            said = _of_run(run, file, {name: settings[name] for name in stated & _OF_RULES}, stated)
     else:
         planned = Plan.load(plan.expanduser()) if plan is not None else None
         if planned is not None:
@@ -186,24 +219,31 @@ def export(
             weights=weights,
             outputs=outputs_of(parse_classes(classes) if classes is not None else None, spare_classes, data, weights),
             planned=planned,
+            sized="input_size" in stated or planned is not None,
             pixels=pixels,
         )
     if as_json:
-        print_json(_facts(file))
+        print_json(facts_of(file))
         return
     print_pairs(said)
-    print_pairs(_sizes(file))
+    print_pairs(sizes_of(file))
 
 
 def _of_run(run: Path, file: Path, rules: dict[str, Any], stated: set[str]) -> list[tuple[str, str]]:
+    if run.is_file():
+        raise typer.BadParameter(f"RUN: expected the folder of a run, {run} is a file; --weights {run} takes it")
     if "spare_classes" in stated:
         raise typer.BadParameter(f"a run has no spare outputs; export its weights, --weights {run / WEIGHTS}")
     foreign = sorted(stated - _OF_RULES - {"run", "out_file", "as_json"})
     if foreign:
-        raise typer.BadParameter(f"a run has its own {foreign[0].strip('_').replace('_', ' ')}; leave that out")
+        option = option_of(foreign[0].strip("_"))
+        raise typer.BadParameter(f"{option}: a run has its own; leave it out")
     position = export_run(run, file, **rules)
     where = "finished" if position.finished else f"epoch {position.epoch + 1}, step {position.step}"
-    return [("run", f"{run}: {where} of {position.epochs} epochs")]
+    begun = newest(run.expanduser())
+    balance = "none" if begun is None else begun.facts["settings"].get("balance", "none")
+    said = [("balance", f"none from here on; the run had {balance}")] if balance != "none" else []
+    return [("run", f"{run}: {where} of {position.epochs} epochs"), *said]
 
 
 def _of_network(
@@ -214,6 +254,7 @@ def _of_network(
     weights: Path | None,
     outputs: Outputs,
     planned: Plan | None,
+    sized: bool,
     pixels: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
     """Builds, converts and writes; what there is to say of it."""
@@ -221,11 +262,13 @@ def _of_network(
     if ends["epochs"] is not None and ends["examples"] is None:
         ends["examples"] = outputs.pictures
     schedule = settings.pop("schedule")
+    read = read_weights(weights) if weights is not None else None
+    known = read.metadata if read is not None else {}
+    if not sized and "preprocess" in known and not is_zoo_name(weights or ""):
+        settings["input_size"] = tuple(known["preprocess"]["size"])
     wanted = Settings(**settings)
     if planned is not None:
         check_agrees(wanted, planned)
-    read = read_weights(weights) if weights is not None else None
-    known = read.metadata if read is not None else {}
     model = model or network_of(known, DEFAULT_MODEL)
     pretrained = load(model, weights, outputs.classes, wanted.seed, read)
     if outputs.spare:
@@ -238,39 +281,17 @@ def _of_network(
             **(by_plan if planned is not None else {"budget": wanted.budget, **wanted.conversion()}),
         )
     rules = {f.name: getattr(wanted, f.name) for f in fields(LearningRules)} | {"schedule": schedule, **ends}
-    write(
-        sparse,
-        file,
-        classes=outputs.names,
-        spare_classes=outputs.spare,
-        preprocess=preprocess,
-        origin={"model": model, **({"source": known["source"]} if "source" in known else {})},
-        **rules,
-    )
+    with only_writer(file):
+        write(
+            sparse,
+            file,
+            classes=outputs.names,
+            spare_classes=outputs.spare,
+            preprocess=preprocess,
+            origin={"model": model, **({"source": known["source"]} if "source" in known else {})},
+            **rules,
+        )
     plan = sparse.plan
     span = f"{len(plan.layers)} layers from {plan.layers[0].name}, {plan.update_ratio:.2%} of the convolution weights"
     title = f"{model}, {weights}" if weights is not None else f"{model}, as the function makes it (no --weights)"
     return [("model", title), *pretrained.said, ("input", describe(preprocess)), ("plan", span)]
-
-
-def _sizes(file: Path) -> list[tuple[str, str]]:
-    session = Session(file)
-    sizes, classes = session.sizes, session.classes
-    spare = sizes.outputs - sizes.classes
-    names = f": {listed(classes)}" if classes is not None else ", without names"
-    return [
-        ("classes", f"{sizes.classes}{names}{f', and {spare} spare' if spare else ''}"),
-        ("arena", f"{sizes.arena_bytes:,} of {sizes.budget_bytes:,} bytes{', all of a step' * sizes.whole_step}"),
-        *([] if sizes.whole_step else [("workspace", f"{sizes.workspace_bytes:,} bytes")]),
-        ("file", f"{file}: {sizes.file_bytes:,} bytes"),
-    ]
-
-
-def _facts(file: Path) -> dict[str, Any]:
-    session = Session(file)
-    return {
-        "file": str(file),
-        **vars(session.sizes),
-        "names": session.classes,
-        "batches": session.progress.batches,
-    }

@@ -95,7 +95,7 @@ def finetune(
     resume: t.Resume = False,
     checkpoint_every: t.CheckpointEvery = 500,
     cache: r.Cache = None,
-    dense_audit: t.Dense = True,
+    no_dense_audit: t.NoDense = False,
     device: Device = "cpu",
     threads: Threads = None,
     plot: t.Plot = None,
@@ -146,7 +146,7 @@ def finetune(
             recipe=task.recipe,
             workers=t.worker_count(workers) if task.threads is None else workers or 0,
             strict=strict,
-            dense_audit=dense_audit,
+            dense_audit=not no_dense_audit,
             origin=task.origin,
             observer=progress,
             **task.settings,
@@ -169,7 +169,7 @@ def _header(task: Task) -> None:
     if untested:
         rows.append(("untested", f"{listed([data.classes[label] for label in untested])}: no picture to test with"))
     print_pairs(rows)
-    warn_of_lost(data)
+    warn_of_lost(data.levels, data.survey)
 
 
 def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]], seconds: float) -> None:
@@ -181,7 +181,7 @@ def _conclude(result: FineTuned, task: Task, baselines: list[tuple[str, float]],
     if tested is not None:  # not where an earlier sparsebp finished the run
         print_test(tested)
     text = f"{result.accuracy:.2%}{without(result.history.epochs[-1].untested)}"
-    text += better(result.history, result.accuracy)
+    text += better(result.history, result.settings)
     out.print(f"test accuracy {text}, {format_seconds(seconds)} of training")
     if tested is not None:
         out.print("\n".join(accuracy_lines(tested)))

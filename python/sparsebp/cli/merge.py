@@ -9,6 +9,7 @@ import typer
 
 from ..files import check_apart, check_writable
 from ..runtime import merge_deltas
+from ..runtime.locks import only_writer
 from .console import print_pairs
 
 
@@ -30,7 +31,8 @@ def merge(
     """
     check_writable(out_file, "--out")
     check_apart(out_file, "--out", deltas)
-    merged = merge_deltas(base, deltas, out_file, None if weights is None else _parse(weights))
+    with only_writer(out_file):
+        merged = merge_deltas(base, deltas, out_file, None if weights is None else _parse(weights))
     print_pairs(
         [
             *((str(delta), f"weight {weight:g}") for delta, weight in zip(deltas, merged.weights, strict=True)),

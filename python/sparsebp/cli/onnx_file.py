@@ -13,6 +13,7 @@ from ..data.dataset import listed
 from ..finetuning.loading import check_named, weights_file
 from ..networks.pretrained import read_weights
 from ..training.onnx_file import INPUT, OUTPUT, export_onnx
+from .option_names import option_of
 from .options import OUTPUT as OUTPUT_PANEL
 from .options import parse_input_size
 from .outputs import outputs_of, parse_classes
@@ -37,11 +38,11 @@ _OPTIONS = {
 
 def check_options(stated: set[str]) -> None:
     """Raises BadParameter where an option has no meaning for a file that only predicts."""
-    foreign = sorted(name.strip("_").replace("_", "-") for name in stated - _OPTIONS)
+    foreign = sorted(option_of("out" if name == "out_file" else name) for name in stated - _OPTIONS)
     if foreign:
-        name = {"out-file": "out"}.get(foreign[0], foreign[0])
         raise typer.BadParameter(
-            f"--{name} is for plan files; an ONNX file only predicts, so leave one of the two out", param_hint="--onnx"
+            f"{foreign[0]} is for plan files; an ONNX file only predicts, so leave one of the two out",
+            param_hint="--onnx",
         )
 
 

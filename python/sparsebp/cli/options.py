@@ -17,6 +17,7 @@ from ..planning.choice import GRADIENTS
 from ..planning.request import check_gradients
 from ..samplers import NAMES
 from ..units import check_seed, parse_bytes
+from .numbers import whole
 
 MODEL, MEMORY, TRAINING, OUTPUT = "Model", "Memory", "Training", "Output"
 """Panels of the help."""
@@ -134,16 +135,6 @@ def checked_all(parse: Callable[[list[T]], object]) -> Callable[[list[T] | None]
     return check
 
 
-def at_least(least: int) -> Callable[[int | None], int | None]:
-    """A typer callback that refuses smaller numbers."""
-
-    def compare(value: int | None) -> None:
-        if value is not None and value < least:
-            raise ValueError(f"expected at least {least}, got {value}")
-
-    return checked(compare)
-
-
 def check_share(value: float) -> None:
     """Raises ValueError unless it is a share above 0."""
     if not 0 < value <= 1:
@@ -167,7 +158,7 @@ Model = Annotated[
 ]
 Classes = Annotated[
     int,
-    typer.Option("--classes", metavar="N", callback=at_least(1), help="Outputs of the network.", rich_help_panel=MODEL),
+    typer.Option("--classes", metavar="N", parser=whole(1), help="Outputs of the network.", rich_help_panel=MODEL),
 ]
 InputSize = Annotated[
     str,
@@ -194,7 +185,7 @@ MicroBatch = Annotated[
     typer.Option(
         "--micro-batch",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help="Images that go through at once; the memory is planned for so many.",
         rich_help_panel=MEMORY,
     ),
@@ -234,7 +225,7 @@ ResampleEvery = Annotated[
     typer.Option(
         "--resample-every",
         metavar="STEPS",
-        callback=at_least(1),
+        parser=whole(1),
         help="Steps between two draws.",
         rich_help_panel=TRAINING,
     ),
@@ -282,7 +273,7 @@ Threads = Annotated[
     typer.Option(
         "--threads",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help="Threads to compute with. [default: torch's choice]",
         rich_help_panel=OUTPUT,
     ),

@@ -11,7 +11,8 @@ import typer
 
 from ..data import open_dataset
 from ..networks.pretrained import read_weights
-from .options import MODEL, at_least, checked
+from .numbers import whole
+from .options import MODEL, checked
 
 
 def parse_classes(text: str) -> int | list[str]:
@@ -43,7 +44,7 @@ SpareClasses = Annotated[
     typer.Option(
         "--spare-classes",
         metavar="N",
-        callback=at_least(0),
+        parser=whole(0),
         help="Outputs beside --classes for classes that the file learns later.",
         rich_help_panel=MODEL,
     ),

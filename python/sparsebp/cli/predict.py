@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,18 @@ import torch
 import typer
 from rich.progress import Progress
 
-from ..data import Loader
+from ..data import Loader, Preprocess
+from ..data.combined import survey
 from ..finetuning import Classifier, load
 from . import training_options as t
 from .console import err, is_terminal, out
 from .errors import Exit
 from .given_pictures import STDIN, GivenPictures, given_pictures
-from .options import MODEL, OUTPUT, Device, Threads, at_least, parse_device, set_threads
+from .given_weights import given_weights
+from .numbers import whole
+from .options import MODEL, OUTPUT, Device, Threads, parse_device, set_threads
+from .pixel_values import parse_levels
+from .report import levels_line, warn_of_lost
 
 _TOP = 3
 
@@ -53,7 +59,7 @@ Top = Annotated[
     typer.Option(
         "--top",
         metavar="N",
-        callback=at_least(1),
+        parser=whole(1),
         help=f"Classes to name of each picture, at most. [default: {_TOP}; with --json all of them]",
         rich_help_panel=OUTPUT,
     ),
@@ -65,7 +71,7 @@ Lines = Annotated[
     ),
 ]
 Together = Annotated[
-    int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures at once.", rich_help_panel=OUTPUT)
+    int, typer.Option("--batch-size", metavar="N", parser=whole(1), help="Pictures at once.", rich_help_panel=OUTPUT)
 ]
 
 
@@ -73,6 +79,7 @@ def predict(
     pictures: Pictures = None,
     weights: Weights = None,
     model: Name = None,
+    levels: t.LevelsOf = None,
     workers: t.Workers = None,
     top: Top = None,
     as_json: Lines = False,
@@ -82,15 +89,17 @@ def predict(
 ) -> None:
     """Says what is on pictures: the likeliest classes, and how likely.
 
-    Pictures become input as they did in training. Those that cannot be read are named and left out; the exit code is
+    Pictures become input as they did in training, and those of more than 8 bits a sample as sparsebp evaluate has
+    them. Those that cannot be read are named and left out; the exit code is
     1 then.
     """
     if weights is None or not pictures:
         raise typer.BadParameter(f"{'--weights' if weights is None else 'PICTURES'} is missing")
     set_threads(threads)
-    network = load(weights, model=model)
+    network = load(given_weights(weights), model=model)
     network.to(parse_device(device))
     source = given_pictures([Path(name) for name in pictures])
+    network.preprocess = _at_levels(network.preprocess, source, levels)
     count = min(top or (len(network.classes) if as_json else _TOP), len(network.classes))
     broken = 0
     # What is printed is progress enough where both go to one terminal.
@@ -110,6 +119,18 @@ def predict(
     if broken:
         err.print(f"{broken:,} of {len(source):,} pictures could not be read")
         raise typer.Exit(Exit.FAILED)
+
+
+def _at_levels(preprocess: Preprocess, source: GivenPictures, given: str | None) -> Preprocess:
+    """The same with black and white of pictures of more than 8 bits: as given, of the run, or what suits them all."""
+    found = survey(source)
+    levels = parse_levels(given) if given is not None else preprocess.levels
+    if levels is None and found.extremes:  # the run had no such pictures, so that nothing else says it
+        levels = found.fitting()
+        if levels is not None:
+            err.print(f"levels: {levels_line(levels)}")
+    warn_of_lost(levels, found)
+    return replace(preprocess, levels=levels)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ..data import BrokenPicture
 from ..data.dataset import listed
-from ..finetuning import Change, Epoch, Kept, Observer, Position
+from ..finetuning import Change, Epoch, Kept, Observer, Position, Settings
 from ..finetuning.recipe import FEW, Choice
 from ..planning.plan import Plan
 from ..units import format_bytes
@@ -77,6 +77,7 @@ class RunProgress(Observer):
         self._what = ""
         self._line_at = 0.0
         self._line_step = 0
+        self._balances = False
 
     def __enter__(self) -> RunProgress:
         if self._fancy:
@@ -97,6 +98,9 @@ class RunProgress(Observer):
         if few:
             sizes = listed([f"{name} {count}" for name, count in few.items()])
             print_pairs([("warning", f"fewer than {FEW} training pictures of a class teach little of it: {sizes}")])
+
+    def settled(self, settings: Settings) -> None:
+        self._balances = settings.balance != "none"
 
     def planned(self, plan: Plan, start: Position) -> None:
         rows = [
@@ -146,7 +150,7 @@ class RunProgress(Observer):
         took, self._epoch_started = format_seconds(now - self._epoch_started), now
         out.print(
             f"epoch {epoch.number}: test accuracy {epoch.accuracy:.2%}{without(epoch.untested)}, "
-            f"test loss {epoch.test_loss:.4f}, "
+            f"{self._balanced(epoch)}test loss {epoch.test_loss:.4f}, "
             f"training loss {epoch.loss:.4f}, coverage {epoch.coverage:.1%}, {_learned_from(epoch)}{took}"
         )
         if epoch.collapsed:
@@ -155,9 +159,11 @@ class RunProgress(Observer):
 
     def ended(self, kept: Kept | None, early: bool) -> None:
         if early:
-            out.print("the last epochs were no better than one before: training ends early (--patience)")
+            what = ", by balanced accuracy," * self._balances
+            out.print(f"the last epochs were no better{what} than one before: training ends early (--patience)")
         if kept is not None:
-            out.print(f"kept: {kept}, test accuracy {kept.accuracy:.2%}, test loss {kept.test_loss:.4f}")
+            out.print(f"kept: {kept}, test accuracy {kept.accuracy:.2%}, {self._balanced(kept)}"
+                      f"test loss {kept.test_loss:.4f}")  # fmt: skip
 
     def skipped(self, picture: BrokenPicture) -> None:
         err.print(f"skipped: {picture}")
@@ -166,6 +172,10 @@ class RunProgress(Observer):
     def seconds(self) -> float:
         """Since training began."""
         return time.monotonic() - self._started
+
+    def _balanced(self, tested: Epoch | Kept) -> str:
+        """Where classes are balanced, what epochs are judged by."""
+        return f"balanced accuracy {tested.balanced:.2%}, " if self._balances else ""
 
     # -- display ---------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from ..data.augment import AUGMENTATIONS, parse_augment
 from ..finetuning.balance import BALANCES
 from ..finetuning.cache import CHOICES
 from ..finetuning.settings import KEEPS
-from .options import MODEL, OUTPUT, TRAINING, at_least, check_share, checked, parse_input_size
+from .numbers import whole
+from .options import MODEL, OUTPUT, TRAINING, check_share, checked, parse_input_size
 from .training_options import DATA, check_rate, one_of
 
 _CHOSEN = "[default: chosen to suit the pictures]"
@@ -45,7 +46,7 @@ Augment = Annotated[
 ]
 Epochs = Annotated[
     int | None,
-    _option("--epochs", "N", f"Passes over the training pictures. {_CHOSEN}", TRAINING, callback=at_least(1)),
+    _option("--epochs", "N", f"Passes over the training pictures. {_CHOSEN}", TRAINING, parser=whole(1)),
 ]
 Rate = Annotated[
     float | None,
@@ -65,7 +66,7 @@ BatchSize = Annotated[
         "N",
         "Pictures from one draw of the channels to the next. [default: 16]",
         TRAINING,
-        callback=at_least(1),
+        parser=whole(1),
     ),
 ]
 SkipAbove = Annotated[
@@ -95,18 +96,25 @@ Keep = Annotated[
     _option(
         "--keep",
         "|".join(KEEPS),
-        "The epoch whose weights the run ends with; the best of the test pictures looks a little better than it is.",
+        "The epoch whose weights the run ends with. The best is the one of the highest test accuracy, or balanced "
+        "accuracy with --balance, and looks a little better than it is.",
         TRAINING,
         callback=one_of(KEEPS),
     ),
 ]
 Patience = Annotated[
     int | None,
-    _option("--patience", "N", "End after N epochs without a better one. [default: train all]", TRAINING, min=1),
+    _option(
+        "--patience",
+        "N",
+        "End after N epochs without a better one, as --keep best judges. [default: train all]",
+        TRAINING,
+        parser=whole(1),
+    ),
 ]
 Average = Annotated[
     int,
-    _option("--average", "N", "End with the mean of the weights after the last N epochs.", TRAINING, min=1),
+    _option("--average", "N", "End with the mean of the weights after the last N epochs.", TRAINING, parser=whole(1)),
 ]
 NoRecipe = Annotated[
     bool,

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from ..data import Dataset
+from ..data import Dataset, Levels
 from ..data.dataset import listed
-from ..finetuning import Confusion, History, MemoryReport
+from ..data.levels import Survey
+from ..finetuning import Confusion, History, MemoryReport, Settings
+from ..finetuning.kept import best_epoch, worth
 from ..units import format_bytes
 from .console import err, out, table
 
@@ -110,10 +112,12 @@ def print_test(confusion: Confusion) -> None:
     out.print()
 
 
-def better(history: History, accuracy: float) -> str:
-    """The epoch with the highest accuracy, where that is higher than what a run ended with."""
-    best = max(history.epochs, key=lambda epoch: epoch.accuracy)
-    return "" if best.accuracy <= accuracy else f" (best {best.accuracy:.2%}, epoch {best.number})"
+def better(history: History, settings: Settings) -> str:
+    """The best epoch, where that is better than what a run ended with; by what --keep best would go by."""
+    best = best_epoch(history, settings)
+    found, ended = worth(best, settings), worth(history.kept or history.epochs[-1], settings)
+    what = "balanced accuracy " * (settings.balance != "none")
+    return f" (best {what}{found:.2%}, epoch {best.number})" if found > ended else ""
 
 
 def without(untested: Sequence[str]) -> str:
@@ -124,15 +128,16 @@ def without(untested: Sequence[str]) -> str:
 def levels_row(dataset: Dataset) -> list[tuple[str, str]]:
     """A line on black and white of pictures with more than 8 bits, if there are some that go by it."""
     levels, survey = dataset.levels, dataset.survey
-    if levels is None or survey is None or not survey.extremes:
-        return []
-    text = f"black {levels.low:g}, white {levels.high:g} in pictures with more than 8 bits; --levels chooses otherwise"
-    return [("levels", text)]
+    return [] if levels is None or survey is None or not survey.extremes else [("levels", levels_line(levels))]
 
 
-def warn_of_lost(dataset: Dataset) -> None:
-    """Says on standard error if there is little to be seen in pictures at the levels that they are read with."""
-    levels, survey = dataset.levels, dataset.survey
+def levels_line(levels: Levels) -> str:
+    """What is black and white, in words."""
+    return f"black {levels.low:g}, white {levels.high:g} in pictures with more than 8 bits; --levels chooses otherwise"
+
+
+def warn_of_lost(levels: Levels | None, survey: Survey | None) -> None:
+    """Says on standard error if there is little to be seen in the pictures of a survey at these levels."""
     lost = survey.lost(levels) if levels is not None and survey is not None else 0
     if levels is not None and survey is not None and lost:
         err.print(

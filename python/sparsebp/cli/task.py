@@ -28,6 +28,8 @@ DEMO, DEMO_MODEL = demo.NAME, demo.MODEL
 """What checkpoints call the demo's pictures and its model."""
 USUAL_FOLDER = Path("sparsebp-run")
 _DIGEST = "weights_sha256"
+_RECIPE, _CHOSEN = "recipe", "chosen"
+"""Whether settings that were not given were chosen, as a checkpoint says it; older ones say nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def make_task(
         given: names of the options that stand on the command line: these win over what a checkpoint or the
             demo says.
         model, weights, data, test_share, out, resume: as on the command line.
-        recipe: whether settings that are missing are to be chosen; what a run began with, and the demo's, stays.
+        recipe: whether settings that are missing are to be chosen; what a run began with, and the demo's, stays, and
+            False has to be what the run began with.
         pixels: ``range_``, ``mean``, ``std``, ``resize``, ``filter_`` and ``levels``, None where not given.
 
     Raises:
@@ -111,6 +114,11 @@ def make_task(
         base, origin = of_saved(saved["settings"]), dict(saved["origin"])
         origin.setdefault("split", BY_DRAW)  # a run without a rule is from before there were two
         _check_agrees(asked, origin)
+        if not recipe and origin.get(_RECIPE) == _CHOSEN:
+            raise ValueError(
+                "no_recipe: the run began with settings that were chosen for it, and keeps them; leave it out to go "
+                "on, or choose another --out"
+            )
         out = out or USUAL_FOLDER
     elif not {"model", "weights", "data"} & given:
         if resume:
@@ -118,6 +126,7 @@ def make_task(
         base, origin = {**settings, **demo.SETTINGS}, {"model": DEMO_MODEL, "data": DEMO}
     else:
         out = out or USUAL_FOLDER
+        origin[_RECIPE] = _CHOSEN if recipe else "none"
     origin |= asked
     if "data" not in origin:
         raise ValueError("--data is missing: where are the pictures?")

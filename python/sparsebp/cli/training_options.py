@@ -11,6 +11,7 @@ import typer
 from ..data import DEFAULT_TEST_SHARE
 from ..data.preprocess import FILTERS, RESIZES
 from ..training.schedule import SCHEDULES
+from .numbers import whole, within
 from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 from .pixel_values import parse_levels, parse_range, parse_triple
 
@@ -42,8 +43,8 @@ Weights = Annotated[
     _option(
         "--weights",
         "FILE|NAME",
-        "Pretrained weights: a .safetensors, also a plan file, a checkpoint that torch.save wrote, or torchvision:NAME "
-        "or timm:NAME, which that package fetches. Classes keep their rows by name.",
+        "Weights: the folder of a run, a .safetensors, a plan file, a checkpoint that torch.save wrote, or "
+        "torchvision:NAME or timm:NAME, which that package fetches. Classes keep their rows by name.",
         MODEL,
     ),
 ]
@@ -92,7 +93,7 @@ LevelsOf = Annotated[
         "--levels",
         "LOW,HIGH",
         "Which values are black and white in pictures with more than 8 bits a sample, such as 0,4095. "
-        "[default: what the file says, or suits the training pictures]",
+        "[default: what the file says, or suits the training pictures, or without such those that are given]",
         DATA,
         callback=checked(parse_levels),
     ),
@@ -122,7 +123,11 @@ Filter = Annotated[
 Workers = Annotated[
     int | None,
     _option(
-        "--workers", "N", "Processes that read and resize pictures. [default: half the cores, at most 4]", DATA, min=0
+        "--workers",
+        "N",
+        "Processes that read and resize pictures. [default: half the cores, at most 4]",
+        DATA,
+        parser=whole(0),
     ),
 ]
 Strict = Annotated[bool, _option("--strict", "", "Fail at a picture that cannot be read.", DATA)]
@@ -177,15 +182,21 @@ Schedule = Annotated[
 ]
 Warmup = Annotated[
     float,
-    _option("--warmup", "SHARE", "Part of the run during which the rate rises from zero.", TRAINING, min=0, max=0.99),
+    _option(
+        "--warmup",
+        "SHARE",
+        "Part of the run during which the rate rises from zero.",
+        TRAINING,
+        parser=within(0, 0.99),
+    ),
 ]
 BatchSize = Annotated[
     int,
-    _option("--batch-size", "N", "Pictures from one draw of the channels to the next.", TRAINING, min=1),
+    _option("--batch-size", "N", "Pictures from one draw of the channels to the next.", TRAINING, parser=whole(1)),
 ]
 MomentumOf = Annotated[
     float,
-    _option("--momentum", "M", "Of SGD; its state is part of the budget.", TRAINING, min=0, max=0.9999),
+    _option("--momentum", "M", "Of SGD; its state is part of the budget.", TRAINING, parser=within(0, 0.9999)),
 ]
 WeightDecay = Annotated[
     float,
@@ -193,7 +204,13 @@ WeightDecay = Annotated[
 ]
 LabelSmoothing = Annotated[
     float,
-    _option("--label-smoothing", "SHARE", "Part of each target spread over all classes.", TRAINING, min=0, max=1),
+    _option(
+        "--label-smoothing",
+        "SHARE",
+        "Part of each target spread over all classes.",
+        TRAINING,
+        parser=within(0, 1),
+    ),
 ]
 SkipAbove = Annotated[
     float,
@@ -208,7 +225,13 @@ SkipAbove = Annotated[
 ]
 Dropout = Annotated[
     float | None,
-    _option("--dropout", "P", "Of the model's dropout layers. [default: as they are]", TRAINING, min=0, max=0.99),
+    _option(
+        "--dropout",
+        "P",
+        "Of the model's dropout layers. [default: as they are]",
+        TRAINING,
+        parser=within(0, 0.99),
+    ),
 ]
 NoTrainBias = Annotated[
     bool, _option("--no-train-bias", "", "Leave batch-norm shifts and convolution biases alone.", TRAINING)
@@ -233,18 +256,21 @@ Resume = Annotated[
 ]
 CheckpointEvery = Annotated[
     int,
-    _option("--checkpoint-every", "STEPS", "Batches between two checkpoints; each epoch ends with one.", OUTPUT, min=1),
+    _option(
+        "--checkpoint-every",
+        "STEPS",
+        "Batches between two checkpoints; each epoch ends with one.",
+        OUTPUT,
+        parser=whole(1),
+    ),
 ]
 Plot = Annotated[
     Path | None, _option("--plot", "FILE", "Draw the curves of loss and accuracy (.png, .svg, .pdf).", OUTPUT)
 ]
-Dense = Annotated[
+NoDense = Annotated[
     bool,
-    typer.Option(
-        " /--no-dense-audit",
-        help="Do not measure what a dense step would hold, which takes that memory once.",
-        rich_help_panel=OUTPUT,
-        show_default=False,
+    _option(
+        "--no-dense-audit", "", "Do not measure what a dense step would hold, which takes that memory once.", OUTPUT
     ),
 ]
 

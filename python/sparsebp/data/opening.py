@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import as_path
 from ..units import check_seed
 from . import folders
 from .dataset import DEFAULT_TEST_SHARE, Dataset, divided, listed
@@ -50,7 +51,7 @@ def open_dataset(
         ValueError: nothing of the above, or something is wrong with it; the message says what.
         ImportError: CIFAR-10's Matlab version without scipy.
     """
-    place = Path(path).expanduser()
+    place = as_path(path, "path").expanduser()
     found = _open(place, Split(_share(test_share), check_seed(seed), split), to_train=True)
     _at_least_two(found.classes, place)
     _check_both(found, place)
@@ -69,7 +70,7 @@ def open_tests(
 
     The arguments and what it raises are those of :func:`open_dataset`.
     """
-    place = Path(path).expanduser()
+    place = as_path(path, "path").expanduser()
     found = _open(place, Split(_share(test_share), check_seed(seed), split), to_train=False)
     _check_names(found, place)
     return found.surveyed(Levels.parse(levels))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..files import as_path
 from .digests import blake2b, sha256
 from .levels import Levels
 from .pictures import decode, extremes, from_array, is_deep
@@ -82,8 +83,8 @@ class Files(PictureFiles):
     """
 
     def __init__(self, root: str | Path, paths: Sequence[str], labels: npt.ArrayLike) -> None:
-        self.root = Path(root).absolute()  # wherever a worker process stands
-        self.paths = tuple(os.fspath(path) for path in paths)
+        self.root = as_path(root, "root").absolute()  # wherever a worker process stands
+        self.paths = tuple(str(as_path(path, "paths")) if not isinstance(path, str) else path for path in paths)
         self.labels = check_labels(labels, len(self.paths))
         self._keys: npt.NDArray[np.int64] | None = None
         outside = next((path for path in self.paths if os.path.isabs(path)), None)

@@ -38,6 +38,26 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names the file and says why."""
 
 
+class OtherSettingError(CheckpointError):
+    """A checkpoint is of a run with another setting.
+
+    Attributes:
+        path: of the checkpoint.
+        setting: its name.
+        before, now: values of it, as JSON has them.
+    """
+
+    def __init__(self, path: Path, setting: str, before: Any, now: Any) -> None:
+        super().__init__(
+            f"{path}: it was made with {setting}={before}, now {setting}={now}; give the same settings, or choose "
+            "another folder"
+        )
+        self.path, self.setting, self.before, self.now = path, setting, before, now
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.setting, self.before, self.now)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What a run needs to go on.

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..data import Preprocess
+from ..files import as_path
 from ..networks.names import build_model
 from ..networks.pretrained import read_weights, replace_classifier
 from ..training.convert import convert, restore
@@ -30,16 +31,20 @@ from .settings import Settings, of_saved
 _SCHEDULE = ("schedule", "warmup", "epochs", "examples", "steps")
 
 
-def export_run(run: str | Path, path: str | Path, *, model: nn.Module | None = None, **rules: Any) -> Position:
+def export_run(
+    run: str | Path, path: str | Path, *, model: nn.Module | None = None, balance: str | None = None, **rules: Any
+) -> Position:
     """Writes a plan file of the newest checkpoint in the folder of a run, whether that is over or not.
 
     Plan, weights, classes, preprocessing, rates and the state of training are the run's. The schedule of an interrupted
-    run goes on where it was; that of a finished one has fallen to nothing, so that rates are constant then.
+    run goes on where it was; that of a finished one has fallen to nothing, so that rates are constant then. What trains
+    a plan file takes classes as they come: it balances none.
 
     Args:
         run: the folder.
         path: of the plan file.
         model: the network of the run; None builds what the run says.
+        balance: ``"none"`` has the rest of an interrupted run learn without the balance that it began with.
         **rules: keywords of :func:`sparsebp.export` that differ from the run's; a schedule begins anew.
 
     Returns:
@@ -48,9 +53,10 @@ def export_run(run: str | Path, path: str | Path, *, model: nn.Module | None = N
     Raises:
         FileNotFoundError: there is no checkpoint.
         CheckpointError: it is damaged, or of another model.
+        ValueError: the run is interrupted and balances its classes, and ``balance`` is not ``"none"``.
         UnsupportedModel, TypeError, ValueError, OSError: as :func:`sparsebp.export`.
     """
-    folder = Path(run).expanduser()
+    folder, place = as_path(run, "run").expanduser(), as_path(path, "path")
     latest = checkpoints.latest(folder)
     if latest is None:
         raise FileNotFoundError(f"run: there is no checkpoint of a run in {folder}")
@@ -63,6 +69,7 @@ def export_run(run: str | Path, path: str | Path, *, model: nn.Module | None = N
         state = engine_state(found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{latest}: damaged, it lacks something ({error!r})") from error
+    _check_balance(settings, position, balance)
     finished = folder / WEIGHTS if position.finished and (folder / WEIGHTS).exists() else None
     network = model if model is not None else _network(origin, len(classes), folder)
     with dropout(network, settings.dropout):
@@ -74,7 +81,7 @@ def export_run(run: str | Path, path: str | Path, *, model: nn.Module | None = N
             sparse.load_state_dict(read_weights(finished).tensors if chosen and finished else found.weights)
             export(
                 sparse,
-                path,
+                place,
                 classes=classes,
                 preprocess=Preprocess.from_dict(found.facts["settings"]["preprocess"]),
                 origin=_about(finished or latest / "weights.safetensors"),
@@ -83,6 +90,16 @@ def export_run(run: str | Path, path: str | Path, *, model: nn.Module | None = N
         finally:
             restore(sparse)
     return position
+
+
+def _check_balance(settings: Settings, position: Position, asked: str | None) -> None:
+    if asked not in (None, "none"):
+        raise ValueError(f"balance: expected none, got {asked!r}; what trains a plan file takes classes as they come")
+    if settings.balance != "none" and not position.finished and asked is None:
+        raise ValueError(
+            f"balance: the run is interrupted and learns with {settings.balance}, which what trains a plan file does "
+            "not know; end the run first, or give none to have the rest of it learn without"
+        )
 
 
 def _network(origin: Mapping[str, str], classes: int, folder: Path) -> nn.Module:

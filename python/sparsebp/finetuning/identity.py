@@ -11,7 +11,7 @@ from ..data import Dataset, Preprocess
 from ..data.combined import has_keys
 from ..data.dataset import listed
 from ..data.folders import spelt
-from .checkpoint import ORDER, Checkpoint, CheckpointError
+from .checkpoint import ORDER, Checkpoint, CheckpointError, OtherSettingError
 from .settings import Settings
 
 
@@ -57,10 +57,7 @@ class Identity:
         for key, now in own["settings"].items():
             before = saved["settings"].get(key, _YOUNGER.get(key))
             if before != now and not (key == "preprocess" and by_name and _only_levels_joined(before, now)):
-                raise CheckpointError(
-                    f"{path}: it was made with {key}={before}, now {key}={now}; give the same settings, or choose "
-                    "another folder"
-                )
+                raise OtherSettingError(path, key, before, now)
         _compare_classes(saved["data"].get("classes"), own["data"]["classes"], path)
         changed = [key for key in ("train", "test") if saved["data"].get(key) != own["data"][key]]
         if changed and not by_name:

@@ -10,6 +10,7 @@ from typing import cast
 from torch import nn
 
 from ..data import Preprocess
+from ..files import as_path
 from ..networks.names import build_model, resolve_model
 from ..networks.pretrained import WeightFile, load_pretrained, read_weights, replace_classifier
 from . import checkpoint, demo
@@ -55,7 +56,7 @@ def weights_file(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: the folder holds none.
     """
-    file = Path(path).expanduser()
+    file = as_path(path, "weights").expanduser()
     if not file.is_dir():
         return file
     newest = checkpoint.latest(file) or file  # which may be a checkpoint itself

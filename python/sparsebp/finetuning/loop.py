@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from ..data import Dataset, Levels, Preprocess, open_dataset
 from ..data.split import BY_DRAW, BY_NAME
 from ..devices import own_randomness
+from ..files import as_path
 from ..networks.pretrained import LoadedWeights, WeightFile, load_weights, read_weights, usual_preprocess
 from ..networks.weight_files import not_finite
 from ..planning.plan import Plan
@@ -48,6 +49,7 @@ class FineTuned:
         weights: the file of the trained weights, if the run had a folder.
         loaded: what became of the weights that it began with, if they were given as a file.
         classes: the name of each output.
+        settings: all of them, given, chosen, or those that a resumed run began with.
     """
 
     model: nn.Module
@@ -57,6 +59,7 @@ class FineTuned:
     weights: Path | None
     loaded: LoadedWeights | None = None
     classes: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def accuracy(self) -> float:
@@ -127,9 +130,9 @@ def finetune(
         MemoryError: the budget, or with ``cache="memory"`` the features, are more than the machine has.
         OSError: the disk is full, or a folder cannot be written.
     """
-    unknown = sorted(set(settings) - {field.name for field in fields(Settings)})
+    unknown = sorted(set(settings) - {one.name for one in fields(Settings)})
     if unknown:
-        known = ", ".join(field.name for field in fields(Settings))
+        known = ", ".join(one.name for one in fields(Settings))
         raise TypeError(f"finetune: unexpected keyword argument {unknown[0]!r}; the settings are {known}")
     if plan is not None:
         if not isinstance(plan, Plan):
@@ -141,12 +144,13 @@ def finetune(
     if plan is not None:
         check_agrees(wanted, plan)
     _check_options(checkpoint_every, workers, cache, wanted)
-    if resume and out is None:
+    place = as_path(out, "out").expanduser() if out is not None else None
+    if resume and place is None:
         raise ValueError("resume: expected the folder of a run as out, got None")
     _check_model(model)
     if not isinstance(data, (Dataset, str, Path)):
         raise TypeError(f"data: expected a path or a sparsebp.data.Dataset, got {type(data).__name__}")
-    begun = checkpoints.newest(Path(out).expanduser()) if resume and out is not None else None
+    begun = checkpoints.newest(place) if resume and place is not None else None
     dataset = _pictures(data, wanted, begun)
     _check_data(dataset)
     observer = observer or Observer()
@@ -166,12 +170,12 @@ def finetune(
         preprocess = replace(preprocess, levels=dataset.levels)
     if file is not None and "source" in file.metadata:
         origin = {"source": str(file.metadata["source"]), **(origin or {})}
-    folder = RunFolder(Path(out).expanduser(), dataset, wanted, preprocess, origin or {}) if out is not None else None
+    folder = RunFolder(place, dataset, wanted, preprocess, origin or {}) if place is not None else None
     training = model.training
     kept = KeptEpochs.needed(wanted)
     with (
         folder or nullcontext(),
-        TemporaryDirectory() if kept and folder is None else nullcontext(out) as place,
+        TemporaryDirectory() if kept and folder is None else nullcontext(place) as room,
         StopRequest() as stop,
         own_randomness(model),
         dropout(model, wanted.dropout),
@@ -194,19 +198,19 @@ def finetune(
                 observer.chosen(choices, small_classes(dataset))
             feed = Feed(sparse, dataset, preprocess, wanted, workers, strict, observer)
             about = folder.about() if folder is not None else {}
-            ends = KeptEpochs(Path(place).expanduser() / FOLDER, wanted, about) if kept and place is not None else None
+            ends = KeptEpochs(Path(room) / FOLDER, wanted, about) if kept and room is not None else None
             run = Run(sparse, feed, wanted, folder, checkpoint_every, observer, stop, ends)
             with feed:
                 change = run.load(earlier) if earlier is not None else None
+                observer.settled(wanted)
                 observer.planned(sparse.plan, run.position)
                 if change is not None and folder is not None and folder.changed:
                     observer.changed(change)
                 stop.check()
                 if not run.position.finished:
-                    room = folder.path if folder else None
-                    where = feed.usual_cache(room) if cache == "auto" or (cache is None and recipe) else cache
+                    where = feed.usual_cache(place) if cache == "auto" or (cache is None and recipe) else cache
                     if where in PLACES:
-                        feed.cache(where, room, stop)
+                        feed.cache(where, place, stop)
                     feed.check_classes()
                 run.train()
                 run.end()
@@ -218,7 +222,7 @@ def finetune(
             model.train(training)
         model.eval()
         made = folder.finish(model, run.history, memory, feed.order.keys) if folder else None
-    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes)
+    return FineTuned(model, sparse.plan, run.history, memory, made, loaded, dataset.classes, wanted)
 
 
 @contextmanager

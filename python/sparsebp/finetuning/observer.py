@@ -11,6 +11,7 @@ from ..planning.plan import Plan
 from .history import Epoch, Kept, Position
 from .order import Change
 from .recipe import Choice
+from .settings import Settings
 
 
 class Observer:
@@ -21,6 +22,9 @@ class Observer:
 
     def chosen(self, choices: Sequence[Choice], few: Mapping[str, int]) -> None:
         """A run begins with these settings; ``few`` are the sizes of the classes that have too few pictures."""
+
+    def settled(self, settings: Settings) -> None:
+        """These are the settings, all of them: given, chosen, or those that a resumed run began with."""
 
     def planned(self, plan: Plan, start: Position) -> None:
         """The model is converted; ``start`` is where training begins, which is later when a run is resumed."""

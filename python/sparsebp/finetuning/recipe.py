@@ -74,7 +74,7 @@ def recipe(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
         _epochs(facts),
         _rate(given),
         _skip(given),
-        Choice("batch_size", max(_BATCH, given.get("micro_batch", 1)), "channels are drawn anew for each batch"),
+        _batch(given),
         _balance(facts),
     ]
     return [Choice(c.name, given[c.name], "given") if c.name in given else c for c in made]
@@ -127,7 +127,7 @@ def _rate(given: Mapping[str, Any]) -> Choice:
     """Plain steps, and steps that train many weights, want other rates, which :class:`LearningRules` knows."""
     few = (given.get("max_update_ratio", 0.02) or 1.0) <= 0.02 and not given.get("ratios")
     if given.get("normalise", True) and few:
-        return Choice("lr", _RATE, "for runs of many epochs")
+        return Choice("lr", _RATE, "did best of those measured, over ten epochs")
     return Choice("lr", None, "what suits the other settings")
 
 
@@ -135,6 +135,16 @@ def _skip(given: Mapping[str, Any]) -> Choice:
     if given.get("label_smoothing"):
         return Choice("skip_above", 1.0, "with smoothed labels no picture gets that far")
     return Choice("skip_above", _SKIP, "what is learned needs no backward pass")
+
+
+def _batch(given: Mapping[str, Any]) -> Choice:
+    together, every = given.get("micro_batch", 1), given.get("resample_every", 1)
+    if together > _BATCH:
+        return Choice("batch_size", together, "as many as go through at once")
+    if given.get("sampler") == "static":
+        return Choice("batch_size", _BATCH, "what rates are measured for; the channels stay the same")
+    each = "each batch" if every == 1 else f"every {every} batches"
+    return Choice("batch_size", _BATCH, f"channels are drawn anew for {each}")
 
 
 def _balance(facts: Facts) -> Choice:

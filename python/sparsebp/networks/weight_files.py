@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..data import Preprocess
-from ..files import write_atomically
+from ..files import as_path, write_atomically
 from ..training.plan_file import about, is_plan_file, weights_of
 from .inert_pickles import PickledArray, plain_data
 from .refused_pickles import reason
@@ -53,9 +53,9 @@ def read_weights(file: str | Path) -> WeightFile:
         ValueError: it is damaged, asks for anything else, or holds no named tensors; or a package has no such weights.
         ImportError, ConnectionError: the package is not installed, or weights cannot be fetched.
     """
+    path = as_path(file, "weights")
     if is_zoo_name(file):
         return WeightFile(*zoo_weights(str(file)))
-    path = Path(file)
     if not path.exists():
         raise FileNotFoundError(f"weights: no such file: {path}")
     if path.is_dir():

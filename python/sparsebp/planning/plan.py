@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..capture.trainable_layers import TrainableLayers
-from ..files import write_atomically
+from ..files import as_path, write_atomically
 from ..units import format_bytes
 from .choice import Choice, by_names
 from .fingerprint import Fingerprint
@@ -211,7 +211,7 @@ class Plan:
 
     def save(self, path: str | Path) -> None:
         """Writes :meth:`to_json` to a file, whole or not at all."""
-        write_atomically(Path(path), (self.to_json() + "\n").encode())
+        write_atomically(as_path(path, "path"), (self.to_json() + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -221,8 +221,9 @@ class Plan:
             FileNotFoundError: there is no such file.
             ValueError: as :meth:`from_json`; the message names the file.
         """
+        file = as_path(path, "path")
         try:
-            return cls.from_json(Path(path).read_bytes())
+            return cls.from_json(file.read_bytes())
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from .. import _C
+from ..files import as_path
 
 
 def make_delta(base: str | Path, new: str | Path, out: str | Path) -> None:
@@ -20,7 +21,8 @@ def make_delta(base: str | Path, new: str | Path, out: str | Path) -> None:
     Raises:
         PlanFileError: a file is damaged, or they have different plans.
     """
-    _C.make_delta(os.fspath(base), os.fspath(new), os.fspath(out))
+    files = [as_path(base, "base"), as_path(new, "new"), as_path(out, "out")]
+    _C.make_delta(*map(os.fspath, files))
 
 
 def apply_delta(base: str | Path, delta: str | Path, out: str | Path) -> None:
@@ -34,4 +36,5 @@ def apply_delta(base: str | Path, delta: str | Path, out: str | Path) -> None:
     Raises:
         PlanFileError: a file is damaged, or the delta continues another one.
     """
-    _C.apply_delta(os.fspath(base), os.fspath(delta), os.fspath(out))
+    files = [as_path(base, "base"), as_path(delta, "delta"), as_path(out, "out")]
+    _C.apply_delta(*map(os.fspath, files))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,24 +22,37 @@ def lock(handle: int) -> bool:
     return True
 
 
+_held: set[tuple[int, Path]] = set()
+"""Threads of this process, and the locks that they have."""
+
+
 @contextmanager
-def only_run(out: Path) -> Iterator[None]:
-    """Inside, no other run writes the plan file ``out``.
+def only_writer(out: Path) -> Iterator[None]:
+    """Inside, nobody else who asks for it writes ``out``; inside of that, the same thread may ask again.
 
     What is locked is ``.OUT.lock`` beside it, as every save puts another file in the place of ``out``. A kill leaves
     the file and not its lock.
 
     Raises:
-        ValueError: another run writes it.
+        ValueError: somebody else writes it.
         OSError: its folder cannot be written.
     """
+    if out.exists() and not out.is_file():  # a device or a pipe takes whatever comes
+        yield
+        return
     path = out.with_name(f".{out.name}.lock")
+    me = (threading.get_ident(), path.absolute())
+    if me in _held:
+        yield
+        return
     handle = _locked(path)
     if handle is None:
-        raise ValueError(f"--out: another run writes {out}; wait until it ends, or give another file")
+        raise ValueError(f"out: another run writes {out}; wait until it ends, or give another file")
+    _held.add(me)
     try:
         yield
     finally:
+        _held.discard(me)
         with suppress(OSError):
             path.unlink()
         os.close(handle)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ReservoirError
+from ..files import as_path
 from ..units import parse_bytes
 from . import arrays
 from .balance import FREE, Balance
@@ -65,10 +66,10 @@ class Reservoir:
             OSError: the disk is full, or the file cannot be read or written.
             TypeError, ValueError: an argument is wrong; ``limit`` is too small for a picture of each class.
         """
+        place = as_path(path, "path")
         most = parse_bytes(limit, "reservoir")
         if kind is not None and kind not in KINDS:
             raise ValueError(f"kind: expected {' or '.join(KINDS)}, got {kind!r}")
-        place = Path(path)
         known = session.features(_test_picture(session))[0]
         if place.exists():
             file = SlotFile.open(place)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .. import _C
 from ..errors import PlanFileError
+from ..files import as_path
 from . import arrays
 from .facts import Progress, Sizes, Step
 
@@ -234,7 +235,7 @@ class Session:
         Raises:
             PlanFileError: it cannot be written.
         """
-        self._plan.save(os.fspath(path))
+        self._plan.save(os.fspath(as_path(path, "path")))
 
     def save_delta(self, path: str | Path) -> None:
         """Writes what has changed since the session was opened or last saved, by :meth:`save` or by this call.
@@ -245,7 +246,7 @@ class Session:
         Raises:
             PlanFileError: it cannot be written.
         """
-        self._plan.save_delta(os.fspath(path))
+        self._plan.save_delta(os.fspath(as_path(path, "path")))
 
     def __reduce__(self) -> Any:
         raise TypeError("a Session cannot be copied or pickled; save it, and open the file once more")

@@ -14,10 +14,12 @@ import numpy as np
 from ..data.broken import BrokenPicture
 from ..data.folders import spelt
 from ..errors import PlanFileError, TrainingDiverged
+from ..files import as_path
 from .board import peak_memory
 from .divergence import LARGEST_LOSS
 from .draws import Draws
 from .encoding import Features
+from .locks import only_writer
 from .pictures import Reader
 from .reservoir import Reservoir, class_names
 from .run_file import beside
@@ -37,8 +39,8 @@ _LATEST = 8
 
 def watch(
     session: Session,
-    folder: Path,
-    out: Path,
+    folder: str | Path,
+    out: str | Path,
     *,
     reservoir: Reservoir | None = None,
     allow_new_classes: bool = False,
@@ -74,10 +76,16 @@ def watch(
     Raises:
         TrainingDiverged: the loss grew beyond bounds; ``out`` is as it was saved last.
         PlanFileError, OSError: ``out``, ``OUT.seen`` or the reservoir cannot be written; what was saved last is there.
-        ValueError: the plan was exported without preprocessing, or ``OUT.seen`` is damaged.
+        ValueError: the plan was exported without preprocessing, ``OUT.seen`` is damaged, or another run writes ``out``.
     """
     settings = _Settings(allow_new_classes, replay, every, patience)
-    watcher = _Watcher(session, folder, out, reservoir, settings, say)
+    root, file = as_path(folder, "folder"), as_path(out, "out")
+    with only_writer(file):
+        watcher = _Watcher(session, root, file, reservoir, settings, say)
+        return _learn(watcher, stop, stop_after)
+
+
+def _learn(watcher: _Watcher, stop: StopRequest, stop_after: int | None) -> int:
     try:
         while stop.signal is None and (stop_after is None or watcher.learned < stop_after):
             begin = time.monotonic()

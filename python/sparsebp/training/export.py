@@ -15,7 +15,7 @@ from .. import _C
 from ..capture.trainable_layers import listed
 from ..data import Preprocess
 from ..errors import UnsupportedModel
-from ..files import write_atomically
+from ..files import as_path, write_atomically
 from ..version import __version__
 from .class_names import TENSOR, name_rows
 from .learning_rules import check_count
@@ -91,6 +91,7 @@ def export(
             sampler is one of the user's own.
         OSError: the file cannot be written.
     """
+    place = as_path(path, "path")
     _check_model(model)
     _check_described(model, classes, spare_classes, preprocess)
     rules = {
@@ -137,7 +138,7 @@ def export(
     if preprocess is not None:
         header["preprocess"] = json.dumps(preprocess.to_dict())
         tensors[f"{PREFIX}table"] = _table(preprocess)
-    write_atomically(Path(path), in_order(safetensors.torch.save(tensors, header)))
+    write_atomically(place, in_order(safetensors.torch.save(tensors, header)))
 
 
 def _origin_text(origin: Mapping[str, Any]) -> str:

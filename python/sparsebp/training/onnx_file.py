@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..data import Preprocess
-from ..files import write_atomically
+from ..files import as_path, write_atomically
 from ..version import __version__
 from .sparse_model import SparseModel
 
@@ -82,13 +82,14 @@ def export_onnx(
         TypeError, ValueError: an argument is wrong, or the network cannot be written as ONNX.
         OSError: the file cannot be written.
     """
+    place = as_path(path, "path")
     _check_packages()
     network, size = _network(model, preprocess, input_size)
     example = torch.zeros(2, *size)  # two: of one picture torch would take the number for a constant
     _check_output(network, example, classes)
     whole = FromPixels(network, preprocess) if preprocess is not None else _AsItIs(network)
     notes = {"sparsebp": __version__, **_described(preprocess, classes, origin)}
-    write_atomically(Path(path), _exported(whole.eval(), example, notes))
+    write_atomically(place, _exported(whole.eval(), example, notes))
 
 
 def _check_packages() -> None:

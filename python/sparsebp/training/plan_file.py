@@ -10,6 +10,7 @@ from typing import Any
 import safetensors
 import torch
 
+from ..files import as_path
 from .class_names import TENSOR, names_of, without_spare
 from .weight_memory import kernel_order
 
@@ -90,7 +91,7 @@ def load_file(path: str | Path) -> dict[str, torch.Tensor]:
         ValueError: the file is damaged or no plan file.
     """
     try:
-        with safetensors.safe_open(str(path), "pt") as file:
+        with safetensors.safe_open(str(as_path(path, "path")), "pt") as file:
             header = file.metadata() or {}
             if is_plan_file(header):
                 return weights_of({name: file.get_tensor(name) for name in file.keys()}, header)  # noqa: SIM118

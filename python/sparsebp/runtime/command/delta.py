@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...files import check_apart, check_writable
 from ..deltas import apply_delta, make_delta
+from ..locks import only_writer
 from ..merging import Merged, merge_deltas
 from .help_text import HelpText
 from .output import say
@@ -47,7 +48,11 @@ def weights(text: str) -> list[float]:
 
 
 def run(given: argparse.Namespace) -> int:
-    check_writable(given.out, "--out")
+    with only_writer(check_writable(given.out, "--out")):
+        return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
     if given.what == "make":
         check_apart(given.out, "--out", (given.base, given.new))
         make_delta(given.base, given.new, given.out)

@@ -16,7 +16,7 @@ from ...data.dataset import DEFAULT_TEST_SHARE
 from ...data.opening import open_dataset
 from ...files import check_apart, check_writable
 from ..deltas import make_delta
-from ..locks import only_run
+from ..locks import only_writer
 from ..run_file import check_ended
 from ..session import Session, metadata_of
 from ..stop import StopRequest
@@ -68,7 +68,7 @@ def run(given: argparse.Namespace) -> int:
     set_threads(given.threads)
     if (given.data is None) == (given.watch is None):
         raise ValueError("train: expected either --data PICTURES, to learn from them, or --watch FOLDER, as they come")
-    with only_run(check_writable(given.out, "--out")):
+    with only_writer(check_writable(given.out, "--out")):
         return _watch(given) if given.data is None else _learn(given)
 
 
@@ -111,7 +111,8 @@ def _learn(given: argparse.Namespace) -> int:
         progress.begins(training, data)
         training.run(progress, stop)
     if given.delta is not None:
-        make_delta(given.plan, given.out, given.delta)
+        with only_writer(given.delta):
+            make_delta(given.plan, given.out, given.delta)
         say(f"{given.delta}: {given.delta.stat().st_size:,} bytes, of {given.out.stat().st_size:,}")
     return 0
 
