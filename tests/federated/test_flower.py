@@ -14,12 +14,13 @@ pytest.importorskip("flwr", reason="needs Flower: pip install 'flwr>=1.42'; its 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 from flower_nodes import Nodes, node
-from flwr.app import ConfigRecord, MessageType
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from rounds import assert_same, pictures, plan_of_rounds, weights
 from sparsebp.federated import Client, GlobalNetwork
 from sparsebp.federated.flower import SparseFedAvg
+from sparsebp.federated.flower.streaming import StreamingGrid
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,57 @@ def test_errors_and_lost_replies_do_not_hold_a_round_up(plan: Path, nodes: Nodes
     assert made.network.file.rounds[-1].replies == 3
     for number in (2, 3):
         assert Client(tmp_path / f"node {number}").version == made.network.file.rounds[-2].version
+
+
+def test_replies_that_do_not_fit_are_left_out(plan: Path, nodes: Nodes, tmp_path: Path) -> None:
+    def without_names(message: Message, context: Any, call_next: Any) -> Message:
+        reply = call_next(message, context)
+        if message.metadata.message_type == MessageType.TRAIN:
+            reply.content["arrays"] = ArrayRecord([array.numpy() for array in reply.content["arrays"].values()])
+        return reply
+
+    def diverged(message: Message, context: Any, call_next: Any) -> Message:
+        reply = call_next(message, context)
+        if message.metadata.message_type == MessageType.TRAIN:
+            arrays = {name: Array(array.numpy() * np.nan) for name, array in reply.content["arrays"].items()}
+            reply.content["arrays"] = ArrayRecord(arrays)
+        return reply
+
+    nodes.apps[2] = node(tmp_path, 2, plan, mods=[without_names])
+    nodes.apps[3] = node(tmp_path, 3, plan, mods=[diverged])
+    made = strategy(plan, tmp_path)
+    made.start(nodes, num_rounds=1, timeout=1)
+    assert [(r.replies, r.failures) for r in made.network.file.rounds] == [(1, 2)]
+    expected = by_hand(plan, tmp_path, 1, of=(1,))
+    assert_same(weights(made.network.session, tmp_path / "x"), weights(expected.session, tmp_path / "y"))
+
+
+def test_messages_are_sent_and_replies_are_taken_a_few_at_a_time() -> None:
+    taken = []
+
+    class Counting(Nodes):
+        def push_messages(self, messages: Any) -> list[str]:
+            found = [*messages]
+            assert len(found) <= 4
+            taken.append(("sent", len(found)))
+            return [str(message.metadata.dst_node_id) for message in found]
+
+        def pull_messages(self, message_ids: Any) -> list[Message]:
+            numbers = [*message_ids]
+            assert len(numbers) <= 4
+            taken.append(("taken", len(numbers)))
+            return [self.replies[number] for number in numbers if number != "5" or len(taken) > 7]
+
+    grid = Counting({})
+    messages = [Message(RecordDict(), dst_node_id=n, message_type=MessageType.TRAIN) for n in range(1, 11)]
+    for message in messages:
+        vars(message.metadata)["_message_id"] = str(message.metadata.dst_node_id)
+    grid.replies = {m.metadata.message_id: Message(RecordDict(), reply_to=m) for m in messages}
+    replies = StreamingGrid(grid, at_once=4, interval=0.01).send_and_receive(messages, timeout=5)
+    assert [kind for kind, _ in taken] == ["sent"] * 3
+    assert next(iter(replies)).metadata.src_node_id == 1
+    assert taken[3:] == [("taken", 4)]
+    assert sorted(reply.metadata.src_node_id for reply in replies) == list(range(2, 11))
 
 
 def test_a_client_that_lost_its_folder_is_asked_again(plan: Path, nodes: Nodes, tmp_path: Path) -> None:
@@ -190,8 +242,6 @@ def test_an_app_can_be_pickled_for_a_simulation(plan: Path, tmp_path: Path) -> N
 
 
 def test_messages_of_another_server_are_refused(plan: Path, nodes: Nodes, tmp_path: Path) -> None:
-    from flwr.app import ArrayRecord, Message, RecordDict
-
     content = RecordDict({"arrays": ArrayRecord(), "config": ConfigRecord()})
     (reply,) = nodes.send_and_receive([Message(content, dst_node_id=1, message_type=MessageType.TRAIN)])
     assert "expected one of sparsebp.federated.SparseFedAvg" in reply.error.reason
