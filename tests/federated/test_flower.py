@@ -230,7 +230,8 @@ def test_central_differential_privacy_puts_its_noise_into_the_global_network(pla
         made, noise_multiplier=0.5, clipping_norm=0.1, num_sampled_clients=2
     )
     result = wrapped.start(nodes, made.arrays(), num_rounds=2, timeout=1)
-    assert [r.replies for r in made.network.file.rounds] == [2, 2]
+    row = made.network.session.get_trainable().nbytes
+    assert [(r.replies, r.bytes_down) for r in made.network.file.rounds] == [(2, 0), (2, 2 * row)]
     made.adopt(result.arrays)
     assert made.arrays().to_numpy_ndarrays()[0].tobytes() == result.arrays.to_numpy_ndarrays()[0].tobytes()
     assert Client(tmp_path / "node 1").version == made.network.file.rounds[0].version

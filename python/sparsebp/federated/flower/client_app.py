@@ -45,12 +45,12 @@ def client_app(
         test: what it tests the global network with, if the strategy asks for that.
         keep_features: keep what the frozen layers make of its pictures in the folder, instead of computing it in every
             round.
-        mods: Flower's, such as ``flwr.clientapp.mod.LocalDpMod``. They see what trained before and after, with equal
-            names and shapes in all clients.
+        mods: Flower's, such as ``flwr.clientapp.mod.LocalDpMod``, around training. They see what trains as it was
+            before and after, with equal names and shapes in all clients.
     """
-    app = ClientApp(mods=[_caught_up_first(folder, plan), *mods])
+    app = ClientApp(mods=[_caught_up_first(folder, plan)])
 
-    @app.train()
+    @app.train(mods=[*mods])
     def train(message: Message, context: Context) -> Message:
         client, config = _current(), message.content.config_records[CONFIG]
         session = _session(client)
@@ -92,9 +92,9 @@ def client_app(
 
 
 def _caught_up_first(folder: Callable[[Context], Path], plan: Callable[[Context], Path | None] | None) -> Mod:
-    """The first mod: makes the client's network the global one, and gives the others what trains before training.
+    """A mod in front of all others: makes the client's network the global one.
 
-    The server need not send that, as the client has it then.
+    It gives the others what trains as it is before training, which the server need not send, as the client has it then.
     """
 
     def caught_up(message: Message, context: Context, call_next: Callable[[Message, Context], Message]) -> Message:
