@@ -1,18 +1,20 @@
-"""Makes a delta, which is what has changed from one plan file to another, applies deltas, or merges those of several
-machines."""
+"""Makes a delta, what has changed from one plan file to another, applies deltas, or merges those of several boards."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...files import check_apart, check_writable
 from ..deltas import apply_delta, make_delta
 from ..locks import only_writer
-from ..merging import Merged, merge_deltas
 from .help_text import HelpText
 from .output import say
+
+if TYPE_CHECKING:
+    from ..merging import Merged
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,8 @@ def _run(given: argparse.Namespace) -> int:
         return 0
     check_apart(given.out, "--out", given.deltas)
     if given.what == "merge":
+        from ..merging import merge_deltas  # which other commands need not load
+
         for line in said(merge_deltas(given.base, given.deltas, given.out, given.weights), given):
             say(line)
         return 0
