@@ -6,5 +6,6 @@ foreach(name errors files units version)
 endforeach()
 install(FILES ${package}/_C.pyi ${package}/py.typed DESTINATION sparsebp_runtime)
 install(DIRECTORY ${package}/runtime DESTINATION sparsebp_runtime FILES_MATCHING PATTERN "*.py")
+install(DIRECTORY ${package}/federated DESTINATION sparsebp_runtime FILES_MATCHING PATTERN "*.py")
 install(DIRECTORY ${package}/data DESTINATION sparsebp_runtime FILES_MATCHING PATTERN "*.py"
   PATTERN loader.py EXCLUDE PATTERN workers.py EXCLUDE)

@@ -19,7 +19,12 @@ from typing import Any
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 PACKAGE = "sparsebp"
 ROLE = re.compile(r":[a-z]+:`[~.]?([^`]+)`")
-MODULES = ("optim", "nn", "functional", "models", "samplers", "data", "runtime", "finetuning", "distributed")
+MODULES = (
+    *("optim", "nn", "functional", "models", "samplers", "data", "runtime", "finetuning"),
+    *("distributed", "federated"),
+)
+#: Folders whose modules import what need not be installed: they are read, not imported.
+READ = ("federated.flower",)
 HEAD = """\
 # API
 
@@ -37,13 +42,40 @@ def main() -> None:
 
 def page() -> str:
     modules = [PACKAGE, *(f"{PACKAGE}.{name}" for name in MODULES)]
-    return HEAD + "".join(section(importlib.import_module(name)) for name in modules)
+    return HEAD + "".join(section(importlib.import_module(name)) for name in modules) + "".join(map(read_section, READ))
 
 
 def section(module: ModuleType) -> str:
     about = "" if module.__name__ == PACKAGE else f"\n{sentence(module.__doc__)}\n"
     rows = "".join(f"| `{name}` | {sentence(documentation(module, name))} |\n" for name, _ in public(module))
     return f"\n## {module.__name__}\n{about}\n| name | what it is |\n|---|---|\n{rows}"
+
+
+def read_section(name: str) -> str:
+    """The section of a folder's module, from the texts of its files."""
+    folder = PAGE.parents[1] / "python" / PACKAGE / name.replace(".", "/")
+    about, docs = ast.parse((folder / "__init__.py").read_text()), docstrings(folder)
+    (names,) = (ast.literal_eval(line.value) for line in about.body if _assigns(line, "__all__"))
+    rows = "".join(f"| `{one}` | {sentence(docs[one])} |\n" for one in names)
+    title = f"\n## {PACKAGE}.{name}\n\n{sentence(ast.get_docstring(about))}\n"
+    return f"{title}\n| name | what it is |\n|---|---|\n{rows}"
+
+
+def docstrings(folder: Path) -> dict[str, str | None]:
+    """Of the classes and functions of a folder's files, and of ``Class.method``."""
+    found: dict[str, str | None] = {}
+    for file in sorted(folder.glob("*.py")):
+        for line in ast.parse(file.read_text()).body:
+            if isinstance(line, (ast.ClassDef, ast.FunctionDef)):
+                found[line.name] = ast.get_docstring(line)
+            for inner in line.body if isinstance(line, ast.ClassDef) else ():
+                if isinstance(inner, ast.FunctionDef):
+                    found[f"{line.name}.{inner.name}"] = ast.get_docstring(inner)
+    return found
+
+
+def _assigns(line: ast.stmt, name: str) -> bool:
+    return isinstance(line, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in line.targets)
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "api/delta.h"
+#include "api/trainable.h"
+#include "core/error.h"
 #include "platform/atomic_file.h"
 
 namespace sparsebp {
@@ -112,15 +114,34 @@ Index PlanFile::add_class(Session& session, std::string_view name) {
   return session.classes() - 1;
 }
 
+void PlanFile::hold(Session& session, std::uint64_t turn) {
+  const bool untouched = !trained_since(session, saved_);
+  session.hold(turn);
+  if (!untouched) return;
+  const Index classes = saved_.classes;
+  saved_ = moment_of(session), saved_.classes = classes;
+}
+
+void PlanFile::set_trainable(Session& session, const float* values) {
+  write_trainable(*this, session, values);
+  overwritten_ = true;
+}
+
 void PlanFile::save(Session& session, const std::string& path) {
   store_state(session);
   AtomicFile file(path);
   file.write(image_->data(), image_->size());
   saved_digest_ = file.finish();
   saved_ = moment_of(session);
+  overwritten_ = false;
 }
 
 void PlanFile::save_delta(Session& session, const std::string& path) {
+  if (overwritten_) {
+    throw WrongState(
+        "save_delta: weights were set that this session did not train; save the file first, or compare two "
+        "files with make_delta");
+  }
   store_state(session);
   const std::string before = saved_digest_.empty() ? image_->digest() : saved_digest_;
   const std::string after = sha256(image_->data(), image_->size());

@@ -40,6 +40,11 @@ class PlanFile {
   void load(Session& session);
   // The next spare output of an attached session becomes this class; its number. Throws InvalidArgument.
   Index add_class(Session& session, std::string_view name);
+  // Session::hold; a delta holds no set of a turn that was passed over.
+  void hold(Session& session, std::uint64_t turn);
+  // What trains now becomes these numbers (trainable.h). No delta can be saved until the file is: it would not have
+  // them.
+  void set_trainable(Session& session, const float* values);
   // Writes the file as it is now, with the session's weights and state.
   void save(Session& session, const std::string& path);
   // Writes what has changed since the last of load, save and save_delta (delta.h).
@@ -62,6 +67,7 @@ class PlanFile {
   // Of the last load, save or save_delta; the digest of a file that was opened is known when it is asked for.
   Moment saved_;
   std::string saved_digest_;
+  bool overwritten_ = false;  // since then, by set_trainable
 };
 
 }  // namespace sparsebp

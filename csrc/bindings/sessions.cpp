@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "api/delta.h"
+#include "api/trainable.h"
 #include "bindings/classes.h"
 
 namespace py = pybind11;
@@ -53,6 +54,15 @@ template <void (Session::*call)(const Images&, Index, float*)>
 void on_images(OpenPlan& plan, Address images, Form form, Index n, Address out) {
   py::gil_scoped_release release;
   (plan.session.get()->*call)(images_of(images, form), n, reinterpret_cast<float*>(out));
+}
+
+// Name, shape, and whether another turn has other rows, in the order of their numbers.
+py::list trainable(const OpenPlan& plan) {
+  py::list out;
+  for (const TrainablePiece& piece : trainable_pieces(plan.file, *plan.session)) {
+    out.append(py::make_tuple(piece.name, py::tuple(py::cast(piece.shape)), piece.drawn));
+  }
+  return out;
 }
 
 // None if the file names none.
@@ -119,6 +129,17 @@ void bind_class(py::module_& m) {
       .def("predict", &on_images<&Session::predict>, py::arg("images"), py::arg("form"), py::arg("n"),
            py::arg("logits"))
       .def("features", &on_images<&Session::features>, py::arg("images"), py::arg("form"), py::arg("n"), py::arg("out"))
+      .def(
+          "hold", [](OpenPlan& p, std::uint64_t turn) { p.file.hold(*p.session, turn); }, py::arg("turn"))
+      .def_property_readonly("trainable", &trainable)
+      .def(
+          "get_trainable",
+          [](const OpenPlan& p, Address out) { read_trainable(p.file, *p.session, reinterpret_cast<float*>(out)); },
+          py::arg("out"))
+      .def(
+          "set_trainable",
+          [](OpenPlan& p, Address values) { p.file.set_trainable(*p.session, reinterpret_cast<const float*>(values)); },
+          py::arg("values"))
       .def(
           "set_rate", [](OpenPlan& p, double factor) { p.session->set_rate(factor); }, py::arg("factor"))
       .def_property_readonly("rate", [](const OpenPlan& p) { return p.session->rate(); })

@@ -103,6 +103,11 @@ void Session::add_class() {
   ++classes_;
 }
 
+void Session::hold(std::uint64_t turn) {
+  require_attached();
+  trainer_->hold(turn);
+}
+
 Step Session::train(const Images& images, const std::int32_t* labels, Index n) {
   check(images, n);
   check_labels(labels, n, classes_);

@@ -59,6 +59,10 @@ class Session {
   // The next spare output becomes a class, whose weights are zero. Throws InvalidArgument if none is left.
   void add_class();
 
+  // The update sets of this turn train from now on, whatever number of steps, until the next call. Throws
+  // InvalidArgument where draws are no function of seed and turn.
+  void hold(std::uint64_t turn);
+
   // One step on n images, which go through in micro-batches of spec().batch. `labels` lie below classes(). Features
   // train what their images would have, unless dropout lies in the frozen prefix.
   Step train(const Images& images, const std::int32_t* labels, Index n);

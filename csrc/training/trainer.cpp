@@ -50,6 +50,18 @@ void Trainer::draw() {
   program_.draw_all(method(draws_.sampling), draws_.seed, progress_.turn);
 }
 
+void Trainer::hold(std::uint64_t turn) {
+  if (draw_) throw InvalidArgument("hold: the sampler is the caller's own, and its draws no function of seed and turn");
+  if (draws_.sampling == Sampling::weighted || draws_.sampling == Sampling::largest) {
+    throw InvalidArgument(
+        "hold: the draws of importance and top-k depend on what was trained, not on seed and turn alone; plan with the "
+        "sampler random, cyclic or static");
+  }
+  progress_.turn = turn, progress_.due = false;
+  draw();
+  held_ = true;
+}
+
 void Trainer::draw_if_due() {
   if (!progress_.due) return;
   ++progress_.turn;
@@ -95,7 +107,7 @@ void Trainer::finish_step(double share) {
   if (!progress_.pending) return;
   progress_.pending = false;
   ++progress_.steps;
-  progress_.due = progress_.due || progress_.steps % draws_.resample_every == 0;
+  progress_.due = progress_.due || (!held_ && progress_.steps % draws_.resample_every == 0);
 }
 
 void Trainer::cancel_step() {

@@ -46,6 +46,9 @@ class Trainer {
 
   // Draws the update sets of this turn.
   void draw();
+  // Draws those of another turn, which then stay until the next call, whatever number of steps they train. Throws
+  // InvalidArgument where a draw also depends on what was trained.
+  void hold(std::uint64_t turn);
 
   // A training pass, with the update sets whose turn it is: they stay until their update is done, however many forward
   // passes that takes, of which each drops other values.
@@ -79,6 +82,7 @@ class Trainer {
   const DrawFunction draw_;
   Progress progress_;
   std::uint64_t stride_ = 1;
+  bool held_ = false;
   std::vector<LayerRule> rules_, shared_rules_;
 };
 

@@ -158,6 +158,20 @@ SBP_API sbp_status sbp_set_rate(sbp_session* session, double factor);
 
 SBP_API sbp_status sbp_get_progress(sbp_session* session, sbp_progress* progress);
 
+/* Draws the channels of turn `turn` and keeps them until the next call, however many steps they train; the file does
+ * not remember that. Machines that hold one turn of one plan train the same rows without telling each other which.
+ * SBP_INVALID_ARGUMENT if the plan's sampler draws by what was trained. */
+SBP_API sbp_status sbp_hold(sbp_session* session, uint64_t turn);
+
+/* What trains now: numbers of the drawn channels' rows (`drawn`, may be null), and behind them those of everything else
+ * that trains: classifier, biases, shifts. Their order is the same in all sessions of a plan. */
+SBP_API sbp_status sbp_trainable_count(sbp_session* session, size_t* count, size_t* drawn);
+
+/* Copies these numbers out, or sets them. `count` is that of sbp_trainable_count. Numbers that are not finite are
+ * refused. After sbp_set_trainable sbp_save_delta fails until sbp_save: a delta holds only what the session trained. */
+SBP_API sbp_status sbp_get_trainable(sbp_session* session, float* values, size_t count);
+SBP_API sbp_status sbp_set_trainable(sbp_session* session, const float* values, size_t count);
+
 /* Writes a plan file with the weights and the training state of now, whole or not at all. Opened again it goes on with
  * the same bits. It may replace the file that was opened. */
 SBP_API sbp_status sbp_save(sbp_session* session, const char* path);

@@ -41,7 +41,7 @@ _NAMES = {
     "widen": "networks.widening",
     "fit_step": "training.fit_step",
 }
-_MODULES = ("data", "distributed", "functional", "models", "nn", "optim", "runtime", "samplers")
+_MODULES = ("data", "distributed", "federated", "functional", "models", "nn", "optim", "runtime", "samplers")
 
 __all__ = [
     "Audit",
@@ -66,6 +66,7 @@ __all__ = [
     "explain",
     "export",
     "export_onnx",
+    "federated",
     "finetune",
     "fit_step",
     "functional",

@@ -1,6 +1,6 @@
 """sparsebp: fine-tune convolutional networks inside a byte budget."""
 
-from . import data, distributed, functional, models, nn, optim, runtime, samplers
+from . import data, distributed, federated, functional, models, nn, optim, runtime, samplers
 from .errors import BudgetExceeded, DeviceError, DeviceMemoryError, PlanFileError, TrainingDiverged, UnsupportedModel
 from .finetuning import FineTuned, Interrupted, Observer, finetune, load
 from .networks.pretrained import LoadedWeights, load_weights
@@ -38,6 +38,7 @@ __all__ = [
     "convert",
     "data",
     "distributed",
+    "federated",
     "explain",
     "export",
     "export_onnx",

@@ -17,7 +17,7 @@ from sparsebp.files import named_errors
 
 __all__ = ["run"]  # fixtures
 
-COMMANDS = ("finetune", "plan", "export", "evaluate", "predict", "bench", "info")
+COMMANDS = ("finetune", "plan", "export", "evaluate", "predict", "merge", "bench", "info")
 
 
 # -- help -----------------------------------------------------------------------------------------

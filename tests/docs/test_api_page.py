@@ -43,3 +43,10 @@ def test_every_public_name_and_what_it_offers_has_a_docstring(script: ModuleType
                 if offers and not member.startswith("_") and not inspect.getdoc(getattr(found, member)):
                     lacking.append(f"{module.__name__}.{name}.{member}")
     assert lacking == []
+
+
+def test_what_is_read_and_not_imported_has_docstrings_too(script: ModuleType) -> None:
+    for name in script.READ:
+        found = script.docstrings(SCRIPT.parents[1] / "python" / script.PACKAGE / name.replace(".", "/"))
+        assert found
+        assert [one for one, text in found.items() if not text and "_" not in (one[0], one.split(".")[-1][0])] == []

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "api/delta.h"
+#include "api/trainable.h"
 #include "core/random.h"
 #include "core/sha256.h"
 #include "promises.h"
@@ -117,6 +118,32 @@ void save_and_join(PlanFile& file, Session& session, const Bytes& opened) {
   }
 }
 
+// The sets of another turn, which stay while they train, if the sampler has sets of turns at all.
+void hold(PlanFile& file, Session& session) {
+  constexpr std::uint64_t kTurn = 41;
+  try {
+    file.hold(session, kTurn);
+  } catch (const InvalidArgument&) {
+    return;
+  }
+  train(session, false);
+  require(session.progress().turn == kTurn, "a set that is held stays");
+}
+
+// What trains now is read and set again. A file's own weights need not be finite.
+void exchange(PlanFile& file, Session& session) {
+  std::vector<float> values(static_cast<std::size_t>(trainable_count(file, session)));
+  read_trainable(file, session, values.data());
+  try {
+    file.set_trainable(session, values.data());
+  } catch (const InvalidArgument&) {
+    return;
+  }
+  std::vector<float> again(values.size());
+  read_trainable(file, session, again.data());
+  require(values == again, "what was set is read again");
+}
+
 void open_and_train(const Bytes& bytes) {
   std::unique_ptr<PlanFile> file;
   std::unique_ptr<Session> session;
@@ -134,6 +161,7 @@ void open_and_train(const Bytes& bytes) {
   train(*session, table);
   add_class(*file, *session);
   train(*session, false);
+  hold(*file, *session);
   save_and_join(*file, *session, bytes);
   const Bytes saved = contents(place("saved"));
   PlanFile again(copy_bytes(saved.data(), saved.size()));
@@ -141,6 +169,7 @@ void open_and_train(const Bytes& bytes) {
   same->attach(budget);
   again.load(*same);
   require(same->classes() == session->classes(), "a saved file has the classes of its session");
+  exchange(*file, *session);
 }
 
 }  // namespace

@@ -78,10 +78,13 @@ def _from_build(place: Path) -> Path | None:
     return place / "library-installed"
 
 
-def export(folder: Path, images: int, side: int = 16, spare: int = 0) -> tuple[list[Path], np.ndarray, np.ndarray]:
+def export(
+    folder: Path, images: int, side: int = 16, spare: int = 0, ratio: float = 1.0
+) -> tuple[list[Path], np.ndarray, np.ndarray]:
     """Writes a plan of ten outputs, images and labels for a C program; their paths, and the arrays."""
     classes = 10 - spare
-    model = sparsebp.convert(tiny_mobilenet(dropout=0.2), "1MB", input_size=(3, side, side)).train()
+    net, shares = tiny_mobilenet(dropout=0.2), {"*": ratio}
+    model = sparsebp.convert(net, "1MB", input_size=(3, side, side), ratios=shares).train()
     opt = sparsebp.optim.SGD(model, lr=0.02)
     names = {"classes": [f"class {i}" for i in range(classes)], "spare_classes": spare} if spare else {}
     sparsebp.export(model, folder / "plan", preprocess=Preprocess((side, side)), **names)

@@ -19,6 +19,9 @@ _NETWORKS = "tests/benchmark/test_networks_bench.py::"
 _CAMERA = "tests/finetuning/test_camera_folder.py::"
 _TORCHRUN = "tests/distributed/test_torchrun.py::"
 _PICTURES = "tests/examples/test_picture_loops.py::"
+_SUPERLINK = (
+    "tests/federated/test_superlink.py::test_a_round_goes_on_without_a_client_that_is_killed_and_nothing_is_lost"
+)
 _OTHERS = "belongs to another project, and would change the machine"
 
 ELSEWHERE = {
@@ -38,9 +41,14 @@ ELSEWHERE = {
     "make test": ".ci/run: make test",
     "make wheel-aarch64": "builds a wheel for ARM, in minutes",
     "make wheel-runtime-aarch64": "builds a wheel for ARM, in minutes",
+    "flower-superlink": _SUPERLINK,
+    "flower-supernode": _SUPERLINK,
+    "flwr run": _SUPERLINK,
     "pip": _OTHERS,
     "python bench/backward_speed.py": _BENCH + "test_every_layer_has_three_measurements",
     "python bench/convert_time.py": _CONVERT + "test_the_command_measures_in_processes_of_their_own",
+    "python bench/federated.py": "trains for half an hour",
+    "python bench/federated_scale.py": "tests/benchmark/test_federated_bench.py::test_what_a_server_takes_is_measured",
     "python bench/footprint.py": "runs for minutes, and beside another framework",
     "python bench/memory.py": _MEMORY + "test_a_step_holds_a_fiftieth_of_the_features_and_a_hundredth_of_all",
     "python bench/networks.py": _NETWORKS + "test_the_command_measures_and_writes_its_table_behind_what_a_file_says",
@@ -66,6 +74,7 @@ NOT_HERE = {
     "--device cuda": "needs a GPU",
     "distributed.join": "needs several processes; tests/distributed/test_torchrun.py runs the example that it is of",
     "GraphedStep": "needs a GPU; tests/training/test_gpu_graphs.py runs it on an emulated one",
+    "federated.flower": "needs Flower; tests/federated/test_flower.py runs what it does where Flower is",
     "--onnx": "takes ten seconds; tests/cli/test_onnx_cli.py runs it",
     "export_onnx": "takes ten seconds; tests/training/test_onnx.py runs it",
     "onnxruntime": "needs the file of export_onnx; tests/training/test_onnx.py reads it so",

@@ -19,6 +19,7 @@ BASE = {"_C", "errors", "units", "version", "files", "samplers", "devices", "__i
 ARROWS = {
     "base": set(),
     "runtime": {"data"},
+    "federated": {"runtime", "data"},
     "data": set(),
     "capture": set(),
     "planning": {"capture"},

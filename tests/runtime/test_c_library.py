@@ -119,6 +119,23 @@ def test_two_sessions_in_two_threads_give_the_bits_that_they_give_alone(tmp_path
     assert int(tasks) > 0  # the host's own threads did it
 
 
+def test_two_machines_in_c_train_the_same_rows_and_take_their_mean(tmp_path: Path, installed: Path) -> None:
+    program = compiled(tmp_path, installed, "two_machines")
+    files, images, labels = export(tmp_path, 8, ratio=0.2)
+    machines = [Session(files[0]), Session(files[0])]
+    losses = []
+    for i, session in enumerate(machines):
+        session.hold(11)
+        mine = range(4 * i, 4 * i + 4)
+        losses += [session.train(images[j : j + 1], labels[j : j + 1]).loss for j in mine]
+    said = run(program, *files, "11", tmp_path / "out").split()
+    assert [float.fromhex(loss) for loss in said] == losses
+    first, second = (session.get_trainable() for session in machines)
+    machines[0].set_trainable((first + second) / np.float32(2))
+    machines[0].save(tmp_path / "saved")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "saved").read_bytes()
+
+
 def test_a_program_that_opens_no_plan_is_told_why(tmp_path: Path, installed: Path) -> None:
     program = built(tmp_path, installed, "pkg-config, shared")
     (tmp_path / "none").write_bytes(bytes(64))

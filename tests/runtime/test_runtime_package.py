@@ -28,6 +28,7 @@ for name in ("torch", "PIL", "safetensors", "typer", "rich", "sparsebp"):
     sys.modules[name] = None
 import numpy as np
 import sparsebp_runtime
+import sparsebp_runtime.federated
 from sparsebp_runtime.runtime.command import main
 session = sparsebp_runtime.Session(sys.argv[1])
 noise = np.random.default_rng(0)

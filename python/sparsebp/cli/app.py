@@ -20,6 +20,7 @@ from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
 from .info import info
+from .merge import merge
 from .plan import plan
 from .predict import predict
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (finetune, plan, export, evaluate, predict, bench, info):
+for command in (finetune, plan, export, evaluate, predict, merge, bench, info):
     app.command()(command)
 
 

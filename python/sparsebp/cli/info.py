@@ -21,6 +21,7 @@ from .options import Json
 EXTRAS = {
     "plot": ("pictures of plans and runs", "matplotlib"),
     "demo": ("the demo's digits", "scikit-learn"),
+    "federated": ("rounds over Flower", "flwr"),
     "prune": ("cutting channels off before training", "torch-pruning"),
 }
 

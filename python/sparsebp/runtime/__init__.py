@@ -11,6 +11,7 @@ from .session import Session
 from .threads import set_threads
 
 if TYPE_CHECKING:
+    from .merging import merge_deltas
     from .reservoir import Reservoir
     from .watching import watch
 
@@ -22,12 +23,13 @@ __all__ = [
     "Step",
     "apply_delta",
     "make_delta",
+    "merge_deltas",
     "set_threads",
     "watch",
 ]
 
 #: Where names are that are loaded when they are first asked for: what reads pictures takes 6 MB.
-_LATER = {"Reservoir": "reservoir", "watch": "watching"}
+_LATER = {"Reservoir": "reservoir", "merge_deltas": "merging", "watch": "watching"}
 
 
 def __getattr__(name: str) -> Any:

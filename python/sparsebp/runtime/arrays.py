@@ -47,6 +47,16 @@ def labels(given: npt.ArrayLike, images: int, sizes: Sizes) -> npt.NDArray[np.in
     return np.ascontiguousarray(found, np.int32)
 
 
+def flat(given: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
+    """What a session trains, one number behind the other."""
+    values = np.ascontiguousarray(given)
+    if values.dtype != np.float32:
+        raise TypeError(f"values: expected float32, got {values.dtype}")
+    if values.shape != (count,):
+        raise ValueError(f"values: expected [{count}] as Session.get_trainable returns them, got {list(values.shape)}")
+    return values
+
+
 class _Memory:
     """Bytes that something else owns, as numpy's array interface describes them."""
 

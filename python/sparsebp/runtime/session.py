@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from math import prod
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,51 @@ class Session:
         call(images.ctypes.data, form, len(images), out.ctypes.data)
         return out
 
+    # -- with other machines -----------------------------------------------------------------------
+
+    def hold(self, turn: int) -> None:
+        """Draws the channels of turn ``turn`` and keeps them until the next call, however many steps they train.
+
+        Sessions that hold one turn of one plan train the same rows without telling each other which. The file does not
+        remember it: a session that opens what :meth:`save` wrote draws on from there.
+
+        Raises:
+            ValueError: the plan's sampler draws by what was trained, or the turn is none.
+        """
+        self._plan.hold(_turn(turn))
+
+    @property
+    def trainable(self) -> dict[str, tuple[int, ...]]:
+        """What trains now: names of tensors of the file, and the shapes of what of them trains.
+
+        First the drawn rows of weights, [kernel_h, kernel_w, channels, outputs of a group], then what trains at every
+        turn: classifier, biases, shifts. The same in all sessions of a plan, at every turn.
+        """
+        return {name: tuple(shape) for name, shape, _ in self._plan.trainable}
+
+    @property
+    def drawn_numbers(self) -> int:
+        """How many numbers of :meth:`get_trainable`, the first ones, are of rows that another turn changes."""
+        return sum(prod(shape) for _, shape, drawn in self._plan.trainable if drawn)
+
+    def get_trainable(self) -> npt.NDArray[np.float32]:
+        """The numbers of all that trains now, one tensor of :attr:`trainable` behind the other."""
+        out = np.empty(sum(prod(shape) for _, shape, _ in self._plan.trainable), np.float32)
+        self._plan.get_trainable(out.ctypes.data)
+        return out
+
+    def set_trainable(self, values: npt.ArrayLike) -> None:
+        """Sets what :meth:`get_trainable` returns. :meth:`save_delta` is refused then until :meth:`save`.
+
+        Args:
+            values: float32, as many numbers in the same order.
+
+        Raises:
+            TypeError, ValueError: another type or number of them, or one is not finite; nothing has changed.
+        """
+        numbers = arrays.flat(values, sum(prod(shape) for _, shape, _ in self._plan.trainable))
+        self._plan.set_trainable(numbers.ctypes.data)
+
     # -- what it knows ---------------------------------------------------------------------------
 
     @property
@@ -203,6 +250,13 @@ class Session:
 
     def __reduce__(self) -> Any:
         raise TypeError("a Session cannot be copied or pickled; save it, and open the file once more")
+
+
+def _turn(turn: int) -> int:
+    number = index(turn)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"turn: expected 0 to 2^64 - 1, got {number}")
+    return number
 
 
 def metadata_of(file: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""CIFAR-10 learned by machines that keep their pictures to themselves."""
