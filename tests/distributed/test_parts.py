@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from contextlib import nullcontext, suppress
 from itertools import chain, zip_longest
+from types import SimpleNamespace
 
 import pytest
 import rank_work
 import sparsebp
 import torch.distributed as dist
+from sparsebp.cli.company import company
 from sparsebp.distributed import RankFailed, Ranks, Shard, Traffic, join, launched, roll_call
 
 
@@ -46,6 +50,36 @@ def test_a_store_that_went_with_its_process_says_nothing() -> None:
         get = check = set
 
     assert roll_call.call(Gone(), 0, 2, seconds=0.2) == {}
+
+
+@pytest.mark.parametrize(
+    ("failed", "speaks"),
+    [
+        (RankFailed("ranks: nobody answers"), True),
+        (RankFailed("ranks: rank 0 ended", (0,), (0,)), True),
+        (RankFailed("ranks: ranks 0 and 1 ended", (0, 2), (0, 2)), True),
+        (RankFailed("ranks: rank 0 failed: ValueError", (0,)), False),
+        (RankFailed("ranks: rank 2 ended", (2,), (2,)), False),
+    ],
+    ids=str,
+)
+def test_a_rank_speaks_where_the_first_cannot(
+    failed: RankFailed, speaks: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error goes to standard error outside, as every error of a command does."""
+    monkeypatch.setattr("sparsebp.cli.company.launched", lambda: True)
+    monkeypatch.setattr(
+        "sparsebp.cli.company.join", lambda *_: nullcontext(SimpleNamespace(rank=1, size=3, first=False))
+    )
+    for name in ("stdout", "stderr"):  # come back after the test
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    with suppress(RankFailed), company("cpu", 1.0):
+        print("never shown")
+        raise failed
+    print("sparsebp: error", file=sys.stderr)
+    if not speaks:
+        sys.stderr.close()
+    assert capsys.readouterr() == ("", "sparsebp: error\n" if speaks else "")
 
 
 def test_an_error_of_another_rank_can_be_sent_on() -> None:
