@@ -31,8 +31,8 @@ def test_a_ring_sends_less_than_twice_what_is_added_up(ranks: int, sent: int) ->
     traffic = Traffic(ranks, step=100, dense=4000, steps=10, exchanged=1000)
     assert traffic.sent == traffic.to_dict()["sent"] == sent
     assert traffic.share == 0.025
-    traffic.go_on({"steps": 5, "exchanged": 500})
-    assert (traffic.steps, traffic.exchanged) == (15, 1500)
+    traffic.go_on({"steps": 5, "exchanged": 500, "sent": 123})  # by another number of ranks
+    assert (traffic.steps, traffic.exchanged, traffic.sent) == (15, 1500, sent + 123)
 
 
 def test_a_roll_call_finds_who_left_and_who_is_silent() -> None:
