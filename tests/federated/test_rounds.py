@@ -49,8 +49,10 @@ def test_one_reply_is_its_own_mean_bit_by_bit() -> None:
         (np.zeros(3, np.float64), 1, TypeError, "values: expected float32, got float64"),
         (np.zeros(2, np.float32), 1, ValueError, r"values: expected \[3\], got \[2\]"),
         (np.array([0, np.nan, 0], np.float32), 1, ValueError, "values: expected finite numbers"),
-        (np.zeros(3, np.float32), 0, ValueError, "weight: expected a finite number above 0, got 0"),
+        (np.zeros(3, np.float32), 0, ValueError, "weight: expected a number above 0, .*, got 0"),
         (np.zeros(3, np.float32), np.inf, ValueError, "weight: expected"),
+        (np.ones(3, np.float32), 1e300, ValueError, r"weight: expected .* from 1e-15 to 1e\+15, got 1e\+300"),
+        (np.zeros(3, np.float32), "5", TypeError, "weight: expected a number, got '5'"),
     ],
 )
 def test_what_does_not_fit_leaves_the_mean_as_it_was(
