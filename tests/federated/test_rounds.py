@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rounds import assert_same, caught_up, pictures, plan_of_rounds, take_round, weights
-from sparsebp.federated import CatchUp, Client, GlobalNetwork, Mean, Version, dirichlet
+from sparsebp.data.sources import Arrays
+from sparsebp.federated import CatchUp, Client, Examples, GlobalNetwork, Mean, Version, dirichlet
+from sparsebp.runtime import Session
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +257,42 @@ def test_features_are_kept_in_the_folder_and_train_the_same_bits(plan: Path, tmp
     before = file.stat().st_mtime_ns
     client.kept_features(own)
     assert file.stat().st_mtime_ns == before
+
+
+def test_features_are_made_anew_for_other_pictures_and_by_other_weights(plan: Path, tmp_path: Path) -> None:
+    own = pictures(4, 3)
+    others = Examples(pictures(4, 4).pixels, own.labels)
+    plans = plan, plan_of_rounds(tmp_path / "plan", seed=1)
+    for network, given in ((plans[0], own), (plans[0], others), (plans[1], others), (plans[1], own)):
+        client = Client(tmp_path / "client", network)
+        assert client.session is not None
+        expected = np.concatenate([client.session.features(given.pixels[[i]]) for i in range(4)])
+        assert (client.kept_features(given).pixels[:] == expected).all()
+    assert len([*(tmp_path / "client").glob("features-*")]) == 1
+
+
+def test_pictures_of_a_source_have_its_fingerprint(plan: Path) -> None:
+    images, labels = np.zeros((3, 20, 20, 3), np.uint8), [0, 1, 2]
+    session, changed = Session(plan), images.copy()
+    changed[2, 0, 0, 0] = 1
+
+    def fingerprint(given: np.ndarray, numbers: list[int]) -> str:
+        return Examples.of_source(session, Arrays(given, labels), numbers).fingerprint()
+
+    assert fingerprint(images, [0, 2]) == fingerprint(images.copy(), [0, 2])
+    assert len({fingerprint(i, n) for i, n in ((images, [0, 2]), (changed, [0, 2]), (images, [2, 0]))}) == 3
+
+
+def test_a_client_with_nothing_to_do_says_so(plan: Path, tmp_path: Path) -> None:
+    client, none = Client(tmp_path / "client", plan), pictures(0, 0)
+    for nothing in (lambda: client.train(1, none), lambda: client.kept_features(none)):
+        with pytest.raises(ValueError, match="examples: expected at least one picture, got none"):
+            nothing()
+    for asked in ({"epochs": 0}, {"epochs": -1}, {"steps": -2}):
+        with pytest.raises(ValueError, match="epochs: expected at least 1, or a number of steps, got"):
+            client.train(1, pictures(2, 0), **asked)
+    with pytest.raises(ValueError, match="labels: expected one for each of 2 pictures, got 3"):
+        Examples(pictures(2, 0).pixels, [0, 1, 2])
 
 
 def test_files_of_rounds_that_do_not_fit_are_refused(network: GlobalNetwork, plan: Path, tmp_path: Path) -> None:
