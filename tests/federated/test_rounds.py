@@ -308,6 +308,14 @@ def test_files_of_rounds_that_do_not_fit_are_refused(network: GlobalNetwork, pla
         GlobalNetwork(plan, network.out, resume=True)
 
 
+def test_rounds_go_on_with_the_plan_that_they_began_with(network: GlobalNetwork, plan: Path, tmp_path: Path) -> None:
+    other = plan_of_rounds(tmp_path / "other", lr=0.5)
+    with pytest.raises(ValueError, match=r"plan: the rounds of .*global.safetensors began with another plan file"):
+        GlobalNetwork(other, network.out, resume=True)
+    for known in (plan, network.out, tmp_path / "gone"):
+        assert GlobalNetwork(known, network.out, resume=True).version == network.version
+
+
 def test_a_plan_that_draws_by_what_was_trained_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="hold: the draws of importance and top-k"):
         GlobalNetwork(plan_of_rounds(tmp_path / "plan", sampler="importance"), tmp_path / "out")
