@@ -14,6 +14,8 @@ import sparsebp
 import torch.distributed as dist
 from sparsebp.cli.company import company
 from sparsebp.distributed import RankFailed, Ranks, Shard, Traffic, join, launched, roll_call
+from sparsebp.finetuning.settings import Settings
+from sparsebp.finetuning.steps import check_ranks
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -99,6 +101,14 @@ def test_gradient_sums_are_one_piece_of_the_arena() -> None:
         ends += part.nbytes
     assert ends == whole.data_ptr() + whole.nbytes
     assert whole.nbytes == model.plan.peak_by_category()["weight_gradients"]
+
+
+@pytest.mark.parametrize("sampler", ["top-k", sparsebp.samplers.Importance(0)], ids=str)
+def test_a_sampler_that_ranks_cannot_share_is_refused_before_any_picture_is_read(sampler: object) -> None:
+    settings = Settings(sampler=sampler, gradients="sum", batch_size=8)
+    check_ranks(settings, SimpleNamespace(size=1))
+    with pytest.raises(ValueError, match=r"sampler: (TopK|Importance) draws by gradients, .*; use random, cyclic or"):
+        check_ranks(settings, SimpleNamespace(size=2))
 
 
 def test_a_process_alone_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
