@@ -46,6 +46,8 @@ def _spread(values: Sequence[float]) -> str:
 
 def draw(results: Sequence[dict[str, Any]], file: Path) -> None:
     """Accuracy over rounds, and over what travelled."""
+    if not results:
+        raise SystemExit("there are no results yet")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")

@@ -14,7 +14,7 @@ pytest.importorskip("flwr", reason="needs Flower: pip install 'flwr>=1.42'; its 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 from flower_nodes import Nodes, node
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from rounds import assert_same, pictures, plan_of_rounds, weights
@@ -120,6 +120,37 @@ def test_replies_that_do_not_fit_are_left_out(plan: Path, nodes: Nodes, tmp_path
     assert [(r.replies, r.failures) for r in made.network.file.rounds] == [(1, 2)]
     expected = by_hand(plan, tmp_path, 1, of=(1,))
     assert_same(weights(made.network.session, tmp_path / "x"), weights(expected.session, tmp_path / "y"))
+
+
+def test_a_node_that_replies_nonsense_does_not_end_the_server(plan: Path, nodes: Nodes, tmp_path: Path) -> None:
+    """To any question: what it has, what it trained, how it tests."""
+
+    def replies(number: int, nonsense: dict[str, dict[str, Any]]) -> Any:
+        app = node(tmp_path, number, plan, test=lambda context, session: pictures(20, number))
+
+        def answer(message: Message, context: Any) -> Message:
+            reply, kind = app(message, context), message.metadata.message_type
+            if kind == MessageType.QUERY and kind in nonsense:
+                reply.content = RecordDict({"config": ConfigRecord(nonsense[kind])} if nonsense[kind] else {})
+            elif kind in nonsense:
+                metrics = reply.content.metric_records["metrics"]
+                reply.content["metrics"] = MetricRecord({**metrics, **nonsense[kind]})
+            return reply
+
+        return answer
+
+    query, train, test = MessageType.QUERY, MessageType.TRAIN, MessageType.EVALUATE
+    nodes.apps = {
+        1: replies(1, {}),
+        2: replies(2, {query: {}, train: {"num-examples": 1e300}, test: {"accuracy": float("nan")}}),
+        3: replies(3, {query: {"mark": "x", "turn": "y"}, train: {"loss": [1.0]}, test: {"num-examples": [5]}}),
+        4: replies(4, {train: {"loss": float("nan")}, test: {"num-examples": float("inf")}}),
+    }
+    made = strategy(plan, tmp_path, fraction_evaluate=1.0)
+    result = made.start(nodes, num_rounds=1, timeout=0.1)
+    assert [(r.replies, r.failures) for r in made.network.file.rounds] == [(1, 3)]
+    expected = pictures(20, 1).evaluate(made.network.session)
+    assert result.evaluate_metrics_clientapp[1]["accuracy"] == expected.correct / 20
 
 
 def test_messages_are_sent_and_replies_are_taken_a_few_at_a_time() -> None:

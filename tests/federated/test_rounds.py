@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rounds import assert_same, caught_up, pictures, plan_of_rounds, take_round, weights
-from sparsebp.federated import CatchUp, Client, GlobalNetwork, Mean, Version, dirichlet
+from sparsebp.data.sources import Arrays
+from sparsebp.federated import CatchUp, Client, Examples, GlobalNetwork, Mean, Version, dirichlet
+from sparsebp.runtime import Session
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,10 @@ def test_one_reply_is_its_own_mean_bit_by_bit() -> None:
         (np.zeros(3, np.float64), 1, TypeError, "values: expected float32, got float64"),
         (np.zeros(2, np.float32), 1, ValueError, r"values: expected \[3\], got \[2\]"),
         (np.array([0, np.nan, 0], np.float32), 1, ValueError, "values: expected finite numbers"),
-        (np.zeros(3, np.float32), 0, ValueError, "weight: expected a finite number above 0, got 0"),
+        (np.zeros(3, np.float32), 0, ValueError, "weight: expected a number above 0, .*, got 0"),
         (np.zeros(3, np.float32), np.inf, ValueError, "weight: expected"),
+        (np.ones(3, np.float32), 1e300, ValueError, r"weight: expected .* from 1e-15 to 1e\+15, got 1e\+300"),
+        (np.zeros(3, np.float32), "5", TypeError, "weight: expected a number, got '5'"),
     ],
 )
 def test_what_does_not_fit_leaves_the_mean_as_it_was(
@@ -255,6 +259,42 @@ def test_features_are_kept_in_the_folder_and_train_the_same_bits(plan: Path, tmp
     assert file.stat().st_mtime_ns == before
 
 
+def test_features_are_made_anew_for_other_pictures_and_by_other_weights(plan: Path, tmp_path: Path) -> None:
+    own = pictures(4, 3)
+    others = Examples(pictures(4, 4).pixels, own.labels)
+    plans = plan, plan_of_rounds(tmp_path / "plan", seed=1)
+    for network, given in ((plans[0], own), (plans[0], others), (plans[1], others), (plans[1], own)):
+        client = Client(tmp_path / "client", network)
+        assert client.session is not None
+        expected = np.concatenate([client.session.features(given.pixels[[i]]) for i in range(4)])
+        assert (client.kept_features(given).pixels[:] == expected).all()
+    assert len([*(tmp_path / "client").glob("features-*")]) == 1
+
+
+def test_pictures_of_a_source_have_its_fingerprint(plan: Path) -> None:
+    images, labels = np.zeros((3, 20, 20, 3), np.uint8), [0, 1, 2]
+    session, changed = Session(plan), images.copy()
+    changed[2, 0, 0, 0] = 1
+
+    def fingerprint(given: np.ndarray, numbers: list[int]) -> str:
+        return Examples.of_source(session, Arrays(given, labels), numbers).fingerprint()
+
+    assert fingerprint(images, [0, 2]) == fingerprint(images.copy(), [0, 2])
+    assert len({fingerprint(i, n) for i, n in ((images, [0, 2]), (changed, [0, 2]), (images, [2, 0]))}) == 3
+
+
+def test_a_client_with_nothing_to_do_says_so(plan: Path, tmp_path: Path) -> None:
+    client, none = Client(tmp_path / "client", plan), pictures(0, 0)
+    for nothing in (lambda: client.train(1, none), lambda: client.kept_features(none)):
+        with pytest.raises(ValueError, match="examples: expected at least one picture, got none"):
+            nothing()
+    for asked in ({"epochs": 0}, {"epochs": -1}, {"steps": -2}):
+        with pytest.raises(ValueError, match="epochs: expected at least 1, or a number of steps, got"):
+            client.train(1, pictures(2, 0), **asked)
+    with pytest.raises(ValueError, match="labels: expected one for each of 2 pictures, got 3"):
+        Examples(pictures(2, 0).pixels, [0, 1, 2])
+
+
 def test_files_of_rounds_that_do_not_fit_are_refused(network: GlobalNetwork, plan: Path, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="resume its rounds, or write to another file"):
         GlobalNetwork(plan, network.out)
@@ -266,6 +306,14 @@ def test_files_of_rounds_that_do_not_fit_are_refused(network: GlobalNetwork, pla
     file.write_text("{}")
     with pytest.raises(ValueError, match="it is no file of federated rounds; remove it to begin anew"):
         GlobalNetwork(plan, network.out, resume=True)
+
+
+def test_rounds_go_on_with_the_plan_that_they_began_with(network: GlobalNetwork, plan: Path, tmp_path: Path) -> None:
+    other = plan_of_rounds(tmp_path / "other", lr=0.5)
+    with pytest.raises(ValueError, match=r"plan: the rounds of .*global.safetensors began with another plan file"):
+        GlobalNetwork(other, network.out, resume=True)
+    for known in (plan, network.out, tmp_path / "gone"):
+        assert GlobalNetwork(known, network.out, resume=True).version == network.version
 
 
 def test_a_plan_that_draws_by_what_was_trained_is_refused(tmp_path: Path) -> None:

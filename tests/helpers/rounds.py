@@ -12,9 +12,9 @@ from sparsebp.federated import Client, Examples, GlobalNetwork, Trained
 from training import SIZE
 
 
-def plan_of_rounds(path: Path, sampler: str = "random", lr: float = 0.01) -> Path:
+def plan_of_rounds(path: Path, sampler: str = "random", lr: float = 0.01, seed: int = 0) -> Path:
     """A plan file of which a fifth of the channels trains at a time, for pictures of 16 x 16."""
-    model = sparsebp.convert(tiny_mobilenet(), "1MB", input_size=SIZE, ratios={"*": 0.2}, sampler=sampler).train()
+    model = sparsebp.convert(tiny_mobilenet(seed), "1MB", input_size=SIZE, ratios={"*": 0.2}, sampler=sampler).train()
     names = [f"class {i}" for i in range(10)]
     sparsebp.export(model, path, classes=names, preprocess=Preprocess(SIZE[1:]), lr=lr, batch_size=4)
     return path

@@ -18,7 +18,8 @@ from .options import parse_device
 def company(device: str, timeout: float) -> Iterator[Ranks | Alone]:
     """The ranks that torchrun started, or one process alone; inside, all but the first are silent.
 
-    Where the first rank is gone without a word, the first of those that are left says so.
+    Where the first rank is gone without a word, the first of those that are left says so; where it took along what the
+    others would learn that from, each of them does.
 
     Args:
         device: as on the command line.
@@ -35,7 +36,8 @@ def company(device: str, timeout: float) -> Iterator[Ranks | Alone]:
             yield ranks
         except RankFailed as failed:
             left = set(range(ranks.size)) - set(failed.ranks)
-            if 0 in failed.silent and ranks.rank == min(left):
+            if not failed.ranks or (0 in failed.silent and ranks.rank == min(left)):
+                sys.stdout.close()
                 sys.stdout, sys.stderr = streams
             raise
 

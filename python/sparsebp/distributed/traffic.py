@@ -27,6 +27,7 @@ class Traffic:
     dense: int
     steps: int = 0
     exchanged: int = 0
+    _earlier: tuple[int, int] = (0, 0)  # exchanged and sent by however many ranks, before a run was resumed
 
     @property
     def share(self) -> float:
@@ -36,13 +37,16 @@ class Traffic:
     @property
     def sent(self) -> int:
         """Bytes that each rank has sent so far."""
-        return round(self.exchanged * 2 * (self.ranks - 1) / self.ranks)
+        exchanged, sent = self._earlier
+        return sent + round((self.exchanged - exchanged) * 2 * (self.ranks - 1) / self.ranks)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**asdict(self), "sent": self.sent}
+        facts = {name: value for name, value in asdict(self).items() if name != "_earlier"}
+        return {**facts, "sent": self.sent}
 
     def go_on(self, earlier: Mapping[str, Any]) -> None:
         """Counts on from what a run had exchanged before it was resumed, with however many ranks."""
         self.steps += int(earlier["steps"])
+        self._earlier = int(earlier["exchanged"]), int(earlier["sent"])
         self.exchanged += int(earlier["exchanged"])

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,11 +92,12 @@ class Client:
 
         Raises:
             FloatingPointError: the loss grew beyond bounds or is no number; nothing of the round is kept.
-            ValueError: there is nothing to learn from.
+            ValueError: there is nothing to learn from, or no step to take.
         """
         session = self._ready()
-        if not len(examples.labels):
-            raise ValueError("examples: expected at least one picture, got none")
+        _check_some(examples)
+        if steps < 0 or (steps == 0 and epochs < 1):
+            raise ValueError(f"epochs: expected at least 1, or a number of steps, got epochs={epochs}, steps={steps}")
         session.hold(turn)
         before = session.get_trainable()
         order = Order(len(examples.labels), session.sizes.batch, seed)
@@ -133,9 +133,17 @@ class Client:
         write_atomically(place, json.dumps(asdict(self.version)).encode())
 
     def kept_features(self, examples: Examples) -> Examples:
-        """The features of its pictures in place of them, kept in a file of the folder."""
+        """The features of its pictures in place of them, kept in a file of the folder.
+
+        They are made anew for other pictures and by another network. Pixels tell whether they are others if they are an
+        array, or have a ``fingerprint()``, as :meth:`.Examples.of_source` has.
+
+        Raises:
+            ValueError: there is no picture.
+        """
         session, labels = self._ready(), np.asarray(examples.labels)
-        place = self._folder / f"{_name_of(session, labels)}.npy"
+        _check_some(examples)
+        place = self._folder / f"{_name_of(session, examples)}.npy"
         if not place.exists():
             for old in self._folder.glob("features-*.npy"):
                 old.unlink()
@@ -168,7 +176,14 @@ def _set_turns(session: Session, turns: Sequence[int], numbers: npt.NDArray[np.f
         session.set_trainable(np.concatenate([numbers[drawn * place : drawn * (place + 1)], rest]))
 
 
-def _name_of(session: Session, labels: npt.NDArray[Any]) -> str:
-    """A file's name for the features that this plan's prefix makes of these pictures."""
-    known = f"{session.metadata.get('plan_digest', '')}/{len(labels)}".encode() + labels.tobytes()
-    return f"features-{sha256(known).hexdigest()[:16]}"
+def _check_some(examples: Examples) -> None:
+    if not len(examples.labels):
+        raise ValueError("examples: expected at least one picture, got none")
+
+
+def _name_of(session: Session, examples: Examples) -> str:
+    """A file's name for the features that this network's prefix makes of these pictures."""
+    known = sha256(session.metadata.get("plan_digest", "").encode())
+    known.update(session.features(examples.pixels[[0]]).tobytes())  # the digest says nothing of weights
+    known.update(examples.fingerprint().encode())
+    return f"features-{known.hexdigest()[:16]}"

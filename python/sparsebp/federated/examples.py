@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..data.digests import sha256
 from ..runtime.facts import Step
 
 if TYPE_CHECKING:
@@ -31,11 +32,27 @@ class Examples:
         pixels: indexed by a list of numbers, uint8 or float32 [N, H, W, C] as :meth:`.Session.train` takes them.
         labels: [N] in [0, classes).
         features: ``pixels`` are what :meth:`.Session.features` made of pictures instead, float32 [N, features].
+
+    Raises:
+        ValueError: there are not as many labels as pixels.
     """
 
     pixels: Pixels
     labels: Sequence[int] | npt.NDArray[Any]
     features: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != len(self.labels):
+            raise ValueError(f"labels: expected one for each of {len(self.pixels)} pictures, got {len(self.labels)}")
+
+    def fingerprint(self) -> str:
+        """A hex digest of labels and pictures; of pixels that say nothing of themselves only their number is in it."""
+        digest = sha256(f"{len(self.labels)}/".encode() + np.asarray(self.labels, np.int64).tobytes())
+        if isinstance(self.pixels, np.ndarray):
+            digest.update(np.ascontiguousarray(self.pixels).data)
+        elif (of_pixels := getattr(self.pixels, "fingerprint", None)) is not None:
+            digest.update(of_pixels().encode())
+        return digest.hexdigest()
 
     def train(self, session: Session, rows: list[int]) -> Step:
         """One step on the pictures of these numbers."""
@@ -82,6 +99,9 @@ class _Fitted:
 
     def __len__(self) -> int:
         return len(self._own)
+
+    def fingerprint(self) -> str:
+        return sha256(self._source.fingerprint().encode() + self._own.tobytes()).hexdigest()
 
     def __getitem__(self, indices: Any, /) -> npt.NDArray[np.uint8]:
         return np.stack([self._reader.of(self._source, int(i)) for i in self._own[indices]])

@@ -38,12 +38,13 @@ class GlobalNetwork:
     Args:
         plan: the plan file to begin with. Its sampler draws by seed and turn alone: random, cyclic or static.
         out: the plan file that is written after each round; beside it lies what describes the rounds.
-        resume: goes on with the rounds of the same ``out``, if there are any.
+        resume: goes on with the rounds of the same ``out``, if there are any; ``plan`` may be gone then.
 
     Raises:
         PlanFileError: a plan file is damaged.
         FileExistsError: ``out`` exists, and ``resume`` was not asked for.
-        ValueError: the plan's sampler draws by what was trained, or ``out`` is no such file.
+        ValueError: the plan's sampler draws by what was trained, ``out`` is no such file, or its rounds began with
+            another plan file.
     """
 
     def __init__(self, plan: str | os.PathLike[str], out: str | os.PathLike[str], *, resume: bool = False) -> None:
@@ -55,6 +56,7 @@ class GlobalNetwork:
         turn = self.session.progress.turn
         if self.out.exists():
             self.file = RoundsFile.read(file, turn)
+            _check_same(Path(plan), self.out, self.file.first)
         else:
             self.file = RoundsFile(file, Version.of_file(plan, turn))
         self.session.hold(turn)
@@ -193,3 +195,11 @@ class GlobalNetwork:
         self._lacking.clear()
         self.file.write()
         self.session.save(self.out)
+
+
+def _check_same(plan: Path, out: Path, first: Version) -> None:
+    """Raises ValueError if there is a plan file, and the rounds of ``out`` began with another one."""
+    if plan.exists() and not plan.samefile(out) and Version.of_file(plan, first.turn) != first:
+        raise ValueError(
+            f"plan: the rounds of {out} began with another plan file than {plan}; give that one, or another out"
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.weighting import checked_weight
+
 
 class Mean:
     """A weighted mean of vectors that come one by one.
@@ -23,16 +25,15 @@ class Mean:
         """One more vector, float32 [count].
 
         Raises:
-            TypeError, ValueError: another type or length, a number that is not finite, or a weight that is not above 0;
-                the mean stays as it was.
+            TypeError, ValueError: another type or length, a number that is not finite, or a weight that is not above 0
+                (from 1e-15 to 1e15); the mean stays as it was.
         """
         given = np.asarray(values)
         if given.dtype != np.float32:
             raise TypeError(f"values: expected float32, got {given.dtype}")
         if given.shape != self._sum.shape:
             raise ValueError(f"values: expected {list(self._sum.shape)}, got {list(given.shape)}")
-        if not (weight > 0 and np.isfinite(weight)):
-            raise ValueError(f"weight: expected a finite number above 0, got {weight}")
+        weight = checked_weight("weight", weight)
         if not np.isfinite(given).all():
             raise ValueError("values: expected finite numbers; the client's training diverged")
         self._sum += np.multiply(given, weight, dtype=np.float64)

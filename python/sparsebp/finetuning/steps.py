@@ -13,6 +13,7 @@ from ..distributed import DataParallel, Ranks, Traffic
 from ..distributed.alone import Alone
 from ..optim import SGD
 from ..runtime.stop import StopRequest
+from ..samplers import NAMES
 from ..training.schedule import rate_factor
 from ..training.sparse_model import SparseModel
 from ..training.train_step import train_step
@@ -138,6 +139,12 @@ def check_ranks(settings: Settings, ranks: Ranks | Alone) -> None:
         raise ValueError(
             f"gradients: {settings.gradients} updates weights before other ranks' gradients are known; with "
             f"{ranks.size} ranks expected sum. A run that began otherwise goes on with one process"
+        )
+    sampler = NAMES[settings.sampler] if isinstance(settings.sampler, str) else type(settings.sampler)
+    if sampler.needs_scores:  # said before pictures are read; DataParallel would say it after that
+        raise ValueError(
+            f"sampler: {sampler.__name__} draws by gradients, of which each rank sees its own; use random, cyclic or "
+            "static"
         )
     if ranks.size * settings.micro_batch > settings.batch_size:
         raise ValueError(

@@ -17,6 +17,7 @@ from ..errors import PlanFileError
 from ..files import write_atomically
 from .deltas import apply_delta
 from .stored_tensors import StoredTensors
+from .weighting import checked_weight
 
 _OWN, _STATE, _CLASSES, _CHANNELS = "sparsebp.", "sparsebp.state", "sparsebp.classes", "sparsebp.channels."
 
@@ -80,7 +81,7 @@ def merge_deltas(
         base: the plan file that every delta continues.
         deltas: what machines saved with :meth:`.Session.save_delta` or made with :func:`.make_delta`.
         out: the new plan file, whole or not at all; may be ``base``.
-        weights: of the deltas, above 0; by default the batches that each has trained.
+        weights: of the deltas, above 0, from 1e-15 to 1e15; by default the batches that each has trained.
 
     Raises:
         PlanFileError: a file is damaged, or a delta continues another base or plan.
@@ -154,9 +155,7 @@ def _weight(delta: StoredTensors, given: float | None) -> float:
         if end <= begin:
             raise ValueError(f"weights: {delta.name} says of no batches that it has trained; give a weight for each")
         return float(end - begin)
-    if not (given > 0 and np.isfinite(given)):
-        raise ValueError(f"weights: expected finite numbers above 0, got {given}")
-    return float(given)
+    return checked_weight("weights", given)
 
 
 def _groups(base: StoredTensors, deltas: Sequence[_Delta]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,18 @@ def number(record: Mapping[str, Any], key: str, otherwise: float | None = None) 
     found = record.get(key, otherwise)
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         raise ValueError(f"{key}: expected a number, got {found!r}")
+    return found
+
+
+def finite(record: Mapping[str, Any], key: str, otherwise: float | None = None) -> float:
+    """The same, where a mean is to be made of it.
+
+    Raises:
+        ValueError: as well where it is not finite.
+    """
+    found = number(record, key, otherwise)
+    if not isfinite(found):
+        raise ValueError(f"{key}: expected a finite number, got {found}")
     return found
 
 

@@ -13,10 +13,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
+from ...runtime.weighting import checked_weight
 from ..catching_up import Version
 from ..examples import Examples
 from ..global_network import GlobalNetwork
-from .records import ARRAYS, BEHIND, CONFIG, EXAMPLES, METRICS, from_arrays, number, to_arrays
+from .records import ARRAYS, BEHIND, CONFIG, EXAMPLES, METRICS, finite, from_arrays, number, to_arrays
 from .streaming import StreamingGrid
 
 _log = getLogger("flwr")
@@ -128,16 +129,16 @@ class SparseFedAvg(Strategy):
                 self.network.fail()
                 continue
             try:
-                weight, loss = number(metrics, EXAMPLES), number(metrics, "loss", 0.0)
+                weight, loss = number(metrics, EXAMPLES), finite(metrics, "loss", 0.0)
                 values = from_arrays(reply.content.array_records.get(ARRAYS, ArrayRecord()), self._shapes)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 self.network.fail()
-                _log.log(WARNING, "node %d: its reply is left out: %s", reply.metadata.src_node_id, error)
+                self._leave_out(reply, error)
                 continue
             try:
                 self.network.add(values, weight)
             except ValueError as error:
-                _log.log(WARNING, "node %d: its reply is left out: %s", reply.metadata.src_node_id, error)
+                self._leave_out(reply, error)
                 continue
             self._versions[reply.metadata.src_node_id] = begun_with
             losses += loss * weight
@@ -172,9 +173,13 @@ class SparseFedAvg(Strategy):
             metrics = self._metrics(reply)
             if metrics is None or not metrics.get(EXAMPLES):
                 continue
+            try:
+                weight = checked_weight(EXAMPLES, number(metrics, EXAMPLES))
+                sums = {key: total + finite(metrics, key) * weight for key, total in sums.items()}
+            except ValueError as error:
+                self._leave_out(reply, error)
+                continue
             self._versions[reply.metadata.src_node_id] = self.network.version
-            weight = number(metrics, EXAMPLES)
-            sums = {key: total + number(metrics, key) * weight for key, total in sums.items()}
             count += weight
         if not count:
             return None
@@ -227,8 +232,14 @@ class SparseFedAvg(Strategy):
             for node in new
         ]
         for reply in grid.send_and_receive(questions, timeout=self._ask_for) if new else ():
-            if not reply.has_error() and "mark" in (known := reply.content.config_records[CONFIG]):
-                self._versions[reply.metadata.src_node_id] = Version(int(number(known, "turn")), str(known["mark"]))
+            known = {} if reply.has_error() else reply.content.config_records.get(CONFIG, {})
+            if "mark" in known:
+                try:
+                    version = Version(int(number(known, "turn")), str(known["mark"]))
+                except ValueError as error:
+                    self._leave_out(reply, error)
+                    continue
+                self._versions[reply.metadata.src_node_id] = version
         return nodes
 
     def _messages(self, nodes: list[int], kind: str, config: dict[str, Any]) -> Iterable[Message]:
@@ -242,6 +253,9 @@ class SparseFedAvg(Strategy):
                 contents[version] = RecordDict({ARRAYS: ArrayRecord(), CONFIG: record})
             messages.append(Message(contents[version], dst_node_id=node, message_type=kind))
         return messages
+
+    def _leave_out(self, reply: Message, why: Exception) -> None:
+        _log.log(WARNING, "node %d: its reply is left out: %s", reply.metadata.src_node_id, why)
 
     def _metrics(self, reply: Message) -> MetricRecord | None:
         """Of a reply with results."""
