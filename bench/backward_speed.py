@@ -30,7 +30,8 @@ from sparsebp.benchmark.timing import Effort
 from sparsebp.cli.bench import describe, step_table
 from sparsebp.cli.console import err, is_terminal, out, status
 from sparsebp.cli.errors import Exit, reported
-from sparsebp.cli.options import at_least, checked, checked_all, parse_device
+from sparsebp.cli.numbers import whole
+from sparsebp.cli.options import checked, checked_all, parse_device
 from sparsebp.cli.plots import check_plot_file
 from sparsebp.files import check_writable, named_errors
 from step_tables import floor_table, inference_table
@@ -181,7 +182,7 @@ def main(
         typer.Option(
             metavar="N",
             help="Rounds of a step, thrice for layers; slow machines stop earlier.",
-            callback=at_least(1),
+            parser=whole(1),
             rich_help_panel=HOW,
         ),
     ] = 11,

@@ -16,7 +16,7 @@ import torch
 from sparsebp.cli.errors import Exit
 
 BENCH = Path(__file__).parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
+sys.path.append(str(BENCH))  # behind the tests' helpers, which have a module of the same name
 
 import accuracy  # noqa: E402 - found in the line above
 import experiment_pictures  # noqa: E402

@@ -113,7 +113,7 @@ def test_the_command_says_so_beside_the_accuracy(run: Run, here: Path) -> None:
     code, out, _ = run(*RUN, "--epochs", "2", "--out", "run")
     assert code == Exit.OK
     beside = r"test accuracy \d+\.\d\d% \(nothing to test green with\)"
-    assert len(re.findall(rf"^epoch \d: {beside}, test loss", out, re.MULTILINE)) == 2
+    assert len(re.findall(rf"^epoch \d: {beside}, balanced accuracy \d+\.\d\d%, test loss", out, re.MULTILINE)) == 2
     assert re.search(rf"^{beside}.* of training$", out, re.MULTILINE)
     assert re.search(r"^untested +green: no picture to test with$", out, re.MULTILINE)
     assert re.search(r"^green +\| +0 \| untested$", out, re.MULTILINE)
