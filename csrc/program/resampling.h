@@ -18,7 +18,8 @@ template <class T>
 SPARSEBP_INLINE Neighbours<T> neighbours_of(Resampling how, Index i, Index out, Index in, double scale) {
   if (how == Resampling::nearest) {
     Index first = i * in / out;
-    if (scale > 0) first = static_cast<Index>(static_cast<float>(i) * static_cast<float>(1 / scale));  // as torch does
+    // As torch does: a product in T, rounded to float32 before it is cut.
+    if (scale > 0) first = static_cast<Index>(static_cast<float>(static_cast<T>(i) * static_cast<T>(1 / scale)));
     if (first > in - 1) first = in - 1;
     return {first, first, T(0)};
   }

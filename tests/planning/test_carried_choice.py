@@ -40,7 +40,7 @@ def no_planner(patch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise AssertionError("planned again")
 
-    for name in ("best", "smallest", "_worthiest", "_widen"):
+    for name in ("best", "smallest", "_worthiest", "choice"):
         patch.setattr(Planner, name, refuse)
 
 

@@ -12,7 +12,7 @@ from networks import residual_network, tiny_mobilenet
 from plans import net
 from random_networks import random_network
 from sparsebp import BudgetExceeded, Plan
-from sparsebp.planning.planner import USUAL_BLOCK
+from sparsebp.planning.channel_blocks import USUAL_BLOCK
 from torch import nn
 from training import SIZE, assert_same, everything, one_thread  # noqa: F401
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..units import format_bytes
+from .channel_blocks import SMALLEST_BLOCK, USUAL_BLOCK
 from .choice import Choice
 from .pieces import KEEPS
 from .plan import Plan
 from .plan_parts import CATEGORIES, CATEGORY_NAMES
-from .planner import RESOLUTION, SMALLEST_BLOCK, USUAL_BLOCK, Planner
+from .planner import RESOLUTION, Planner
 from .policy import LAYERS_OVER_WEIGHTS, NARROW_PAYS, worth
 from .timeline import timeline
 

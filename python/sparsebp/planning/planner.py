@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from torch import nn
 
-from .._C import OpKind
 from ..capture.graph import Graph
 from ..capture.trainable_layers import listed, remedies
 from ..errors import BudgetExceeded, UnsupportedModel
 from ..units import format_bytes
+from .channel_blocks import SMALLEST_BLOCK, USUAL_BLOCK, blocks_of, widened, widest
 from .choice import Choice
 from .keeping import Keeping
 from .layouts import Layouts
@@ -29,14 +29,8 @@ from .policy import NARROW_PAYS, Weights, divide, widening, worth
 from .request import Request
 from .whole_step import WholeStep, check_native
 
-#: Channels that a fused block expands at a time. Wider blocks are faster and need more scratch.
-USUAL_BLOCK = 32
-SMALLEST_BLOCK = 16
 #: How finely amounts are told apart; the next channel is mostly further away.
 RESOLUTION = 1e-6
-
-#: Ops whose backward pass runs channel block by channel block.
-_BLOCKED = (OpKind.block, OpKind.gated, OpKind.head)
 
 Fits = Callable[[int, int, float], bool]  # of the op a span begins with, a channel block, an amount
 
@@ -152,7 +146,7 @@ class Planner(Layouts):
 
     def choice(self, begin: int, amount: float, block: int = SMALLEST_BLOCK) -> Choice:
         """The choice that trains so much from op ``begin`` on."""
-        blocks = {i: block for i, op in enumerate(self.graph.ops) if op.kind in _BLOCKED}
+        blocks = blocks_of(self.graph, block)
         r, selected = self.request, self.selected(begin, amount)
         return Choice(
             begin,
@@ -194,9 +188,10 @@ class Planner(Layouts):
                 f"(one channel of each layer, or the explicit ratios), got {self.request.max_update_ratio:.4%}"
             )
         best = min(allowed, key=self.peak)
-        if self.request.whole_step:  # large buffers may lie closer together than small ones
-            whole = replace(best, pieces=self._whole_step.widened(best.pieces, lambda _: True))
-            best = min(best, whole, key=self.peak)
+        closer = [widest(self.graph, best)]  # large buffers may lie closer together than small ones
+        if self.request.whole_step:
+            closer.append(replace(best, pieces=self._whole_step.widened(best.pieces, lambda _: True)))
+        best = min([best, *closer], key=self.peak)
         return self.peak(best), best
 
     def best(self, budget: int) -> Choice:
@@ -223,7 +218,7 @@ class Planner(Layouts):
         best = self._worthiest(fits) or smallest
         if self.request.whole_step:
             best = self._relaxed(best, budget)
-        best = self._widen(best, budget)
+        best = widened(self.graph, best, lambda wider: self.peak(wider) <= budget)
         if not self.request.whole_step:
             return best
         pieces = self._whole_step.widened(best.pieces, lambda p: self.peak(replace(best, pieces=p)) <= budget)
@@ -284,17 +279,3 @@ class Planner(Layouts):
                     choice = relaxed
                     break
         return choice
-
-    def _widen(self, choice: Choice, budget: int) -> Choice:
-        """Doubles channel blocks, op by op, as long as the peak stays inside the budget."""
-        blocks = dict(choice.blocks)
-        for i in blocks:
-            if i < choice.begin:
-                continue
-            wide = max(self.graph.layers[x].output.channels for x in self.graph.ops[i].layers)
-            while blocks[i] < wide:
-                wider = {**blocks, i: blocks[i] * 2}
-                if self.peak(replace(choice, blocks=wider)) > budget:
-                    break
-                blocks = wider
-        return replace(choice, blocks=blocks)
