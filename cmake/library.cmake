@@ -18,7 +18,7 @@ function(sparsebp_add_library)
   add_library(sparsebp_shared SHARED csrc/api/shared.c)
   set(exports ${CMAKE_CURRENT_SOURCE_DIR}/csrc/api/exports.map)
   target_link_options(sparsebp_shared PRIVATE
-    -Wl,--whole-archive $<TARGET_FILE:${library}> -Wl,--no-whole-archive
+    -Wl,--whole-archive $<TARGET_FILE:${library}> -Wl,--no-whole-archive -Wl,--gc-sections
     -Wl,--version-script=${exports} $<$<CONFIG:Release>:-s>)
   target_link_libraries(sparsebp_shared PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   add_dependencies(sparsebp_shared ${library})

@@ -281,11 +281,12 @@ class Program final : public AnyProgram {
 }  // namespace
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa) {
-  const Isa& chosen = choose_isa(isa);
-  if (float64) {
-    return guarded(std::make_unique<Program<double>>(std::move(spec), make_host<double>(chosen)), sizeof(double));
-  }
-  return make_program(std::move(spec), make_host<float>(chosen));
+  if (!float64) return make_program(std::move(spec), isa);
+  return guarded(std::make_unique<Program<double>>(std::move(spec), make_host<double>(choose_isa(isa))), sizeof(double));
+}
+
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, const std::string& isa) {
+  return make_program(std::move(spec), make_host<float>(choose_isa(isa)));
 }
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, const std::string& isa, Memory& memory) {

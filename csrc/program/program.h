@@ -88,8 +88,9 @@ class AnyProgram {
   virtual Region sum_region(int layer, const std::string& parameter) const = 0;
 };
 
-// On this processor.
+// On this processor. Whoever calls the second alone leaves what computes in float64 to the linker to drop.
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa);
+std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, const std::string& isa);
 // On this processor, in memory that the caller has given.
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, const std::string& isa, Memory& memory);
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, std::unique_ptr<Device<float>> device);

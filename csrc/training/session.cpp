@@ -24,7 +24,7 @@ Session::Session(ProgramSpec spec, Recipe recipe, std::vector<float> table, std:
     : recipe_(std::move(recipe)),
       table_(std::move(table)),
       isa_(std::move(isa)),
-      program_(make_program(with_loss(std::move(spec)), false, isa_)) {
+      program_(make_program(with_loss(std::move(spec)), isa_)) {
   const ProgramSpec& made = program_->spec();
   validate(recipe_, made.layers.size());
   trainer_ = std::make_unique<Trainer>(*program_, recipe_);
