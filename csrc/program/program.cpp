@@ -248,8 +248,7 @@ class Program final : public AnyProgram {
     value_buffers_.order_releases(context_);
   }
 
-  // A gradient of the output that somebody else has computed is copied: it counts as long as the backward pass needs
-  // it.
+  // A gradient of the output that somebody else computed is copied: it counts as long as the backward pass needs it.
   const T* in_arena(const T* incoming, Index count) {
     T* own = value_buffers_.output_grad(context_);
     if (own != incoming && count > 0) {
@@ -282,7 +281,8 @@ class Program final : public AnyProgram {
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, bool float64, const std::string& isa) {
   if (!float64) return make_program(std::move(spec), isa);
-  return guarded(std::make_unique<Program<double>>(std::move(spec), make_host<double>(choose_isa(isa))), sizeof(double));
+  auto program = std::make_unique<Program<double>>(std::move(spec), make_host<double>(choose_isa(isa)));
+  return guarded(std::move(program), sizeof(double));
 }
 
 std::unique_ptr<AnyProgram> make_program(ProgramSpec spec, const std::string& isa) {
