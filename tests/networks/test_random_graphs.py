@@ -10,6 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 
 BLOCK = 30
 ONCE_WRONG = {
+    1372: "float32, and an input of a ReLU within rounding of zero",
     6944: "a nearest pixel by a factor, in float64",
     7456: "the smallest budget was larger than that of wider channel blocks",
     21088: "the same, beside an image that is padded on two sides",
