@@ -216,7 +216,6 @@ class OpCheck {
     check_choice("keep", op_.keep, Keep::input8);
     if (op_.kind != OpKind::block) fail("keep: only a block keeps its input");
     if (op_.keep == Keep::input8 && op_.layers.size() < 3) fail("keep: only a block that expands keeps 8 bits");
-    if (spec_.scope != Scope::step) fail("keep: a block keeps its input only where the budget covers the whole step");
     if (index_ < static_cast<std::size_t>(spec_.span_begin)) fail("keep: in front of the span nothing is kept");
   }
 

@@ -71,6 +71,8 @@ def make_program(spec: _C.ProgramSpec, budget: int, dtype: torch.dtype, isa: str
     check(device, dtype, "the model")
     if device.type == "cuda" and spec.scope == _C.Scope.step:
         raise ValueError("scope: the whole step runs inside a budget on processors only; on a GPU expected 'training'")
+    if device.type == "cuda" and any(op.keep != _C.Keep.masks for op in spec.ops):
+        raise ValueError("saved_bits: blocks keep their inputs on processors only; on a GPU expected 32")
     try:
         return _allocated(spec, budget, dtype, isa, device)
     except DeviceMemoryError:

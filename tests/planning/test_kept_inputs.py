@@ -75,6 +75,7 @@ def test_blocks_that_keep_their_input_train_as_those_that_keep_masks_to_the_bit(
     rng = random.Random(data.draw(st.integers(0, 2**31 - 1)))
     options = {
         "input_size": SIZE,
+        "scope": data.draw(st.sampled_from(["training", "step"])),
         "batch_size": data.draw(st.integers(1, 3)),
         "sampler": data.draw(st.sampled_from(list(sparsebp.samplers.NAMES))),
         "momentum": data.draw(st.booleans()),
@@ -85,7 +86,7 @@ def test_blocks_that_keep_their_input_train_as_those_that_keep_masks_to_the_bit(
         "ratios": data.draw(st.sampled_from([None, {"*": 1.0}, {"*": 0.3}])),
     }
     net = random_blocks(rng)
-    plan = sparsebp.plan(net, "16MB", scope="step", **options)
+    plan = sparsebp.plan(net, "16MB", **options)
     block = rng.choice([16, 32, 512])
     plan = replace(plan, choice=replace(plan.choice, blocks=dict.fromkeys(plan.choice.blocks, block)))
     twin, third = copy.deepcopy(net), copy.deepcopy(net)
@@ -114,13 +115,18 @@ def test_the_plan_keeps_inputs_only_where_that_lets_more_train() -> None:
     assert "input8" in plans[8].choice.pieces.keeps.values()
 
 
-@pytest.mark.parametrize(
-    ("bits", "scope", "message"),
-    [(16, "step", "saved_bits: expected 32 or 8, got 16"), (8, "training", "saved_bits: 8 bits are kept only where")],
-)
-def test_other_bits_are_refused(bits: int, scope: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        sparsebp.plan(tiny_mobilenet(), input_size=SIZE, scope=scope, saved_bits=bits)
+def test_where_the_budget_covers_training_alone_8_bits_are_asked_for() -> None:
+    net, every = tiny_mobilenet(classes=5), {"input_size": SIZE, "ratios": {"*": 1.0}}
+    least = {bits: sparsebp.min_budget(net, saved_bits=bits, **every) for bits in (32, 8)}
+    plans = {bits: sparsebp.plan(net, least[bits], saved_bits=bits, **every) for bits in (32, 8)}
+    assert least[8] < least[32]
+    assert not plans[32].choice.pieces.keeps
+    assert "input8" in plans[8].choice.pieces.keeps.values()
+
+
+def test_other_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="saved_bits: expected 32 or 8, got 16"):
+        sparsebp.plan(tiny_mobilenet(), input_size=SIZE, saved_bits=16)
 
 
 @pytest.mark.parametrize("what", ["input", "input8"])

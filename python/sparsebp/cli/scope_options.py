@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from ..planning.choice import SCOPES
-from ..planning.request import ACTIVATION_BITS, PICTURES, SAVED_BITS, check_activation_bits, check_name
+from ..planning.request import (
+    ACTIVATION_BITS,
+    PICTURES,
+    SAVED_BITS,
+    check_activation_bits,
+    check_name,
+    check_saved_bits,
+)
 from .options import MEMORY, MODEL, checked
-
-
-def _check_saved_bits(bits: int) -> None:
-    if bits not in SAVED_BITS:
-        raise ValueError(f"expected {' or '.join(map(str, SAVED_BITS))}, got {bits}")
-
 
 Scope = Annotated[
     str,
@@ -42,8 +43,8 @@ SavedBits = Annotated[
     typer.Option(
         "--saved-bits",
         metavar="|".join(map(str, SAVED_BITS)),
-        help="With --scope step: 8 lets blocks keep their input in 8 bits for the backward pass, to save bytes.",
-        callback=checked(_check_saved_bits),
+        help="8 lets blocks keep their input in 8 bits for the backward pass, which saves bytes and takes time.",
+        callback=checked(check_saved_bits),
         rich_help_panel=MEMORY,
     ),
 ]

@@ -28,7 +28,7 @@ class Settings(LearningRules):
         budget: bytes of memory, as an int or ``"256KB"``.
         scope: ``"training"`` or ``"step"``, as in :func:`sparsebp.convert`: what the budget covers.
         pictures: ``"arena"`` or ``"elsewhere"``, as in :func:`sparsebp.convert`: where a whole step's images lie.
-        saved_bits: 32, or with scope ``"step"`` 8, as in :func:`sparsebp.convert`: of the inputs that blocks keep.
+        saved_bits: 32 or 8, as in :func:`sparsebp.convert`: of the inputs that blocks keep.
         activation_bits: None or 2 to 8, as in :func:`sparsebp.convert`: of the derivatives of curves.
         input_size: height and width of the network's input; one int for a square.
         epochs: passes over the training pictures.
@@ -90,7 +90,7 @@ class Settings(LearningRules):
         check_gradients(self.gradients)
         check_name("scope", self.scope, SCOPES)
         check_name("pictures", self.pictures, PICTURES)
-        check_saved_bits(self.saved_bits, self.scope)
+        check_saved_bits(self.saved_bits)
         check_activation_bits(self.activation_bits)
         check_seed(self.seed)
         for name in ("epochs", "micro_batch", "resample_every", "average"):

@@ -1,4 +1,4 @@
-"""What the blocks of a span keep for their backward pass, where the budget covers the whole step: what takes least.
+"""What the blocks of a span keep for their backward pass: what takes least.
 
 A block keeps the masks of its activations and the selected channels of each layer's input; or its own input, as
 numbers or in 8 bits, from which it makes these again while it runs backward, channel block by channel block.

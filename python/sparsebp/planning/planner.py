@@ -167,9 +167,10 @@ class Planner(Layouts):
 
     def _pieces(self, begin: int, selected: dict[int, int], blocks: dict[int, int]) -> Pieces:
         """Those of the fewest bytes, where the budget covers these."""
-        if not self.request.whole_step:
-            return Pieces()
-        return replace(self._whole_step.smallest(begin), keeps=self._keeping.smallest(begin, selected, blocks))
+        pieces = self._whole_step.smallest(begin) if self.request.whole_step else Pieces()
+        if self.request.may_keep_inputs:
+            pieces = replace(pieces, keeps=self._keeping.smallest(begin, selected, blocks))
+        return pieces
 
     # -- search ----------------------------------------------------------------------------------
 
@@ -216,8 +217,7 @@ class Planner(Layouts):
             return self.within_cap(choice.selected) and self.peak(choice) <= budget
 
         best = self._worthiest(fits) or smallest
-        if self.request.whole_step:
-            best = self._relaxed(best, budget)
+        best = self._relaxed(best, budget)
         best = widened(self.graph, best, lambda wider: self.peak(wider) <= budget)
         if not self.request.whole_step:
             return best

@@ -44,6 +44,11 @@ class Request:
         return self.whole_step and self.pictures == "arena"
 
     @property
+    def may_keep_inputs(self) -> bool:
+        """Whether blocks may keep their inputs and make the rest again: that takes time, so it is asked for."""
+        return self.whole_step or self.saved_bits == 8
+
+    @property
     def sums(self) -> bool:
         """Whether gradients are summed until the optimizer's step."""
         return self.gradients == "sum"
@@ -84,7 +89,7 @@ class Request:
 
 #: Where the images of a micro-batch may lie as bytes, where the budget covers the whole step.
 PICTURES = ("arena", "elsewhere")
-#: How many bits of a number a block that keeps its input may keep, where the budget covers the whole step.
+#: How many bits of a number a block that keeps its input may keep.
 SAVED_BITS = (32, 8)
 #: How few and how many bits of the derivative of an activation that is a curve may be kept.
 ACTIVATION_BITS = (2, 8)
@@ -144,7 +149,7 @@ def checked(settings: Mapping[str, Any]) -> Request:
         _check_bool("train_bias", settings["train_bias"]),
         check_name("scope", settings["scope"], SCOPES),
         check_name("pictures", settings["pictures"], PICTURES),
-        check_saved_bits(settings["saved_bits"], settings["scope"]),
+        check_saved_bits(settings["saved_bits"]),
         _check_bool("aux", settings["aux"]),
         check_activation_bits(settings["activation_bits"]),
     )
@@ -159,16 +164,14 @@ def check_gradients(value: Any) -> str:
     return check_name("gradients", value, GRADIENTS)
 
 
-def check_saved_bits(bits: Any, scope: str) -> int:
-    """``bits`` if it is one of :data:`SAVED_BITS` and goes with this scope.
+def check_saved_bits(bits: Any) -> int:
+    """``bits`` if it is one of :data:`SAVED_BITS`.
 
     Raises:
         ValueError: it is not.
     """
     if type(bits) is not int or bits not in SAVED_BITS:
         raise ValueError(f"saved_bits: expected {' or '.join(map(str, SAVED_BITS))}, got {bits!r}")
-    if bits != 32 and scope != "step":
-        raise ValueError(f'saved_bits: {bits} bits are kept only where the budget covers the whole step, scope="step"')
     return bits
 
 

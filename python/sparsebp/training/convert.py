@@ -99,8 +99,9 @@ def convert(
             nothing else may run between a forward pass and its backward pass. On processors only.
         pictures: with scope ``"step"``, whether the ``"arena"`` has room for a micro-batch of images as bytes, which
             sessions train on, or these lie ``"elsewhere"``, in a camera's memory or a file.
-        saved_bits: with scope ``"step"``, 8 lets blocks keep their input in 8 bits for the backward pass, where that
-            takes fewer bytes: gradients then have its error. With 32 nothing is rounded.
+        saved_bits: 8 lets blocks keep their input in 8 bits for the backward pass and make the rest again, where that
+            takes fewer bytes: gradients then have its error, and steps take longer. With 32 nothing is rounded. On
+            processors only.
         aux: False leaves out what a network adds in training mode only, auxiliary heads for example: it trains as it
             is evaluated, but for dropout and the like.
         activation_bits: 2 to 8 keeps of SiLU, GELU and other curves their derivative in so many bits instead of their
