@@ -1,4 +1,4 @@
-"""Trains MobileNetV2 under many plans and settings, and says what each is worth in accuracy.
+"""Trains a network under many plans and settings, and says what each is worth in accuracy.
 
 python bench/accuracy.py run --data DATA --weights FILE [NAME ...]
 python bench/accuracy.py table
@@ -27,7 +27,7 @@ from sparsebp.files import write_atomically
 from typer.main import get_command
 
 app = typer.Typer(
-    help="Trains MobileNetV2 under many plans and settings, and says what each is worth in accuracy.",
+    help="Trains a network under many plans and settings, and says what each is worth in accuracy.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,7 +54,7 @@ def show(names: Names = None) -> None:
 @app.command()
 def run(
     data: Annotated[Path, typer.Option(metavar="PATH", help="Pictures, as for sparsebp finetune.")],
-    weights: Annotated[Path, typer.Option(metavar="FILE", help="Pretrained weights of MobileNetV2.")],
+    weights: Annotated[Path, typer.Option(metavar="FILE", help="Pretrained weights of the experiments' network.")],
     names: Names = None,
     folder: Folder = DEFAULT_OUT,
     jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Runs at once; one a core unless given.")] = None,

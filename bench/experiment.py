@@ -28,6 +28,7 @@ class Experiment:
         take: of how many training pictures it learns, another part for each seed, or of how many of each class, drawn
             by the seed (None for all of one); 0 for all.
         judges: how many test pictures, the first, it is judged by; 0 for all.
+        network: one of :mod:`sparsebp.models`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Experiment:
     recipe: bool = False
     take: int | tuple[int | None, ...] = 0
     judges: int = 0
+    network: str = "mobilenet_v2"
 
     @property
     def pictures(self) -> str:
@@ -60,4 +62,6 @@ class Experiment:
         facts = [dict(self.settings), self.sweep and [TRAIN, HELD_OUT], pruned, seed, data]
         if self.recipe or self.take:
             facts.append([self.recipe, self.take, self.judges])
+        if self.network != "mobilenet_v2":
+            facts.append(self.network)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

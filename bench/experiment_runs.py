@@ -196,10 +196,10 @@ def carry_out(job: Job) -> dict[str, Any]:
 
 
 def _network(job: Job, pictures: Dataset) -> nn.Module:
-    """MobileNetV2 with its weights and a fresh classifier, pruned if the experiment says so."""
+    """The experiment's network with its weights and a fresh classifier, pruned if the experiment says so."""
     weights, classes, ratio = read_weights(job.weights), len(pictures.classes), job.experiment.prune
     if not ratio:
-        model = sparsebp.models.mobilenet_v2(classes)
+        model: nn.Module = getattr(sparsebp.models, job.experiment.network)(classes)
         load_pretrained(model, weights)
         return model
     classifier = next(t for name, t in weights.tensors.items() if name.endswith("classifier.1.weight"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiment import HELD_OUT, TRAIN, Experiment
+from ladder_experiments import headlines, ladder
 from recipe_experiments import recipes
 
 __all__ = ["EXPERIMENTS", "HELD_OUT", "TRAIN", "Experiment"]
@@ -75,6 +76,9 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static", **SPARING),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
+    *headlines({**CHOSEN, "epochs": 10, **SPARING}),
+    # What each restriction costs.
+    *ladder({**CHOSEN, **SPARING}),
     # Another data set, with the headline's settings: run with its own --data and --out.
     *(
         experiment

@@ -66,8 +66,9 @@ def test_every_experiment_has_its_own_name_and_settings_that_finetune_takes() ->
 
 
 def test_every_experiment_has_a_plan() -> None:
-    model = sparsebp.models.mobilenet_v2(10)
+    models = {name: getattr(sparsebp.models, name)(10) for name in ("mobilenet_v2", "efficientnet_lite0")}
     for experiment in experiments.EXPERIMENTS:
+        model = models[experiment.network]
         settings = sparsebp.finetuning.Settings(**experiment.settings)
         if not experiment.prune:
             assert sparsebp.plan(model, settings.budget, **settings.conversion()).layers, experiment.name

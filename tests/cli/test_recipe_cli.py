@@ -11,6 +11,7 @@ import pytest
 from runs import RUN, Run, assert_same_run, here, run, signalled, write_pictures
 from sparsebp.cli.errors import Exit
 from sparsebp.finetuning import Interrupted, checkpoint
+from sparsebp.finetuning.recipe import CHOSEN
 from sparsebp.finetuning.run import Run as Training
 
 __all__ = ["here", "run"]  # fixtures
@@ -25,7 +26,7 @@ def test_what_is_chosen_is_said_and_why(run: Run, here: Path) -> None:
     block = re.search(r"^settings, chosen where they are not given:\n((?:  .*\n)+)", out, re.MULTILINE)
     assert block is not None
     said = dict(re.findall(r"^  (\S+) +(.*)$", block[1], re.MULTILINE))
-    assert list(said) == ["input-size", "augment", "epochs", "lr", "skip-above", "batch-size", "balance"]
+    assert list(said) == [name.replace("_", "-") for name in CHOSEN]
     assert said["epochs"] == "1: given"
     assert said["input-size"] == "128: pictures of about 16 pixels"
     assert said["balance"] == "none: classes of similar sizes"
@@ -117,8 +118,9 @@ def test_cifar_10_alone_is_the_run_of_the_headline(
     monkeypatch.setattr(Training, "train", begin_alone)
     alone = ["finetune", "--data", str(data_root), "--weights", str(data_root / "mobilenet_v2_imagenet.pt")]
     alone += ["--cache", "none", "--no-dense-audit", "--workers", "0"]
-    long = "--input-size 129 --budget 256KB --max-update-ratio 0.02 --epochs 10 --augment flip,slide --skip-above 0.9"
-    for out, options in (("alone", []), ("long", [*long.split(), "--lr", "0.0002", "--no-recipe"])):
+    long = "--input-size 129 --budget 256KB --max-update-ratio 1 --saved-bits 8 --epochs 10 --augment flip,slide"
+    rates = "--skip-above 0.9 --lr 6e-5 --bias-lr 0.001 --classifier-lr 0.0005"
+    for out, options in (("alone", []), ("long", [*long.split(), *rates.split(), "--no-recipe"])):
         assert run(*alone, *options, "--out", str(tmp_path / out))[0] == Exit.INTERRUPTED
     ends = [checkpoint.read(tmp_path / out / "checkpoint-000001") for out in ("alone", "long")]
     assert ends[0].facts["settings"] == ends[1].facts["settings"]

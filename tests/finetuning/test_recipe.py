@@ -12,8 +12,12 @@ from sparsebp.finetuning.recipe import CHOSEN, Facts, few_pictures, recipe, with
 KB = 1024
 CIFAR10 = Facts(sizes=(5000,) * 10, side=32, budget=256 * KB, odd=True)
 ANTS_AND_BEES = Facts(sizes=(124, 121), side=224, budget=256 * KB, odd=True)
-HEADLINE: dict[str, Any] = {"epochs": 10, "augment": "flip,slide", "skip_above": 0.9, "lr": 0.0002}
-"""What README's command for CIFAR-10 gives, beside the size and the cache."""
+ALL: dict[str, Any] = {"max_update_ratio": 1.0, "saved_bits": 8, "lr": 6e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
+"""A step trains as many weights as the budget holds."""
+FEW: dict[str, Any] = {"max_update_ratio": 0.02, "lr": 0.0002}
+"""A step trains 2 % of them."""
+HEADLINE: dict[str, Any] = {"epochs": 10, "augment": "flip,slide", "skip_above": 0.9, **ALL}
+"""What README's command for CIFAR-10 comes to, beside the size and the cache."""
 
 
 def chosen(facts: Facts, **given: Any) -> dict[str, Any]:
@@ -79,6 +83,40 @@ def test_what_is_given_stays_and_is_said_to_be_given() -> None:
         assert choice.name not in given or choice.value == given[choice.name]
 
 
+def test_a_share_of_the_weights_that_is_given_has_rates_of_its_own() -> None:
+    assert Settings(**chosen(CIFAR10, max_update_ratio=0.02)) == Settings(
+        input_size=(129, 129), **HEADLINE | FEW | USUAL
+    )
+
+
+USUAL: dict[str, Any] = {"saved_bits": 32, "bias_lr": None, "classifier_lr": None}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sampler": "static"},
+        {"resample_every": 4},
+        {"momentum": 0.9},
+        {"gradients": "sum"},
+        {"normalise": False},
+        {"train_bias": False},
+        {"ratios": {"*": 0.5}},
+        {"lr": 0.0002},
+        {"saved_bits": 32},
+    ],
+    ids=str,
+)
+def test_what_is_measured_or_made_for_few_weights_trains_few(given: dict[str, Any]) -> None:
+    made = chosen(CIFAR10, **given)
+    assert (made["max_update_ratio"], made["saved_bits"]) == (0.02, 32)
+    assert made["bias_lr"] is made["classifier_lr"] is None
+
+
+def test_a_gpu_trains_few_for_it_keeps_no_inputs_in_8_bits() -> None:
+    assert chosen(replace(CIFAR10, processor=False)).items() >= (FEW | USUAL).items()
+
+
 GIVEN: list[tuple[str, dict[str, Any], str, Any]] = [
     ("plain steps have rates of their own", {"normalise": False}, "lr", None),
     ("so have steps that train many weights", {"max_update_ratio": None}, "lr", None),
@@ -89,7 +127,10 @@ GIVEN: list[tuple[str, dict[str, Any], str, Any]] = [
 
 
 WHY: list[tuple[dict[str, Any], str, str]] = [
-    ({"epochs": 2}, "lr", "did best of those measured, over ten epochs"),
+    ({"epochs": 2}, "lr", "did best of those measured"),
+    ({"max_update_ratio": 0.02}, "lr", "did best of those measured, over ten epochs"),
+    ({}, "max_update_ratio", "learns most; with 0.02 steps are up to twice as fast"),
+    ({"sampler": "static"}, "max_update_ratio", "what goes with the other settings"),
     ({"normalise": False}, "lr", "what suits the other settings"),
     ({}, "batch_size", "channels are drawn anew for each batch"),
     ({"resample_every": 4}, "batch_size", "channels are drawn anew for every 4 batches"),

@@ -25,7 +25,6 @@ from .options import (
     Budget,
     Device,
     Gradients,
-    MaxUpdateRatio,
     MicroBatch,
     Model,
     Ratio,
@@ -49,7 +48,7 @@ from .report import (
     warn_of_lost,
     without,
 )
-from .scope_options import ActivationBits, NoAux, Pictures, SavedBits, Scope
+from .scope_options import ActivationBits, NoAux, Pictures, Scope
 from .task import Task, make_task
 
 
@@ -73,16 +72,16 @@ def finetune(
     budget: Budget = "256KB",
     scope: Scope = "training",
     pictures: Pictures = "arena",
-    saved_bits: SavedBits = 32,
+    saved_bits: r.SavedBits = None,
     activation_bits: ActivationBits = None,
     micro_batch: MicroBatch = 1,
-    max_update_ratio: MaxUpdateRatio = 0.02,
+    max_update_ratio: r.MaxUpdateRatio = None,
     ratio: Ratio = None,
     gradients: Gradients = Settings.gradients,
     epochs: r.Epochs = None,
     lr: r.Rate = None,
-    bias_lr: t.BiasRate = None,
-    classifier_lr: t.ClassifierRate = None,
+    bias_lr: r.BiasRate = None,
+    classifier_lr: r.ClassifierRate = None,
     layer_rate: t.LayerRates = None,
     no_normalise: t.NoNormalise = False,
     schedule: t.Schedule = Settings.schedule,

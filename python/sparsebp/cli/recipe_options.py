@@ -13,8 +13,9 @@ from ..data.augment import AUGMENTATIONS, parse_augment
 from ..finetuning.balance import BALANCES
 from ..finetuning.cache import CHOICES
 from ..finetuning.settings import KEEPS
+from ..planning.request import SAVED_BITS, check_saved_bits
 from .numbers import whole
-from .options import MODEL, OUTPUT, TRAINING, check_share, checked, parse_input_size
+from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, parse_input_size
 from .training_options import DATA, check_rate, one_of
 
 _CHOSEN = "[default: chosen to suit the pictures]"
@@ -53,10 +54,52 @@ Rate = Annotated[
     _option(
         "--lr",
         "RATE",
-        "Learning rate, for a whole batch. [default: 0.0002; where a step may train over 2 % of the weights, or with "
-        "--no-recipe, 0.0003 at 2 % and less for more; with --no-normalise 0.0075]",
+        "Learning rate, for a whole batch. [default: chosen to suit the weights that a step trains; with --no-recipe "
+        "0.0003 at 2 % and less for more; with --no-normalise 0.0075]",
         TRAINING,
         callback=checked(check_rate),
+    ),
+]
+BiasRate = Annotated[
+    float | None,
+    _option(
+        "--bias-lr",
+        "RATE",
+        "Learning rate of shifts and biases. [default: chosen with --lr, or 5 times --lr; with --no-normalise 8 times]",
+        TRAINING,
+        callback=checked(check_rate),
+    ),
+]
+ClassifierRate = Annotated[
+    float | None,
+    _option(
+        "--classifier-lr",
+        "RATE",
+        "Learning rate of the last layer. [default: chosen with --lr, or 2.5 times --lr; with --no-normalise the same]",
+        TRAINING,
+        callback=checked(check_rate),
+    ),
+]
+MaxUpdateRatio = Annotated[
+    float | None,
+    _option(
+        "--max-update-ratio",
+        "SHARE",
+        "Largest share of the convolution weights that one step may touch. [default: as many as the budget holds; 0.02 "
+        "on a GPU, with several processes, with a rate, a sampler or layers of your choice, and with --no-recipe]",
+        MEMORY,
+        callback=checked(check_share),
+    ),
+]
+SavedBits = Annotated[
+    int | None,
+    _option(
+        "--saved-bits",
+        "|".join(map(str, SAVED_BITS)),
+        "8 lets blocks keep their input in 8 bits for the backward pass, which saves bytes and takes time. [default: 8 "
+        "where a step trains as many weights as the budget holds, else 32]",
+        MEMORY,
+        callback=checked(check_saved_bits),
     ),
 ]
 BatchSize = Annotated[

@@ -15,16 +15,17 @@ from .recipe import CHOSEN, Choice, few_pictures, recipe
 from .settings import Settings
 
 
-def choose(given: Mapping[str, Any], dataset: Dataset, weights: WeightFile) -> list[Choice]:
+def choose(given: Mapping[str, Any], dataset: Dataset, weights: WeightFile, processor: bool = True) -> list[Choice]:
     """What a recipe makes of these pictures and weights.
 
     Args:
         given: the settings that somebody chose; a ``preprocess`` has its size.
         dataset: the pictures.
         weights: that the run begins with.
+        processor: whether a processor trains, not a GPU.
     """
     pixels = given.get("preprocess")
-    facts = facts_of(dataset, weights, pixels or usual_preprocess(weights, (1, 1)), given)
+    facts = facts_of(dataset, weights, pixels or usual_preprocess(weights, (1, 1)), given, processor)
     choices = recipe(facts, given)
     if pixels is None or "input_size" in given or choices[0].value == pixels.size:
         return choices

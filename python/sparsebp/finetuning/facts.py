@@ -19,7 +19,9 @@ _LOOKED_AT = 32
 """Pictures, spread evenly over the training set, that say how large they are."""
 
 
-def facts_of(dataset: Dataset, weights: WeightFile, preprocess: Preprocess, given: Mapping[str, Any]) -> Facts:
+def facts_of(
+    dataset: Dataset, weights: WeightFile, preprocess: Preprocess, given: Mapping[str, Any], processor: bool
+) -> Facts:
     """The facts of a run.
 
     Args:
@@ -27,6 +29,7 @@ def facts_of(dataset: Dataset, weights: WeightFile, preprocess: Preprocess, give
         weights: that it begins with.
         preprocess: how these want their pictures, at whatever size.
         given: the settings that somebody chose.
+        processor: whether a processor trains, not a GPU.
     """
     known = weights.metadata.get("preprocess")
     plain = [name.strip() for name in dataset.classes]
@@ -38,6 +41,7 @@ def facts_of(dataset: Dataset, weights: WeightFile, preprocess: Preprocess, give
         odd=preprocess.range[0] < 0,
         known=(int(known["size"][0]), int(known["size"][1])) if known else None,
         mirrored=not all(len(name) == 1 or name.isdecimal() for name in plain),
+        processor=processor,
     )
 
 

@@ -178,7 +178,7 @@ def finetune(
     if recipe and begun is not None:
         wanted = Settings(**as_begun({**sized, **settings}, begun))
     elif recipe:
-        choices = choose(settings, dataset, begins_with)
+        choices = choose(settings, dataset, begins_with, _on_processor(model))
         wanted = with_choices(settings, choices)
     preprocess = wanted.preprocess or usual_preprocess(begins_with, wanted.size)
     if preprocess.levels is None:
@@ -274,3 +274,7 @@ def _pictures(data: Dataset | str | Path, wanted: Settings, begun: Checkpoint | 
         dataset = dataset.keeping(begun.training[ORDER].numpy())
     preprocess = begun.facts.get("settings", {}).get("preprocess", {})
     return dataset.at_levels(Levels.parse(preprocess.get("levels")))
+
+
+def _on_processor(model: nn.Module) -> bool:
+    return all(parameter.device.type == "cpu" for parameter in model.parameters())

@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-CHOSEN = ("input_size", "augment", "epochs", "lr", "skip_above", "batch_size", "balance")
+CHOSEN = (
+    "input_size",
+    "augment",
+    "epochs",
+    "max_update_ratio",
+    "saved_bits",
+    "lr",
+    "bias_lr",
+    "classifier_lr",
+    "skip_above",
+    "batch_size",
+    "balance",
+)
 """The settings that a recipe chooses."""
 
 FEW = 10
@@ -19,8 +31,20 @@ _LEAST_SIDE, _MOST_SIDE, _STEP = 128, 224, 32
 _SMALL_BUDGET = 128 * 1024
 _SHOWN = 500_000  # pictures in a whole run: ten epochs of 50,000
 _LEAST_EPOCHS, _MOST_EPOCHS = 2, 10
-_RATE, _SKIP, _BATCH = 0.0002, 0.9, 16
+_FEW_WEIGHTS, _SKIP, _BATCH = 0.02, 0.9, 16
+_RATE, _RATES_OF_ALL = 0.0002, {"lr": 6e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
 _UNEVEN = 2.0
+_SPARING: dict[str, Any] = {
+    "sampler": "random",
+    "resample_every": 1,
+    "momentum": 0.0,
+    "gradients": "in_place",
+    "normalise": True,
+    "train_bias": True,
+    "ratios": None,
+    "lr": None,
+}
+"""Settings with which a step trains all that the budget holds; others ask for few weights, or are measured with few."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +59,7 @@ class Facts:
         odd: whether the weights want inputs of 32 n + 1 pixels, as those of TensorFlow do.
         known: height and width of the input that the weights were fine-tuned with before, if they say.
         mirrored: whether a mirror image still shows the same: not of letters and digits.
+        processor: whether a processor trains, on which blocks can keep their inputs in 8 bits, and no GPU.
     """
 
     sizes: tuple[int, ...]
@@ -44,6 +69,7 @@ class Facts:
     odd: bool = False
     known: tuple[int, int] | None = None
     mirrored: bool = True
+    processor: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,11 +94,13 @@ def recipe(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
         facts: on pictures, weights and budget.
         given: settings that were chosen by somebody, by their names.
     """
+    every = _trains_all(facts, given)
     made = [
         _input_size(facts),
         _augment(facts),
         _epochs(facts),
-        _rate(given),
+        *_weights(every),
+        *_rates(every, given),
         _skip(given),
         _batch(given),
         _balance(facts),
@@ -123,12 +151,31 @@ def _epochs(facts: Facts) -> Choice:
     return Choice("epochs", epochs, f"{count:,} training pictures")
 
 
-def _rate(given: Mapping[str, Any]) -> Choice:
-    """Plain steps, and steps that train many weights, want other rates, which :class:`LearningRules` knows."""
-    few = (given.get("max_update_ratio", 0.02) or 1.0) <= 0.02 and not given.get("ratios")
+def _trains_all(facts: Facts, given: Mapping[str, Any]) -> bool:
+    """Whether a step trains as many weights as the budget holds: 8 bits of blocks' inputs make room for most."""
+    asked = any(name in given for name in ("max_update_ratio", "saved_bits"))
+    return facts.processor and not asked and all(given.get(name, usual) == usual for name, usual in _SPARING.items())
+
+
+def _weights(every: bool) -> list[Choice]:
+    if every:
+        return [
+            Choice("max_update_ratio", 1.0, "learns most; with 0.02 steps are up to twice as fast"),
+            Choice("saved_bits", 8, "makes room for more weights"),
+        ]
+    why = "what goes with the other settings"
+    return [Choice("max_update_ratio", _FEW_WEIGHTS, why), Choice("saved_bits", 32, why)]
+
+
+def _rates(every: bool, given: Mapping[str, Any]) -> list[Choice]:
+    """Plain steps, and other shares of the weights, want other rates, which :class:`LearningRules` knows."""
+    if every:
+        return [Choice(name, rate, "did best of those measured") for name, rate in _RATES_OF_ALL.items()]
+    few = (given.get("max_update_ratio", _FEW_WEIGHTS) or 1.0) <= _FEW_WEIGHTS and not given.get("ratios")
+    suits = [Choice(name, None, "what suits the other settings") for name in _RATES_OF_ALL]
     if given.get("normalise", True) and few:
-        return Choice("lr", _RATE, "did best of those measured, over ten epochs")
-    return Choice("lr", None, "what suits the other settings")
+        suits[0] = Choice("lr", _RATE, "did best of those measured, over ten epochs")
+    return suits
 
 
 def _skip(given: Mapping[str, Any]) -> Choice:

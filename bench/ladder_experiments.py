@@ -1,0 +1,66 @@
+"""From 2 % of the weights in 256 KB to all of them in any memory: what each restriction costs in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiment import Experiment
+
+ALL: dict[str, Any] = {
+    "max_update_ratio": None,
+    "saved_bits": 8,
+    "lr": 6e-5,
+    "bias_lr": 0.001,
+    "classifier_lr": 0.0005,
+}
+"""As many weights a step as the budget holds, blocks may keep their inputs in 8 bits; rates that so many bear."""
+EXACT: dict[str, Any] = ALL | {"saved_bits": 32}
+
+
+def headlines(headline: Mapping[str, Any]) -> Iterator[Experiment]:
+    """Runs over all pictures, judged by the test set.
+
+    Args:
+        headline: the settings of the headline, a step of which trains 2 % of the weights.
+    """
+    lite0, small = "efficientnet_lite0", {"budget": "128KB", "input_size": 97}
+
+    def final(name: str, what: str, network: str = "mobilenet_v2", **changes: Any) -> Experiment:
+        return Experiment(f"headline/{name}", what, {**headline, **changes}, sweep=False, network=network)
+
+    yield final("all", "as many weights a step as 256 KB hold", **ALL)
+    yield final("all 128KB", "as many as 128 KB hold, 97 x 97 pixels, six epochs", **ALL | small | {"epochs": 6})
+    yield final("lite0", "EfficientNet-Lite0, 2 %, fifteen epochs", lite0, epochs=15)
+
+
+def ladder(base: Mapping[str, Any]) -> Iterator[Experiment]:
+    """Two epochs of a part of the training set.
+
+    Args:
+        base: the settings of the headline but for the number of epochs.
+    """
+
+    def rung(name: str, what: str, **changes: Any) -> Experiment:
+        return Experiment(f"ladder/{name}", what, {**base, "epochs": 2, **changes})
+
+    yield rung("2%", "2 %, 256 KB")
+    yield rung("2% 8 bits", "2 %, 256 KB, inputs in 8 bits", saved_bits=8)
+    yield rung("2% 1MB", "2 %, 1 MB", budget="1MB")
+    for share in (0.05, 0.2):
+        yield rung(
+            f"{share:.0%}", f"{share:.0%}, 256 KB, inputs in 8 bits", **ALL | {"max_update_ratio": share, "lr": None}
+        )
+    yield rung("all", "all that 256 KB hold, inputs in 8 bits", **ALL)
+    for factor in (0.5, 2):
+        yield rung(f"all {factor:g}", f"the same at {factor:g} times the rate", **ALL | {"lr": factor * ALL["lr"]})
+    for size in (97, 161, 193):
+        yield rung(f"all {size}", f"the same, {size} x {size} pixels", **ALL | {"input_size": size})
+    yield rung("all exact 512KB", "all that 512 KB hold, exact", **EXACT | {"budget": "512KB"})
+    for budget, size in (("64KB", 97), ("96KB", 97), ("128KB", 97), ("192KB", 129)):
+        yield rung(
+            f"all {budget}",
+            f"all that {budget} hold, {size} x {size} pixels",
+            **ALL | {"budget": budget, "input_size": size},
+        )
+    yield rung("dense", "every weight of every layer, any memory", **EXACT | {"budget": "1GB"})
