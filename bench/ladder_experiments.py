@@ -8,7 +8,7 @@ from typing import Any
 from experiment import Experiment
 
 ALL: dict[str, Any] = {
-    "max_update_ratio": None,
+    "max_update_ratio": 1.0,
     "saved_bits": 8,
     "lr": 6e-5,
     "bias_lr": 0.001,

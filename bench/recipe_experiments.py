@@ -9,6 +9,8 @@ from experiment import Experiment
 
 _BUDGET: dict[str, Any] = {"budget": "256KB"}
 """All that is given where a recipe chooses."""
+_FEW: dict[str, Any] = _BUDGET | {"max_update_ratio": 0.02}
+"""The same where a step may train 2 % of the weights."""
 
 
 def recipes(headline: Mapping[str, Any]) -> Iterator[Experiment]:
@@ -26,16 +28,20 @@ def recipes(headline: Mapping[str, Any]) -> Iterator[Experiment]:
     ]
     for suffix, what, seeds, which in parts:
         yield Experiment(f"recipe/chosen{suffix}", f"chosen{what}", _BUDGET, False, seeds, recipe=True, **which)
+        yield Experiment(f"recipe/2%{suffix}", f"chosen, 2 %{what}", _FEW, False, seeds, recipe=True, **which)
         yield Experiment(f"recipe/headline{suffix}", f"the headline's settings{what}", headline, False, seeds, **which)
     for balance in ("none", "sampling"):
         yield Experiment(
             f"recipe/few {balance}",
-            f"chosen but for balance: {balance}, {thin}",
-            {**_BUDGET, "balance": balance},
+            f"chosen but for balance: {balance}, 2 %, {thin}",
+            {**_FEW, "balance": balance},
             False,
             5,
             recipe=True,
             take=few,
         )
-    one = {**_BUDGET, "epochs": 1}
-    yield Experiment("recipe/one epoch", "chosen but for epochs: 1", one, False, recipe=True)
+    for name, given in (("one epoch", _BUDGET), ("one epoch 2%", _FEW)):
+        share = ", 2 %" if given is _FEW else ""
+        yield Experiment(
+            f"recipe/{name}", f"chosen but for epochs: 1{share}", {**given, "epochs": 1}, False, recipe=True
+        )

@@ -20,7 +20,7 @@ _LOOKED_AT = 32
 
 
 def facts_of(
-    dataset: Dataset, weights: WeightFile, preprocess: Preprocess, given: Mapping[str, Any], processor: bool
+    dataset: Dataset, weights: WeightFile, preprocess: Preprocess, given: Mapping[str, Any], processor: bool = True
 ) -> Facts:
     """The facts of a run.
 
