@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import Residual, batch, conv_norm, seeded, tiny_mobilenet
-from sparsebp import SparseModel
+from sparsebp import SparseModel, devices
 from sparsebp._C import OpKind
 from sparsebp.planning.layouts import Layouts
 from sparsebp.planning.plan import Plan
@@ -122,6 +122,15 @@ def test_where_the_budget_covers_training_alone_8_bits_are_asked_for() -> None:
     assert least[8] < least[32]
     assert not plans[32].choice.pieces.keeps
     assert "input8" in plans[8].choice.pieces.keeps.values()
+
+
+def test_a_gpu_refuses_a_plan_that_keeps_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = tiny_mobilenet(classes=5)
+    plan = keeping(net, sparsebp.plan(net, "16MB", input_size=SIZE), "input8").plan
+    spec = Layouts(read(tiny_mobilenet(classes=5), SIZE), net, plan.request).factory.make(plan.choice)
+    monkeypatch.setattr(devices, "check", lambda *_: None)  # there is none on most machines
+    with pytest.raises(ValueError, match="saved_bits: blocks keep their inputs on processors only"):
+        devices.make_program(spec, plan.budget, torch.float32, "", torch.device("cuda"))
 
 
 def test_other_bits_are_refused() -> None:
