@@ -60,26 +60,6 @@ Rate = Annotated[
         callback=checked(check_rate),
     ),
 ]
-BiasRate = Annotated[
-    float | None,
-    _option(
-        "--bias-lr",
-        "RATE",
-        "Learning rate of shifts and biases. [default: chosen with --lr, or 5 times --lr; with --no-normalise 8 times]",
-        TRAINING,
-        callback=checked(check_rate),
-    ),
-]
-ClassifierRate = Annotated[
-    float | None,
-    _option(
-        "--classifier-lr",
-        "RATE",
-        "Learning rate of the last layer. [default: chosen with --lr, or 2.5 times --lr; with --no-normalise the same]",
-        TRAINING,
-        callback=checked(check_rate),
-    ),
-]
 MaxUpdateRatio = Annotated[
     float | None,
     _option(

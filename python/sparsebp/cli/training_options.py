@@ -147,7 +147,8 @@ BiasRate = Annotated[
     _option(
         "--bias-lr",
         "RATE",
-        "Learning rate of shifts and biases. [default: 5 times --lr; with --no-normalise 8 times]",
+        "Learning rate of shifts and biases. [default: 5 times --lr, with --no-normalise 8 times; where finetune chooses "
+        "--lr, it may choose this too]",
         TRAINING,
         callback=checked(check_rate),
     ),
@@ -157,7 +158,8 @@ ClassifierRate = Annotated[
     _option(
         "--classifier-lr",
         "RATE",
-        "Learning rate of the last layer. [default: 2.5 times --lr; with --no-normalise the same]",
+        "Learning rate of the last layer. [default: 2.5 times --lr, with --no-normalise the same; where finetune chooses "
+        "--lr, it may choose this too]",
         TRAINING,
         callback=checked(check_rate),
     ),
