@@ -34,7 +34,7 @@ _LEAST_EPOCHS, _MOST_EPOCHS = 2, 10
 _FEW_WEIGHTS, _SKIP, _BATCH = 0.02, 0.9, 16
 _RATE, _RATES_OF_ALL = 0.0002, {"lr": 6e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
 _UNEVEN = 2.0
-_SPARING: dict[str, Any] = {
+_OF_ALL: dict[str, Any] = {
     "sampler": "random",
     "resample_every": 1,
     "momentum": 0.0,
@@ -44,7 +44,7 @@ _SPARING: dict[str, Any] = {
     "ratios": None,
     "lr": None,
 }
-"""Settings with which a step trains all that the budget holds; others ask for few weights, or are measured with few."""
+"""Beside these values a step trains all that the budget holds; others ask for few weights, or were measured with few."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _epochs(facts: Facts) -> Choice:
 def _trains_all(facts: Facts, given: Mapping[str, Any]) -> bool:
     """Whether a step trains as many weights as the budget holds: 8 bits of blocks' inputs make room for most."""
     asked = any(name in given for name in ("max_update_ratio", "saved_bits"))
-    return facts.processor and not asked and all(given.get(name, usual) == usual for name, usual in _SPARING.items())
+    return facts.processor and not asked and all(given.get(name, usual) == usual for name, usual in _OF_ALL.items())
 
 
 def _weights(every: bool) -> list[Choice]:
