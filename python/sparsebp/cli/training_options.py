@@ -147,7 +147,7 @@ BiasRate = Annotated[
     _option(
         "--bias-lr",
         "RATE",
-        "Learning rate of shifts and biases. [default: 5 times --lr, with --no-normalise 8 times; where finetune chooses "
+        "Learning rate of shifts and biases. [default: 5 times --lr, with --no-normalise 8 times; if finetune chooses "
         "--lr, it may choose this too]",
         TRAINING,
         callback=checked(check_rate),
@@ -158,7 +158,7 @@ ClassifierRate = Annotated[
     _option(
         "--classifier-lr",
         "RATE",
-        "Learning rate of the last layer. [default: 2.5 times --lr, with --no-normalise the same; where finetune chooses "
+        "Learning rate of the last layer. [default: 2.5 times --lr, with --no-normalise the same; if finetune chooses "
         "--lr, it may choose this too]",
         TRAINING,
         callback=checked(check_rate),

@@ -44,7 +44,7 @@ _OF_ALL: dict[str, Any] = {
     "ratios": None,
     "lr": None,
 }
-"""Beside these values a step trains all that the budget holds; others ask for few weights, or were measured with few."""
+"""Beside these values a step trains all that the budget holds; others ask for few, or were measured with few."""
 
 
 @dataclass(frozen=True)
