@@ -25,7 +25,7 @@ from sparsebp.benchmark.environment import environment, usable_cores
 from sparsebp.data import Dataset, Subset
 from sparsebp.files import write_atomically
 from sparsebp.finetuning import Epoch, Interrupted, Observer, Position, Settings
-from sparsebp.finetuning.cache import FORMS
+from sparsebp.finetuning.behind_prefix import forms
 from sparsebp.finetuning.recipe import Choice
 from sparsebp.networks.pretrained import load_pretrained, read_weights, replace_classifier, usual_preprocess
 from sparsebp.planning.plan import Plan
@@ -158,7 +158,7 @@ def carry_out(job: Job) -> dict[str, Any]:
     model = _network(job, pictures)
     settings, chooses = job.experiment.settings, job.experiment.recipe
     reporter = _Reporter(job.title)
-    caches = chooses or Settings(**settings).augment in FORMS
+    caches = chooses or forms(Settings(**settings).augment) is not None
     found = sparsebp.finetune(
         model,
         pictures,

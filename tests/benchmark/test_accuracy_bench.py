@@ -120,7 +120,7 @@ def test_the_table_has_mean_and_spread_over_seeds(finished: Path) -> None:
 def test_pictures_are_drawn_of_what_there_is(finished: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'sparsebp[plot]'")
     made = experiment_pictures.draw_all([TINY], runs.read_results(finished), tmp_path)
-    assert [file.name for file in made] == ["accuracy-epochs.png", "coverage.png"]
+    assert [file.name for file in made] == ["accuracy-epochs.png", "accuracy-published.png", "coverage.png"]
     assert all(file.stat().st_size > 1000 for file in made)
 
 

@@ -41,6 +41,8 @@ CACHED: dict[str, dict[str, Any]] = {
     "mirror images": {"augment": "flip"},
     "slides": {"augment": "slide"},
     "slides, mirror images, broken pictures": {"augment": "slide,flip", "data": with_broken({3, 11}, {66})},
+    "slides, erases": {"augment": "slide,erase"},
+    "erases, mirror images": {"augment": "erase,flip"},
     "slides without a prefix": {"augment": "slide", "budget": "1MB", "lr": 0.01},
 }
 
@@ -86,7 +88,7 @@ def test_with_a_cache_every_picture_is_read_once_and_its_size_is_told_first(augm
 NO_CACHE: dict[str, tuple[dict[str, Any], str]] = {
     "augmentation": (
         {"augment": "flip,color"},
-        "cache: with augment=color,flip a picture .*; only flip and slide go with a cache",
+        "cache: with augment=color,flip a picture .*; only flip, slide and erase go with a cache",
     ),
     "dropout": ({"model": torch_first(), "budget": "64KB"}, "cache: the frozen prefix holds dropout"),
     "two paths": ({"model": residual_network(0, 4), "budget": 5250}, "cache: more than one activation"),

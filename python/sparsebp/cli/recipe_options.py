@@ -148,7 +148,8 @@ Cache = Annotated[
     _option(
         "--cache",
         "|".join(CHOICES),
-        "Keep what the frozen layers make of each picture, so that they run once. With --augment flip,slide at most. "
+        "Keep what the frozen layers make of each picture, so that they run once. With --augment "
+        "flip,slide,erase at most. "
         "[default: auto, on the disk if there is plenty of room]",
         OUTPUT,
         callback=one_of(CHOICES),

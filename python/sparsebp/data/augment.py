@@ -16,6 +16,7 @@ AUGMENTATIONS: dict[str, str] = {
     "color": "brightness, contrast and saturation changed by up to 25 %",
     "shift": "moved by up to 1/8 of each side, what appears is reflected",
     "slide": "as shift, but what the frozen layers make of the picture moves, by whole pixels of its own",
+    "erase": "a rectangle of 2/5 of either side of what the frozen layers make of every second picture is blanked",
     "flip": "left and right exchanged in every second picture",
 }
 
@@ -50,8 +51,8 @@ def augment(
 ) -> np.ndarray:
     """A changed picture as ``preprocess.fit`` would place it: uint8 [H, W, 3].
 
-    ``slide`` is left to whoever runs the frozen layers. All that is random comes from ``generator``; with
-    ``default_rng((seed, epoch, index))`` it is a function of the three alone.
+    ``slide`` and ``erase`` are left to whoever runs the frozen layers. All that is random comes from
+    ``generator``; with ``default_rng((seed, epoch, index))`` it is a function of the three alone.
     """
     place = preprocess.placement(image)
     if "crop" in names:

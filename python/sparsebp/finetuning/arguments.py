@@ -7,7 +7,8 @@ from torch import nn
 
 from ..data import Dataset
 from ..networks.weight_files import not_finite
-from .cache import CHOICES, FORMS, PLACES
+from .behind_prefix import forms
+from .cache import CHOICES, PLACES
 from .settings import Settings
 
 
@@ -18,10 +19,10 @@ def check_options(checkpoint_every: int, workers: int, cache: str | None, settin
             raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     if cache is not None and cache not in CHOICES:
         raise ValueError(f"cache: expected {', '.join(CHOICES)} or None, got {cache!r}")
-    if cache in PLACES and settings.augment not in FORMS:
+    if cache in PLACES and forms(settings.augment) is None:
         raise ValueError(
-            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; only flip and "
-            "slide go with a cache"
+            f"cache: with augment={','.join(settings.augment)} a picture is never the same twice; only flip, "
+            "slide and erase go with a cache"
         )
 
 

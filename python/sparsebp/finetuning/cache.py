@@ -17,16 +17,12 @@ from ..data.augment import flipped
 from ..files import named_errors
 from ..training.sparse_model import SparseModel
 from ..units import format_bytes
-from .slide import NAME as SLIDE
-from .slide import slid
+from .behind_prefix import changed
 
 PLACES = ("memory", "disk")
 CHOICES = (*PLACES, "auto", "none")
 _SHARE = {"memory": 4, "disk": 2}
 """A cache that nobody asked for takes so small a part of what is free: a quarter, a half."""
-
-#: Augmentations that leave a picture few enough forms to keep them all, and how many.
-FORMS: dict[tuple[str, ...], int] = {(): 1, ("flip",): 2, (SLIDE,): 1, (SLIDE, "flip"): 2}
 
 
 def check_prefix(model: SparseModel, what: str) -> tuple[int, int, int]:
@@ -93,13 +89,13 @@ class PrefixCache:
         return len(batch.indices) + len(batch.broken)
 
     def batches(
-        self, rows: Iterable[Sequence[int]], seed: int = 0, epoch: int = 0, slide: bool = False
+        self, rows: Iterable[Sequence[int]], seed: int = 0, epoch: int = 0, augment: Sequence[str] = ()
     ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
         """Features [n, C, H, W] and labels of the given pictures, without those that could not be read.
 
         A picture's second appearance in an epoch goes by its number plus how many pictures there are, and so on.
-        Where mirror images are kept, seed and epoch say which of the two is taken, as for a loader; with ``slide``
-        they say how each moves.
+        Where mirror images are kept, seed and epoch say which of the two is taken, as for a loader, and how
+        those of ``augment`` change it, which are some of :func:`.behind_prefix`.
         """
         for indices in rows:
             chosen = np.asarray(indices, dtype=np.int64)
@@ -107,8 +103,7 @@ class PrefixCache:
             pictures = chosen % len(self._valid)
             forms = flipped(seed, epoch, chosen) if len(self._features) > 1 else np.zeros(len(chosen), dtype=bool)
             features = self._features[torch.from_numpy(forms.astype(np.int64)), torch.from_numpy(pictures)]
-            if slide:
-                features = slid(features, seed, epoch, chosen.tolist())
+            features = changed(features, augment, seed, epoch, chosen.tolist())
             labels, device = torch.from_numpy(self._labels[pictures]), self._model.engine.device
             yield features.permute(0, 3, 1, 2).to(device), labels.to(device)
 

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import torch
 
-from ..data import Batch, BrokenPicture, Dataset, Loader, Preprocess, parse_augment
+from ..data import Batch, BrokenPicture, Dataset, Loader, Preprocess
 from ..data.combined import Repeated, keys_of
 from ..data.readable import broken_picture, check_classes
 from ..distributed import Shard
 from ..runtime.stop import StopRequest
 from ..training.sparse_model import SparseModel
 from .balance import MOST_TIMES, class_offsets
-from .cache import FORMS, PrefixCache, cache_bytes, check_memory, check_prefix, usual_place
+from .behind_prefix import before_prefix, behind_prefix, changed, check_behind_prefix, forms
+from .cache import PrefixCache, cache_bytes, check_memory, check_prefix, usual_place
 from .history import Position
 from .observer import Observer
 from .order import Change, Order
 from .settings import Settings
 from .slide import NAME as SLIDE
-from .slide import check_slides, slid
 
 EVALUATION_BATCH = 64
 """Pictures that are read together for a test; through the network they go in micro-batches."""
@@ -43,7 +43,7 @@ class Feed:
         shard: the part of every batch, and of the test pictures, that comes out here.
 
     Raises:
-        ValueError: pictures cannot slide behind this model's frozen layers.
+        ValueError: pictures cannot be changed behind this model's frozen layers.
 
     Attributes:
         from_prefix: whether inputs are features of the frozen prefix instead of images.
@@ -71,10 +71,10 @@ class Feed:
         self._observer = observer
         self._caches: tuple[PrefixCache, PrefixCache] | None = None
         self._open = ExitStack()
-        self._slides = SLIDE in settings.augment
-        if self._slides:
-            check_slides(check_prefix(model, "augment: slide"))
-        augment, seed = [name for name in settings.augment if name != SLIDE], settings.seed
+        self._behind = behind_prefix(settings.augment)
+        if self._behind:
+            check_behind_prefix(self._behind, check_prefix(model, f"augment: {self._behind[0]}"))
+        augment, seed = before_prefix(settings.augment), settings.seed
         sampled = settings.balance == "sampling"
         shown = Repeated(dataset.train, MOST_TIMES) if sampled else dataset.train
         self._train = Loader(shown, preprocess, augment=augment, seed=seed, workers=workers)
@@ -94,7 +94,7 @@ class Feed:
 
     @property
     def from_prefix(self) -> bool:
-        return self._caches is not None or self._slides
+        return self._caches is not None or bool(self._behind)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ class Feed:
         """
         rows = [self._shard.of(row, self._settings.micro_batch) for row in self.order.rows(first)]
         if self._caches is not None:
-            return self._caches[0].batches(rows, self._settings.seed, epoch, self._slides)
+            return self._caches[0].batches(rows, self._settings.seed, epoch, self._behind)
         return self._inputs(self._train(rows, epoch), epoch)
 
     def test(self, shared: bool = True) -> Pairs:
@@ -154,7 +154,7 @@ class Feed:
 
     def usual_cache(self, folder: Path | None, copies: int = 1) -> str | None:
         """Where features are kept if nobody says so; None if that cannot be, or so many take too much room."""
-        if self._settings.augment not in FORMS:
+        if forms(self._settings.augment) is None:
             return None
         try:
             size = self._cache_bytes()
@@ -162,9 +162,13 @@ class Feed:
             return None
         return usual_place(copies * size, folder)
 
+    @property
+    def _forms(self) -> int:
+        """Of each training picture; the caller knows that they are few."""
+        return forms(self._settings.augment) or 1
+
     def _cache_bytes(self) -> int:
-        forms = FORMS[parse_augment(self._settings.augment)]
-        return cache_bytes(self._model, forms * len(self._dataset.train) + self.tests)
+        return cache_bytes(self._model, self._forms * len(self._dataset.train) + self.tests)
 
     def cache(self, place: str, folder: Path | None, stop: StopRequest, copies: int = 1) -> None:
         """Runs the frozen prefix once over every form of every picture; from then on batches hold its features.
@@ -175,13 +179,13 @@ class Feed:
             ValueError, OSError: see :class:`PrefixCache`.
             MemoryError: more bytes than the machine has left.
         """
-        counts, forms = (len(self._dataset.train), self.tests), FORMS[parse_augment(self._settings.augment)]
+        counts = len(self._dataset.train), self.tests
         total, size = sum(counts), self._cache_bytes()
         self._observer.caching(0, total, size, place)
         if place == "memory":
             check_memory(copies * size)
         caches = (
-            PrefixCache(self._model, counts[0], forms, place, folder),
+            PrefixCache(self._model, counts[0], self._forms, place, folder),
             PrefixCache(self._model, counts[1], 1, place, folder),
         )
         before = 0
@@ -197,11 +201,11 @@ class Feed:
         device = self._model.engine.device
         for batch in self._readable(batches):
             x = self._preprocess.normalise(batch.images.to(device))
-            if self._slides:
+            if self._behind:
                 x = self._model.run_prefix(x)
                 if epoch is not None:
-                    moved = slid(x.permute(0, 2, 3, 1), self._settings.seed, epoch, batch.indices.tolist())
-                    x = moved.permute(0, 3, 1, 2)
+                    seen = x.permute(0, 2, 3, 1), self._behind, self._settings.seed, epoch, batch.indices.tolist()
+                    x = changed(*seen).permute(0, 3, 1, 2)
             yield x, batch.labels.to(device)
 
     def also_skipped(self, others: Mapping[str, str]) -> None:
@@ -231,7 +235,7 @@ class Feed:
 def slides(model: SparseModel) -> bool:
     """Whether pictures can slide behind a model's frozen layers."""
     try:
-        check_slides(check_prefix(model, "augment: slide"))
+        check_behind_prefix((SLIDE,), check_prefix(model, "augment: slide"))
     except ValueError:
         return False
     return True

@@ -113,7 +113,7 @@ def finetune(
             folder that came since join what is left of the epoch, those that went are left out.
         checkpoint_every: steps between two checkpoints; each epoch ends with one too.
         cache: ``"memory"`` or ``"disk"`` keeps what the frozen prefix makes of each picture (and of its mirror
-            image); with no augmentation but ``flip`` and ``slide``. ``"auto"`` does so where there is room,
+            image); with no augmentation but ``flip``, ``slide`` and ``erase``. ``"auto"`` does so where there is room,
             ``"none"`` does not. None is ``"auto"`` with ``recipe`` and ``"none"`` without. The result is the same.
         recipe: settings of :data:`.recipe.CHOSEN` that are not given are chosen to suit pictures and budget, see
             :mod:`.recipe`; a run that is resumed keeps those it began with. Otherwise they have their plain defaults.
