@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from experiment_tables import results_of
 from experiments import Experiment
+from published import PUBLISHED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Results = Sequence[dict[str, Any]]
 _SIZE, _DPI = (7.0, 4.5), 150
+_MIDDLE = 1e8  # bytes; to the right of it names are written to the left
 
 
 def draw_all(experiments: Sequence[Experiment], results: Results, folder: Path) -> list[Path]:
@@ -72,6 +74,27 @@ def _over_epochs(axes: Axes, groups: dict[str, Results]) -> None:
     axes.set_ylabel("test accuracy, %")
 
 
+def _beside_published(axes: Axes, groups: dict[str, Results]) -> None:
+    """Ours twice: the training memory alone, and with the weights and the workspace that papers may count too."""
+    for i, (what, own) in enumerate(groups.items()):
+        memory, accuracy = own[0]["memory"], 100 * mean(result["accuracy"] for result in own)
+        training = memory["measured"] + memory["outside"]
+        whole = training + memory["weights"] + memory["workspace"]
+        axes.plot([training, whole], [accuracy] * 2, "-", color=f"C{i}", alpha=0.4)
+        axes.plot(whole, accuracy, "o", color=f"C{i}", markerfacecolor="white")
+        axes.plot(training, accuracy, "o", color=f"C{i}", label=what)
+    for point in PUBLISHED:
+        axes.plot(point.bytes, 100 * point.accuracy, "k^")
+        place, side = (point.bytes, 100 * point.accuracy), "right" if point.bytes > _MIDDLE else "left"
+        axes.annotate(point.name, place, (0, -12), textcoords="offset points", fontsize=7, ha=side)
+    axes.margins(y=0.09)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda size, _: f"{size / 1e6:g} MB" if size >= 1e6 else f"{size / 1e3:g} KB")
+    axes.set_xlabel("memory; filled: training alone, hollow: with weights and workspace, triangles: published")
+    axes.set_ylabel("test accuracy, %")
+    axes.legend(fontsize=7)
+
+
 def _coverage(axes: Axes, groups: dict[str, Results]) -> None:
     _curves(axes, groups, "coverage")
     axes.set_ylabel("convolution weights of the planned layers visited, %")
@@ -93,5 +116,6 @@ _PICTURES = (
     ("accuracy-budget.png", ("budget", "Accuracy over the budget"), _over_peak),
     ("accuracy-ratio.png", ("ratio", "Accuracy over the share of weights trained in a step"), _over_ratio),
     ("accuracy-epochs.png", ("headline", "CIFAR-10 over the epochs"), _over_epochs),
+    ("accuracy-published.png", ("headline", "CIFAR-10 over memory, beside what papers say"), _beside_published),
     ("coverage.png", ("headline", "Coverage over the epochs"), _coverage),
 )
