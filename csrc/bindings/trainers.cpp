@@ -55,9 +55,10 @@ void set_draws(Trainer& trainer, T Draws::*field, T value) {
   trainer.set_draws(draws);
 }
 
-// What op `first` reads lies image by image at `in`. Mean loss, images recognised, images that trained.
+// What op `first` reads lies image by image at `in`. Mean loss, images recognised, images that trained. `learned` takes
+// a bool of each image, or is null.
 py::tuple train(Trainer& trainer, int first, Address in, Index images, Address labels, Address logits,
-                double label_smoothing, double skip_above, bool drop, bool finish) {
+                double label_smoothing, double skip_above, bool drop, bool finish, Address learned) {
   const ProgramSpec& spec = trainer.program().spec();
   if (trainer.program().itemsize() != sizeof(float) || std::string(trainer.program().isa()) == "cuda") {
     throw InvalidArgument("train_batch: the loss is computed for float32 programs on this processor only");
@@ -70,8 +71,9 @@ py::tuple train(Trainer& trainer, int first, Address in, Index images, Address l
   Step step;
   {
     py::gil_scoped_release release;
-    step = train_batch(trainer, first, given, images, value(spec.output), {label_smoothing, skip_above, drop, finish},
-                       static_cast<float*>(output(logits)),
+    const BatchSettings settings{label_smoothing, skip_above, drop, finish,
+                                 learned == 0 ? nullptr : static_cast<bool*>(output(learned))};
+    step = train_batch(trainer, first, given, images, value(spec.output), settings, static_cast<float*>(output(logits)),
                        [&](Index i, Index) { return static_cast<const float*>(input(in)) + i * one; });
   }
   return py::make_tuple(step.loss, step.correct, step.trained);
@@ -126,7 +128,8 @@ void bind_trainer(py::module_& m) {
           },
           py::arg("output_grad"), py::arg("input_grad"), py::arg("share") = 1.0, py::arg("keep") = false)
       .def("train_batch", &train, py::arg("first"), py::arg("input"), py::arg("images"), py::arg("labels"),
-           py::arg("logits"), py::arg("label_smoothing"), py::arg("skip_above"), py::arg("drop"), py::arg("finish"))
+           py::arg("logits"), py::arg("label_smoothing"), py::arg("skip_above"), py::arg("drop"), py::arg("finish"),
+           py::arg("learned") = 0)
       .def("prepare_replay", &Trainer::prepare_replay, py::arg("share"), py::call_guard<py::gil_scoped_release>())
       .def("replayed", &Trainer::replayed)
       .def("finish_step", &Trainer::finish_step, py::arg("share") = 1.0, py::call_guard<py::gil_scoped_release>());

@@ -20,9 +20,10 @@ struct Step {
 
 struct BatchSettings {
   double label_smoothing = 0;
-  double skip_above = 1;  // micro-batches recognised with more than this probability train nothing; 1: all train
-  bool drop = true;       // do dropouts drop
-  bool finish = true;     // end the step, too; without, gradient sums wait for others' before whoever calls ends it
+  double skip_above = 1;    // micro-batches recognised with more than this probability train nothing; 1: all train
+  bool drop = true;         // do dropouts drop
+  bool finish = true;       // end the step, too; without, gradient sums wait for others' before whoever calls ends it
+  bool* learned = nullptr;  // if given, of each image: was it left out as learned already
 };
 
 // Throws InvalidArgument unless there is a label below `classes` for each of at least one image.
@@ -49,7 +50,9 @@ Step train_batch(Trainer& trainer, int first, const std::int32_t* labels, Index 
                                       settings.skip_above, spec.sums ? share : 1.0, gradient);
       step.loss += loss.mean * share;
       step.correct += loss.correct;
-      if (settings.skip_above < 1 && loss.confident) {
+      const bool learned = settings.skip_above < 1 && loss.confident;
+      if (settings.learned != nullptr) std::fill_n(settings.learned + i, count, learned);
+      if (learned) {
         trainer.discard();
         continue;
       }

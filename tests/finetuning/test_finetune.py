@@ -104,6 +104,8 @@ def by_hand(
     ratios: dict[str, float] | None = None,
     slow: str = "none",
     skip_above: float = 1.0,
+    rest: int = 0,
+    epochs: int = EPOCHS,
 ) -> dict[str, torch.Tensor]:
     """The loop that the documentation describes, in a user's own words."""
     model = sparsebp.convert(network(), SETTINGS["budget"], input_size=(3, SIDE, SIDE), ratios=ratios).train()
@@ -115,28 +117,33 @@ def by_hand(
     groups = [{"params": members} for members in (weights, biases, last, slowed) if members]
     rates = (*rates, rates[0] / 4)
     opt = sparsebp.optim.SGD(groups, lr=0.0, weight_decay=decay)
-    preprocess, done = Preprocess((SIDE, SIDE)), 0
+    preprocess, done, due = Preprocess((SIDE, SIDE)), 0, dict.fromkeys(range(TRAIN), 0)
 
     def loss(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return cross_entropy(output.double(), labels, label_smoothing=smoothing)
 
     def sure(output: torch.Tensor, labels: torch.Tensor) -> bool:
-        return torch.softmax(output[0].double(), 0)[labels[0]].item() > skip_above
+        learned.append(torch.softmax(output[0].double(), 0)[labels[0]].item() > skip_above)
+        return learned[-1]
 
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         order = np.random.default_rng((0, epoch)).permutation(TRAIN)
         for first in range(0, TRAIN, 8):
-            chosen = [i for i in order[first : first + 8] if i not in broken]
+            chosen, learned = [i for i in order[first : first + 8] if i not in broken and due[i] <= epoch], []
+            done += 1
+            if not chosen:
+                continue
             images = torch.from_numpy(np.stack([preprocess.fit(data.train.picture(i)) for i in chosen]))
-            share = factor(schedule, warmup, (done + 0.5) / (EPOCHS * STEPS)) * len(chosen) / 8
+            share = factor(schedule, warmup, (done - 0.5) / (epochs * STEPS)) * len(chosen) / 8
             for group, rate in zip(opt.param_groups, rates, strict=False):
                 group["lr"] = rate * share
             labels = torch.from_numpy(data.train.labels[chosen])
             sparsebp.fit_step(model, opt, preprocess.normalise(images), labels, loss, skip=sure)
-            done += 1
+            due |= {i: epoch + 1 + rest for i, was in zip(chosen, learned, strict=True) if was}
     return sparsebp.restore(model).state_dict()
 
 
+RESTING = {"skip_above": 0.4, "epochs": 5}
 LOOPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as it is": ({}, {}),
     "constant": ({"schedule": "constant"}, {"schedule": "constant"}),
@@ -145,6 +152,8 @@ LOOPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "biases' rate": ({"bias_lr": 0.3}, {"rates": (0.1, 0.3, 0.05)}),
     "layers' rates": ({"layer_rates": {"*": 9.0, "f*": 1.0, "*.0.0": 0.25}}, {"slow": ".0.0"}),
     "learned pictures left out": ({"skip_above": 0.3}, {"skip_above": 0.3}),
+    "learned pictures rest": (RESTING | {"rest": 1}, RESTING | {"rest": 1}),
+    "learned pictures rest for long": (RESTING | {"rest": 2}, RESTING | {"rest": 2}),
     "smoothing, decay": ({"label_smoothing": 0.1, "weight_decay": 0.1}, {"smoothing": 0.1, "decay": 0.1}),
     "broken pictures": ({"data": with_broken({3, 4})}, {"broken": {3, 4}}),
     "frozen classifier": ({"ratios": {"classifier.1": 0}}, {"ratios": {"classifier.1": 0}}),

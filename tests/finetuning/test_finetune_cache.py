@@ -43,6 +43,7 @@ CACHED: dict[str, dict[str, Any]] = {
     "slides, mirror images, broken pictures": {"augment": "slide,flip", "data": with_broken({3, 11}, {66})},
     "slides, erases": {"augment": "slide,erase"},
     "erases, mirror images": {"augment": "erase,flip"},
+    "learned pictures rest": {"augment": "flip", "skip_above": 0.3, "rest": 1, "epochs": 3},
     "slides without a prefix": {"augment": "slide", "budget": "1MB", "lr": 0.01},
 }
 

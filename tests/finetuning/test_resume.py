@@ -152,6 +152,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dropout in torch": {"network": torch_first, "budget": "64KB"},
     "warm-up, linear": {"warmup": 0.4, "schedule": "linear", "weight_decay": 0.01, "label_smoothing": 0.1},
     "learned pictures left out": {"skip_above": 0.3},
+    "learned pictures rest": {"skip_above": 0.3, "rest": 1},
     "another seed": {"seed": 2**64 - 1},
     "broken pictures": {"data": torn()},
     "balanced by the loss": {"balance": "loss", "data": uneven()},

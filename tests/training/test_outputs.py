@@ -81,3 +81,27 @@ def test_a_network_that_returns_images_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(sparsebp.UnsupportedModel, match=words):
         sparsebp.export(converted("image"), tmp_path / "plan", lr=0.1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_step_says_which_images_were_learned_already(dtype: torch.dtype) -> None:
+    """Natively and by torch, micro-batch by micro-batch: two images each."""
+    model = converted("row", dtype)
+    opt, learned = sparsebp.optim.SGD(model, lr=0.1), torch.zeros(4, dtype=torch.bool)
+    x, labels = batch(0, dtype)
+    with torch.no_grad():
+        sure = model.original.eval()(x).softmax(1).gather(1, labels[:, None]).view(2, 2).min(1).values
+    model.train()
+    between = float(sure.mean())
+    _, trained = train_step(model, opt, x, labels, skip_above=between, learned=learned)
+    assert learned.tolist() == (sure > between).repeat_interleave(2).tolist()
+    assert trained == 2
+    train_step(model, opt, x, labels, learned=learned)
+    assert not learned.any()
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(3, dtype=torch.bool), torch.zeros(4), [False] * 4], ids=str)
+def test_which_images_were_learned_goes_into_a_tensor_of_as_many_bools(wrong: object) -> None:
+    model = converted("row")
+    with pytest.raises(ValueError, match=r"learned: expected a contiguous bool tensor \[4\]"):
+        train_step(model, sparsebp.optim.SGD(model, lr=0.1), *batch(0), learned=wrong)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from ..finetuning.checkpoint import OtherSettingError
 _ARGUMENTS = (
     "activation_bits augment average balance batch_size bias_lr budget cache classifier_lr data dropout epochs "
     "examples gradients input_size keep label_smoothing levels lr max_update_ratio mean micro_batch model "
-    "momentum no_recipe out patience plan plot resample_every resize sampler save saved_bits schedule scope seed "
+    "momentum no_recipe out patience plan plot resample_every resize rest sampler save saved_bits schedule scope seed "
     "skip_above std test_share timeout warmup weight_decay weights worst_sheet"
 )
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS.split()} | {

@@ -103,6 +103,16 @@ SkipAbove = Annotated[
         callback=checked(check_share),
     ),
 ]
+Rest = Annotated[
+    int,
+    _option(
+        "--rest",
+        "N",
+        "Leave pictures that --skip-above finds learned out of the next N epochs altogether.",
+        TRAINING,
+        parser=whole(0),
+    ),
+]
 Balance = Annotated[
     str | None,
     _option(

@@ -90,8 +90,8 @@ class PrefixCache:
 
     def batches(
         self, rows: Iterable[Sequence[int]], seed: int = 0, epoch: int = 0, augment: Sequence[str] = ()
-    ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
-        """Features [n, C, H, W] and labels of the given pictures, without those that could not be read.
+    ) -> Generator[tuple[torch.Tensor, torch.Tensor, list[int]], None, None]:
+        """Features [n, C, H, W], labels and numbers of the given pictures, without those that could not be read.
 
         A picture's second appearance in an epoch goes by its number plus how many pictures there are, and so on.
         Where mirror images are kept, seed and epoch say which of the two is taken, as for a loader, and how
@@ -105,7 +105,7 @@ class PrefixCache:
             features = self._features[torch.from_numpy(forms.astype(np.int64)), torch.from_numpy(pictures)]
             features = changed(features, augment, seed, epoch, chosen.tolist())
             labels, device = torch.from_numpy(self._labels[pictures]), self._model.engine.device
-            yield features.permute(0, 3, 1, 2).to(device), labels.to(device)
+            yield features.permute(0, 3, 1, 2).to(device), labels.to(device), chosen.tolist()
 
 
 def check_memory(size: int) -> None:

@@ -28,6 +28,8 @@ VERSION = 4
 _READABLE = (2, 3, VERSION)
 ORDER = "order"
 """Among the tensors: the keys of the current epoch's pictures in their order, where pictures have names."""
+RESTS = "rests"
+"""Among the tensors: for how long pictures rest, by their number, where they do."""
 WEIGHTS = "weights.safetensors"
 """The model's, in the folder of a checkpoint."""
 _PREFIX = "checkpoint-"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
@@ -17,9 +17,11 @@ from ..training.sparse_model import SparseModel
 from .balance import MOST_TIMES, class_offsets
 from .behind_prefix import before_prefix, behind_prefix, changed, check_behind_prefix, forms
 from .cache import PrefixCache, cache_bytes, check_memory, check_prefix, usual_place
+from .checkpoint import ORDER, RESTS
 from .history import Position
 from .observer import Observer
 from .order import Change, Order
+from .rest import Rests
 from .settings import Settings
 from .slide import NAME as SLIDE
 
@@ -27,6 +29,7 @@ EVALUATION_BATCH = 64
 """Pictures that are read together for a test; through the network they go in micro-batches."""
 
 Pairs = Generator[tuple[torch.Tensor, torch.Tensor], None, None]
+Numbered = Generator[tuple[torch.Tensor, torch.Tensor, list[int]], None, None]
 
 
 class Feed:
@@ -48,6 +51,7 @@ class Feed:
     Attributes:
         from_prefix: whether inputs are features of the frozen prefix instead of images.
         order: of the current epoch's pictures.
+        rests: which of them are left out of this epoch.
         skipped: names of the pictures that could not be read so far, in the order they were met, and why.
     """
 
@@ -82,6 +86,7 @@ class Feed:
         self._test = Loader(dataset.test, preprocess, workers=workers)
         labels = dataset.train.labels if sampled else None
         self.order = Order(len(dataset.train), settings.batch_size, settings.seed, keys_of(dataset.train), labels)
+        self.rests = Rests(len(shown), settings.rest)
         self.skipped: dict[str, str] = {}
 
     def __enter__(self) -> Feed:
@@ -113,15 +118,31 @@ class Feed:
             return None
         return class_offsets(self._dataset.train.labels, len(self.classes)).to(self._model.engine.device)
 
-    def resume(self, keys: torch.Tensor | None, position: Position) -> Change | None:
-        """Goes on with the epoch whose order had these keys; says what is different now, if pictures have keys."""
-        epoch = position.epoch
+    def state(self) -> dict[str, torch.Tensor]:
+        """What :meth:`resume` wants to find in a checkpoint."""
+        found: dict[str, torch.Tensor] = {}
+        if self.order.keys is not None:
+            found[ORDER] = torch.from_numpy(self.order.keys)
+        if self.rests.state is not None:
+            found[RESTS] = self.rests.state
+        return found
+
+    def resume(self, training: Mapping[str, torch.Tensor], position: Position) -> Change | None:
+        """Goes on with the epoch of a checkpoint, by its tensors; says what is different now, if pictures have keys.
+
+        Where pictures came or went, none rests.
+        """
+        epoch, keys, resting = position.epoch, training.get(ORDER), training.get(RESTS)
         if keys is None:
             self.order.begin(epoch)
+            if resting is not None:
+                self.rests.go_on(resting)
             return None
         new, gone = self.order.resume(keys.numpy(), epoch, position.step)
         if position.finished:
             self.order.end(keys.numpy())
+        if resting is not None and not new and not gone:
+            self.rests.go_on(resting)
         waits = position.step == position.steps_per_epoch  # for the epoch's test, which is all that is left of it
         first = epoch + 1 + waits
         return Change(new, gone, first if first <= position.epochs else None, self.tests)
@@ -134,12 +155,18 @@ class Feed:
         """
         check_classes(self._dataset.train, self.classes, self._broken)
 
-    def train(self, epoch: int, first: int) -> Pairs:
+    @property
+    def resting(self) -> int:
+        """How many pictures of the current epoch rest."""
+        rows = self.order.rows(0)
+        return sum(len(row) - len(self.rests.due(row)) for row in rows)
+
+    def train(self, epoch: int, first: int) -> Numbered:
         """The batches of an epoch, which is the one that ``order`` is of, from number ``first`` on.
 
-        One of unreadable pictures is empty.
+        Inputs, labels, and the numbers of the pictures. A batch of pictures that rest or are unreadable is empty.
         """
-        rows = [self._shard.of(row, self._settings.micro_batch) for row in self.order.rows(first)]
+        rows = [self.rests.due(self._shard.of(row, self._settings.micro_batch)) for row in self.order.rows(first)]
         if self._caches is not None:
             return self._caches[0].batches(rows, self._settings.seed, epoch, self._behind)
         return self._inputs(self._train(rows, epoch), epoch)
@@ -148,9 +175,7 @@ class Feed:
         """The test pictures, in order: this shard's, or all."""
         rows = _in_order(self.tests)
         rows = self._shard.of(rows) if shared else rows
-        if self._caches is not None:
-            return self._caches[1].batches(rows)
-        return self._inputs(self._test(rows))
+        return _pairs(self._inputs(self._test(rows)) if self._caches is None else self._caches[1].batches(rows))
 
     def usual_cache(self, folder: Path | None, copies: int = 1) -> str | None:
         """Where features are kept if nobody says so; None if that cannot be, or so many take too much room."""
@@ -196,7 +221,7 @@ class Feed:
                 self._observer.caching(before, total, size, place)
         self._caches = caches
 
-    def _inputs(self, batches: Iterable[Batch], epoch: int | None = None) -> Pairs:
+    def _inputs(self, batches: Iterable[Batch], epoch: int | None = None) -> Numbered:
         """``epoch``: of training batches."""
         device = self._model.engine.device
         for batch in self._readable(batches):
@@ -206,7 +231,7 @@ class Feed:
                 if epoch is not None:
                     seen = x.permute(0, 2, 3, 1), self._behind, self._settings.seed, epoch, batch.indices.tolist()
                     x = changed(*seen).permute(0, 3, 1, 2)
-            yield x, batch.labels.to(device)
+            yield x, batch.labels.to(device), batch.indices.tolist()
 
     def also_skipped(self, others: Mapping[str, str]) -> None:
         """Pictures that other ranks could not read."""
@@ -239,6 +264,12 @@ def slides(model: SparseModel) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _pairs(batches: Numbered) -> Pairs:
+    with closing(batches):
+        for x, labels, _ in batches:
+            yield x, labels
 
 
 def _in_order(count: int) -> list[list[int]]:

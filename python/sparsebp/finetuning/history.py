@@ -103,7 +103,8 @@ class History:
         loss: the smoothed training loss now; None before the first batch.
         first: the loss of the first batch, before any update.
         skipped: names of pictures that could not be read.
-        seen, learned_from: pictures of the current epoch so far, and those of them whose backward pass ran.
+        seen, learned_from: pictures of the current epoch so far, those that rest in it included, and how many of them
+            had a backward pass.
         classes: of each class by name, how many test pictures there were when they were last tested (``"pictures"``)
             and how many of them got their label (``"correct"``).
         confusion: of each class by name, for which classes its test pictures were taken then, and how many of them; see

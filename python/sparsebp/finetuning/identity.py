@@ -80,6 +80,7 @@ _YOUNGER = {
         "keep",
         "patience",
         "average",
+        "rest",
     )
 }
 

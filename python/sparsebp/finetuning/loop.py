@@ -37,6 +37,7 @@ from .kept import FOLDER, KeptEpochs
 from .memory import MemoryReport, dense_step_bytes, measure
 from .observer import Observer
 from .recipe import Choice, without_slide
+from .rest import check_some_rest
 from .run import Run
 from .settings import Settings, check_agrees, of_plan
 from .steps import check_ranks
@@ -186,6 +187,7 @@ def finetune(
     if file is not None and "source" in file.metadata:
         origin = {"source": str(file.metadata["source"]), **(origin or {})}
     check_ranks(wanted, company)
+    check_some_rest(wanted.rest, wanted.skip_above)
     check_same(company, {"picture or setting": Identity(wanted, preprocess, dataset).facts})
     writes = place is not None and company.first
     folder = RunFolder(place, dataset, wanted, preprocess, origin or {}) if place is not None and writes else None

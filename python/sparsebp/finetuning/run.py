@@ -15,10 +15,9 @@ from ..distributed.alone import Alone
 from ..errors import TrainingDiverged
 from ..optim import SGD
 from ..runtime.stop import Interrupted, StopRequest
-from ..training.engine_state import as_tensor
 from ..training.sparse_model import SparseModel
 from ..training.train_step import check_logits
-from .checkpoint import ORDER, Checkpoint, CheckpointError
+from .checkpoint import Checkpoint, CheckpointError
 from .divergence import Watch
 from .evaluation import Evaluation, check_output, score
 from .feed import Feed
@@ -27,7 +26,7 @@ from .history import History, Kept, Position
 from .kept import KeptEpochs, best_epoch, without_a_better_one, worth
 from .observer import Observer
 from .order import Change
-from .saved_state import ARENA, check_weights, engine_state
+from .saved_state import check_weights, engine_state, saved_state
 from .settings import Settings
 from .steps import Steps
 
@@ -100,9 +99,11 @@ class Run:
         if self.position.done == 0:
             self.save()  # from here on a kill leaves something to go on from
         while not self.position.finished:
+            if self.position.step == 0:
+                self.history.seen = self._feed.resting
             with closing(self._feed.train(self.position.epoch, self.position.step)) as batches:
-                for x, labels in batches:
-                    stop = self._step(steps, x, labels)
+                for x, labels, indices in batches:
+                    stop = self._step(steps, x, labels, indices)
                     self._save_or_stop(x, labels, stop)
             self._end_epoch(steps)
         steps.close()
@@ -113,11 +114,11 @@ class Run:
         traffic = None if self._steps is None else self._steps.traffic
         return self._exchanged if traffic is None else traffic.to_dict()
 
-    def _step(self, steps: Steps, x: torch.Tensor, labels: torch.Tensor) -> int | None:
+    def _step(self, steps: Steps, x: torch.Tensor, labels: torch.Tensor, indices: list[int]) -> int | None:
         """Takes a step; returns the signal that asks for an end, if one does."""
         before = self.position
         self.position = replace(before, step=before.step + 1)
-        if self.history.first is None:
+        if self.history.first is None and len(labels):
             self._begin(x, labels)
         middle = (before.done + self.position.done) / 2
         try:
@@ -127,6 +128,7 @@ class Run:
         if taken.images:
             self.history.seen += taken.images
             self.history.learned_from += taken.trained
+            self._feed.rests.learned(indices, taken.learned)
             smoothed = self.history.add_loss(taken.loss, self.position)
             if not self._watch.bounded(smoothed):
                 raise self._diverged(f"the running loss is {smoothed:.4g}", smoothed)
@@ -166,6 +168,7 @@ class Run:
         patience = self._settings.patience
         if patience is not None and without_a_better_one(self.history, self._settings) >= patience:
             self.position = replace(self.position, epochs=done)
+        self._feed.rests.end_epoch()
         if not self.position.finished:  # the order of the last one says what was learned from
             self._feed.order.begin(done)
             self.position = replace(self.position, steps_per_epoch=self._feed.order.steps)
@@ -249,18 +252,14 @@ class Run:
         self.history.skipped = list(dict.fromkeys([*self.history.skipped, *self._feed.skipped]))
         if self._folder is None:
             return None
-        state = self.model.engine.state()
-        regions = state.pop("regions")
-        training = {ARENA + name: as_tensor(data) for name, data in regions.items()}
-        training[_GENERATOR] = torch.get_rng_state()
-        if self._feed.order.keys is not None:
-            training[ORDER] = torch.from_numpy(self._feed.order.keys)
+        training, counters = saved_state(self.model)
+        training |= {_GENERATOR: torch.get_rng_state(), **self._feed.state()}
         self.peak = max(self.peak, self.model.arena.peak)
         facts = {
             "plan": self.model.plan.to_dict(),
             "position": asdict(self.position),
             "peak": self.peak,
-            "counters": state,
+            "counters": counters,
             "optimizer": [{k: group[k] for k in _GROUP_KEYS} for group in self._opt.param_groups],
             "history": self.history.to_dict(),
             **({"exchanged": self.exchanged} if self.exchanged is not None else {}),
@@ -286,7 +285,7 @@ class Run:
             torch.set_rng_state(checkpoint.training[_GENERATOR])  # the caller's comes back when the run is over
             self.model.engine.load_state(state)
             self.model.load_state_dict(checkpoint.weights)
-            change = self._feed.resume(checkpoint.training.get(ORDER), position)
+            change = self._feed.resume(checkpoint.training, position)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"resume: the checkpoint does not fit this model: {error!r}") from error
         self.position = replace(position, steps_per_epoch=self._feed.order.steps)

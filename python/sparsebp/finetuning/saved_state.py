@@ -7,10 +7,19 @@ from typing import Any
 
 import torch
 
+from ..training.engine_state import as_tensor
+from ..training.sparse_model import SparseModel
 from .checkpoint import Checkpoint
 
 ARENA = "arena."
 """Before the names of the arena's regions."""
+
+
+def saved_state(model: SparseModel) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """A checkpoint's tensors of the engine, and its counters; :func:`engine_state` gives back what they were."""
+    state = model.engine.state()
+    regions = state.pop("regions")
+    return {ARENA + name: as_tensor(data) for name, data in regions.items()}, state
 
 
 def engine_state(checkpoint: Checkpoint) -> dict[str, Any]:

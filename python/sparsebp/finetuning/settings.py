@@ -14,6 +14,7 @@ from ..samplers import NAMES, Sampler
 from ..training.learning_rules import LearningRules, check_count, check_number
 from ..units import check_seed, parse_bytes
 from .balance import BALANCES
+from .rest import check_rest
 
 KEEPS = ("last", "best")
 
@@ -52,6 +53,7 @@ class Settings(LearningRules):
         patience: epochs without a better one after which the run ends; None trains all.
         average: the run ends with the mean of the weights after its last so many epochs; with ``keep="best"`` if that
             is better than the best epoch. 1 averages nothing.
+        rest: epochs for which a picture is left out that was learned already (``skip_above``) when it was shown last.
         aux: as in :func:`sparsebp.convert`; False leaves out what only training mode adds.
         seed: of the order of the pictures, the channels drawn, augmentation and dropout.
     """
@@ -79,6 +81,7 @@ class Settings(LearningRules):
     keep: str = "last"
     patience: int | None = None
     average: int = 1
+    rest: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +98,7 @@ class Settings(LearningRules):
         check_seed(self.seed)
         for name in ("epochs", "micro_batch", "resample_every", "average"):
             check_count(name, getattr(self, name))
+        check_rest(self.rest)
         if self.patience is not None:
             check_count("patience", self.patience)
         check_name("balance", self.balance, BALANCES)

@@ -30,12 +30,14 @@ class Taken:
         loss: mean over the images; 0 without any.
         images: how many there were.
         trained: images that trained something.
+        learned: of this rank's images, which were learned already: bool [n].
         stop: the signal that asks for an end, if one came to any rank before the step ended.
     """
 
     loss: float
     images: int
     trained: int
+    learned: torch.Tensor
     stop: int | None
 
 
@@ -90,18 +92,19 @@ class Steps:
         """
         if self._parallel is not None:
             return self._together(self._parallel, x, labels, from_prefix, done)
-        loss, trained = 0.0, 0
+        loss, trained, learned = 0.0, 0, torch.zeros(len(labels), dtype=torch.bool)
         if len(labels):
             self._set_rates(done, len(labels))
-            loss, trained = train_step(self._model, self._opt, x, labels, from_prefix=from_prefix, **self._how)
-        return Taken(loss, len(labels), trained, self._stop.signal)
+            how = {"from_prefix": from_prefix, "learned": learned, **self._how}
+            loss, trained = train_step(self._model, self._opt, x, labels, **how)
+        return Taken(loss, len(labels), trained, learned, self._stop.signal)
 
     def _together(
         self, parallel: DataParallel, x: torch.Tensor, labels: torch.Tensor, from_prefix: bool, done: float
     ) -> Taken:
-        loss, trained = 0.0, 0
+        loss, trained, mine = 0.0, 0, torch.zeros(len(labels), dtype=torch.bool)
         if len(labels):
-            how = {"from_prefix": from_prefix, "finish": False, **self._how}
+            how = {"from_prefix": from_prefix, "finish": False, "learned": mine, **self._how}
             loss, trained = train_step(self._model, self._opt, x, labels, **how)
         asked = [float(self._stop.signal == number) for number in SIGNALS]
         totals = parallel.agree([loss * len(labels), trained, *asked])
@@ -112,7 +115,7 @@ class Steps:
         self._opt.zero_grad()
         mean = total / totals.images if totals.images else 0.0
         stop = next((int(number) for number, ranks in zip(SIGNALS, asked, strict=True) if ranks), None)
-        return Taken(mean, totals.images, int(learned), stop)
+        return Taken(mean, totals.images, int(learned), mine, stop)
 
     def _set_rates(self, done: float, images: int) -> None:
         settings, share = self._settings, images / self._settings.batch_size
@@ -140,6 +143,8 @@ def check_ranks(settings: Settings, ranks: Ranks | Alone) -> None:
             f"gradients: {settings.gradients} updates weights before other ranks' gradients are known; with "
             f"{ranks.size} ranks expected sum. A run that began otherwise goes on with one process"
         )
+    if settings.rest:
+        raise ValueError(f"rest: with {ranks.size} ranks each sees other pictures in every epoch; expected 0")
     sampler = NAMES[settings.sampler] if isinstance(settings.sampler, str) else type(settings.sampler)
     if sampler.needs_scores:  # said before pictures are read; DataParallel would say it after that
         raise ValueError(

@@ -235,11 +235,12 @@ class Engine(GradientSums):
         skip_above: float,
         drop: bool,
         finish: bool,
+        learned: int,
     ) -> tuple[float, int]:
         """A whole step with softmax cross-entropy, natively; mean loss, and how many images trained something.
 
-        A forward pass that waits for its backward pass loses its place. Without ``finish`` :meth:`finish_step` is left
-        to the caller, which needs gradient sums.
+        ``learned`` is where a bool of each image goes, or 0. A forward pass that waits for its backward pass loses its
+        place. Without ``finish`` :meth:`finish_step` is left to the caller, which needs gradient sums.
         """
         with self._lock:
             self.supersede()
@@ -248,7 +249,7 @@ class Engine(GradientSums):
             try:
                 with self._on_device():
                     loss, _, trained = self.trainer.train_batch(
-                        first, x, images, labels, logits, smoothing, skip_above, drop, finish
+                        first, x, images, labels, logits, smoothing, skip_above, drop, finish, learned
                     )
             finally:
                 self._touch()

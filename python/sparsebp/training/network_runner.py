@@ -194,17 +194,27 @@ class NetworkRunner:
         return self._plan.choice.loss and engine.dtype == torch.float32 and engine.device.type == "cpu"
 
     def train_batch(
-        self, x: torch.Tensor, first: int, labels: torch.Tensor, smoothing: float, skip_above: float, finish: bool
+        self,
+        x: torch.Tensor,
+        first: int,
+        labels: torch.Tensor,
+        smoothing: float,
+        skip_above: float,
+        finish: bool,
+        learned: torch.Tensor | None,
     ) -> tuple[float, int]:
         """A step on what op ``first`` reads, loss included; the mean loss, and how many images trained.
 
-        Without ``finish`` the update is left to the caller.
+        Without ``finish`` the update is left to the caller. ``learned``, bool [N], takes which images did not train.
         """
         x, labels = _native(x), labels.to(torch.int32).contiguous()
         logits = self._empty((self._plan.batch_size, *self.native_shape))
         drop = self._drops(training=True)
         addresses = labels.data_ptr(), logits.data_ptr()
-        return self.engine.train_batch(first, x.data_ptr(), len(x), *addresses, smoothing, skip_above, drop, finish)
+        where = 0 if learned is None else learned.data_ptr()
+        return self.engine.train_batch(
+            first, x.data_ptr(), len(x), *addresses, smoothing, skip_above, drop, finish, where
+        )
 
     def _to_output(self, first: int, x: torch.Tensor, training: bool) -> Any:
         y = self._empty((x.shape[0], *self.native_shape))

@@ -24,6 +24,7 @@ def train_step(
     class_offsets: torch.Tensor | None = None,
     from_prefix: bool = False,
     finish: bool = True,
+    learned: torch.Tensor | None = None,
 ) -> tuple[float, int]:
     """Forward, loss, backward and update on a batch of any size; the mean loss, and how many images trained something.
 
@@ -38,15 +39,18 @@ def train_step(
             trains nothing.
         class_offsets: [classes], what is added to the logits in the loss; None for nothing. An image is learned if it
             is with and without them: a frequent class is probable before anything was learned.
+        learned: bool [N] on the CPU; takes which images were learned already.
 
     Raises:
-        TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels.
+        TypeError, ValueError, RuntimeError, FloatingPointError: as :func:`sparsebp.fit_step`; too few labels;
+            ``learned`` is no such tensor.
         UnsupportedModel: the network returns something else than logits or their log_softmax.
     """
     loss = partial(_loss, label_smoothing=label_smoothing, class_offsets=class_offsets)
     check_step(model, opt, x, labels, loss, from_prefix)
     check_logits(model)
     check_finish(model, finish)
+    _check_learned(learned, len(x))
     pixels = list(model.output_shape[1:])
     if labels.dim() == 1 and pixels not in ([], [1, 1]):
         raise ValueError(f"labels: this network returns images; expected {[len(x), *pixels]} of them, got {[len(x)]}")
@@ -57,22 +61,25 @@ def train_step(
         else:
             features, first = runner.enter(x, training=True), 0
         alone = finish and opt.exchange is None
-        found = runner.train_batch(features, first, labels, label_smoothing, skip_above, alone)
+        found = runner.train_batch(features, first, labels, label_smoothing, skip_above, alone, learned)
         if finish and not alone:
             opt.step()
             opt.zero_grad()
         return found
-    trained = 0
+    seen, trained = 0, 0
 
-    def learned(output: torch.Tensor, own: torch.Tensor) -> bool:
-        nonlocal trained
+    def skip(output: torch.Tensor, own: torch.Tensor) -> bool:
+        nonlocal seen, trained
         skipped = skip_above < 1 and all(
             bool((_probability(output, own, offsets) > skip_above).all()) for offsets in {None, class_offsets}
         )
+        if learned is not None:
+            learned[seen : seen + len(own)] = skipped
+        seen += len(own)
         trained += 0 if skipped else len(own)
         return skipped
 
-    mean = fit_step(model, opt, x, labels, loss, from_prefix=from_prefix, skip=learned, finish=finish)
+    mean = fit_step(model, opt, x, labels, loss, from_prefix=from_prefix, skip=skip, finish=finish)
     return mean, trained
 
 
@@ -85,6 +92,14 @@ def check_logits(model: SparseModel) -> None:
         f"model: the loss is cross-entropy of logits, one number a class, and this network ends in {beyond}. Return "
         "the logits, or write the training loop yourself: loss_fn(model(x), y).backward()"
     )
+
+
+def _check_learned(learned: torch.Tensor | None, images: int) -> None:
+    if learned is None:
+        return
+    fits = isinstance(learned, torch.Tensor) and learned.dtype == torch.bool and list(learned.shape) == [images]
+    if not fits or learned.device.type != "cpu" or not learned.is_contiguous():
+        raise ValueError(f"learned: expected a contiguous bool tensor [{images}] on the CPU, got {learned!r}")
 
 
 def _loss(
