@@ -17,7 +17,7 @@ OURS, THEIRS = COLOURS["saved"], COLOURS["scratch"]
 WIDTH, MARGIN, BAR = 12.0, 0.9, 0.25
 """Inches: the picture's width, what a row of panels is high without bars, and each bar."""
 ROOM = 1.35
-"""Width of a panel over its longest bar: room for a label."""
+"""Width of a panel over what is longest in it: room for a label."""
 
 
 def draw(cases: Sequence[Case], file: Path) -> None:
@@ -30,28 +30,29 @@ def draw(cases: Sequence[Case], file: Path) -> None:
     panels = figure.subplots(len(cases), 2, squeeze=False, height_ratios=heights)
     for (left, right), case in zip(panels, cases, strict=True):
         walls = [outcome.wall for outcome in case.outcomes]
-        _bars(left, case, [wall.median for wall in walls], "ms")
+        _bars(left, case, [wall.median for wall in walls], [wall.q3 for wall in walls], "ms")
         for place, wall in enumerate(walls):
             left.plot([wall.q1, wall.q3], [place, place], color="0.2", linewidth=1.3, solid_capstyle="butt")
         left.set_yticklabels([o.rival.title for o in case.outcomes], fontsize=8.5)
         left.set_title(f"A step: {case.title}", loc="left", fontsize=9)
-        _bars(right, case, [outcome.peak / MEGABYTE for outcome in case.outcomes], "MB")
+        peaks = [outcome.peak / MEGABYTE for outcome in case.outcomes]
+        _bars(right, case, peaks, peaks, "MB")
         right.set_yticklabels([])
         right.set_title("Peak memory of the process", loc="left", fontsize=9)
     figure.savefig(file, dpi=DPI)
 
 
-def _bars(axes: Axes, case: Case, lengths: Sequence[float], unit: str) -> None:
-    """From the top down, in the order of the case's outcomes."""
+def _bars(axes: Axes, case: Case, lengths: Sequence[float], ends: Sequence[float], unit: str) -> None:
+    """From the top down, in the order of the case's outcomes; ``ends`` are where whiskers end and labels begin."""
     places = range(len(lengths))
     colours = [OURS if outcome.rival.name == SESSION else THEIRS for outcome in case.outcomes]
     axes.barh(places, lengths, color=colours, height=0.72)
-    for place, length in enumerate(lengths):
+    for place, (length, end) in enumerate(zip(lengths, ends, strict=True)):
         label = f"{length:.1f} {unit}"
-        axes.annotate(label, (length, place), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
+        axes.annotate(label, (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5)
     axes.set_yticks(places)
     axes.set_ylim(len(lengths) - 0.4, -0.6)
-    axes.set_xlim(0, ROOM * max(lengths))
+    axes.set_xlim(0, ROOM * max(ends))
     axes.locator_params(axis="x", nbins=6)
     axes.tick_params(axis="x", labelsize=8, color="0.6", labelcolor="0.35")
     axes.tick_params(axis="y", length=0)

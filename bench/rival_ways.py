@@ -117,7 +117,7 @@ class Torch(_Torch):
             for module in model.modules():
                 if isinstance(module, torch.nn.BatchNorm2d):
                     module.eval()
-        optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=RATE)
+        optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=RATE, fused=True)
         super().__init__(folder, threads, model, optimizer, trained)
 
 
