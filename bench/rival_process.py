@@ -13,7 +13,25 @@ import os
 import sys
 import time
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Protocol
+
+
+class Way(Protocol):
+    """How a contender trains.
+
+    Attributes:
+        trained: names of the weights that must change in training, and no other may.
+    """
+
+    trained: set[str]
+
+    def step(self) -> None:
+        """Trains once: forward, loss, backward, update."""
+
+    def weights(self) -> Iterable[tuple[str, Any]]:
+        """All weights by name, as bytes or arrays."""
 
 
 def main() -> None:
@@ -26,7 +44,7 @@ def main() -> None:
     try:
         request = json.loads(sys.stdin.readline())
         module, _, name = request["way"].partition(":")
-        way = getattr(importlib.import_module(module), name)(**request["given"])
+        way: Way = getattr(importlib.import_module(module), name)(**request["given"])
         before = checksums(way)
         answer(ready=True)
         for line in sys.stdin:
@@ -39,7 +57,7 @@ def main() -> None:
         answer(error=f"{type(error).__name__}: {error}")
 
 
-def step(way: object) -> dict[str, float]:
+def step(way: Way) -> dict[str, float]:
     """Seconds of one step, and of the processors in this process, user's and system's."""
     cpu, wall = time.process_time(), time.perf_counter()
     way.step()
@@ -52,12 +70,12 @@ def peak() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
-def checksums(way: object) -> dict[str, int]:
+def checksums(way: Way) -> dict[str, int]:
     """Of each weight; a checksum takes no memory that would count as the contender's."""
     return {name: zlib.crc32(bytes(weight)) for name, weight in way.weights()}
 
 
-def wrong(way: object, before: dict[str, int]) -> str:
+def wrong(way: Way, before: dict[str, int]) -> str:
     """What is wrong with the weights after training; empty if all that train have changed, and no other."""
     after = checksums(way)
     changed = {name for name in after if after[name] != before[name]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +41,16 @@ class Case:
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         return f"{self.request.height}x{self.request.width}, batch {self.request.batch}, {threads}"
 
-    def ratios(self, outcome: Outcome) -> tuple[float, float] | None:
-        """How many times as long, and as large, as sparsebp's session it is; None if that failed."""
+    def ratios(self, outcome: Outcome) -> dict[str, float] | None:
+        """How many times sparsebp's session its wall time, CPU time and memory are; None if that failed."""
         ours = next((o for o in self.outcomes if o.rival.name == SESSION), None)
-        return ours and (outcome.wall.median / ours.wall.median, outcome.peak / ours.peak)
+        if ours is None:
+            return None
+        wall, cpu = outcome.wall.median / ours.wall.median, outcome.cpu.median / ours.cpu.median
+        return {"wall": wall, "cpu": cpu, "peak": outcome.peak / ours.peak}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: milliseconds, kilobytes, multiples of sparsebp's session in both."""
+        """Plain data: milliseconds, kilobytes, multiples of sparsebp's session."""
         found = [
             {
                 "contender": outcome.rival.name,
@@ -70,18 +72,12 @@ def rival_table(case: Case) -> Table:
     budget = format_bytes(case.request.budget)
     made = table(
         f"A step of MobileNetV2, {case.title}, {medians_of([case.rounds])}; sparsebp: {budget}",
-        *("", "trains", "wall\nms", "CPU\nms", "times", "peak RSS\nMB", "times"),
-        right=5,
+        *("", "trains", "wall\nms", "times", "CPU\nms", "times", "peak RSS\nMB", "times"),
+        right=6,
     )
     for outcome in case.outcomes:
-        longer, larger = (f"{ratio:.2f}" for ratio in case.ratios(outcome) or (math.nan, math.nan))
-        made.add_row(
-            outcome.rival.name,
-            outcome.rival.trains,
-            outcome.wall.text(1),
-            outcome.cpu.text(1),
-            longer,
-            f"{outcome.peak / MEGABYTE:.0f}",
-            larger,
-        )
+        ratios = case.ratios(outcome)
+        wall, cpu, peak = ("", "", "") if ratios is None else (f"{ratio:.2f}" for ratio in ratios.values())
+        times = (outcome.wall.text(1), wall, outcome.cpu.text(1), cpu)
+        made.add_row(outcome.rival.name, outcome.rival.trains, *times, f"{outcome.peak / MEGABYTE:.0f}", peak)
     return compact(made)

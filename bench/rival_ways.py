@@ -1,7 +1,7 @@
-"""How each contender of bench/rivals.py trains: classes that are made in a process of their own.
+"""How each contender of bench/rivals.py trains: what is made in a process of its own, a ``Way`` of rival_process.py.
 
-Each has ``step()``, ``trained``, the names of weights that must change, and ``weights()``, all weights by name. Each
-imports what it needs and no more; all train on one batch, ``x.npy`` [N, 3, H, W] and ``y.npy`` [N], again and again.
+Each imports what it needs and no more; all train on one batch, ``x.npy`` [N, 3, H, W] and ``y.npy`` [N], again and
+again.
 """
 
 from __future__ import annotations

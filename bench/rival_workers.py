@@ -121,7 +121,7 @@ class Worker:
         self._process.stdout.close()
         self._errors.close()
 
-    def step(self) -> None:
+    def step(self, _: object = None) -> None:
         """Takes one step, and notes its milliseconds; who has failed takes no further one."""
         found = self._ask("step")
         if not self.failure:
@@ -158,6 +158,10 @@ class Worker:
         return f"its process ended with {code}" + (f": {said[-1]}" if said else "")
 
 
+def _pause() -> None:
+    time.sleep(PAUSE)
+
+
 def measure(
     rivals: Sequence[Rival], folder: Path, threads: int, effort: Effort
 ) -> tuple[list[Outcome], dict[str, str], int]:
@@ -168,10 +172,7 @@ def measure(
     """
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(rival, folder, threads)) for rival in rivals]
-        contenders = {
-            worker.rival.title: Contender(lambda _, worker=worker: worker.step(), lambda: time.sleep(PAUSE))
-            for worker in workers
-        }
+        contenders = {worker.rival.title: Contender(worker.step, _pause) for worker in workers}
         rounds = len(next(iter(interleave(contenders, effort).values())))
         outcomes = [outcome for worker in workers if (outcome := worker.finish(rounds)) is not None]
         return outcomes, {worker.rival.title: worker.failure for worker in workers if worker.failure}, rounds

@@ -46,9 +46,10 @@ def check_interpreter(name: str) -> None:
 
 
 def absences(rivals: Sequence[Rival]) -> dict[str, str]:
-    """By the titles of those that are not installed why not, and how one installs them."""
-    reasons = {rival.title: missing(rival) for rival in rivals}
-    return {rival.title: f"{reasons[rival.title]}; {rival.install}" for rival in rivals if reasons[rival.title]}
+    """By the names of those that are not installed why not, and how one installs them."""
+    by_name = {rival.name: rival for rival in rivals}
+    reasons = {name: missing(rival) for name, rival in by_name.items()}
+    return {name: f"{reason}; {by_name[name].install}" for name, reason in reasons.items() if reason}
 
 
 def run_case(rivals: Sequence[Rival], request: StepRequest, threads: int, effort: Effort) -> Case:
@@ -163,11 +164,11 @@ def main(
         rivals = [rival for rival in rivals if any(fnmatchcase(rival.name, pattern) for pattern in patterns)]
         if absent is None:
             absent = absences(rivals)
-            for title, reason in absent.items():
-                err.print(f"{title}: left out: {reason}")
+            for name, reason in absent.items():
+                err.print(f"{name}: left out: {reason}")
         with status(f"{request.height} px, batch {request.batch}"):
             cases.append(
-                run_case([r for r in rivals if r.title not in absent], request, threads, Effort(rounds, seconds))
+                run_case([r for r in rivals if r.name not in absent], request, threads, Effort(rounds, seconds))
             )
         out.print(rival_table(cases[-1]))
         out.print()

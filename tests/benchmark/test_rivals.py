@@ -20,6 +20,7 @@ sys.path.append(str(BENCH))
 import rival_workers  # noqa: E402 - found in the line above
 import rivals  # noqa: E402
 from rival_lineup import SESSION, line_up  # noqa: E402
+from rival_tables import Case, rival_table  # noqa: E402
 from rival_workers import Rival, Worker, measure  # noqa: E402
 
 WAYS = """
@@ -98,7 +99,9 @@ def test_numbers_follow_from_each_other(run: Run) -> None:
     for r in results:
         for time in (r["wall"], r["cpu"]):
             assert 0 < time["q1"] <= time["median"] <= time["q3"]
-        assert r["ratios"] == [r["wall"]["median"] / session["wall"]["median"], r["peak"] / session["peak"]]
+        assert r["ratios"]["wall"] == r["wall"]["median"] / session["wall"]["median"]
+        assert r["ratios"]["cpu"] == r["cpu"]["median"] / session["cpu"]["median"]
+        assert r["ratios"]["peak"] == r["peak"] / session["peak"]
         assert r["contender"] in run.out
         assert f"{r['wall']['median']:.1f} ±" in run.out.replace("+-", "±")
     assert all(2 * session["peak"] < r["peak"] for r in results[1:]), "a session loads no torch"
@@ -119,7 +122,7 @@ def test_each_round_begins_with_another_contender(ways: Path, monkeypatch: pytes
     order = []
     step = Worker.step
 
-    def noted(self: Worker) -> None:
+    def noted(self: Worker, _: object) -> None:
         order.append(self.rival.name)
         step(self)
 
@@ -163,11 +166,18 @@ def test_who_is_not_installed_or_idle_is_named(
         rivals.run(["--size", "32", "--batch", "1", "--rounds", "1"])
     assert done.value.code == Exit.FAILED
     shown = capsys.readouterr()
-    assert "absent, all: left out: ModuleNotFoundError: No module named 'no_such_module'; pip install it" in shown.err
+    assert "absent: left out: ModuleNotFoundError: No module named 'no_such_module'; pip install it" in shown.err
     assert "idle, numbers: FAILED, 32x32, batch 1, 1 thread: 2 of 2 weights" in shown.err
     assert SESSION in shown.out
     assert "idle" not in shown.out
     assert "absent" not in shown.out
+
+
+def test_without_a_session_there_are_no_ratios(ways: Path) -> None:
+    outcomes, failures, rounds = measure([contender(SESSION, moves=[]), contender("honest")], ways, 1, Effort(1))
+    case = Case(StepRequest(32, 32), 1, rounds, tuple(outcomes), failures)
+    assert [(r["contender"], r["ratios"]) for r in case.to_dict()["results"]] == [("honest", None)]
+    assert rival_table(case).row_count == 1
 
 
 def test_what_every_contender_needs() -> None:
