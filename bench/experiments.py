@@ -206,6 +206,19 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             ("dropout", "flips, no dropout", {"dropout": 0.0}),
         )
     ),
+    *(
+        _sweep(
+            f"regular/headline{name}",
+            f"the headline's settings, six epochs{what}",
+            **{**SPARING, "epochs": 6, **changes},
+        )
+        for name, what, changes in (
+            ("", "", {}),
+            (", smoothing", ", label smoothing 0.1, which leaves few to skip", {"label_smoothing": 0.1}),
+            (", crop, color", ", crops and colors in place of slides", {"augment": "crop,color,flip"}),
+            (", erase, rest", ", erase, rest 1", {"augment": "flip,slide,erase", "rest": 1}),
+        )
+    ),
     # The longer the run, the smaller the best rate.
     *(
         _sweep(

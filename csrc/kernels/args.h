@@ -151,12 +151,13 @@ template <class T>
 struct DepthwiseWeightGradArgs {
   ConvShape shape;
   Index images;
-  const T* saved;  // [images * pixels][saved_pixel], this channel's column
+  const T* saved;  // [images * pixels][saved_pixel], from the first channel's column on
   Index saved_pixel;
-  const T* dz;  // [images * out_pixels][dz_pixel], this channel's column
+  const T* dz;  // [images * out_pixels][dz_pixel], likewise
   Index dz_pixel;
+  Index channels;  // neighbours, at most kPanel
   Index tap_begin, tap_end;
-  T* grad;  // [tap_end - tap_begin]
+  T* grad;  // [tap_end - tap_begin][channels]
 };
 
 // g *= mask, and the sum of g over the rows, for `cols` <= kPanel columns.

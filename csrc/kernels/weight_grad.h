@@ -24,18 +24,12 @@ inline V sgd_step(V w, V g, V* m, const Sgd& sgd) {
 template <class V, bool kFull, int kVectors>
 [[gnu::always_inline]] inline void finish_weight_row(V (&acc)[kVectors], const WeightRow<typename V::value>& row,
                                                      const WeightGradArgs<typename V::value>& args, Index col,
-                                                     Index cols) {
-  using T = typename V::value;
+                                                     Index cols, V& squares) {
   using Tile = Tile<V, kVectors>;
-  double squared_norm = 0;
   for (int v = 0; v < kVectors; ++v) {
     V g = acc[v];
     if (args.scale != nullptr) g = V::mul(g, Tile::template load<kFull>(args.scale + col, v, cols));
-    if (row.squared_norm != nullptr) {
-      T lanes[V::width];
-      g.store(lanes);
-      for (T lane : lanes) squared_norm += static_cast<double>(lane) * static_cast<double>(lane);
-    }
+    if (row.squared_norm != nullptr) squares = V::fma(g, g, squares);
     if (row.sum != nullptr) {
       Tile::template store<kFull>(row.sum + col, v, cols,
                                   V::add(Tile::template load<kFull>(row.sum + col, v, cols), g));
@@ -51,11 +45,12 @@ template <class V, bool kFull, int kVectors>
       Tile::template store<kFull>(row.weight + col, v, cols, sgd_step<V>(w, g, nullptr, args.sgd));
     }
   }
-  if (row.squared_norm != nullptr) *row.squared_norm += static_cast<float>(squared_norm);
 }
 
+// `squares` gets the squares of each row's gradient added, for those that want their norm.
 template <class V, int kRows, int kPanels, bool kFull>
-inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int first, Index col, Index cols) {
+inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int first, Index col, Index cols,
+                             V (&squares)[kRows]) {
   using T = typename V::value;
   constexpr int kVectors = kPanels * panel_vectors(V::width);
   using Tile = Tile<V, kVectors>;
@@ -65,8 +60,19 @@ inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int 
   for (int r = 0; r < kRows; ++r) a[r] = args.rows[first + r].a;
   Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols);
   for (int r = 0; r < kRows; ++r) {
-    finish_weight_row<V, kFull, kVectors>(acc[r], args.rows[first + r], args, col, cols);
+    finish_weight_row<V, kFull, kVectors>(acc[r], args.rows[first + r], args, col, cols, squares[r]);
   }
+}
+
+// Lane by lane it was summed in the numbers' own precision, of which a mean square keeps more than enough.
+template <class V>
+inline void add_squared_norm(V squares, float* norm) {
+  if (norm == nullptr) return;
+  typename V::value lanes[V::width];
+  squares.store(lanes);
+  double total = 0;
+  for (const auto lane : lanes) total += static_cast<double>(lane);
+  *norm += static_cast<float>(total);
 }
 
 // `kRows` rows from `first` on. The fewer the rows, the wider the tile: it takes eight sums that do not wait for each
@@ -75,12 +81,17 @@ inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int 
 template <class V, int kRows>
 inline void weight_grad_rows(const WeightGradArgs<typename V::value>& args, int first) {
   constexpr int kSums = kRows * panel_vectors(V::width), kPanels = kSums < 8 ? 8 / kSums : 1;
+  V squares[kRows];
+  for (V& square : squares) square = V::set(0);
   Index col = 0;
   for (; col + kPanels * kPanel <= args.cols; col += kPanels * kPanel) {
-    weight_grad_tile<V, kRows, kPanels, true>(args, first, col, kPanels * kPanel);
+    weight_grad_tile<V, kRows, kPanels, true>(args, first, col, kPanels * kPanel, squares);
   }
-  for (; col + kPanel <= args.cols; col += kPanel) weight_grad_tile<V, kRows, 1, true>(args, first, col, kPanel);
-  if (col < args.cols) weight_grad_tile<V, kRows, 1, false>(args, first, col, args.cols - col);
+  for (; col + kPanel <= args.cols; col += kPanel) {
+    weight_grad_tile<V, kRows, 1, true>(args, first, col, kPanel, squares);
+  }
+  if (col < args.cols) weight_grad_tile<V, kRows, 1, false>(args, first, col, args.cols - col, squares);
+  for (int r = 0; r < kRows; ++r) add_squared_norm(squares[r], args.rows[first + r].squared_norm);
 }
 
 template <class V>

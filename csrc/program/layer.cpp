@@ -121,32 +121,43 @@ template <class T>
 void Layer<T>::update_depthwise(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad,
                                 const Slice<T>& saved) {
   if (!wants_weight_grad()) return;
-  const ConvShape& s = spec.shape;
-  const Index taps = s.taps();
+  if (selects_all()) return update_filters(kernels, images, grad, saved, grad.begin, grad.count);
   for (Index j = 0; j < spec.selected; ++j) {
     const Index c = channel(j) - grad.begin;
-    if (c < 0 || c >= grad.count) continue;
-    constexpr Index kRun = 64;  // taps reduced at a time; larger kernels go tap run by tap run
-    T sums[kRun];
-    DepthwiseWeightGradArgs<T> args{};
-    args.shape = s, args.images = images;
-    args.saved = saved.data + column(saved, j), args.saved_pixel = saved.pixel;
-    args.dz = grad.dz + c, args.dz_pixel = grad.row;
-    args.grad = sums;
-    for (args.tap_begin = 0; args.tap_begin < taps; args.tap_begin = args.tap_end) {
-      args.tap_end = std::min(taps, args.tap_begin + kRun);
-      kernels.depthwise_weight_grad(args);
-      for (Index tap = args.tap_begin; tap < args.tap_end; ++tap) {
-        T& g = sums[tap - args.tap_begin];
-        if (grad.scale != nullptr) g *= grad.scale[c];
-        if (squared_norms.rows != nullptr) squared_norms.rows[j] += static_cast<float>(g * g);
-        if (state.sum != nullptr) {
-          state.sum[j * taps + tap] += g;
-          continue;
-        }
-        SgdArgs<T> step{params.weight + tap * s.out + channel(j), &g,
-                        state.momentum != nullptr ? state.momentum + j * taps + tap : nullptr, 1, rules.weight.now};
-        kernels.sgd(step);
+    if (c >= 0 && c < grad.count) update_filters(kernels, images, grad, saved, j, 1);
+  }
+}
+
+template <class T>
+void Layer<T>::update_filters(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const Slice<T>& saved,
+                              Index j, Index count) {
+  const ConvShape& s = spec.shape;
+  const Index taps = s.taps(), c = channel(j) - grad.begin;
+  constexpr Index kRun = 64;  // taps reduced at a time; larger kernels go tap run by tap run
+  T sums[kRun * kPanel];
+  DepthwiseWeightGradArgs<T> args{};
+  args.shape = s, args.images = images, args.channels = count;
+  args.saved = saved.data + column(saved, j), args.saved_pixel = saved.pixel;
+  args.dz = grad.dz + c, args.dz_pixel = grad.row;
+  args.grad = sums;
+  for (args.tap_begin = 0; args.tap_begin < taps; args.tap_begin = args.tap_end) {
+    args.tap_end = std::min(taps, args.tap_begin + kRun);
+    kernels.depthwise_weight_grad(args);
+    for (Index tap = args.tap_begin; tap < args.tap_end; ++tap) {
+      T* g = sums + (tap - args.tap_begin) * count;
+      for (Index i = 0; i < count; ++i) {
+        if (grad.scale != nullptr) g[i] *= grad.scale[c + i];
+        if (squared_norms.rows != nullptr) squared_norms.rows[j + i] += static_cast<float>(g[i] * g[i]);
+        if (state.sum != nullptr) state.sum[(j + i) * taps + tap] += g[i];
+      }
+      if (state.sum != nullptr) continue;
+      T* weight = params.weight + tap * s.out + channel(j);
+      if (state.momentum == nullptr) {
+        kernels.sgd({weight, g, nullptr, count, rules.weight.now});
+        continue;
+      }
+      for (Index i = 0; i < count; ++i) {
+        kernels.sgd({weight + i, g + i, state.momentum + (j + i) * taps + tap, 1, rules.weight.now});
       }
     }
   }

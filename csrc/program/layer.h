@@ -116,6 +116,10 @@ class Layer {
   Index column(const Slice<T>& saved, Index j) const { return saved.first < 0 ? j : channel(j) - saved.first; }
   void update_rows(const Kernels<T>& kernels, WeightGradArgs<T>& args, const Index* selected, int count, Index tap,
                    Index first_column) const;
+
+  // Trains the filters of a depthwise layer's `count` selected channels from number j on; neighbours, if several.
+  void update_filters(const Kernels<T>& kernels, Index images, const OutputGrad<T>& grad, const Slice<T>& saved,
+                      Index j, Index count);
 };
 
 }  // namespace sparsebp

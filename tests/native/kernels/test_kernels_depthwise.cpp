@@ -181,22 +181,25 @@ void check_depthwise_input_grad(const Kernels<T>& kernels, const ConvShape& s, b
 template <class T>
 void check_depthwise_weight_grad(const Kernels<T>& kernels, const ConvShape& s, Index images) {
   Random random(static_cast<std::uint64_t>(images));
-  const Index saved_pixel = 3, dz_pixel = 5;
-  const Fenced<T> saved((images * s.pixels() - 1) * saved_pixel + 1, random);
-  const Fenced<T> dz((images * s.out_pixels() - 1) * dz_pixel + 1, random);
-  std::vector<Exact> want(at(s.taps()));
+  const Index channels = s.in, saved_pixel = channels + 2, dz_pixel = channels + 4;
+  const Fenced<T> saved((images * s.pixels() - 1) * saved_pixel + channels, random);
+  const Fenced<T> dz((images * s.out_pixels() - 1) * dz_pixel + channels, random);
+  std::vector<Exact> want(at(s.taps() * channels));
   for (Index n = 0; n < images; ++n) {
     every_connection(s, [&](Index tap, Index in, Index out) {
-      want[at(tap)].add(saved[(n * s.pixels() + in) * saved_pixel], dz[(n * s.out_pixels() + out) * dz_pixel]);
+      const Index x = (n * s.pixels() + in) * saved_pixel, y = (n * s.out_pixels() + out) * dz_pixel;
+      for (Index c = 0; c < channels; ++c) want[at(tap * channels + c)].add(saved[x + c], dz[y + c]);
     });
   }
   std::vector<Range> ranges{{0, s.taps()}, {std::min<Index>(2, s.taps()), std::min<Index>(5, s.taps())}};
   for (Index begin = 0; begin < s.taps(); begin += 4) ranges.push_back({begin, std::min(begin + 4, s.taps())});
   for (const Range& taps : ranges) {
-    Fenced<T> grad(taps.end - taps.begin, std::numeric_limits<T>::quiet_NaN());
+    Fenced<T> grad((taps.end - taps.begin) * channels, std::numeric_limits<T>::quiet_NaN());
     kernels.depthwise_weight_grad(
-        {s, images, saved.get(), saved_pixel, dz.get(), dz_pixel, taps.begin, taps.end, grad.get()});
-    for (Index tap = taps.begin; tap < taps.end; ++tap) check_exact(grad[tap - taps.begin], want[at(tap)]);
+        {s, images, saved.get(), saved_pixel, dz.get(), dz_pixel, channels, taps.begin, taps.end, grad.get()});
+    for (Index i = taps.begin * channels; i < taps.end * channels; ++i) {
+      check_exact(grad[i - taps.begin * channels], want[at(i)]);
+    }
   }
 }
 
@@ -247,12 +250,12 @@ TEST(depthwise_input_grad_is_the_transposed_filter) {
 }
 
 TEST(depthwise_weight_grad_sums_over_pixels_and_images) {
-  constexpr Index kOne[] = {1};
+  constexpr Index kCounts[] = {1, 2, 7, 8, 15, 16};
   for (Index images : {1, 3}) {
     const auto check = [images](const auto& kernels, const ConvShape& s) {
       check_depthwise_weight_grad(kernels, s, images);
     };
-    every_shape(kOne, depthwise_shapes, check);
-    every_shape(kOne, small_shapes, check);
+    every_shape(kCounts, depthwise_shapes, check);
+    every_shape(kCounts, small_shapes, check);
   }
 }
