@@ -7,14 +7,15 @@
 #pragma once
 
 #include "kernels/gemm.h"
+#include "kernels/panel_pairs.h"
 
 namespace sparsebp {
 namespace {
 
 // c[i][j] (+)= square[j][i] for i < rows, j < cols.
 template <class V>
-inline void store_square(typename V::value (&square)[kPanel * kPanel], typename V::value* c, Index c_row, Index rows,
-                         Index cols, bool accumulate) {
+inline void store_square(const typename V::value* square, typename V::value* c, Index c_row, Index rows, Index cols,
+                         bool accumulate) {
   constexpr Index kSide = V::width;
   for (Index i = 0; i < rows; i += kSide) {
     for (Index j = 0; j < cols; j += kSide) {
@@ -52,21 +53,33 @@ inline SumLoop runs(Index k) {
 template <class V>
 void gemm_transposed(const GemmTransposedArgs<typename V::value>& args) {
   using T = typename V::value;
-  alignas(64) T square[kPanel * kPanel] = {};  // rows that do not exist stay zero
+  constexpr Index kSquare = kPanel * kPanel;
+  alignas(64) T squares[2 * kSquare] = {};  // rows that do not exist stay zero
   for (Index col = 0; col < args.cols; col += kPanel) {
-    for (Index row = 0; row < args.rows; row += kPanel) {
-      const Index rows = args.rows - row < kPanel ? args.rows - row : kPanel;
-      GemmArgs<T> part{};
-      part.a = args.a + col * args.a_row, part.a_row = args.a_row;
-      part.b = args.panels + row / kPanel * args.panel;
-      part.c = square, part.c_row = kPanel;
-      part.rows = args.cols - col < kPanel ? args.cols - col : kPanel;
-      // The panels are zero where c has no rows: whole vectors cost no more than parts.
-      part.cols = rows > kPanel / 2 ? kPanel : kPanel / 2;
-      part.sum = runs(args.k);
-      part.store = Store::assign;
-      gemm<V>(part);
+    GemmArgs<T> part{};
+    part.a = args.a + col * args.a_row, part.a_row = args.a_row;
+    part.c = squares, part.c_row = kPanel;
+    part.rows = args.cols - col < kPanel ? args.cols - col : kPanel;
+    part.sum = runs(args.k);
+    part.store = Store::assign;
+    const auto finish = [&](const T* square, Index row, Index rows) {
       store_square<V>(square, args.c + row * args.c_row + col, args.c_row, rows, part.rows, args.accumulate);
+    };
+    for (Index row = 0; row < args.rows;) {
+      const Index left = args.rows - row;
+      part.b = args.panels + row / kPanel * args.panel;
+      if (kTakesPairs<V> && left > kPanel) {
+        pair_of_squares<V>(part, args.panel, squares);
+        finish(squares, row, kPanel);
+        finish(squares + kSquare, row + kPanel, left < 2 * kPanel ? left - kPanel : kPanel);
+        row += 2 * kPanel;
+        continue;
+      }
+      // The panels are zero where c has no rows: whole vectors cost no more than parts.
+      part.cols = left > kPanel / 2 ? kPanel : kPanel / 2;
+      gemm<V>(part);
+      finish(squares, row, left < kPanel ? left : kPanel);
+      row += kPanel;
     }
   }
 }
