@@ -27,13 +27,31 @@ struct Avx512 {
   // The instructions return their second operand where either is a NaN: this way a NaN in `a` stays one.
   static inline Avx512 max(Avx512 a, Avx512 b) { return {_mm512_max_ps(b.v, a.v)}; }
   static inline Avx512 min(Avx512 a, Avx512 b) { return {_mm512_min_ps(b.v, a.v)}; }
-  // By way of memory: a gather takes a column at once.
   static inline void transpose(Avx512 (&rows)[width]) {
-    alignas(64) float square[width * width];
-    for (int i = 0; i < width; ++i) rows[i].store(square + i * width);
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i column = _mm512_slli_epi32(lane, 4);
-    for (int i = 0; i < width; ++i) rows[i].v = _mm512_i32gather_ps(column, square + i, 4);
+    __m512 pairs[width], fours[width];
+    for (int i = 0; i < width; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(rows[i].v, rows[i + 1].v);
+      pairs[i + 1] = _mm512_unpackhi_ps(rows[i].v, rows[i + 1].v);
+    }
+    // Quarter q of fours[4 * g + c] has column 4 * q + c of rows 4 * g to 4 * g + 3.
+    for (int g = 0; g < width; g += 4) {
+      for (int half = 0; half < 2; ++half) {
+        const __m512d above = _mm512_castps_pd(pairs[g + half]), below = _mm512_castps_pd(pairs[g + half + 2]);
+        fours[g + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(above, below));
+        fours[g + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(above, below));
+      }
+    }
+    constexpr int kEven = 0x88, kOdd = 0xdd;  // quarters 0 and 2 of either, 1 and 3
+    for (int c = 0; c < 4; ++c) {
+      const __m512 even = _mm512_shuffle_f32x4(fours[c], fours[4 + c], kEven);
+      const __m512 odd = _mm512_shuffle_f32x4(fours[c], fours[4 + c], kOdd);
+      const __m512 even_below = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], kEven);
+      const __m512 odd_below = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], kOdd);
+      rows[c].v = _mm512_shuffle_f32x4(even, even_below, kEven);
+      rows[4 + c].v = _mm512_shuffle_f32x4(odd, odd_below, kEven);
+      rows[8 + c].v = _mm512_shuffle_f32x4(even, even_below, kOdd);
+      rows[12 + c].v = _mm512_shuffle_f32x4(odd, odd_below, kOdd);
+    }
   }
   static inline std::uint8_t mask8(const float* y, bool capped) {
     const __m512 x = _mm512_maskz_loadu_ps(0xFF, y);

@@ -25,12 +25,10 @@ inline void conv_tile(const ConvForwardArgs<typename V::value>& args, Index oy, 
   // With no tap at all nothing is read; the pointers stay at the image.
   const bool empty = sum.n2 == 0 || sum.n3 == 0;
   const T* first = empty ? args.x : args.x + (y0 * s.width + x0) * s.in + col / s.out_per_group() * ipg;
-  const T* a[kRows];
-  for (int r = 0; r < kRows; ++r) a[r] = first + (empty ? 0 : r * s.stride_w * s.in);
   V acc[kRows][Tile<V>::kVectors];
   Tile<V>::template clear<kRows>(acc);
   const T* b = args.weight + (empty ? 0 : (kh.begin * s.kernel_w + kw.begin) * ipg * s.out) + col;
-  Tile<V>::template sum<kRows, kFull>(acc, a, b, sum, cols);
+  Tile<V>::template sum<kRows, kFull>(acc, first, empty ? 0 : s.stride_w * s.in, b, sum, cols);
   const Index pixel = oy * s.out_width + ox;
   T* y = args.y + (pixel - args.y_begin * s.out_width) * s.out + col;
   finish_tile<V, kRows, kFull, Tile<V>::kVectors>(acc, y, s.out, pixel, col, cols, Store::affine, args.affine);

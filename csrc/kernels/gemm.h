@@ -79,13 +79,11 @@ inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index 
   } else {
     Tile::template load_rows<kRows, kFull>(acc, c, args.c_row, cols);
   }
-  const T* a[kRows];
-  for (int r = 0; r < kRows; ++r) a[r] = args.a + (row + r) * args.a_row;
   // Rows of b that lie far apart are nothing a processor foresees: the first tile of a panel fetches the next panel.
   Ahead ahead;
   if (row == 0 && args.sum.b1 > kPanel) ahead.b = kPanel;
   if (args.sum.n2 > 1) ahead.a = kRows * args.a_row;
-  Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols, ahead);
+  Tile::template sum<kRows, kFull>(acc, args.a + row * args.a_row, args.a_row, args.b + col, args.sum, cols, ahead);
   finish_tile<V, kRows, kFull, kVectors>(acc, c, args.c_row, row, col, cols, args.store, args.affine);
 }
 

@@ -6,6 +6,8 @@
 // AVX2: 6 x 16 is 12 accumulators, 2 vectors of b and 1 broadcast, 15 of 16 registers; 12 FMA for 8 loads.
 #pragma once
 
+#include <utility>
+
 #include "kernels/args.h"
 
 namespace sparsebp {
@@ -43,6 +45,27 @@ struct Tile {
             const auto left = V::broadcast(a[r] + at);
             for (int v = 0; v < kVectors; ++v) acc[r][v] = V::fma(left, right[v], acc[r][v]);
           }
+        }
+      }
+    }
+  }
+
+  // The same for rows of a that lie `a_row` elements apart. Of many rows each would want a register for its pointer,
+  // and what does not get one is reloaded for every term; here three rows are reached from one pointer.
+  template <int kRows, bool kFull>
+  static inline void sum(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b, const SumLoop& loop,
+                         Index cols, Ahead ahead = {}) {
+    if constexpr (kRows <= kFewRows) {
+      const T* rows[kRows];
+      for (int r = 0; r < kRows; ++r) rows[r] = a + r * a_row;
+      sum<kRows, kFull>(acc, rows, b, loop, cols, ahead);
+    } else {
+      for (Index k3 = 0; k3 < loop.n3; ++k3) {
+        for (Index k2 = 0; k2 < loop.n2; ++k2) {
+          const T* first = a + k3 * loop.a3 + k2 * loop.a2;
+          for (int r = 0; r < kRows; ++r) __builtin_prefetch(first + r * a_row + ahead.a);
+          sum_run<kFull>(acc, first, a_row, b + k3 * loop.b3 + k2 * loop.b2, loop, cols, ahead.b,
+                         std::make_integer_sequence<int, kRows>());
         }
       }
     }
@@ -86,6 +109,45 @@ struct Tile {
         value.store_some(row + v * V::width, static_cast<int>(left));
       }
     }
+  }
+
+ private:
+  // Rows whose pointers fit into the processor's registers beside all else.
+#if defined(__x86_64__)
+  static constexpr int kFewRows = 8;
+#else
+  static constexpr int kFewRows = 16;
+#endif
+
+  // A run of n1 terms for rows r... = 0, 1, 2, ...
+  template <bool kFull, int kRows, int... r>
+  static inline void sum_run(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b, const SumLoop& loop,
+                             Index cols, Index ahead, std::integer_sequence<int, r...>) {
+    static_assert(kRows <= 15);
+    const T *a0 = a, *a3 = a + 3 * a_row, *a6 = a + 6 * a_row, *a9 = a + 9 * a_row;
+    const T* a12 = kRows > 12 ? a + 12 * a_row : a;
+    const Index n1 = loop.n1, step = loop.a1, b_step = loop.b1;
+    for (Index k1 = 0; k1 < n1; ++k1, b += b_step) {
+      __builtin_prefetch(b + ahead);
+      V right[kVectors];
+      for (int v = 0; v < kVectors; ++v) right[v] = load<kFull>(b, v, cols);
+      (add_row(acc[r], V::broadcast(of_three<r>(a0, a3, a6, a9, a12) + r % 3 * a_row), right), ...);
+      a0 += step, a3 += step, a6 += step, a9 += step, a12 += step;
+      asm("" : "+r"(a0), "+r"(a3), "+r"(a6), "+r"(a9), "+r"(a12));  // or each row gets its pointer back
+    }
+  }
+
+  template <int r>
+  static inline const T* of_three(const T* a0, const T* a3, const T* a6, const T* a9, const T* a12) {
+    if constexpr (r < 3) return a0;
+    if constexpr (r >= 3 && r < 6) return a3;
+    if constexpr (r >= 6 && r < 9) return a6;
+    if constexpr (r >= 9 && r < 12) return a9;
+    if constexpr (r >= 12) return a12;
+  }
+
+  static inline void add_row(V (&acc)[kVectors], V left, const V (&right)[kVectors]) {
+    for (int v = 0; v < kVectors; ++v) acc[v] = V::fma(left, right[v], acc[v]);
   }
 };
 

@@ -160,7 +160,7 @@ def _trains_all(facts: Facts, given: Mapping[str, Any]) -> bool:
 def _weights(every: bool) -> list[Choice]:
     if every:
         return [
-            Choice("max_update_ratio", 1.0, "learns most; with 0.02 steps take about half the time"),
+            Choice("max_update_ratio", 1.0, "learns most; with 0.02 steps take two thirds of the time"),
             Choice("saved_bits", 8, "makes room for more weights"),
         ]
     why = "what goes with the other settings"
