@@ -53,6 +53,7 @@ ELSEWHERE = {
     "python bench/memory.py": _MEMORY + "test_a_step_holds_a_fiftieth_of_the_features_and_a_hundredth_of_all",
     "python bench/networks.py": _NETWORKS + "test_the_command_measures_and_writes_its_table_behind_what_a_file_says",
     "python bench/reservoir.py": "trains for hours",
+    "python bench/rivals.py": "tests/benchmark/test_rivals.py::test_sparsebp_and_torch_train_what_they_should",
     "python examples/camera_folder.py": _CAMERA + "test_pictures_are_learnt_as_they_come",
     "python bench/smallest_budgets.py": "takes minutes; tests/planning/test_smallest_budgets.py checks its table",
     "python examples/lightning_loop.py": _PICTURES + "test_lightning_learns_a_folder",
