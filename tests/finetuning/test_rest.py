@@ -76,6 +76,14 @@ def test_balanced_pictures_rest_too() -> None:
     assert shown.pictures[4] < shown.pictures[0]
 
 
+@pytest.mark.parametrize("changes", [{}, {"cache": "memory"}, {"augment": "slide,erase,flip"}], ids=str)
+def test_all_pictures_may_rest_at_once(changes: dict[str, Any], tmp_path: Path) -> None:
+    shown = Shown()
+    history = finetune(tmp_path / "run", rest=2, skip_above=0.0001, epochs=5, observer=shown, **changes).history
+    assert [shown.pictures[epoch] for epoch in range(5)] == [TRAIN, 0, 0, TRAIN, 0]
+    assert all(epoch.learned_from == 0 for epoch in history.epochs)
+
+
 def test_pictures_that_came_wake_all_others(tmp_path: Path) -> None:
     """A folder that has grown since: numbers are no longer those of the pictures that rest."""
     write_pictures(tmp_path / "data", 10)
