@@ -118,7 +118,7 @@ class Run:
         """Takes a step; returns the signal that asks for an end, if one does."""
         before = self.position
         self.position = replace(before, step=before.step + 1)
-        if self.history.first is None and len(labels):
+        if self.history.first is None:
             self._begin(x, labels)
         middle = (before.done + self.position.done) / 2
         try:
