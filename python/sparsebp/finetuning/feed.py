@@ -159,14 +159,14 @@ class Feed:
     def resting(self) -> int:
         """How many pictures of the current epoch rest."""
         rows = self.order.rows(0)
-        return sum(len(row) - len(self.rests.due(row)) for row in rows)
+        return sum(map(len, rows)) - sum(map(len, self.rests.due(rows)))
 
     def train(self, epoch: int, first: int) -> Numbered:
         """The batches of an epoch, which is the one that ``order`` is of, from number ``first`` on.
 
         Inputs, labels, and the numbers of the pictures. A batch of pictures that rest or are unreadable is empty.
         """
-        rows = [self.rests.due(self._shard.of(row, self._settings.micro_batch)) for row in self.order.rows(first)]
+        rows = self.rests.due([self._shard.of(row, self._settings.micro_batch) for row in self.order.rows(first)])
         if self._caches is not None:
             return self._caches[0].batches(rows, self._settings.seed, epoch, self._behind)
         return self._inputs(self._train(rows, epoch), epoch)

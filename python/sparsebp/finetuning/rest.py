@@ -23,11 +23,12 @@ class Rests:
         # Epochs that a picture sits out from now on; one more, if it was found to be learned in this epoch.
         self._left = torch.zeros(places if epochs else 0, dtype=torch.uint8)
 
-    def due(self, row: list[int]) -> list[int]:
-        """Those pictures of a step that do not rest in this epoch; asked before any step of it is taken."""
+    def due(self, rows: list[list[int]]) -> list[list[int]]:
+        """The pictures of each step, without those that rest in this epoch."""
         if not self._epochs:
-            return row
-        return [index for index in row if not 0 < self._left[index] <= self._epochs]
+            return rows
+        rests = ((self._left > 0) & (self._left <= self._epochs)).tolist()
+        return [[index for index in row if not rests[index]] for row in rows]
 
     def learned(self, indices: Sequence[int], which: torch.Tensor) -> None:
         """Notes, for the pictures of a step, which of them were learned already: bool [n]."""

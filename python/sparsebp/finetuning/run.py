@@ -128,7 +128,8 @@ class Run:
         if taken.images:
             self.history.seen += taken.images
             self.history.learned_from += taken.trained
-            self._feed.rests.learned(indices, taken.learned)
+            if taken.learned is not None:
+                self._feed.rests.learned(indices, taken.learned)
             smoothed = self.history.add_loss(taken.loss, self.position)
             if not self._watch.bounded(smoothed):
                 raise self._diverged(f"the running loss is {smoothed:.4g}", smoothed)

@@ -30,14 +30,14 @@ class Taken:
         loss: mean over the images; 0 without any.
         images: how many there were.
         trained: images that trained something.
-        learned: of this rank's images, which were learned already: bool [n].
+        learned: which images were learned already, bool [n]; None where several ranks share them.
         stop: the signal that asks for an end, if one came to any rank before the step ended.
     """
 
     loss: float
     images: int
     trained: int
-    learned: torch.Tensor
+    learned: torch.Tensor | None
     stop: int | None
 
 
@@ -102,9 +102,9 @@ class Steps:
     def _together(
         self, parallel: DataParallel, x: torch.Tensor, labels: torch.Tensor, from_prefix: bool, done: float
     ) -> Taken:
-        loss, trained, mine = 0.0, 0, torch.zeros(len(labels), dtype=torch.bool)
+        loss, trained = 0.0, 0
         if len(labels):
-            how = {"from_prefix": from_prefix, "finish": False, "learned": mine, **self._how}
+            how = {"from_prefix": from_prefix, "finish": False, **self._how}
             loss, trained = train_step(self._model, self._opt, x, labels, **how)
         asked = [float(self._stop.signal == number) for number in SIGNALS]
         totals = parallel.agree([loss * len(labels), trained, *asked])
@@ -115,7 +115,7 @@ class Steps:
         self._opt.zero_grad()
         mean = total / totals.images if totals.images else 0.0
         stop = next((int(number) for number, ranks in zip(SIGNALS, asked, strict=True) if ranks), None)
-        return Taken(mean, totals.images, int(learned), mine, stop)
+        return Taken(mean, totals.images, int(learned), None, stop)
 
     def _set_rates(self, done: float, images: int) -> None:
         settings, share = self._settings, images / self._settings.batch_size
