@@ -12,12 +12,10 @@ namespace {
 template <class T>
 struct Single {
   using value = T;
-  static constexpr int width = 1;
   T number;
 
   static inline Single set(T x) { return {x}; }
   static inline Single load(const T* p) { return {*p}; }
-  static inline Single load_some(const T* p, int) { return {*p}; }
   inline void store_some(T* p, int) const { *p = number; }
   static inline Single add(Single a, Single b) { return {a.number + b.number}; }
   static inline Single fma(Single a, Single b, Single c) { return {a.number * b.number + c.number}; }

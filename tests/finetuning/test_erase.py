@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 import torch
-from networks import residual_network
-from runs import assert_same_weights, finetune, weights_of
 from sparsebp.finetuning.erase import erased
 
 IMAGES, HEIGHT, WIDTH = 400, 17, 10
@@ -28,28 +23,9 @@ def test_every_second_picture_loses_a_rectangle_to_its_mean() -> None:
         assert torch.equal(after[where], before.mean((0, 1)).expand(int(where.sum()), 3))
 
 
-def test_a_rectangle_is_a_function_of_seed_epoch_and_index() -> None:
-    x = torch.randn(IMAGES, HEIGHT, WIDTH, 3)
-    expected = erased(x, 3, 5, range(IMAGES))
-    assert torch.equal(erased(x[50:60], 3, 5, range(50, 60)), expected[50:60])
-    assert not torch.equal(erased(x, 4, 5, range(IMAGES)), expected)
-    assert not torch.equal(erased(x, 3, 6, range(IMAGES)), expected)
-
-
 def test_what_came_in_stays_as_it_was_and_nothing_is_nothing() -> None:
     x = torch.randn(8, 4, 1, 3)
     before = x.clone()
     erased(x, 0, 0, range(8))
     assert torch.equal(x, before)
     assert erased(x[:0], 0, 0, []).shape == (0, 4, 1, 3)
-
-
-def test_a_run_with_it_is_another_run() -> None:
-    plain, erasing = (weights_of(finetune(augment=augment)) for augment in ("slide", "slide,erase"))
-    with pytest.raises(AssertionError):
-        assert_same_weights(erasing, plain)
-
-
-def test_it_is_refused_where_two_activations_leave_the_frozen_layers(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="augment: erase: more than one activation"):
-        finetune(tmp_path / "run", residual_network(0, 4), budget=5250, augment="erase")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import residual_network
-from runs import assert_same_weights, finetune, weights_of
+from runs import finetune
 from sparsebp.finetuning.slide import slid
 
 IMAGES, HEIGHT, WIDTH = 200, 17, 8
@@ -32,31 +31,12 @@ def test_pictures_move_by_up_to_an_eighth_and_reflect_at_the_edge() -> None:
             assert moved[image, y, x].tolist() == reflected
 
 
-def test_a_move_is_a_function_of_seed_epoch_and_index() -> None:
-    x = coordinates()
-    expected = slid(x, 3, 5, range(IMAGES))
-    assert torch.equal(slid(x[50:60], 3, 5, range(50, 60)), expected[50:60])
-    assert not torch.equal(slid(x, 4, 5, range(IMAGES)), expected)
-    assert not torch.equal(slid(x, 3, 6, range(IMAGES)), expected)
-
-
 def test_what_is_small_stays_and_nothing_is_nothing() -> None:
     x = torch.randn(4, 4, 1, 3)
     assert torch.equal(slid(x[:, :3], 0, 0, range(4)), x[:, :3])
     assert slid(x[:0], 0, 0, []).shape == (0, 4, 1, 3)
 
 
-def test_a_run_with_it_is_another_run() -> None:
-    plain, sliding = (weights_of(finetune(augment=augment)) for augment in ("none", "slide"))
-    with pytest.raises(AssertionError):
-        assert_same_weights(sliding, plain)
-
-
 def test_it_is_refused_where_nothing_can_move(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"augment: slide: an eighth of .* is no whole step"):
         finetune(tmp_path / "run", ratios={"features.[0-5].*": 0}, augment="slide")
-
-
-def test_it_is_refused_where_two_activations_leave_the_frozen_layers(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="augment: slide: more than one activation"):
-        finetune(tmp_path / "run", residual_network(0, 4), budget=5250, augment="slide")
