@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from sparsebp.data.augment import AUGMENTATIONS
 from twelve_pictures import PIXELS, SIZE, pictures
 
 ALL = tuple(AUGMENTATIONS)
+Workers = Callable[[], list[BaseProcess]]
 BATCHES = [[3, 1, 4], [], [5, 9], [2, 6, 5, 3], [11], [0, 7, 8]]
 
 
@@ -55,9 +57,15 @@ class Faulty(Arrays):
 
 
 @pytest.fixture(autouse=True)
-def _no_process_is_left() -> Iterator[None]:
-    yield
-    assert multiprocessing.active_children() == []
+def started() -> Iterator[Workers]:
+    """The processes that a test has started and that still run: other tests of this process may have some, too."""
+    others = {process.pid for process in multiprocessing.active_children()}
+
+    def running() -> list[BaseProcess]:
+        return [process for process in multiprocessing.active_children() if process.pid not in others]
+
+    yield running
+    assert running() == []
 
 
 def assert_same(batches: list[Batch], others: list[Batch]) -> None:
@@ -150,19 +158,19 @@ def test_a_fresh_interpreter_does_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 # --- how it ends -----------------------------------------------------------------------------------------------------
 
 
-def test_leaving_early_ends_the_workers() -> None:
+def test_leaving_early_ends_the_workers(started: Workers) -> None:
     loader = Loader(pictures(), SIZE, workers=2)
     for _ in loader(BATCHES * 100):
         break
-    assert multiprocessing.active_children() == []
+    assert started() == []
     with closing(loader(BATCHES * 100)) as batches:
         next(batches)
-        assert len(multiprocessing.active_children()) == 2
-    assert multiprocessing.active_children() == []
+        assert len(started()) == 2
+    assert started() == []
     one, other = loader(BATCHES * 100), loader(BATCHES * 100)
     assert next(one).indices.tolist() == next(other).indices.tolist() == BATCHES[0]
     loader.close()
-    assert multiprocessing.active_children() == []
+    assert started() == []
     assert list(one) == []
     with pytest.raises(RuntimeError, match="it is closed; make another"):
         loader(BATCHES)
@@ -186,19 +194,19 @@ def test_a_defect_in_a_source_is_raised(workers: int) -> None:
         list(Loader(Faulty(PIXELS, range(12)), SIZE, workers=workers)(BATCHES))
 
 
-def test_a_worker_that_dies_is_noticed() -> None:
+def test_a_worker_that_dies_is_noticed(started: Workers) -> None:
     batches = Loader(pictures(), SIZE, workers=1)(BATCHES * 100)
     next(batches)
-    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+    os.kill(started()[0].pid or 0, signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"killed by signal|exited unexpectedly"):
         list(batches)
 
 
-def test_workers_ignore_the_signals_that_stop_the_program() -> None:
+def test_workers_ignore_the_signals_that_stop_the_program(started: Workers) -> None:
     with Loader(pictures(), SIZE, workers=2) as loader:
         batches = loader(BATCHES)
         next(batches)
-        for process in multiprocessing.active_children():
+        for process in started():
             for number in (signal.SIGINT, signal.SIGTERM):
                 os.kill(process.pid or 0, number)
         assert len(list(batches)) == len(BATCHES) - 1
