@@ -63,11 +63,10 @@ class PointwiseForward final : public DenseCase {
 
  private:
   void expand(const GemmArgs<float>& args, Index first) const {
-    for (Index c = 0; c < shape_.out; c += kPanel) {
-      GemmArgs<float> part = args;
-      part.b += c, part.c += c, part.cols = std::min(kPanel, shape_.out - c);
-      part.affine.scale += c, part.affine.shift += c;
-      part.affine.mask_row = panel_mask_row(shape_.out, c);
+    for (Index c = 0, count = 0; c < shape_.out; c += count) {
+      count = shape_.out - c >= kPair ? kPair : std::min(kPanel, shape_.out - c);
+      GemmArgs<float> part = columns_of(args, c, count);
+      part.affine.mask_row = panel_mask_row(shape_.out, c), part.affine.mask_panel = panel_mask(in_rows_, kPanel);
       part.affine.mask = mask_.get() + panel_mask(in_rows_, c) + first * part.affine.mask_row;
       kernels_.gemm(part);
     }

@@ -12,15 +12,19 @@ struct Avx512 {
   using value = float;
   static constexpr int width = 16;
   static constexpr int tile_rows = 14;  // 14 accumulators hide the FMA latency of 4 cycles on two ports
+  static constexpr int pair_rows = 12;  // two vectors wide: 24 accumulators, 2 vectors of b and 1 broadcast
   __m512 v;
 
-  static inline __mmask16 lanes(int count) { return static_cast<__mmask16>((1u << count) - 1); }
+  using Lanes = __mmask16;
+  static inline Lanes lanes(int count) { return static_cast<Lanes>((1u << count) - 1); }
   static inline Avx512 set(float x) { return {_mm512_set1_ps(x)}; }
   static inline Avx512 broadcast(const float* p) { return set(*p); }
   static inline Avx512 load(const float* p) { return {_mm512_loadu_ps(p)}; }
-  static inline Avx512 load_some(const float* p, int count) { return {_mm512_maskz_loadu_ps(lanes(count), p)}; }
+  static inline Avx512 load_lanes(const float* p, Lanes some) { return {_mm512_maskz_loadu_ps(some, p)}; }
+  static inline Avx512 load_some(const float* p, int count) { return load_lanes(p, lanes(count)); }
   inline void store(float* p) const { _mm512_storeu_ps(p, v); }
-  inline void store_some(float* p, int count) const { _mm512_mask_storeu_ps(p, lanes(count), v); }
+  inline void store_lanes(float* p, Lanes some) const { _mm512_mask_storeu_ps(p, some, v); }
+  inline void store_some(float* p, int count) const { store_lanes(p, lanes(count)); }
   static inline Avx512 add(Avx512 a, Avx512 b) { return {_mm512_add_ps(a.v, b.v)}; }
   static inline Avx512 mul(Avx512 a, Avx512 b) { return {_mm512_mul_ps(a.v, b.v)}; }
   static inline Avx512 fma(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
@@ -53,11 +57,13 @@ struct Avx512 {
       rows[12 + c].v = _mm512_shuffle_f32x4(odd, odd_below, kOdd);
     }
   }
+  // A bit a lane: 0 < y, and y < 6 where the activation is capped.
+  static inline unsigned passes(Avx512 y, bool capped) {
+    const __mmask16 above = _mm512_cmp_ps_mask(y.v, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return capped ? _mm512_mask_cmp_ps_mask(above, y.v, _mm512_set1_ps(6.0f), _CMP_LT_OQ) : above;
+  }
   static inline std::uint8_t mask8(const float* y, bool capped) {
-    const __m512 x = _mm512_maskz_loadu_ps(0xFF, y);
-    __mmask16 pass = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ);
-    if (capped) pass = static_cast<__mmask16>(pass & _mm512_cmp_ps_mask(x, _mm512_set1_ps(6.0f), _CMP_LT_OQ));
-    return static_cast<std::uint8_t>(pass);
+    return static_cast<std::uint8_t>(passes(load_some(y, 8), capped));
   }
   // Zero where bit c, c + 1, ... of the row of bits is not set; c is a multiple of the width.
   static inline Avx512 keep(Avx512 x, const std::uint8_t* bits, std::int64_t c) {

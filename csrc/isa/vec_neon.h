@@ -35,12 +35,16 @@ struct Neon {
     for (int i = 0; i < count; ++i) lanes[i] = p[i];
     return load(lanes);
   }
+  using Lanes = int;  // how many
+  static inline Lanes lanes(int count) { return count; }
+  static inline Neon load_lanes(const float* p, Lanes some) { return some == width ? load(p) : load_some(p, some); }
   inline void store(float* p) const { vst1q_f32(p, v); }
   inline void store_some(float* p, int count) const {
     float lanes[width];
     store(lanes);
     for (int i = 0; i < count; ++i) p[i] = lanes[i];
   }
+  inline void store_lanes(float* p, Lanes some) const { some == width ? store(p) : store_some(p, some); }
   static inline Neon add(Neon a, Neon b) { return {vaddq_f32(a.v, b.v)}; }
   static inline Neon mul(Neon a, Neon b) { return {vmulq_f32(a.v, b.v)}; }
   static inline Neon fma(Neon a, Neon b, Neon c) { return {vfmaq_f32(c.v, a.v, b.v)}; }

@@ -29,12 +29,16 @@ struct Plain {
   static inline Plain load_some(const T* p, int count) {
     return each([&](int i) { return i < count ? p[i] : T(0); });
   }
+  using Lanes = int;  // how many
+  static inline Lanes lanes(int count) { return count; }
+  static inline Plain load_lanes(const T* p, Lanes some) { return load_some(p, some); }
   inline void store(T* p) const {
     for (int i = 0; i < width; ++i) p[i] = lane[i];
   }
   inline void store_some(T* p, int count) const {
     for (int i = 0; i < count; ++i) p[i] = lane[i];
   }
+  inline void store_lanes(T* p, Lanes some) const { store_some(p, some); }
   static inline Plain add(Plain a, Plain b) {
     return each([&](int i) { return a.lane[i] + b.lane[i]; });
   }

@@ -11,6 +11,8 @@ namespace sparsebp {
 // Columns of one panel and of one tile, on every ISA: plans must not depend on the ISA.
 constexpr Index kPanel = 16;
 constexpr Index kHalfPanel = kPanel / 2;
+// Columns of the widest tile: where a vector is a whole panel, a product of two panels is faster than two products.
+constexpr Index kPair = 2 * kPanel;
 // Most rows of a packed panel: 16 KB of float32, half of a common first-level cache.
 constexpr Index kPanelRows = 256;
 
@@ -63,6 +65,7 @@ struct Affine {
   Index residual_row = 0;
   std::uint8_t* mask = nullptr;  // bit c of a row: does the gradient pass column c
   Index mask_row = 0;            // bytes
+  Index mask_panel = 0;          // bytes from the bits of a panel to those of the next; 0: they lie side by side
 };
 
 template <class T>

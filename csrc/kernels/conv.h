@@ -25,13 +25,24 @@ inline void conv_tile(const ConvForwardArgs<typename V::value>& args, Index oy, 
   // With no tap at all nothing is read; the pointers stay at the image.
   const bool empty = sum.n2 == 0 || sum.n3 == 0;
   const T* first = empty ? args.x : args.x + (y0 * s.width + x0) * s.in + col / s.out_per_group() * ipg;
+  const Columns<V, Tile<V>::kVectors, kFull> columns(cols);
   V acc[kRows][Tile<V>::kVectors];
   Tile<V>::template clear<kRows>(acc);
   const T* b = args.weight + (empty ? 0 : (kh.begin * s.kernel_w + kw.begin) * ipg * s.out) + col;
-  Tile<V>::template sum<kRows, kFull>(acc, first, empty ? 0 : s.stride_w * s.in, b, sum, cols);
+  Tile<V>::template sum<kRows, kFull>(acc, first, empty ? 0 : s.stride_w * s.in, b, sum, columns);
   const Index pixel = oy * s.out_width + ox;
   T* y = args.y + (pixel - args.y_begin * s.out_width) * s.out + col;
-  finish_tile<V, kRows, kFull, Tile<V>::kVectors>(acc, y, s.out, pixel, col, cols, Store::affine, args.affine);
+  finish_tile(acc, y, s.out, pixel, col, cols, columns, Store::affine, args.affine);
+}
+
+// The tile of `rows` <= kRows pixels.
+template <class V, int kRows, bool kFull>
+inline void conv_tile_of(const ConvForwardArgs<typename V::value>& args, Index oy, Index ox, Index rows, Range kh,
+                         Range kw, Index col, Index cols) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return conv_tile_of<V, kRows - 1, kFull>(args, oy, ox, rows, kh, kw, col, cols);
+  }
+  conv_tile<V, kRows, kFull>(args, oy, ox, kh, kw, col, cols);
 }
 
 template <class V, bool kFull>
@@ -49,10 +60,11 @@ inline void conv_row(const ConvForwardArgs<typename V::value>& args, Index oy, I
   };
   Index ox = 0;
   for (; ox < begin; ++ox) border(ox);
-  for (; ox + V::tile_rows <= end; ox += V::tile_rows) {
-    conv_tile<V, V::tile_rows, kFull>(args, oy, ox, kh, all, col, cols);
+  for (Index tiles = (end - ox + V::tile_rows - 1) / V::tile_rows; tiles > 0; --tiles) {  // as equal as can be
+    const Index rows = (end - ox + tiles - 1) / tiles;
+    conv_tile_of<V, V::tile_rows, kFull>(args, oy, ox, rows, kh, all, col, cols);
+    ox += rows;
   }
-  for (; ox < end; ++ox) conv_tile<V, 1, kFull>(args, oy, ox, kh, all, col, cols);
   for (; ox < s.out_width; ++ox) border(ox);
 }
 

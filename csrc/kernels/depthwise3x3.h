@@ -6,6 +6,7 @@
 // compile time.
 #pragma once
 
+#include "kernels/mask_bits.h"
 #include "kernels/tile.h"
 
 namespace sparsebp {

@@ -5,6 +5,7 @@
 // `residual` may be read from anywhere. Tails in both directions; absent columns are never touched.
 #pragma once
 
+#include "kernels/mask_bits.h"
 #include "kernels/tile.h"
 
 namespace sparsebp {
@@ -15,56 +16,51 @@ namespace {
 // act(scale * acc + shift) + residual for a tile whose first element is row `row`, column `col` of the matrix. One
 // question at a time, for all of the tile: with few terms a sum costs no more than what follows it.
 template <class V, int kRows, bool kFull, int kVectors>
-[[gnu::always_inline]] inline void transform_tile(V (&acc)[kRows][kVectors], Index row, Index col, Index cols,
+[[gnu::always_inline]] inline void transform_tile(V (&acc)[kRows][kVectors], Index row, Index col,
+                                                  const Columns<V, kVectors, kFull>& columns,
                                                   const Affine<typename V::value>& affine) {
   using T = typename V::value;
-  using Tile = Tile<V, kVectors>;
-  for (int v = 0; v < kVectors; ++v) {
-    const V shift = affine.shift != nullptr ? Tile::template load<kFull>(affine.shift + col, v, cols) : V::set(T(0));
-    const V scale = affine.scale != nullptr ? Tile::template load<kFull>(affine.scale + col, v, cols) : V::set(T(1));
-    for (int r = 0; r < kRows; ++r) acc[r][v] = V::fma(scale, acc[r][v], shift);
-  }
+  unrolled<kVectors>([&](auto v) __attribute__((always_inline)) {
+    const V shift = affine.shift != nullptr ? columns.load(affine.shift + col, v) : V::set(T(0));
+    const V scale = affine.scale != nullptr ? columns.load(affine.scale + col, v) : V::set(T(1));
+    unrolled<kRows>([&](auto r) __attribute__((always_inline)) { acc[r][v] = V::fma(scale, acc[r][v], shift); });
+  });
   if (affine.activation != Activation::identity) {
     const V zero = V::set(T(0));
-    for (auto& vectors : acc) {
-      for (V& y : vectors) y = V::max(y, zero);
-    }
+    for_tile<kRows, kVectors>([&](auto r, auto v)
+                                  __attribute__((always_inline)) { acc[r][v] = V::max(acc[r][v], zero); });
   }
   if (affine.activation == Activation::relu6) {
     const V six = V::set(T(6));
-    for (auto& vectors : acc) {
-      for (V& y : vectors) y = V::min(y, six);
-    }
+    for_tile<kRows, kVectors>([&](auto r, auto v)
+                                  __attribute__((always_inline)) { acc[r][v] = V::min(acc[r][v], six); });
   }
   if (affine.residual != nullptr) {
-    for (int r = 0; r < kRows; ++r) {
-      const T* residual = affine.residual + (row + r) * affine.residual_row + col;
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = V::add(acc[r][v], Tile::template load<kFull>(residual, v, cols));
-    }
+    const T* residual = affine.residual + row * affine.residual_row + col;
+    for_tile<kRows, kVectors>([&](auto r, auto v) __attribute__((always_inline)) {
+      acc[r][v] = V::add(acc[r][v], columns.load(residual + r * affine.residual_row, v));
+    });
   }
 }
 
-// Writes one finished tile.
+// Writes one finished tile, whose first `cols` columns exist.
 template <class V, int kRows, bool kFull, int kVectors>
 [[gnu::always_inline]] inline void finish_tile(V (&acc)[kRows][kVectors], typename V::value* c, Index c_row, Index row,
-                                               Index col, Index cols, Store store,
-                                               const Affine<typename V::value>& affine) {
-  using Tile = Tile<V, kVectors>;
+                                               Index col, Index cols, const Columns<V, kVectors, kFull>& columns,
+                                               Store store, const Affine<typename V::value>& affine) {
   const bool accumulate = (static_cast<int>(store) & 1) != 0, transform = (static_cast<int>(store) & 2) != 0;
   if (accumulate) {
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        acc[r][v] = V::add(Tile::template load<kFull>(c + r * c_row, v, cols), acc[r][v]);
-      }
-    }
+    for_tile<kRows, kVectors>([&](auto r, auto v) __attribute__((always_inline)) {
+      acc[r][v] = V::add(columns.load(c + r * c_row, v), acc[r][v]);
+    });
   }
-  if (transform) transform_tile<V, kRows, kFull, kVectors>(acc, row, col, cols, affine);
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) Tile::template store<kFull>(c + r * c_row, v, cols, acc[r][v]);
-  }
+  if (transform) transform_tile(acc, row, col, columns, affine);
+  for_tile<kRows, kVectors>([&](auto r, auto v)
+                                __attribute__((always_inline)) { columns.store(c + r * c_row, v, acc[r][v]); });
   if (transform && affine.mask != nullptr) {
-    write_mask<V>(c, c_row, kRows, cols, affine.activation, affine.mask + row * affine.mask_row + col / 8,
-                  affine.mask_row);
+    const Index panel = affine.mask_panel > 0 ? affine.mask_panel : kPanel / 8;
+    std::uint8_t* bits = affine.mask + row * affine.mask_row + col / kPanel * panel + col % kPanel / 8;
+    write_tile_mask<V, kFull>(acc, c, c_row, cols, affine.activation, bits, affine.mask_row, panel);
   }
 }
 
@@ -72,19 +68,22 @@ template <class V, int kVectors, int kRows, bool kFull>
 inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index col, Index cols) {
   using T = typename V::value;
   using Tile = Tile<V, kVectors>;
+  const Columns<V, kVectors, kFull> columns(cols);
   V acc[kRows][kVectors];
   T* c = args.c + row * args.c_row + col;
   if (args.start == Start::zero) {
     Tile::template clear<kRows>(acc);
   } else {
-    Tile::template load_rows<kRows, kFull>(acc, c, args.c_row, cols);
+    Tile::template load_rows<kRows, kFull>(acc, c, args.c_row, columns);
   }
-  // Rows of b that lie far apart are nothing a processor foresees: the first tile of a panel fetches the next panel.
+  // Rows of b that lie far apart are nothing a processor foresees: the first tile of some columns fetches the next.
   Ahead ahead;
-  if (row == 0 && args.sum.b1 > kPanel) ahead.b = kPanel;
+  constexpr int kLines = kVectors * V::width > kPanel ? 2 : 1;
+  if (row == 0 && args.sum.b1 > kLines * kPanel) ahead.b = kLines * kPanel;
   if (args.sum.n2 > 1) ahead.a = kRows * args.a_row;
-  Tile::template sum<kRows, kFull>(acc, args.a + row * args.a_row, args.a_row, args.b + col, args.sum, cols, ahead);
-  finish_tile<V, kRows, kFull, kVectors>(acc, c, args.c_row, row, col, cols, args.store, args.affine);
+  Tile::template sum<kRows, kFull, kLines>(acc, args.a + row * args.a_row, args.a_row, args.b + col, args.sum, columns,
+                                           ahead);
+  finish_tile(acc, c, args.c_row, row, col, cols, columns, args.store, args.affine);
 }
 
 // The tile of `rows` <= kRows rows.
@@ -111,27 +110,39 @@ inline void gemm_columns(const GemmArgs<typename V::value>& args, Index col, Ind
   }
 }
 
-// What is left of a matrix may be half a panel or less: such tiles are half as wide and twice as high.
+// A tile of whole panels, or of less than one where that is what is left: then half as wide and twice as high, if it is
+// half a panel or less. Where a vector is a whole panel, a tile is two of them if there are as many: each number that
+// is broadcast serves two products, and loads are no longer what a product waits for.
 template <class V>
 void gemm(const GemmArgs<typename V::value>& args) {
   constexpr int kVectors = panel_vectors(V::width), kRows = V::tile_rows;
-  for (Index col = 0; col < args.cols; col += kPanel) {
-    const Index cols = args.cols - col < kPanel ? args.cols - col : kPanel;
-    if constexpr (kVectors > 1) {
-      if (cols == kPanel / 2) {
-        gemm_columns<V, kVectors / 2, 2 * kRows, true>(args, col, cols);
+  for (Index col = 0; col < args.cols;) {
+    const Index left = args.cols - col;
+    if constexpr (kVectors == 1) {
+      if (left > kPanel) {
+        const Index cols = left < 2 * kPanel ? left : 2 * kPanel;
+        if (cols == 2 * kPanel) {
+          gemm_columns<V, 2, V::pair_rows, true>(args, col, cols);
+        } else {
+          gemm_columns<V, 2, V::pair_rows, false>(args, col, cols);
+        }
+        col += cols;
         continue;
       }
-      if (cols < kPanel / 2) {
-        gemm_columns<V, kVectors / 2, 2 * kRows, false>(args, col, cols);
-        continue;
+    } else if (left <= kPanel / 2) {
+      if (left == kPanel / 2) {
+        gemm_columns<V, kVectors / 2, 2 * kRows, true>(args, col, left);
+      } else {
+        gemm_columns<V, kVectors / 2, 2 * kRows, false>(args, col, left);
       }
+      return;
     }
-    if (cols == kPanel) {
-      gemm_columns<V, kVectors, kRows, true>(args, col, cols);
+    if (left >= kPanel) {
+      gemm_columns<V, kVectors, kRows, true>(args, col, kPanel);
     } else {
-      gemm_columns<V, kVectors, kRows, false>(args, col, cols);
+      gemm_columns<V, kVectors, kRows, false>(args, col, left);
     }
+    col += kPanel;
   }
 }
 

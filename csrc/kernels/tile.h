@@ -6,9 +6,8 @@
 // AVX2: 6 x 16 is 12 accumulators, 2 vectors of b and 1 broadcast, 15 of 16 registers; 12 FMA for 8 loads.
 #pragma once
 
-#include <utility>
-
-#include "kernels/args.h"
+#include "kernels/columns.h"
+#include "kernels/unrolled.h"
 
 namespace sparsebp {
 namespace {
@@ -25,22 +24,23 @@ template <class V, int kColumns = panel_vectors(V::width)>
 struct Tile {
   using T = typename V::value;
   static constexpr int kVectors = kColumns;
+  template <bool kFull>
+  using Columns = Columns<V, kVectors, kFull>;
 
-  // `kFull`: all columns of the tile exist; otherwise only the first `cols`. On the way, what the next tile will read
-  // is fetched into the cache: what lies `ahead` elements behind each row of b, and behind a once for each run of n1
-  // terms.
-  template <int kRows, bool kFull>
-  static inline void sum(V (&acc)[kRows][kVectors], const T* const (&a)[kRows], const T* b, const SumLoop& loop,
-                         Index cols, Ahead ahead = {}) {
+  // On the way, what the next tile will read is fetched into the cache: what lies `ahead` elements behind each row of
+  // b, `kLines` panels of it, and behind a once for each run of n1 terms.
+  template <int kRows, bool kFull, int kLines = 1>
+  [[gnu::always_inline]] static inline void sum(V (&acc)[kRows][kVectors], const T* const (&a)[kRows], const T* b,
+                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {}) {
     for (Index k3 = 0; k3 < loop.n3; ++k3) {
       for (Index k2 = 0; k2 < loop.n2; ++k2) {
         Index at = k3 * loop.a3 + k2 * loop.a2;
         const T* row = b + k3 * loop.b3 + k2 * loop.b2;
         for (int r = 0; r < kRows; ++r) __builtin_prefetch(a[r] + at + ahead.a);
         for (Index k1 = 0; k1 < loop.n1; ++k1, at += loop.a1, row += loop.b1) {
-          __builtin_prefetch(row + ahead.b);
+          for (int line = 0; line < kLines; ++line) __builtin_prefetch(row + ahead.b + line * kPanel);
           V right[kVectors];
-          for (int v = 0; v < kVectors; ++v) right[v] = load<kFull>(row, v, cols);
+          for (int v = 0; v < kVectors; ++v) right[v] = columns.load(row, v);
           for (int r = 0; r < kRows; ++r) {
             const auto left = V::broadcast(a[r] + at);
             for (int v = 0; v < kVectors; ++v) acc[r][v] = V::fma(left, right[v], acc[r][v]);
@@ -52,63 +52,35 @@ struct Tile {
 
   // The same for rows of a that lie `a_row` elements apart. Of many rows each would want a register for its pointer,
   // and what does not get one is reloaded for every term; here three rows are reached from one pointer.
-  template <int kRows, bool kFull>
-  static inline void sum(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b, const SumLoop& loop,
-                         Index cols, Ahead ahead = {}) {
+  template <int kRows, bool kFull, int kLines = 1>
+  [[gnu::always_inline]] static inline void sum(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b,
+                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {}) {
     if constexpr (kRows <= kFewRows) {
       const T* rows[kRows];
       for (int r = 0; r < kRows; ++r) rows[r] = a + r * a_row;
-      sum<kRows, kFull>(acc, rows, b, loop, cols, ahead);
+      sum<kRows, kFull, kLines>(acc, rows, b, loop, columns, ahead);
     } else {
       for (Index k3 = 0; k3 < loop.n3; ++k3) {
         for (Index k2 = 0; k2 < loop.n2; ++k2) {
           const T* first = a + k3 * loop.a3 + k2 * loop.a2;
           for (int r = 0; r < kRows; ++r) __builtin_prefetch(first + r * a_row + ahead.a);
-          sum_run<kFull>(acc, first, a_row, b + k3 * loop.b3 + k2 * loop.b2, loop, cols, ahead.b,
-                         std::make_integer_sequence<int, kRows>());
+          sum_run<kFull, kLines>(acc, first, a_row, b + k3 * loop.b3 + k2 * loop.b2, loop, columns, ahead.b,
+                                 std::make_integer_sequence<int, kRows>());
         }
       }
     }
   }
 
   template <int kRows>
-  static inline void clear(V (&acc)[kRows][kVectors]) {
-    for (auto& row : acc) {
-      for (V& v : row) v = V::set(T(0));
-    }
+  [[gnu::always_inline]] static inline void clear(V (&acc)[kRows][kVectors]) {
+    for_tile<kRows, kVectors>([&](auto r, auto v) __attribute__((always_inline)) { acc[r][v] = V::set(T(0)); });
   }
 
   template <int kRows, bool kFull>
-  static inline void load_rows(V (&acc)[kRows][kVectors], const T* c, Index c_row, Index cols) {
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = load<kFull>(c + r * c_row, v, cols);
-    }
-  }
-
-  // Vector v of a row of `cols` columns; absent columns read as zero.
-  template <bool kFull>
-  static inline V load(const T* row, int v, Index cols) {
-    if constexpr (kFull) {
-      return V::load(row + v * V::width);
-    } else {
-      const Index left = cols - v * V::width;
-      if (left >= V::width) return V::load(row + v * V::width);
-      return left > 0 ? V::load_some(row + v * V::width, static_cast<int>(left)) : V::set(T(0));
-    }
-  }
-
-  template <bool kFull>
-  static inline void store(T* row, int v, Index cols, V value) {
-    if constexpr (kFull) {
-      value.store(row + v * V::width);
-    } else {
-      const Index left = cols - v * V::width;
-      if (left >= V::width) {
-        value.store(row + v * V::width);
-      } else if (left > 0) {
-        value.store_some(row + v * V::width, static_cast<int>(left));
-      }
-    }
+  [[gnu::always_inline]] static inline void load_rows(V (&acc)[kRows][kVectors], const T* c, Index c_row,
+                                                      const Columns<kFull>& columns) {
+    for_tile<kRows, kVectors>([&](auto r, auto v)
+                                  __attribute__((always_inline)) { acc[r][v] = columns.load(c + r * c_row, v); });
   }
 
  private:
@@ -120,17 +92,18 @@ struct Tile {
 #endif
 
   // A run of n1 terms for rows r... = 0, 1, 2, ...
-  template <bool kFull, int kRows, int... r>
-  static inline void sum_run(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b, const SumLoop& loop,
-                             Index cols, Index ahead, std::integer_sequence<int, r...>) {
+  template <bool kFull, int kLines, int kRows, int... r>
+  [[gnu::always_inline]] static inline void sum_run(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b,
+                                                    const SumLoop& loop, const Columns<kFull>& columns, Index ahead,
+                                                    std::integer_sequence<int, r...>) {
     static_assert(kRows <= 15);
     const T *a0 = a, *a3 = a + 3 * a_row, *a6 = a + 6 * a_row, *a9 = a + 9 * a_row;
     const T* a12 = kRows > 12 ? a + 12 * a_row : a;
     const Index n1 = loop.n1, step = loop.a1, b_step = loop.b1;
     for (Index k1 = 0; k1 < n1; ++k1, b += b_step) {
-      __builtin_prefetch(b + ahead);
+      for (int line = 0; line < kLines; ++line) __builtin_prefetch(b + ahead + line * kPanel);
       V right[kVectors];
-      for (int v = 0; v < kVectors; ++v) right[v] = load<kFull>(b, v, cols);
+      for (int v = 0; v < kVectors; ++v) right[v] = columns.load(b, v);
       (add_row(acc[r], V::broadcast(of_three<r>(a0, a3, a6, a9, a12) + r % 3 * a_row), right), ...);
       a0 += step, a3 += step, a6 += step, a9 += step, a12 += step;
       asm("" : "+r"(a0), "+r"(a3), "+r"(a6), "+r"(a9), "+r"(a12));  // or each row gets its pointer back
@@ -146,7 +119,7 @@ struct Tile {
     if constexpr (r >= 12) return a12;
   }
 
-  static inline void add_row(V (&acc)[kVectors], V left, const V (&right)[kVectors]) {
+  [[gnu::always_inline]] static inline void add_row(V (&acc)[kVectors], V left, const V (&right)[kVectors]) {
     for (int v = 0; v < kVectors; ++v) acc[v] = V::fma(left, right[v], acc[v]);
   }
 };
@@ -157,31 +130,6 @@ inline V activate(V x, Activation activation) {
   if (activation == Activation::identity) return x;
   x = V::max(x, V::set(T(0)));
   return activation == Activation::relu6 ? V::min(x, V::set(T(6))) : x;
-}
-
-template <class V, bool kCapped>
-inline void write_mask_row(const typename V::value* y, Index cols, std::uint8_t* bits) {
-  using T = typename V::value;
-  Index c = 0;
-  for (; c + 8 <= cols; c += 8) *bits++ = V::mask8(y + c, kCapped);
-  const int left = static_cast<int>(cols - c);
-  if (left <= 0) return;
-  unsigned byte = 0;
-  for (int i = 0; i < left; ++i) {
-    byte |= static_cast<unsigned>(y[c + i] > T(0) && (!kCapped || y[c + i] < T(6))) << i;
-  }
-  *bits = static_cast<std::uint8_t>(byte);
-}
-
-// Mask bits of `rows` rows of finished outputs: 0 < y, and y < 6 for ReLU6. y is clamped, so this is 0 < z < 6.
-template <class V>
-inline void write_mask(const typename V::value* y, Index row, Index rows, Index cols, Activation activation,
-                       std::uint8_t* bits, Index bits_row) {
-  if (activation == Activation::relu6) {
-    for (Index r = 0; r < rows; ++r) write_mask_row<V, true>(y + r * row, cols, bits + r * bits_row);
-  } else {
-    for (Index r = 0; r < rows; ++r) write_mask_row<V, false>(y + r * row, cols, bits + r * bits_row);
-  }
 }
 
 }  // namespace

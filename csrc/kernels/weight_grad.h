@@ -24,25 +24,23 @@ inline V sgd_step(V w, V g, V* m, const Sgd& sgd) {
 template <class V, bool kFull, int kVectors>
 [[gnu::always_inline]] inline void finish_weight_row(V (&acc)[kVectors], const WeightRow<typename V::value>& row,
                                                      const WeightGradArgs<typename V::value>& args, Index col,
-                                                     Index cols, V& squares) {
-  using Tile = Tile<V, kVectors>;
+                                                     const Columns<V, kVectors, kFull>& columns, V& squares) {
   for (int v = 0; v < kVectors; ++v) {
     V g = acc[v];
-    if (args.scale != nullptr) g = V::mul(g, Tile::template load<kFull>(args.scale + col, v, cols));
+    if (args.scale != nullptr) g = V::mul(g, columns.load(args.scale + col, v));
     if (row.squared_norm != nullptr) squares = V::fma(g, g, squares);
     if (row.sum != nullptr) {
-      Tile::template store<kFull>(row.sum + col, v, cols,
-                                  V::add(Tile::template load<kFull>(row.sum + col, v, cols), g));
+      columns.store(row.sum + col, v, V::add(columns.load(row.sum + col, v), g));
       continue;
     }
-    const V w = Tile::template load<kFull>(row.weight + col, v, cols);
+    const V w = columns.load(row.weight + col, v);
     if (row.momentum != nullptr) {
-      V m = Tile::template load<kFull>(row.momentum + col, v, cols);
+      V m = columns.load(row.momentum + col, v);
       const V next = sgd_step(w, g, &m, args.sgd);
-      Tile::template store<kFull>(row.momentum + col, v, cols, m);
-      Tile::template store<kFull>(row.weight + col, v, cols, next);
+      columns.store(row.momentum + col, v, m);
+      columns.store(row.weight + col, v, next);
     } else {
-      Tile::template store<kFull>(row.weight + col, v, cols, sgd_step<V>(w, g, nullptr, args.sgd));
+      columns.store(row.weight + col, v, sgd_step<V>(w, g, nullptr, args.sgd));
     }
   }
 }
@@ -54,13 +52,14 @@ inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int 
   using T = typename V::value;
   constexpr int kVectors = kPanels * panel_vectors(V::width);
   using Tile = Tile<V, kVectors>;
+  const Columns<V, kVectors, kFull> columns(cols);
   V acc[kRows][kVectors];
   Tile::template clear<kRows>(acc);
   const T* a[kRows];
   for (int r = 0; r < kRows; ++r) a[r] = args.rows[first + r].a;
-  Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, cols);
+  Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, columns);
   for (int r = 0; r < kRows; ++r) {
-    finish_weight_row<V, kFull, kVectors>(acc[r], args.rows[first + r], args, col, cols, squares[r]);
+    finish_weight_row(acc[r], args.rows[first + r], args, col, columns, squares[r]);
   }
 }
 

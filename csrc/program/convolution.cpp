@@ -103,19 +103,16 @@ void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index 
 
 template <class T>
 void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args) {
-  const Index panels = div_up(args.cols, kPanel), runs = div_up(args.rows, kMostRows);
+  const Index pairs = div_up(args.cols, kPair), runs = div_up(args.rows, kMostRows);
   const Index run = div_up(args.rows, std::max<Index>(runs, 1));
-  const Index work = run * kPanel * args.sum.n1 * args.sum.n2 * args.sum.n3;
-  parallel_for(runs * panels, work, [&](Index unit) {
-    const Index row = unit / panels * run, col = unit % panels * kPanel;
-    GemmArgs<T> part = args;
-    part.rows = std::min(run, args.rows - row), part.cols = std::min(kPanel, args.cols - col);
-    part.a = args.a + row * args.a_row, part.b = args.b + col, part.c = args.c + row * args.c_row + col;
-    Affine<T>& affine = part.affine;
-    if (affine.scale != nullptr) affine.scale += col;
-    if (affine.shift != nullptr) affine.shift += col;
-    if (affine.residual != nullptr) affine.residual += row * affine.residual_row + col;
-    if (affine.mask != nullptr) affine.mask += row * affine.mask_row + col / 8;
+  const Index work = run * kPair * args.sum.n1 * args.sum.n2 * args.sum.n3;
+  parallel_for(runs * pairs, work, [&](Index unit) {
+    const Index row = unit / pairs * run, col = unit % pairs * kPair;
+    GemmArgs<T> part = columns_of(args, col, std::min(kPair, args.cols - col));
+    part.rows = std::min(run, args.rows - row);
+    part.a += row * args.a_row, part.c += row * args.c_row;
+    if (part.affine.residual != nullptr) part.affine.residual += row * args.affine.residual_row;
+    if (part.affine.mask != nullptr) part.affine.mask += row * args.affine.mask_row;
     kernels.gemm(part);
   });
 }

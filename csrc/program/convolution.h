@@ -7,7 +7,20 @@
 
 namespace sparsebp {
 
-// c (rows x cols) from a (rows x k) and b (k x cols), in units of a run of rows and kPanel columns.
+// The part of a product that makes `count` columns from `col` on.
+template <class T>
+GemmArgs<T> columns_of(GemmArgs<T> args, Index col, Index count) {
+  args.cols = count;
+  args.b += col, args.c += col;
+  Affine<T>& affine = args.affine;
+  if (affine.scale != nullptr) affine.scale += col;
+  if (affine.shift != nullptr) affine.shift += col;
+  if (affine.residual != nullptr) affine.residual += col;
+  if (affine.mask != nullptr) affine.mask += col / 8;
+  return args;
+}
+
+// c (rows x cols) from a (rows x k) and b (k x cols), in units of a run of rows and kPair columns.
 template <class T>
 void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args);
 

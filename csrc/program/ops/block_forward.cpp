@@ -1,4 +1,4 @@
-// Forward, strip by strip, each in blocks of channels. Within a block, units of kPanel expanded channels are expanded
+// Forward, strip by strip, each in blocks of channels. Within a block, units of kPair expanded channels are expanded
 // and filtered independently; then all of them are projected. The sum over the blocks goes on where the one before
 // ended, so that its bits do not depend on how wide they are.
 #include <algorithm>
@@ -74,15 +74,14 @@ void Block<T>::forward_strip(const Context<T>& context, Pass& pass) const {
   const Index expanded = expands_ ? (strip.held.end - strip.held.begin - strip.old) * s.width : 0;
   for (pass.block = 0; pass.block < wide_; pass.block += forward_block_) {
     const Index width = std::min(forward_block_, wide_ - pass.block);
-    parallel_for(div_up(width, kPanel), strip.images * kPanel * (expanded * in_ + filtered * s.taps()),
-                 [&](Index unit) {
-                   forward_columns(context, pass, pass.block + unit * kPanel, std::min(kPanel, width - unit * kPanel));
-                 });
+    parallel_for(div_up(width, kPair), strip.images * kPair * (expanded * in_ + filtered * s.taps()), [&](Index unit) {
+      forward_columns(context, pass, pass.block + unit * kPair, std::min(kPair, width - unit * kPair));
+    });
     project_columns(context, pass, width);
   }
 }
 
-// Expands and filters `count` <= kPanel channels from `c` on, and keeps what backward needs of them.
+// Expands and filters `count` <= kPair channels from `c` on, and keeps what backward needs of them.
 template <class T>
 void Block<T>::forward_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const {
   const Kernels<T>& kernels = *context.kernels;
@@ -100,7 +99,9 @@ void Block<T>::forward_columns(const Context<T>& context, const Pass& pass, Inde
     const Index pixels = strip.images > 1 ? strip.images * in_rows_ : held - old;
     dw.save(kernels, wide, expands_ ? pass.columns : wide_, pixels, c, count, from_pixel(pass.saved.depthwise, first));
   }
-  filter_columns(context, pass, c, count);
+  for (Index done = 0; done < count; done += kPanel) {
+    filter_columns(context, pass, c + done, std::min(kPanel, count - done));
+  }
   if (pass.saved.project.data != nullptr) {
     const Index first = strip.first_image * out_rows_ + strip.out.begin * s.out_width;
     const Index pixels = strip.images * (strip.out.end - strip.out.begin) * s.out_width;
@@ -135,12 +136,18 @@ void Block<T>::expand_columns(const Context<T>& context, const Pass& pass, Index
   args.affine.scale = expand.spec.has_norm ? pass.expand_fold + column : nullptr;
   args.affine.shift = pass.expand_fold + pass.columns + column;
   args.affine.activation = expand.spec.activation;
-  if (pass.saved.expand_mask != nullptr) {
-    args.affine.mask_row = panel_mask_row(wide_, c);
-    args.affine.mask = pass.saved.expand_mask + panel_mask(context.images * in_rows_, c - pass.saved.first) +
-                       first * args.affine.mask_row;
+  // A last panel that is not whole has shorter rows of bits: it goes alone.
+  const Index together = count == kPair ? kPair : kPanel;
+  for (Index done = 0; done < count; done += together) {
+    GemmArgs<T> part = columns_of(args, done, std::min(together, count - done));
+    if (pass.saved.expand_mask != nullptr) {
+      const Index panel = c + done - pass.saved.first, pixels = context.images * in_rows_;
+      part.affine.mask_row = panel_mask_row(wide_, c + done);
+      part.affine.mask_panel = panel_mask(pixels, kPanel);
+      part.affine.mask = pass.saved.expand_mask + panel_mask(pixels, panel) + first * part.affine.mask_row;
+    }
+    context.kernels->gemm(part);
   }
-  context.kernels->gemm(args);
 }
 
 template <class T>

@@ -36,8 +36,8 @@ void Block<T>::expand_levels(Context<T>& context, const Scratch& scratch, const 
       part.strip = {0, 1, {}, {first, first + end - row}, 0, 0};  // rows of all images, one below the other
       part.x = {scratch.d_filtered, first};
       part.expanded += first * width_ * part.columns;
-      parallel_for(div_up(width, kPanel), (end - row) * width_ * in_ * kPanel, [&](Index unit) {
-        expand_columns(context, part, part.block + unit * kPanel, std::min(kPanel, width - unit * kPanel));
+      parallel_for(div_up(width, kPair), (end - row) * width_ * in_ * kPair, [&](Index unit) {
+        expand_columns(context, part, part.block + unit * kPair, std::min(kPair, width - unit * kPair));
       });
     }
   }

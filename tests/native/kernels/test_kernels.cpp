@@ -102,6 +102,28 @@ void check_gemm(const Kernels<T>& kernels, Index rows, Index cols, int loop, con
   }
 }
 
+template <class T>
+void check_panel_bits(const Kernels<T>& kernels) {
+  constexpr Index kRows = 13, kCols = 2 * kPanel + 9, kTerms = 3, kBytes = (kCols + 7) / 8, kInPanel = kPanel / 8;
+  Random random(5);
+  const Fenced<T> a(kRows * kTerms, random), b(kTerms * kCols, random);
+  Fenced<T> c(kRows * kCols, T(0));
+  Fenced<std::uint8_t> rows(kRows * kBytes, 0xEE), panels(3 * kRows * kInPanel, 0xEE);
+  SumLoop sum;
+  sum.n1 = kTerms, sum.b1 = kCols;
+  Affine<T> affine;
+  affine.activation = Activation::relu;
+  affine.mask = rows.get(), affine.mask_row = kBytes;
+  kernels.gemm({a.get(), kTerms, b.get(), c.get(), kCols, kRows, kCols, sum, Store::affine, affine});
+  affine.mask = panels.get(), affine.mask_row = kInPanel, affine.mask_panel = kRows * kInPanel;
+  kernels.gemm({a.get(), kTerms, b.get(), c.get(), kCols, kRows, kCols, sum, Store::affine, affine});
+  for (Index r = 0; r < kRows; ++r) {
+    for (Index byte = 0; byte < kBytes; ++byte) {
+      CHECK_EQUAL(panels[(byte / kInPanel * kRows + r) * kInPanel + byte % kInPanel], rows[r * kBytes + byte]);
+    }
+  }
+}
+
 // The product once whole, once cut into parts of `part_rows` x `part_cols`. Parts that do not begin with a mask byte
 // have no mask.
 template <class T>
@@ -205,6 +227,13 @@ TEST(gemm_is_the_product_with_every_epilogue_and_every_tail) {
         }
       }
     }
+  });
+}
+
+TEST(the_bits_of_a_product_may_lie_panel_by_panel) {
+  every_table([](const char* isa, const auto& kernels) {
+    check::about("%s", isa);
+    check_panel_bits(kernels);
   });
 }
 
