@@ -63,12 +63,9 @@ class PointwiseForward final : public DenseCase {
 
  private:
   void expand(const GemmArgs<float>& args, Index first) const {
-    for (Index c = 0, count = 0; c < shape_.out; c += count) {
-      count = shape_.out - c >= kPair ? kPair : std::min(kPanel, shape_.out - c);
-      GemmArgs<float> part = columns_of(args, c, count);
-      part.affine.mask_row = panel_mask_row(shape_.out, c), part.affine.mask_panel = panel_mask(in_rows_, kPanel);
-      part.affine.mask = mask_.get() + panel_mask(in_rows_, c) + first * part.affine.mask_row;
-      kernels_.gemm(part);
+    for (Index c = 0; c < shape_.out; c += kPair) {
+      gemm_with_panel_bits(kernels_, columns_of(args, c, std::min(kPair, shape_.out - c)),
+                           mask_.get() + panel_mask(in_rows_, c), in_rows_, first, shape_.out, c);
     }
   }
 

@@ -80,6 +80,7 @@ struct GemmArgs {
   Store store;
   Affine<T> affine;
   Start start = Start::zero;
+  Index b_panel = kPanel;  // elements from a panel of b's columns to the next one
 };
 
 template <class T>

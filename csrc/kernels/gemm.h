@@ -1,8 +1,9 @@
 // Matrix product with an epilogue: c = a (rows x k) b (k x cols), or c += that, and then, if asked,
 // activation(scale * c + shift) + residual.
 //
-// a: row r starts at a + r * a_row; b: column-contiguous; the k loop is the SumLoop. c may alias neither, except that
-// `residual` may be read from anywhere. Tails in both directions; absent columns are never touched.
+// a: row r starts at a + r * a_row; b: contiguous along the columns of a panel; the k loop is the SumLoop. c may alias
+// neither, except that `residual` may be read from anywhere. Tails in both directions; absent columns are never
+// touched.
 #pragma once
 
 #include "kernels/mask_bits.h"
@@ -80,9 +81,10 @@ inline void gemm_tile(const GemmArgs<typename V::value>& args, Index row, Index 
   Ahead ahead;
   constexpr int kLines = kVectors * V::width > kPanel ? 2 : 1;
   if (row == 0 && args.sum.b1 > kLines * kPanel) ahead.b = kLines * kPanel;
+  const T* b = args.b + col / kPanel * args.b_panel + col % kPanel;
   if (args.sum.n2 > 1) ahead.a = kRows * args.a_row;
-  Tile::template sum<kRows, kFull, kLines>(acc, args.a + row * args.a_row, args.a_row, args.b + col, args.sum, columns,
-                                           ahead);
+  Tile::template sum<kRows, kFull, kLines>(acc, args.a + row * args.a_row, args.a_row, b, args.sum, columns, ahead,
+                                           args.b_panel - kPanel);
   finish_tile(acc, c, args.c_row, row, col, cols, columns, args.store, args.affine);
 }
 

@@ -24,23 +24,26 @@ template <class V, int kColumns = panel_vectors(V::width)>
 struct Tile {
   using T = typename V::value;
   static constexpr int kVectors = kColumns;
+  static constexpr int kInPanel = panel_vectors(V::width);
   template <bool kFull>
   using Columns = Columns<V, kVectors, kFull>;
 
   // On the way, what the next tile will read is fetched into the cache: what lies `ahead` elements behind each row of
-  // b, `kLines` panels of it, and behind a once for each run of n1 terms.
+  // b, `kLines` panels of it, and behind a once for each run of n1 terms. Between two panels of a row of b there is a
+  // gap of `gap` elements.
   template <int kRows, bool kFull, int kLines = 1>
   [[gnu::always_inline]] static inline void sum(V (&acc)[kRows][kVectors], const T* const (&a)[kRows], const T* b,
-                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {}) {
+                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {},
+                                                Index gap = 0) {
     for (Index k3 = 0; k3 < loop.n3; ++k3) {
       for (Index k2 = 0; k2 < loop.n2; ++k2) {
         Index at = k3 * loop.a3 + k2 * loop.a2;
         const T* row = b + k3 * loop.b3 + k2 * loop.b2;
         for (int r = 0; r < kRows; ++r) __builtin_prefetch(a[r] + at + ahead.a);
         for (Index k1 = 0; k1 < loop.n1; ++k1, at += loop.a1, row += loop.b1) {
-          for (int line = 0; line < kLines; ++line) __builtin_prefetch(row + ahead.b + line * kPanel);
+          for (int line = 0; line < kLines; ++line) __builtin_prefetch(row + ahead.b + line * (kPanel + gap));
           V right[kVectors];
-          for (int v = 0; v < kVectors; ++v) right[v] = columns.load(row, v);
+          for (int v = 0; v < kVectors; ++v) right[v] = columns.load(row + v / kInPanel * gap, v);
           for (int r = 0; r < kRows; ++r) {
             const auto left = V::broadcast(a[r] + at);
             for (int v = 0; v < kVectors; ++v) acc[r][v] = V::fma(left, right[v], acc[r][v]);
@@ -54,17 +57,18 @@ struct Tile {
   // and what does not get one is reloaded for every term; here three rows are reached from one pointer.
   template <int kRows, bool kFull, int kLines = 1>
   [[gnu::always_inline]] static inline void sum(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b,
-                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {}) {
+                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {},
+                                                Index gap = 0) {
     if constexpr (kRows <= kFewRows) {
       const T* rows[kRows];
       for (int r = 0; r < kRows; ++r) rows[r] = a + r * a_row;
-      sum<kRows, kFull, kLines>(acc, rows, b, loop, columns, ahead);
+      sum<kRows, kFull, kLines>(acc, rows, b, loop, columns, ahead, gap);
     } else {
       for (Index k3 = 0; k3 < loop.n3; ++k3) {
         for (Index k2 = 0; k2 < loop.n2; ++k2) {
           const T* first = a + k3 * loop.a3 + k2 * loop.a2;
           for (int r = 0; r < kRows; ++r) __builtin_prefetch(first + r * a_row + ahead.a);
-          sum_run<kFull, kLines>(acc, first, a_row, b + k3 * loop.b3 + k2 * loop.b2, loop, columns, ahead.b,
+          sum_run<kFull, kLines>(acc, first, a_row, b + k3 * loop.b3 + k2 * loop.b2, loop, columns, ahead.b, gap,
                                  std::make_integer_sequence<int, kRows>());
         }
       }
@@ -95,15 +99,15 @@ struct Tile {
   template <bool kFull, int kLines, int kRows, int... r>
   [[gnu::always_inline]] static inline void sum_run(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b,
                                                     const SumLoop& loop, const Columns<kFull>& columns, Index ahead,
-                                                    std::integer_sequence<int, r...>) {
+                                                    Index gap, std::integer_sequence<int, r...>) {
     static_assert(kRows <= 15);
     const T *a0 = a, *a3 = a + 3 * a_row, *a6 = a + 6 * a_row, *a9 = a + 9 * a_row;
     const T* a12 = kRows > 12 ? a + 12 * a_row : a;
     const Index n1 = loop.n1, step = loop.a1, b_step = loop.b1;
     for (Index k1 = 0; k1 < n1; ++k1, b += b_step) {
-      for (int line = 0; line < kLines; ++line) __builtin_prefetch(b + ahead + line * kPanel);
+      for (int line = 0; line < kLines; ++line) __builtin_prefetch(b + ahead + line * (kPanel + gap));
       V right[kVectors];
-      for (int v = 0; v < kVectors; ++v) right[v] = columns.load(b, v);
+      for (int v = 0; v < kVectors; ++v) right[v] = columns.load(b + v / kInPanel * gap, v);
       (add_row(acc[r], V::broadcast(of_three<r>(a0, a3, a6, a9, a12) + r % 3 * a_row), right), ...);
       a0 += step, a3 += step, a6 += step, a9 += step, a12 += step;
       asm("" : "+r"(a0), "+r"(a3), "+r"(a6), "+r"(a9), "+r"(a12));  // or each row gets its pointer back

@@ -7,10 +7,7 @@
 namespace sparsebp {
 namespace {
 
-// Most rows of one unit: enough to use a panel of weights from the first-level cache many times.
-constexpr Index kMostRows = 96;
-
-// Part of one panel of input columns: channels [begin, begin + count) of the layer's input, all in `group`.
+// Columns of the input gradient, two panels at most: channels [begin, begin + count) of the input, all in `group`.
 struct InputColumns {
   Index begin, count, group;
 };
@@ -34,8 +31,8 @@ TapPairs pairs_of(const LayerSpec& layer, Index tap) {
   return layer.kind == LayerKind::transposed ? transposed_pairs(layer.shape, tap) : tap_pairs(layer.shape, tap);
 }
 
-// One tap's share of the input gradient, for `count` columns of one panel: dx rows that the tap reaches get
-// dz (rows x k) times the packed panel (k x count).
+// One tap's share of the input gradient, for some columns: dx rows that the tap reaches get dz (rows x k) times the
+// packed panels (k x count).
 template <class T>
 void add_tap(const Kernels<T>& kernels, const LayerSpec& layer, Index images, Index tap, GemmArgs<T> args) {
   const ConvShape& s = layer.shape;
@@ -62,10 +59,10 @@ void clear_columns(T* dx, Index pixels, Index row, Index count) {
   for (Index m = 0; m < pixels; ++m) std::fill_n(dx + m * row, count, T(0));
 }
 
-// The input gradient of one panel of columns.
+// The input gradient of some columns; their panels of weights lie `slot` elements apart.
 template <class T>
 void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index images, const OutputGrad<T>& grad,
-                        const InputColumns& columns, T* dx, bool accumulate, T* panel) {
+                        const InputColumns& columns, T* dx, bool accumulate, T* panels, Index slot) {
   const ConvShape& s = layer.spec.shape;
   const Index first = s.groups == 1 ? grad.begin : columns.group * s.out_per_group();
   const Index count = s.groups == 1 ? grad.count : s.out_per_group();
@@ -74,16 +71,19 @@ void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index 
   for (Index tap = 0; tap < s.taps(); ++tap) {
     for (Index k = 0; k < count; k += kPanelRows) {
       const Index rows = std::min(kPanelRows, count - k);
-      PackArgs<T> pack{};
-      pack.source =
-          layer.params.weight + (tap * s.in_per_group() + columns.begin % s.in_per_group()) * s.out + first + k;
-      pack.source_row = s.out;
-      pack.scale = grad.scale != nullptr ? grad.scale + offset + k : nullptr;
-      pack.panel = panel, pack.rows = rows, pack.cols = columns.count;
-      kernels.pack(pack);
+      for (Index done = 0; done < columns.count; done += kPanel) {
+        PackArgs<T> pack{};
+        pack.source = layer.params.weight + (tap * s.in_per_group() + columns.begin % s.in_per_group() + done) * s.out +
+                      first + k;
+        pack.source_row = s.out;
+        pack.scale = grad.scale != nullptr ? grad.scale + offset + k : nullptr;
+        pack.panel = panels + done / kPanel * slot;
+        pack.rows = rows, pack.cols = std::min(kPanel, columns.count - done);
+        kernels.pack(pack);
+      }
       GemmArgs<T> args{};
       args.a = grad.dz + offset + k, args.a_row = grad.row;
-      args.b = panel;
+      args.b = panels, args.b_panel = slot;
       args.c = dx + columns.begin, args.c_row = s.in;
       args.cols = columns.count;
       args.sum.n1 = rows, args.sum.b1 = kPanel;
@@ -98,26 +98,6 @@ void input_grad_columns(const Kernels<T>& kernels, const Layer<T>& layer, Index 
     }
   }
 }
-
-}  // namespace
-
-template <class T>
-void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args) {
-  const Index pairs = div_up(args.cols, kPair), runs = div_up(args.rows, kMostRows);
-  const Index run = div_up(args.rows, std::max<Index>(runs, 1));
-  const Index work = run * kPair * args.sum.n1 * args.sum.n2 * args.sum.n3;
-  parallel_for(runs * pairs, work, [&](Index unit) {
-    const Index row = unit / pairs * run, col = unit % pairs * kPair;
-    GemmArgs<T> part = columns_of(args, col, std::min(kPair, args.cols - col));
-    part.rows = std::min(run, args.rows - row);
-    part.a += row * args.a_row, part.c += row * args.c_row;
-    if (part.affine.residual != nullptr) part.affine.residual += row * args.affine.residual_row;
-    if (part.affine.mask != nullptr) part.affine.mask += row * args.affine.mask_row;
-    kernels.gemm(part);
-  });
-}
-
-namespace {
 
 // One output row of one image, of all groups.
 template <class T>
@@ -260,22 +240,29 @@ void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<
   const Index wave = packs ? units : kPanelSlots;
   const Index out = s.groups == 1 ? grad.count : s.out_per_group();
   const Index work = pixels * out * s.taps() * kPanel;
+  const auto columns_backward = [&](const InputColumns& columns, T* packed) {
+    if (packs) {
+      packed_input_grad(kernels, layer, columns.begin, columns.count, grad.begin, grad.count, panels, pixels,
+                        dx + columns.begin, s.in, accumulate);
+    } else {
+      input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, packed, slot);
+    }
+    layer.update_weight(kernels, images, grad, saved, columns.begin, columns.count);
+  };
   for (Index first = 0; first < units; first += wave) {
-    parallel_for(std::min(wave, units - first), work, [&](Index i) {
-      const InputColumns columns = input_columns(s, first + i);
-      if (packs) {
-        packed_input_grad(kernels, layer, columns.begin, columns.count, grad.begin, grad.count, panels, pixels,
-                          dx + columns.begin, s.in, accumulate);
-      } else {
-        input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, panels + i * slot);
-      }
-      layer.update_weight(kernels, images, grad, saved, columns.begin, columns.count);
-    });
+    const Index count = std::min(wave, units - first);
+    if (s.groups == 1) {
+      const Index begin = first * kPanel;
+      for_columns(std::min(count * kPanel, s.in - begin), work, [&](Index column, Index columns) {
+        columns_backward({begin + column, columns, 0}, panels + column / kPanel * slot);
+      });
+    } else {
+      parallel_for(count, work, [&](Index i) { columns_backward(input_columns(s, first + i), panels + i * slot); });
+    }
   }
 }
 
 #define SPARSEBP_INSTANTIATE(T)                                                                                       \
-  template void parallel_gemm<T>(const Kernels<T>&, const GemmArgs<T>&);                                              \
   template void conv_forward<T>(const Kernels<T>&, const Layer<T>&, Index, const T*, T*, const Affine<T>&);           \
   template void conv_forward_rows<T>(const Kernels<T>&, const Layer<T>&, Rows<const T>, Rows<T>, Range,               \
                                      const Affine<T>&);                                                               \

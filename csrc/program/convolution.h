@@ -1,28 +1,12 @@
-// Products shared by the ops, split over threads: a convolution forward, and the backward pass of one towards its
-// input. Work is split along output elements only, so results do not depend on the number of threads.
+// A convolution forward, and its backward pass towards its input, split over threads along output elements only, so
+// that results do not depend on the number of threads.
 #pragma once
 
 #include "program/layer.h"
 #include "program/op.h"
+#include "program/product.h"
 
 namespace sparsebp {
-
-// The part of a product that makes `count` columns from `col` on.
-template <class T>
-GemmArgs<T> columns_of(GemmArgs<T> args, Index col, Index count) {
-  args.cols = count;
-  args.b += col, args.c += col;
-  Affine<T>& affine = args.affine;
-  if (affine.scale != nullptr) affine.scale += col;
-  if (affine.shift != nullptr) affine.shift += col;
-  if (affine.residual != nullptr) affine.residual += col;
-  if (affine.mask != nullptr) affine.mask += col / 8;
-  return args;
-}
-
-// c (rows x cols) from a (rows x k) and b (k x cols), in units of a run of rows and kPair columns.
-template <class T>
-void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args);
 
 // y = activation(scale * (W * x) + shift) for a whole layer and batch.
 template <class T>

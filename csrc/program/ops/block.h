@@ -70,8 +70,10 @@ class Block final : public BlockBuffers<T> {
 
   void train_project_shift(Context<T>& context, const T* dy, const T* scale);
   void backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
-                        const Target& target, Index unit, Index c, Index count);
-  void filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index unit, Index c, Index count);
+                        const Target& target, Index first, Index column, Index count);
+  void filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c, Index count);
+  void wide_gradient(Context<T>& context, const Scratch& scratch, const Remains& saved, const Target& target,
+                     Index first, Index column, Index count);
   void pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index c, Index count,
                  T* sums) const;
 };

@@ -54,10 +54,9 @@ void Block<T>::backward(Context<T>& context) {
     }
     if (recomputes()) again.begin_block(first);
     if (in_levels()) expand_levels(context, scratch, again, width);
-    parallel_for(div_up(width, kPanel), backward_work, [&](Index unit) {
-      const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
-      if (recomputes()) forward_columns(context, again, c, count);
-      backward_columns(context, scratch, saved, dy, target, unit, c, count);
+    for_columns(width, backward_work, [&](Index column, Index count) {
+      if (recomputes()) forward_columns(context, again, first + column, count);
+      backward_columns(context, scratch, saved, dy, target, first, column, count);
     });
     if (expands_ && wide_grad_) {
       const T* scale = expand.spec.has_norm ? scratch.expand_scale : nullptr;
@@ -86,28 +85,32 @@ void Block<T>::train_project_shift(Context<T>& context, const T* dy, const T* sc
   });
 }
 
-// d_filtered of these channels: the projection's input gradient.
+// d_filtered of `count` <= kPair channels from `c` on, column `column` of the block: the projection's input gradient.
 template <class T>
-void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index unit, Index c,
+void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c,
                                  Index count) {
   const Kernels<T>& kernels = *context.kernels;
   const Layer<T>& project = layer(context, project_);
   const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
   const Index rows = context.images * out_rows_;
-  T* d_filtered = scratch.d_filtered + unit * kPanel;
+  T* d_filtered = scratch.d_filtered + column;
   if (packs_gradient_) {
     packed_input_grad(kernels, project, c, count, Index(0), out_, scratch.panels, rows, d_filtered, backward_block_,
                       false);
     return;
   }
-  T* panel = scratch.panels + unit * panel_rows() * kPanel;
+  const Index slot = panel_rows() * kPanel;
+  T* panels = scratch.panels + column / kPanel * slot;
   for (Index o = 0; o < out_; o += kPanelRows) {
     const Index run = std::min(kPanelRows, out_ - o);
-    kernels.pack({project.params.weight + c * out_ + o, out_, project_scale != nullptr ? project_scale + o : nullptr,
-                  panel, run, count});
+    for (Index done = 0; done < count; done += kPanel) {
+      kernels.pack({project.params.weight + (c + done) * out_ + o, out_,
+                    project_scale != nullptr ? project_scale + o : nullptr, panels + done / kPanel * slot, run,
+                    std::min(kPanel, count - done)});
+    }
     GemmArgs<T> args{};
     args.a = dy + o, args.a_row = out_;
-    args.b = panel;
+    args.b = panels, args.b_panel = slot;
     args.c = d_filtered, args.c_row = backward_block_;
     args.rows = rows, args.cols = count;
     args.sum.n1 = run, args.sum.b1 = kPanel;
@@ -116,27 +119,37 @@ void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, co
   }
 }
 
-// Everything that belongs to `count` <= kPanel expanded channels from `c` on, but for the expansion's own products.
+// Everything that belongs to `count` <= kPair expanded channels, columns of the block that begins with channel `first`,
+// but for the expansion's own products.
 template <class T>
 void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
-                                const Target& target, Index unit, Index c, Index count) {
+                                const Target& target, Index first, Index column, Index count) {
+  Layer<T>& project = layer(context, project_);
+  const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
+  if (filtered_grad_) filtered_gradient(context, scratch, dy, column, first + column, count);
+  project.update_weight(*context.kernels, context.images, {dy, out_, 0, out_, project_scale}, saved.project,
+                        first + column, count);
+  if (!filtered_grad_) return;
+  for (Index done = 0; done < count; done += kPanel) {
+    wide_gradient(context, scratch, saved, target, first, column + done, std::min(kPanel, count - done));
+  }
+}
+
+// From the gradient of `count` <= kPanel filtered channels to that of the expanded ones.
+template <class T>
+void Block<T>::wide_gradient(Context<T>& context, const Scratch& scratch, const Remains& saved, const Target& target,
+                             Index first, Index column, Index count) {
   const Kernels<T>& kernels = *context.kernels;
   Layer<T>&expand = layer(context, expand_), &dw = layer(context, depthwise_);
-  Layer<T>& project = layer(context, project_);
-  const Index n = context.images;
-  const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
-  T* d_filtered = scratch.d_filtered != nullptr ? scratch.d_filtered + unit * kPanel : nullptr;
-  if (filtered_grad_) filtered_gradient(context, scratch, dy, unit, c, count);
-  project.update_weight(kernels, n, {dy, out_, 0, out_, project_scale}, saved.project, c, count);
-  if (!filtered_grad_) return;
-
+  const Index n = context.images, c = first + column;
+  T* d_filtered = scratch.d_filtered + column;
   T sums[kPanel], dw_scale[kPanel];
   pass_mask(context, saved.depthwise_mask, saved.first, n * out_rows_, d_filtered, c, count, sums);
   dw.fold(kernels, c, count, dw_scale, nullptr);
   const T* scale = dw.spec.has_norm ? dw_scale : nullptr;
   T* d_wide = nullptr;
   if (wide_grad_) {
-    d_wide = expands_ ? scratch.d_expanded + unit * kPanel : target.grad + c;
+    d_wide = expands_ ? scratch.d_expanded + column : target.grad + c;
     const Index d_wide_row = expands_ ? backward_block_ : in_;
     for (Index i = 0; i < n; ++i) {
       DepthwiseArgs<T> args{};
@@ -156,7 +169,7 @@ void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, con
   if (!expands_ || !wide_grad_) return;
 
   pass_mask(context, saved.expand_mask, saved.first, n * in_rows_, d_wide, c, count, sums);
-  T* expand_scale = scratch.expand_scale + unit * kPanel;
+  T* expand_scale = scratch.expand_scale + column;
   expand.fold(kernels, c, count, expand_scale, nullptr);
   expand.update_shift(kernels, c, count, sums, expand.spec.has_norm ? expand_scale : nullptr);
 }

@@ -1,4 +1,4 @@
-// Forward, strip by strip, each in blocks of channels. Within a block, units of kPair expanded channels are expanded
+// Forward, strip by strip, each in blocks of channels. Within a block, a panel or two of expanded channels are expanded
 // and filtered independently; then all of them are projected. The sum over the blocks goes on where the one before
 // ended, so that its bits do not depend on how wide they are.
 #include <algorithm>
@@ -74,9 +74,8 @@ void Block<T>::forward_strip(const Context<T>& context, Pass& pass) const {
   const Index expanded = expands_ ? (strip.held.end - strip.held.begin - strip.old) * s.width : 0;
   for (pass.block = 0; pass.block < wide_; pass.block += forward_block_) {
     const Index width = std::min(forward_block_, wide_ - pass.block);
-    parallel_for(div_up(width, kPair), strip.images * kPair * (expanded * in_ + filtered * s.taps()), [&](Index unit) {
-      forward_columns(context, pass, pass.block + unit * kPair, std::min(kPair, width - unit * kPair));
-    });
+    for_columns(width, strip.images * kPanel * (expanded * in_ + filtered * s.taps()),
+                [&](Index column, Index count) { forward_columns(context, pass, pass.block + column, count); });
     project_columns(context, pass, width);
   }
 }
@@ -136,18 +135,10 @@ void Block<T>::expand_columns(const Context<T>& context, const Pass& pass, Index
   args.affine.scale = expand.spec.has_norm ? pass.expand_fold + column : nullptr;
   args.affine.shift = pass.expand_fold + pass.columns + column;
   args.affine.activation = expand.spec.activation;
-  // A last panel that is not whole has shorter rows of bits: it goes alone.
-  const Index together = count == kPair ? kPair : kPanel;
-  for (Index done = 0; done < count; done += together) {
-    GemmArgs<T> part = columns_of(args, done, std::min(together, count - done));
-    if (pass.saved.expand_mask != nullptr) {
-      const Index panel = c + done - pass.saved.first, pixels = context.images * in_rows_;
-      part.affine.mask_row = panel_mask_row(wide_, c + done);
-      part.affine.mask_panel = panel_mask(pixels, kPanel);
-      part.affine.mask = pass.saved.expand_mask + panel_mask(pixels, panel) + first * part.affine.mask_row;
-    }
-    context.kernels->gemm(part);
-  }
+  const Index pixels = context.images * in_rows_;
+  std::uint8_t* bits = pass.saved.expand_mask;
+  if (bits != nullptr) bits += panel_mask(pixels, c - pass.saved.first);
+  gemm_with_panel_bits(*context.kernels, args, bits, pixels, first, wide_, c);
 }
 
 template <class T>

@@ -1,7 +1,7 @@
 // Where a block keeps its input, its backward pass makes what it needs of the forward pass again: channel block by
 // channel block, on whole images, where the gradients of the same tensors lie afterwards. No later block reads a weight
 // or a shift that an earlier one trains: all of them are of the block's own expanded channels.
-#include "platform/parallel.h"
+#include "program/convolution.h"
 #include "program/ops/block.h"
 
 namespace sparsebp {
@@ -36,9 +36,8 @@ void Block<T>::expand_levels(Context<T>& context, const Scratch& scratch, const 
       part.strip = {0, 1, {}, {first, first + end - row}, 0, 0};  // rows of all images, one below the other
       part.x = {scratch.d_filtered, first};
       part.expanded += first * width_ * part.columns;
-      parallel_for(div_up(width, kPair), (end - row) * width_ * in_ * kPair, [&](Index unit) {
-        expand_columns(context, part, part.block + unit * kPair, std::min(kPair, width - unit * kPair));
-      });
+      for_columns(width, (end - row) * width_ * in_ * kPanel,
+                  [&](Index column, Index count) { expand_columns(context, part, part.block + column, count); });
     }
   }
 }

@@ -27,38 +27,30 @@ class Head final : public HeadBuffers<T> {
     if (T* saved = context.save ? this->acquire_saved(context) : nullptr) {
       layer.save(kernels, x, in_, rows, 0, in_, layer.slice(saved));
     }
-    const T weight = T(1) / static_cast<T>(pixels_);
     for (Index first = 0; first < out_; first += forward_block_) {
       const Index width = std::min(forward_block_, out_ - first);
-      parallel_for(div_up(width, kPanel), rows * in_ * kPanel, [&](Index unit) {
-        const Index c = first + unit * kPanel, count = std::min(kPanel, first + width - c);
+      for_columns(width, rows * in_ * kPanel, [&](Index column, Index count) {
+        const Index c = first + column;
         layer.fold(kernels, c, count, fold + c, fold + out_ + c);
         GemmArgs<T> args{};
         args.a = x, args.a_row = in_;
         args.b = layer.params.weight + c;
-        args.c = z + unit * kPanel, args.c_row = forward_block_;
+        args.c = z + column, args.c_row = forward_block_;
         args.rows = rows, args.cols = count;
         args.sum.n1 = in_, args.sum.b1 = out_;
         args.store = Store::affine;
         args.affine.scale = layer.spec.has_norm ? fold + c : nullptr;
         args.affine.shift = fold + out_ + c;
         if (is_layers(layer.spec.activation)) args.affine.activation = layer.spec.activation;
-        if (mask != nullptr) args.affine.mask = mask + panel_mask(rows, c);
-        args.affine.mask_row = panel_mask_row(out_, c);
-        kernels.gemm(args);
+        gemm_with_panel_bits(kernels, args, mask != nullptr ? mask + panel_mask(rows, c) : nullptr, rows, 0, out_, c);
         if (!is_layers(layer.spec.activation)) {
           for (Index m = 0; m < rows; ++m) {
             T* row = args.c + m * forward_block_;
             activate(kernels, layer.spec.activation, row, row, count);
           }
         }
-        for (Index n = 0; n < context.images; ++n) {
-          T sums[kPanel];
-          MaskArgs<T> sum{};
-          sum.g = args.c + n * pixels_ * forward_block_, sum.g_row = forward_block_;
-          sum.rows = pixels_, sum.cols = count, sum.sum = sums;
-          kernels.mask(sum);
-          for (Index i = 0; i < count; ++i) y[n * out_ + c + i] = sums[i] * weight;
+        for (Index done = 0; done < count; done += kPanel) {
+          pool(kernels, args.c + done, std::min(kPanel, count - done), context.images, y + c + done);
         }
       });
     }
@@ -106,6 +98,19 @@ class Head final : public HeadBuffers<T> {
   }
 
  private:
+  // The mean over the pixels of each image, for `count` <= kPanel channels.
+  void pool(const Kernels<T>& kernels, T* z, Index count, Index images, T* y) const {
+    const T weight = T(1) / static_cast<T>(pixels_);
+    for (Index n = 0; n < images; ++n) {
+      T sums[kPanel];
+      MaskArgs<T> sum{};  // without a mask z is only read
+      sum.g = z + n * pixels_ * forward_block_, sum.g_row = forward_block_;
+      sum.rows = pixels_, sum.cols = count, sum.sum = sums;
+      kernels.mask(sum);
+      for (Index i = 0; i < count; ++i) y[n * out_ + i] = sums[i] * weight;
+    }
+  }
+
   // The gradient of what `count` <= kPanel channels are before their activation, from that of what they are after it.
   void pass_curve(const Kernels<T>& kernels, const Layer<T>& layer, const T* x, T* before, Index rows, Index c,
                   Index count, T* g) const {

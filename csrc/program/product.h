@@ -1,0 +1,51 @@
+// Dense products, split over threads along the elements that they make, so that results do not depend on the number of
+// threads.
+#pragma once
+
+#include <algorithm>
+
+#include "platform/parallel.h"
+#include "program/context.h"
+
+namespace sparsebp {
+
+// Columns that a unit of work makes: a pair of panels, of which a product is a tenth faster than of two single ones, or
+// a panel where threads would wait for each other. Each unit is there `runs` times.
+inline Index unit_columns(Index columns, Index runs = 1) {
+  const Index panels = runs * div_up(columns, kPanel), pairs = runs * div_up(columns, kPair);
+  const Index threads = thread_count();
+  return threads == 1 || 9 * div_up(pairs, threads) <= 5 * div_up(panels, threads) ? kPair : kPanel;
+}
+
+// Calls body(column, count) for units that cover `columns`. `panel_work`: about how many multiply-adds a panel costs.
+template <class Body>
+void for_columns(Index columns, Index panel_work, const Body& body) {
+  const Index unit = unit_columns(columns);
+  parallel_for(div_up(columns, unit), panel_work * (unit / kPanel),
+               [&](Index i) { body(i * unit, std::min(unit, columns - i * unit)); });
+}
+
+// The part of a product that makes `count` columns from `col` on.
+template <class T>
+GemmArgs<T> columns_of(GemmArgs<T> args, Index col, Index count) {
+  args.cols = count;
+  args.b += col, args.c += col;
+  Affine<T>& affine = args.affine;
+  if (affine.scale != nullptr) affine.scale += col;
+  if (affine.shift != nullptr) affine.shift += col;
+  if (affine.residual != nullptr) affine.residual += col;
+  if (affine.mask != nullptr) affine.mask += col / 8;
+  return args;
+}
+
+// A product of up to kPair columns from channel `c` of `channels` on, with their bits panel after panel: `bits` is
+// where those of c's panel begin, of `pixels` rows, the product's first being row `first`. Null: none are wanted.
+template <class T>
+void gemm_with_panel_bits(const Kernels<T>& kernels, const GemmArgs<T>& args, std::uint8_t* bits, Index pixels,
+                          Index first, Index channels, Index c);
+
+// c (rows x cols) from a (rows x k) and b (k x cols), in units of a run of rows and some columns.
+template <class T>
+void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args);
+
+}  // namespace sparsebp
