@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiment import HELD_OUT, TRAIN, Experiment
-from ladder_experiments import headlines, ladder
+from ladder_experiments import ERASING, headlines, ladder
 from recipe_experiments import recipes
 
 __all__ = ["EXPERIMENTS", "HELD_OUT", "TRAIN", "Experiment"]
@@ -73,6 +73,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _final("headline/flips", "default plan, flips alone", seeds=2, augment="flip", label_smoothing=0.0),
     _final("headline/skip", "flips and slides, learned pictures skipped", seeds=3, **SPARING),
     _final("headline/long", "the same, twice as long", **SPARING | {"epochs": 20}),
+    _final("headline/forty", "forty epochs, with erase and rest 1", seeds=3, **SPARING | ERASING | {"epochs": 40}),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static", **SPARING),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
@@ -216,7 +217,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             ("", "", {}),
             (", smoothing", ", label smoothing 0.1, which leaves few to skip", {"label_smoothing": 0.1}),
             (", crop, color", ", crops and colors in place of slides", {"augment": "crop,color,flip"}),
-            (", erase, rest", ", erase, rest 1", {"augment": "flip,slide,erase", "rest": 1}),
+            (", erase, rest", ", erase, rest 1", ERASING),
         )
     ),
     # The longer the run, the smaller the best rate.

@@ -16,6 +16,8 @@ ALL: dict[str, Any] = {
 }
 """As many weights a step as the budget holds, blocks may keep their inputs in 8 bits; rates that so many bear."""
 EXACT: dict[str, Any] = ALL | {"saved_bits": 32}
+ERASING: dict[str, Any] = {"augment": "flip,slide,erase", "rest": 1}
+"""What keeps a long run from overfitting, and spares it forward passes."""
 
 
 def headlines(headline: Mapping[str, Any]) -> Iterator[Experiment]:
@@ -25,16 +27,15 @@ def headlines(headline: Mapping[str, Any]) -> Iterator[Experiment]:
         headline: the settings of the headline, a step of which trains 2 % of the weights.
     """
     lite0, small = "efficientnet_lite0", {"budget": "128KB", "input_size": 97}
-    sparing = {"augment": "flip,slide,erase", "rest": 1}
 
     def final(name: str, what: str, network: str = "mobilenet_v2", **changes: Any) -> Experiment:
         return Experiment(f"headline/{name}", what, {**headline, **changes}, sweep=False, network=network)
 
     yield final("all", "as many weights a step as 256 KB hold", **ALL)
     yield final("all 128KB", "as many as 128 KB hold, 97 x 97 pixels, six epochs", **ALL | small | {"epochs": 6})
-    yield final("step", "the whole step in 256 KB, erase, rest", **ALL | sparing, scope="step")
+    yield final("step", "the whole step in 256 KB, erase, rest", **ALL | ERASING, scope="step")
     yield final("lite0", "EfficientNet-Lite0, 2 %, fifteen epochs", lite0, epochs=15)
-    yield final("lite0 long", "EfficientNet-Lite0, 2 %, erase, rest, 22 epochs", lite0, epochs=22, **sparing)
+    yield final("lite0 long", "EfficientNet-Lite0, 2 %, erase, rest, 22 epochs", lite0, epochs=22, **ERASING)
 
 
 def ladder(base: Mapping[str, Any]) -> Iterator[Experiment]:

@@ -11,6 +11,7 @@ namespace {
 struct Avx2 {
   using value = float;
   static constexpr int width = 8;
+  static constexpr bool masks_are_free = false;
   static constexpr int tile_rows = 6;
   __m256 v;
 

@@ -11,8 +11,9 @@ namespace {
 struct Avx512 {
   using value = float;
   static constexpr int width = 16;
-  static constexpr int tile_rows = 14;  // 14 accumulators hide the FMA latency of 4 cycles on two ports
-  static constexpr int pair_rows = 12;  // two vectors wide: 24 accumulators, 2 vectors of b and 1 broadcast
+  static constexpr bool masks_are_free = true;  // of loads and stores: they cost no more than whole ones
+  static constexpr int tile_rows = 14;          // 14 accumulators hide the FMA latency of 4 cycles on two ports
+  static constexpr int pair_rows = 12;          // two vectors wide: 24 accumulators, 2 vectors of b and 1 broadcast
   __m512 v;
 
   using Lanes = __mmask16;

@@ -11,6 +11,7 @@ namespace {
 struct Neon {
   using value = float;
   static constexpr int width = 4;
+  static constexpr bool masks_are_free = false;
   float32x4_t v;
 
 #if defined(__aarch64__)

@@ -10,6 +10,7 @@ template <class T>
 struct Plain {
   using value = T;
   static constexpr int width = 4;
+  static constexpr bool masks_are_free = false;
   static constexpr int tile_rows = 4;
   T lane[width];
 

@@ -1,6 +1,6 @@
 // General convolution, forward: any kernel, stride, padding, dilation, groups. Direct, no im2col.
 //
-// Output pixels whose window lies inside the row share a tile; pixels at the border go one by one with the taps that
+// Output pixels whose window lies inside the row are one product; pixels at the border go one by one with the taps that
 // exist. Per element the sum runs over kernel row, kernel column, input channel, in this order.
 #pragma once
 
@@ -9,14 +9,17 @@
 namespace sparsebp {
 namespace {
 
-// `kRows` neighbouring output pixels of one output row, all with the taps [kw.begin, kw.end).
-template <class V, int kRows, bool kFull>
-inline void conv_tile(const ConvForwardArgs<typename V::value>& args, Index oy, Index ox, Range kh, Range kw, Index col,
-                      Index cols) {
+// `pixels` neighbouring output pixels of one output row, all with the taps kh and kw, as a product: a row of it is a
+// pixel, and its sum runs over the taps and the input channels.
+template <class V>
+inline void conv_pixels(const ConvForwardArgs<typename V::value>& args, Index oy, Index ox, Index pixels, Range kh,
+                        Range kw) {
+  if (pixels == 0) return;
   using T = typename V::value;
   const ConvShape& s = args.shape;
-  const Index ipg = s.in_per_group();
-  SumLoop sum;
+  const Index ipg = s.in_per_group(), col = args.col_begin;
+  GemmArgs<T> part{};
+  SumLoop& sum = part.sum;
   sum.n1 = ipg, sum.n2 = kw.end - kw.begin, sum.n3 = kh.end - kh.begin;
   sum.a1 = 1, sum.a2 = s.dilation_w * s.in, sum.a3 = s.dilation_h * s.width * s.in;
   sum.b1 = s.out, sum.b2 = ipg * s.out, sum.b3 = s.kernel_w * ipg * s.out;
@@ -24,60 +27,35 @@ inline void conv_tile(const ConvForwardArgs<typename V::value>& args, Index oy, 
   const Index x0 = ox * s.stride_w - s.pad_w + kw.begin * s.dilation_w;
   // With no tap at all nothing is read; the pointers stay at the image.
   const bool empty = sum.n2 == 0 || sum.n3 == 0;
-  const T* first = empty ? args.x : args.x + (y0 * s.width + x0) * s.in + col / s.out_per_group() * ipg;
-  const Columns<V, Tile<V>::kVectors, kFull> columns(cols);
-  V acc[kRows][Tile<V>::kVectors];
-  Tile<V>::template clear<kRows>(acc);
-  const T* b = args.weight + (empty ? 0 : (kh.begin * s.kernel_w + kw.begin) * ipg * s.out) + col;
-  Tile<V>::template sum<kRows, kFull>(acc, first, empty ? 0 : s.stride_w * s.in, b, sum, columns);
+  part.a = empty ? args.x : args.x + (y0 * s.width + x0) * s.in + col / s.out_per_group() * ipg;
+  part.a_row = empty ? 0 : s.stride_w * s.in;
+  part.b = args.weight + (empty ? 0 : (kh.begin * s.kernel_w + kw.begin) * ipg * s.out) + col;
   const Index pixel = oy * s.out_width + ox;
-  T* y = args.y + (pixel - args.y_begin * s.out_width) * s.out + col;
-  finish_tile(acc, y, s.out, pixel, col, cols, columns, Store::affine, args.affine);
-}
-
-// The tile of `rows` <= kRows pixels.
-template <class V, int kRows, bool kFull>
-inline void conv_tile_of(const ConvForwardArgs<typename V::value>& args, Index oy, Index ox, Index rows, Range kh,
-                         Range kw, Index col, Index cols) {
-  if constexpr (kRows > 1) {
-    if (rows < kRows) return conv_tile_of<V, kRows - 1, kFull>(args, oy, ox, rows, kh, kw, col, cols);
-  }
-  conv_tile<V, kRows, kFull>(args, oy, ox, kh, kw, col, cols);
-}
-
-template <class V, bool kFull>
-inline void conv_row(const ConvForwardArgs<typename V::value>& args, Index oy, Index col, Index cols) {
-  const ConvShape& s = args.shape;
-  const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
-  // Outputs for which both the first and the last tap of a kernel row exist.
-  Index begin = valid_outputs(0, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width).begin;
-  Index end = valid_outputs(s.kernel_w - 1, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width).end;
-  if (end < begin) begin = end = s.out_width;
-  const Range all{0, s.kernel_w};
-  const auto border = [&](Index ox) {
-    const Range kw = valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width);
-    conv_tile<V, 1, kFull>(args, oy, ox, kh, kw, col, cols);
-  };
-  Index ox = 0;
-  for (; ox < begin; ++ox) border(ox);
-  for (Index tiles = (end - ox + V::tile_rows - 1) / V::tile_rows; tiles > 0; --tiles) {  // as equal as can be
-    const Index rows = (end - ox + tiles - 1) / tiles;
-    conv_tile_of<V, V::tile_rows, kFull>(args, oy, ox, rows, kh, all, col, cols);
-    ox += rows;
-  }
-  for (; ox < s.out_width; ++ox) border(ox);
+  part.c = args.y + (pixel - args.y_begin * s.out_width) * s.out + col, part.c_row = s.out;
+  part.rows = pixels, part.cols = args.col_end - col;
+  part.store = Store::affine, part.affine = args.affine;
+  if (part.affine.scale != nullptr) part.affine.scale += col;
+  if (part.affine.shift != nullptr) part.affine.shift += col;
+  if (part.affine.residual != nullptr) part.affine.residual += pixel * part.affine.residual_row + col;
+  if (part.affine.mask != nullptr) part.affine.mask += pixel * part.affine.mask_row + col / 8;
+  gemm<V>(part);
 }
 
 template <class V>
 void conv_forward(const ConvForwardArgs<typename V::value>& args) {
+  const ConvShape& s = args.shape;
+  // Outputs for which both the first and the last tap of a kernel row exist.
+  Index begin = valid_outputs(0, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width).begin;
+  Index end = valid_outputs(s.kernel_w - 1, s.out_width, s.stride_w, s.pad_w, s.dilation_w, s.width).end;
+  if (end < begin) begin = end = s.out_width;
   for (Index oy = args.row_begin; oy < args.row_end; ++oy) {
-    for (Index col = args.col_begin; col < args.col_end; col += kPanel) {
-      if (args.col_end - col >= kPanel) {
-        conv_row<V, true>(args, oy, col, kPanel);
-      } else {
-        conv_row<V, false>(args, oy, col, args.col_end - col);
-      }
-    }
+    const Range kh = valid_taps(oy, s.kernel_h, s.stride_h, s.pad_h, s.dilation_h, s.height);
+    const auto border = [&](Index ox) {
+      conv_pixels<V>(args, oy, ox, 1, kh, valid_taps(ox, s.kernel_w, s.stride_w, s.pad_w, s.dilation_w, s.width));
+    };
+    for (Index ox = 0; ox < begin; ++ox) border(ox);
+    conv_pixels<V>(args, oy, begin, end - begin, kh, {0, s.kernel_w});
+    for (Index ox = end; ox < s.out_width; ++ox) border(ox);
   }
 }
 

@@ -112,6 +112,15 @@ inline void gemm_columns(const GemmArgs<typename V::value>& args, Index col, Ind
   }
 }
 
+// `cols` <= kVectors vectors of columns from `col` on.
+template <class V, int kVectors, int kMostRows>
+inline void gemm_vectors(const GemmArgs<typename V::value>& args, Index col, Index cols) {
+  if constexpr (!V::masks_are_free) {
+    if (cols == kVectors * V::width) return gemm_columns<V, kVectors, kMostRows, true>(args, col, cols);
+  }
+  gemm_columns<V, kVectors, kMostRows, false>(args, col, cols);
+}
+
 // A tile of whole panels, or of less than one where that is what is left: then half as wide and twice as high, if it is
 // half a panel or less. Where a vector is a whole panel, a tile is two of them if there are as many: each number that
 // is broadcast serves two products, and loads are no longer what a product waits for.
@@ -122,28 +131,15 @@ void gemm(const GemmArgs<typename V::value>& args) {
     const Index left = args.cols - col;
     if constexpr (kVectors == 1) {
       if (left > kPanel) {
-        const Index cols = left < 2 * kPanel ? left : 2 * kPanel;
-        if (cols == 2 * kPanel) {
-          gemm_columns<V, 2, V::pair_rows, true>(args, col, cols);
-        } else {
-          gemm_columns<V, 2, V::pair_rows, false>(args, col, cols);
-        }
-        col += cols;
+        gemm_vectors<V, 2, V::pair_rows>(args, col, left < kPair ? left : kPair);
+        col += kPair;
         continue;
       }
     } else if (left <= kPanel / 2) {
-      if (left == kPanel / 2) {
-        gemm_columns<V, kVectors / 2, 2 * kRows, true>(args, col, left);
-      } else {
-        gemm_columns<V, kVectors / 2, 2 * kRows, false>(args, col, left);
-      }
+      gemm_vectors<V, kVectors / 2, 2 * kRows>(args, col, left);
       return;
     }
-    if (left >= kPanel) {
-      gemm_columns<V, kVectors, kRows, true>(args, col, kPanel);
-    } else {
-      gemm_columns<V, kVectors, kRows, false>(args, col, left);
-    }
+    gemm_vectors<V, kVectors, kRows>(args, col, left < kPanel ? left : kPanel);
     col += kPanel;
   }
 }

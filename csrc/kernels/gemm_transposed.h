@@ -68,12 +68,14 @@ void gemm_transposed(const GemmTransposedArgs<typename V::value>& args) {
     for (Index row = 0; row < args.rows;) {
       const Index left = args.rows - row;
       part.b = args.panels + row / kPanel * args.panel;
-      if (kTakesPairs<V> && left > kPanel) {
-        pair_of_squares<V>(part, args.panel, squares);
-        finish(squares, row, kPanel);
-        finish(squares + kSquare, row + kPanel, left < 2 * kPanel ? left - kPanel : kPanel);
-        row += 2 * kPanel;
-        continue;
+      if constexpr (kTakesPairs<V>) {
+        if (left > kPanel) {
+          pair_of_squares<V>(part, args.panel, squares);
+          finish(squares, row, kPanel);
+          finish(squares + kSquare, row + kPanel, left < kPair ? left - kPanel : kPanel);
+          row += kPair;
+          continue;
+        }
       }
       // The panels are zero where c has no rows: whole vectors cost no more than parts.
       part.cols = left > kPanel / 2 ? kPanel : kPanel / 2;

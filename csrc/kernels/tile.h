@@ -1,9 +1,10 @@
-// The one register tile under every dense product: kRows rows of accumulators, a panel wide, rows broadcast, columns
-// loaded.
+// The one register tile under every dense product: kRows rows of accumulators, a panel wide or two, rows broadcast,
+// columns loaded.
 //
 // acc[r][j] += sum over (k3, k2, k1) of a[r][k] * b[k][j], in that order with one fused multiply-add a term, so an
 // element's bits depend on its own sum alone: not on the tile it falls in, its neighbours, or the thread.
-// AVX2: 6 x 16 is 12 accumulators, 2 vectors of b and 1 broadcast, 15 of 16 registers; 12 FMA for 8 loads.
+// AVX2: 6 x 16 is 12 accumulators, 2 vectors of b and 1 broadcast, 15 of 16 registers; 12 FMA for 8 loads. AVX-512:
+// 12 x 32 is 24, 2 and 1 of 32, and 24 FMA for 14 loads; of one vector, 14 x 16, it would wait for its loads.
 #pragma once
 
 #include "kernels/columns.h"
@@ -26,15 +27,15 @@ struct Tile {
   static constexpr int kVectors = kColumns;
   static constexpr int kInPanel = panel_vectors(V::width);
   template <bool kFull>
-  using Columns = Columns<V, kVectors, kFull>;
+  using TileColumns = Columns<V, kVectors, kFull>;
 
   // On the way, what the next tile will read is fetched into the cache: what lies `ahead` elements behind each row of
   // b, `kLines` panels of it, and behind a once for each run of n1 terms. Between two panels of a row of b there is a
   // gap of `gap` elements.
   template <int kRows, bool kFull, int kLines = 1>
   [[gnu::always_inline]] static inline void sum(V (&acc)[kRows][kVectors], const T* const (&a)[kRows], const T* b,
-                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {},
-                                                Index gap = 0) {
+                                                const SumLoop& loop, const TileColumns<kFull>& columns,
+                                                Ahead ahead = {}, Index gap = 0) {
     for (Index k3 = 0; k3 < loop.n3; ++k3) {
       for (Index k2 = 0; k2 < loop.n2; ++k2) {
         Index at = k3 * loop.a3 + k2 * loop.a2;
@@ -57,8 +58,8 @@ struct Tile {
   // and what does not get one is reloaded for every term; here three rows are reached from one pointer.
   template <int kRows, bool kFull, int kLines = 1>
   [[gnu::always_inline]] static inline void sum(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b,
-                                                const SumLoop& loop, const Columns<kFull>& columns, Ahead ahead = {},
-                                                Index gap = 0) {
+                                                const SumLoop& loop, const TileColumns<kFull>& columns,
+                                                Ahead ahead = {}, Index gap = 0) {
     if constexpr (kRows <= kFewRows) {
       const T* rows[kRows];
       for (int r = 0; r < kRows; ++r) rows[r] = a + r * a_row;
@@ -82,7 +83,7 @@ struct Tile {
 
   template <int kRows, bool kFull>
   [[gnu::always_inline]] static inline void load_rows(V (&acc)[kRows][kVectors], const T* c, Index c_row,
-                                                      const Columns<kFull>& columns) {
+                                                      const TileColumns<kFull>& columns) {
     for_tile<kRows, kVectors>([&](auto r, auto v)
                                   __attribute__((always_inline)) { acc[r][v] = columns.load(c + r * c_row, v); });
   }
@@ -98,7 +99,7 @@ struct Tile {
   // A run of n1 terms for rows r... = 0, 1, 2, ...
   template <bool kFull, int kLines, int kRows, int... r>
   [[gnu::always_inline]] static inline void sum_run(V (&acc)[kRows][kVectors], const T* a, Index a_row, const T* b,
-                                                    const SumLoop& loop, const Columns<kFull>& columns, Index ahead,
+                                                    const SumLoop& loop, const TileColumns<kFull>& columns, Index ahead,
                                                     Index gap, std::integer_sequence<int, r...>) {
     static_assert(kRows <= 15);
     const T *a0 = a, *a3 = a + 3 * a_row, *a6 = a + 6 * a_row, *a9 = a + 9 * a_row;

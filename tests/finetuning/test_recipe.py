@@ -16,7 +16,7 @@ ALL: dict[str, Any] = {"max_update_ratio": 1.0, "saved_bits": 8, "lr": 6e-5, "bi
 """A step trains as many weights as the budget holds."""
 FEW: dict[str, Any] = {"max_update_ratio": 0.02, "lr": 0.0002}
 """A step trains 2 % of them."""
-HEADLINE: dict[str, Any] = {"epochs": 10, "augment": "flip,slide", "skip_above": 0.9, **ALL}
+HEADLINE: dict[str, Any] = {"epochs": 10, "augment": "flip,slide,erase", "skip_above": 0.9, "rest": 1, **ALL}
 """What README's command for CIFAR-10 comes to, beside the size and the cache."""
 
 
@@ -28,12 +28,22 @@ def test_ten_thousands_of_small_pictures_get_the_settings_of_the_headline() -> N
     assert Settings(**chosen(CIFAR10)) == Settings(input_size=(129, 129), **HEADLINE)
 
 
-def test_so_do_fashion_mnist_and_parts_of_cifar_10() -> None:
+SHOWN_OFTEN: dict[str, Any] = {"augment": ("flip", "slide"), "rest": 0}
+"""What differs where there are few pictures."""
+
+
+def test_so_do_fashion_mnist_and_parts_of_cifar_10_which_are_shown_more_often() -> None:
     """Hence what was measured with those settings holds for what is chosen: Fashion-MNIST for one epoch, say."""
     fashion = replace(CIFAR10, sizes=(6000,) * 10, side=28)
     assert Settings(**chosen(fashion, epochs=1)) == Settings(input_size=(129, 129), **HEADLINE | {"epochs": 1})
     for few in (30, 300):
-        assert chosen(replace(CIFAR10, sizes=(few,) * 10)) == chosen(CIFAR10)
+        assert chosen(replace(CIFAR10, sizes=(few,) * 10)) == chosen(CIFAR10) | SHOWN_OFTEN
+
+
+@pytest.mark.parametrize(("pictures", "rest"), [(9_998, 0), (10_000, 1)])
+def test_learned_pictures_rest_where_there_are_many(pictures: int, rest: int) -> None:
+    made = chosen(replace(CIFAR10, sizes=(pictures // 2,) * 2))
+    assert (made["rest"], "erase" in made["augment"]) == (rest, bool(rest))
 
 
 def test_every_setting_is_chosen_once_and_explained() -> None:
@@ -122,6 +132,9 @@ GIVEN: list[tuple[str, dict[str, Any], str, Any]] = [
     ("so have steps that train many weights", {"max_update_ratio": None}, "lr", None),
     ("and layers that are chosen by hand", {"ratios": {"*": 0.5}}, "lr", None),
     ("with smoothed labels nothing is ever learned", {"label_smoothing": 0.1}, "skip_above", 1.0),
+    ("so that nothing rests", {"label_smoothing": 0.1}, "rest", 0),
+    ("nor where every picture has its backward pass", {"skip_above": 1.0}, "rest", 0),
+    ("several processes share a run, each with other pictures in each epoch", {"gradients": "sum"}, "rest", 0),
     ("a batch holds at least what goes through at once", {"micro_batch": 64}, "batch_size", 64),
 ]
 

@@ -93,7 +93,7 @@ def finetune(
     weight_decay: t.WeightDecay = Settings.weight_decay,
     label_smoothing: t.LabelSmoothing = Settings.label_smoothing,
     skip_above: r.SkipAbove = None,
-    rest: r.Rest = Settings.rest,
+    rest: r.Rest = None,
     balance: r.Balance = None,
     dropout: t.Dropout = None,
     no_train_bias: t.NoTrainBias = False,

@@ -104,11 +104,12 @@ SkipAbove = Annotated[
     ),
 ]
 Rest = Annotated[
-    int,
+    int | None,
     _option(
         "--rest",
         "N",
-        "Leave pictures that --skip-above finds learned out of the next N epochs altogether.",
+        "Leave pictures that --skip-above finds learned out of the next N epochs altogether. [default: 1 where there "
+        "are 10,000 pictures or more; with several processes, with --gradients sum, and with --no-recipe 0]",
         TRAINING,
         parser=whole(0),
     ),

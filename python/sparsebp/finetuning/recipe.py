@@ -19,6 +19,7 @@ CHOSEN = (
     "bias_lr",
     "classifier_lr",
     "skip_above",
+    "rest",
     "batch_size",
     "balance",
 )
@@ -32,6 +33,7 @@ _SMALL_BUDGET = 128 * 1024
 _SHOWN = 500_000  # pictures in a whole run: ten epochs of 50,000
 _LEAST_EPOCHS, _MOST_EPOCHS = 2, 10
 _FEW_WEIGHTS, _SKIP, _BATCH = 0.02, 0.9, 16
+_MANY = 10_000  # of fewer pictures each epoch is short, and every look at one is worth having
 _RATE, _RATES_OF_ALL = 0.0002, {"lr": 6e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
 _UNEVEN = 2.0
 _OF_ALL: dict[str, Any] = {
@@ -102,6 +104,7 @@ def recipe(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
         *_weights(every),
         *_rates(every, given),
         _skip(given),
+        _rest(facts, given),
         _batch(given),
         _balance(facts),
     ]
@@ -120,10 +123,10 @@ def without_slide(choice: Choice, cache: str | None) -> Choice:
         choice: of ``augment``.
         cache: as somebody asked for it, which moving pictures would rule out.
     """
-    rest = tuple(name for name in choice.value if name != "slide")
+    others = tuple(name for name in choice.value if name not in ("slide", "erase"))
     if cache in ("memory", "disk"):
-        return Choice(choice.name, rest, "what goes with a cache here")
-    return Choice(choice.name, (*rest, "shift"), "small changes; what the frozen layers leave is too little to slide")
+        return Choice(choice.name, others, "what goes with a cache here")
+    return Choice(choice.name, (*others, "shift"), "small changes; what the frozen layers leave is too little to slide")
 
 
 def _input_size(facts: Facts) -> Choice:
@@ -142,7 +145,8 @@ def _input_size(facts: Facts) -> Choice:
 def _augment(facts: Facts) -> Choice:
     if not facts.mirrored:
         return Choice("augment", ("slide",), "frozen layers run once a picture; letters and digits are not mirrored")
-    return Choice("augment", ("flip", "slide"), "small changes that let frozen layers run once a picture")
+    names = ("flip", "slide", "erase") if sum(facts.sizes) >= _MANY else ("flip", "slide")
+    return Choice("augment", names, "small changes that let frozen layers run once a picture")
 
 
 def _epochs(facts: Facts) -> Choice:
@@ -182,6 +186,16 @@ def _skip(given: Mapping[str, Any]) -> Choice:
     if given.get("label_smoothing"):
         return Choice("skip_above", 1.0, "with smoothed labels no picture gets that far")
     return Choice("skip_above", _SKIP, "what is learned needs no backward pass")
+
+
+def _rest(facts: Facts, given: Mapping[str, Any]) -> Choice:
+    if given.get("skip_above", _skip(given).value) >= 1:
+        return Choice("rest", 0, "no picture counts as learned")
+    if given.get("gradients") == "sum":
+        return Choice("rest", 0, "several processes could not share it")
+    if sum(facts.sizes) < _MANY:
+        return Choice("rest", 0, "of so few pictures every look is worth having")
+    return Choice("rest", 1, "what is learned is looked at every second epoch")
 
 
 def _batch(given: Mapping[str, Any]) -> Choice:
