@@ -109,11 +109,12 @@ class ProjectInputGrad final : public DenseCase {
         packs_gradient_(packs_gradient(shape_, batch_, kBackwardBlock)),
         dy_(out_rows_ * shape_.out),
         d_wide_(in_rows_ * block_),
-        panels_(packs_gradient_ ? packed_gradient(out_rows_, shape_.out) : kPanelRows * kPanel) {}
+        panels_(packs_gradient_ ? packed_gradient(out_rows_, shape_.out) : kPanelRows * kPair) {}
 
   void run() override {
-    for (Index c = 0; c < shape_.in; c += kPanel) {
-      const Index count = std::min(kPanel, shape_.in - c), column = c % block_;
+    const Index unit = kernels_.tile_columns;
+    for (Index c = 0; c < shape_.in; c += unit) {
+      const Index count = std::min(unit, shape_.in - c), column = c % block_;
       if (!packs_gradient_) {
         from_packed_weights(c, count, d_wide_.get() + column);
         continue;
@@ -130,14 +131,16 @@ class ProjectInputGrad final : public DenseCase {
   void from_packed_weights(Index c, Index count, float* out) const {
     for (Index o = 0; o < shape_.out; o += kPanelRows) {
       PackArgs<float> pack{};
-      pack.source = trained_.layer.params.weight + c * shape_.out + o, pack.source_row = shape_.out;
-      pack.scale = scale_.get() + o;
-      pack.panel = panels_.get();
-      pack.rows = std::min(kPanelRows, shape_.out - o), pack.cols = count;
-      kernels_.pack(pack);
+      pack.source_row = shape_.out, pack.scale = scale_.get() + o;
+      pack.rows = std::min(kPanelRows, shape_.out - o);
+      for (Index done = 0; done < count; done += kPanel) {
+        pack.source = trained_.layer.params.weight + (c + done) * shape_.out + o;
+        pack.panel = panels_.get() + done * kPanelRows, pack.cols = std::min(kPanel, count - done);
+        kernels_.pack(pack);
+      }
       GemmArgs<float> args{};
       args.a = dy_.get() + o, args.a_row = shape_.out;
-      args.b = panels_.get();
+      args.b = panels_.get(), args.b_panel = kPanelRows * kPanel;
       args.c = out, args.c_row = block_;
       args.rows = out_rows_, args.cols = count;
       args.sum.n1 = pack.rows, args.sum.b1 = kPanel;

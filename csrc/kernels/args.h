@@ -131,7 +131,7 @@ struct ConvForwardArgs {
   Index row_begin, row_end;  // output rows
   Index col_begin, col_end;  // output channels, inside one group
   Index x_begin, y_begin;    // the row of the image with which x, y begin
-  Affine<T> affine;          // the mask points at the image's first output pixel, column 0; no residual
+  Affine<T> affine;          // mask and residual point at the image's first output pixel, column 0
 };
 
 // A block of `channels` neighbouring channels. Weights are [taps][weight_row].

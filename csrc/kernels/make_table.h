@@ -39,7 +39,8 @@ constexpr Kernels<typename V::value> make_table() {
           &max_pool_forward<V>,
           &max_pool_backward<V>,
           &curve_forward<V>,
-          &curve_backward<V>};
+          &curve_backward<V>,
+          V::width == kPanel ? kPair : kPanel};
 }
 
 }  // namespace

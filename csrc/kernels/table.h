@@ -1,4 +1,4 @@
-// One instruction set's kernels: a constant table of function pointers, no slot empty.
+// One instruction set's kernels: a constant table, no slot empty.
 #pragma once
 
 #include "kernels/args.h"
@@ -28,6 +28,7 @@ struct Kernels {
   void (*max_pool_backward)(const MaxPoolArgs<T>&);
   void (*curve_forward)(const CurveArgs<T>&);
   void (*curve_backward)(const CurveGradArgs<T>&);
+  Index tile_columns;  // of the widest tile of a product: kPanel or kPair
 };
 
 }  // namespace sparsebp

@@ -240,12 +240,12 @@ void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<
   const Index wave = packs ? units : kPanelSlots;
   const Index out = s.groups == 1 ? grad.count : s.out_per_group();
   const Index work = pixels * out * s.taps() * kPanel;
-  const auto columns_backward = [&](const InputColumns& columns, T* packed) {
+  const auto columns_backward = [&](const InputColumns& columns, Index panel) {
     if (packs) {
       packed_input_grad(kernels, layer, columns.begin, columns.count, grad.begin, grad.count, panels, pixels,
                         dx + columns.begin, s.in, accumulate);
     } else {
-      input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, packed, slot);
+      input_grad_columns(kernels, layer, images, grad, columns, dx, accumulate, panels + panel * slot, slot);
     }
     layer.update_weight(kernels, images, grad, saved, columns.begin, columns.count);
   };
@@ -253,11 +253,11 @@ void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<
     const Index count = std::min(wave, units - first);
     if (s.groups == 1) {
       const Index begin = first * kPanel;
-      for_columns(std::min(count * kPanel, s.in - begin), work, [&](Index column, Index columns) {
-        columns_backward({begin + column, columns, 0}, panels + column / kPanel * slot);
+      for_columns(kernels, std::min(count * kPanel, s.in - begin), work, [&](Index column, Index columns) {
+        columns_backward({begin + column, columns, 0}, column / kPanel);
       });
     } else {
-      parallel_for(count, work, [&](Index i) { columns_backward(input_columns(s, first + i), panels + i * slot); });
+      parallel_for(count, work, [&](Index i) { columns_backward(input_columns(s, first + i), i); });
     }
   }
 }

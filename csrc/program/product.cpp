@@ -26,7 +26,7 @@ void gemm_with_panel_bits(const Kernels<T>& kernels, const GemmArgs<T>& args, st
 template <class T>
 void parallel_gemm(const Kernels<T>& kernels, const GemmArgs<T>& args) {
   const Index runs = div_up(args.rows, kMostRows), run = div_up(args.rows, std::max<Index>(runs, 1));
-  const Index width = unit_columns(args.cols, runs), units = div_up(args.cols, width);
+  const Index width = unit_columns(kernels, args.cols, runs), units = div_up(args.cols, width);
   const Index work = run * width * args.sum.n1 * args.sum.n2 * args.sum.n3;
   parallel_for(runs * units, work, [&](Index unit) {
     const Index row = unit / units * run, col = unit % units * width;

@@ -9,23 +9,26 @@
 
 namespace sparsebp {
 
-// Columns that a unit of work makes: a pair of panels, of which a product is a tenth faster than of two single ones, or
-// a panel where threads would wait for each other. Each unit is there `runs` times.
-inline Index unit_columns(Index columns, Index runs = 1) {
+// Columns that a unit of work makes: the kernels' widest tile, a tenth faster than two tiles of a panel each, or a
+// panel where threads would wait for each other. Each unit is there `runs` times.
+template <class T>
+Index unit_columns(const Kernels<T>& kernels, Index columns, Index runs = 1) {
+  if (kernels.tile_columns == kPanel) return kPanel;
   const Index panels = runs * div_up(columns, kPanel), pairs = runs * div_up(columns, kPair);
   const Index threads = thread_count();
   return threads == 1 || 9 * div_up(pairs, threads) <= 5 * div_up(panels, threads) ? kPair : kPanel;
 }
 
 // Calls body(column, count) for units that cover `columns`. `panel_work`: about how many multiply-adds a panel costs.
-template <class Body>
-void for_columns(Index columns, Index panel_work, const Body& body) {
-  const Index unit = unit_columns(columns);
+template <class T, class Body>
+void for_columns(const Kernels<T>& kernels, Index columns, Index panel_work, const Body& body) {
+  const Index unit = unit_columns(kernels, columns);
   parallel_for(div_up(columns, unit), panel_work * (unit / kPanel),
                [&](Index i) { body(i * unit, std::min(unit, columns - i * unit)); });
 }
 
-// The part of a product that makes `count` columns from `col` on.
+// The part of a product that makes `count` columns from `col` on, a multiple of 8; b's panels and bits lie side by
+// side.
 template <class T>
 GemmArgs<T> columns_of(GemmArgs<T> args, Index col, Index count) {
   args.cols = count;

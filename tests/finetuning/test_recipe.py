@@ -29,20 +29,25 @@ def test_ten_thousands_of_small_pictures_get_the_settings_of_the_headline() -> N
 
 
 SHOWN_OFTEN: dict[str, Any] = {"augment": ("flip", "slide"), "rest": 0}
-"""What differs where there are few pictures."""
+"""What differs in runs that are short."""
 
 
 def test_so_do_fashion_mnist_and_parts_of_cifar_10_which_are_shown_more_often() -> None:
-    """Hence what was measured with those settings holds for what is chosen: Fashion-MNIST for one epoch, say."""
     fashion = replace(CIFAR10, sizes=(6000,) * 10, side=28)
-    assert Settings(**chosen(fashion, epochs=1)) == Settings(input_size=(129, 129), **HEADLINE | {"epochs": 1})
+    assert Settings(**chosen(fashion)) == Settings(input_size=(129, 129), **HEADLINE | {"epochs": 8})
+    assert Settings(**chosen(fashion, epochs=1)) == Settings(
+        input_size=(129, 129), **HEADLINE | {"epochs": 1} | SHOWN_OFTEN
+    )
     for few in (30, 300):
         assert chosen(replace(CIFAR10, sizes=(few,) * 10)) == chosen(CIFAR10) | SHOWN_OFTEN
 
 
-@pytest.mark.parametrize(("pictures", "rest"), [(9_998, 0), (10_000, 1)])
-def test_learned_pictures_rest_where_there_are_many(pictures: int, rest: int) -> None:
-    made = chosen(replace(CIFAR10, sizes=(pictures // 2,) * 2))
+@pytest.mark.parametrize(
+    ("pictures", "given", "rest"),
+    [(9_998, {}, 0), (10_000, {}, 1), (10_000, {"epochs": 6}, 1), (50_000, {"epochs": 5}, 0), (200_000, {}, 0)],
+)
+def test_learned_pictures_rest_in_long_runs(pictures: int, given: dict[str, Any], rest: int) -> None:
+    made = chosen(replace(CIFAR10, sizes=(pictures // 2,) * 2), **given)
     assert (made["rest"], "erase" in made["augment"]) == (rest, bool(rest))
 
 

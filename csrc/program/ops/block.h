@@ -3,7 +3,8 @@
 // plan says so; backward channel block by channel block.
 //
 // Backward needs no expanded value but the selected ones: the gradient through both activations is a bit per element.
-// Units of kPanel channels are independent of each other up to the sum into dx, which runs in its own region.
+// Units of a panel of channels or two are independent of each other up to the sum into dx, which runs in its own
+// region.
 #pragma once
 
 #include "program/ops/block_buffers.h"

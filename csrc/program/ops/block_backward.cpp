@@ -1,6 +1,6 @@
 // Backward, channel block by channel block. It needs no expanded value but the selected ones: the gradient through both
-// activations is a bit per element. Units of kPanel channels are independent of each other up to the sum into dx, which
-// runs in a region of its own.
+// activations is a bit per element. Units of a panel of channels or two are independent of each other up to the sum
+// into dx, which runs in a region of its own.
 #include <algorithm>
 
 #include "platform/parallel.h"
@@ -54,7 +54,7 @@ void Block<T>::backward(Context<T>& context) {
     }
     if (recomputes()) again.begin_block(first);
     if (in_levels()) expand_levels(context, scratch, again, width);
-    for_columns(width, backward_work, [&](Index column, Index count) {
+    for_columns(kernels, width, backward_work, [&](Index column, Index count) {
       if (recomputes()) forward_columns(context, again, first + column, count);
       backward_columns(context, scratch, saved, dy, target, first, column, count);
     });

@@ -74,7 +74,7 @@ void Block<T>::forward_strip(const Context<T>& context, Pass& pass) const {
   const Index expanded = expands_ ? (strip.held.end - strip.held.begin - strip.old) * s.width : 0;
   for (pass.block = 0; pass.block < wide_; pass.block += forward_block_) {
     const Index width = std::min(forward_block_, wide_ - pass.block);
-    for_columns(width, strip.images * kPanel * (expanded * in_ + filtered * s.taps()),
+    for_columns(*context.kernels, width, strip.images * kPanel * (expanded * in_ + filtered * s.taps()),
                 [&](Index column, Index count) { forward_columns(context, pass, pass.block + column, count); });
     project_columns(context, pass, width);
   }

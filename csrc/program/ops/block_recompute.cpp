@@ -36,7 +36,7 @@ void Block<T>::expand_levels(Context<T>& context, const Scratch& scratch, const 
       part.strip = {0, 1, {}, {first, first + end - row}, 0, 0};  // rows of all images, one below the other
       part.x = {scratch.d_filtered, first};
       part.expanded += first * width_ * part.columns;
-      for_columns(width, (end - row) * width_ * in_ * kPanel,
+      for_columns(*context.kernels, width, (end - row) * width_ * in_ * kPanel,
                   [&](Index column, Index count) { expand_columns(context, part, part.block + column, count); });
     }
   }

@@ -29,7 +29,7 @@ class Head final : public HeadBuffers<T> {
     }
     for (Index first = 0; first < out_; first += forward_block_) {
       const Index width = std::min(forward_block_, out_ - first);
-      for_columns(width, rows * in_ * kPanel, [&](Index column, Index count) {
+      for_columns(kernels, width, rows * in_ * kPanel, [&](Index column, Index count) {
         const Index c = first + column;
         layer.fold(kernels, c, count, fold + c, fold + out_ + c);
         GemmArgs<T> args{};

@@ -108,8 +108,9 @@ Rest = Annotated[
     _option(
         "--rest",
         "N",
-        "Leave pictures that --skip-above finds learned out of the next N epochs altogether. [default: 1 where there "
-        "are 10,000 pictures or more; with several processes, with --gradients sum, and with --no-recipe 0]",
+        "Leave pictures that --skip-above finds learned out of the next N epochs altogether. [default: 1 where "
+        "10,000 pictures or more are shown 6 times or more; 0 with several processes, with --gradients sum, where no "
+        "picture counts as learned, and with --no-recipe]",
         TRAINING,
         parser=whole(0),
     ),

@@ -33,7 +33,7 @@ _SMALL_BUDGET = 128 * 1024
 _SHOWN = 500_000  # pictures in a whole run: ten epochs of 50,000
 _LEAST_EPOCHS, _MOST_EPOCHS = 2, 10
 _FEW_WEIGHTS, _SKIP, _BATCH = 0.02, 0.9, 16
-_MANY = 10_000  # of fewer pictures each epoch is short, and every look at one is worth having
+_MANY, _OFTEN = 10_000, 6  # pictures and epochs of long runs: with fewer, accuracy suffers from what spares them
 _RATE, _RATES_OF_ALL = 0.0002, {"lr": 6e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
 _UNEVEN = 2.0
 _OF_ALL: dict[str, Any] = {
@@ -99,7 +99,7 @@ def recipe(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
     every = _trains_all(facts, given)
     made = [
         _input_size(facts),
-        _augment(facts),
+        _augment(facts, given),
         _epochs(facts),
         *_weights(every),
         *_rates(every, given),
@@ -142,10 +142,10 @@ def _input_size(facts: Facts) -> Choice:
     return Choice("input_size", (side, side), why + ("; TensorFlow's weights want 32 n + 1" if facts.odd else ""))
 
 
-def _augment(facts: Facts) -> Choice:
+def _augment(facts: Facts, given: Mapping[str, Any]) -> Choice:
     if not facts.mirrored:
         return Choice("augment", ("slide",), "frozen layers run once a picture; letters and digits are not mirrored")
-    names = ("flip", "slide", "erase") if sum(facts.sizes) >= _MANY else ("flip", "slide")
+    names = ("flip", "slide", "erase") if _long(facts, given) else ("flip", "slide")
     return Choice("augment", names, "small changes that let frozen layers run once a picture")
 
 
@@ -153,6 +153,11 @@ def _epochs(facts: Facts) -> Choice:
     count = sum(facts.sizes)
     epochs = min(max(round(_SHOWN / max(1, count)), _LEAST_EPOCHS), _MOST_EPOCHS)
     return Choice("epochs", epochs, f"{count:,} training pictures")
+
+
+def _long(facts: Facts, given: Mapping[str, Any]) -> bool:
+    """Whether a run is long enough to learn pictures by heart, and to be worth shortening."""
+    return sum(facts.sizes) >= _MANY and (given.get("epochs") or _epochs(facts).value) >= _OFTEN
 
 
 def _trains_all(facts: Facts, given: Mapping[str, Any]) -> bool:
@@ -193,8 +198,8 @@ def _rest(facts: Facts, given: Mapping[str, Any]) -> Choice:
         return Choice("rest", 0, "no picture counts as learned")
     if given.get("gradients") == "sum":
         return Choice("rest", 0, "several processes could not share it")
-    if sum(facts.sizes) < _MANY:
-        return Choice("rest", 0, "of so few pictures every look is worth having")
+    if not _long(facts, given):
+        return Choice("rest", 0, "in so short a run no look at a picture is one too many")
     return Choice("rest", 1, "what is learned is looked at every second epoch")
 
 

@@ -103,7 +103,7 @@ void check_gemm(const Kernels<T>& kernels, Index rows, Index cols, int loop, con
 }
 
 template <class T>
-void check_panel_bits(const Kernels<T>& kernels) {
+void check_panel_bits(const Kernels<T>& kernels, Activation activation) {
   constexpr Index kRows = 13, kCols = 2 * kPanel + 9, kTerms = 3, kBytes = (kCols + 7) / 8, kInPanel = kPanel / 8;
   Random random(5);
   const Fenced<T> a(kRows * kTerms, random), b(kTerms * kCols, random);
@@ -112,7 +112,7 @@ void check_panel_bits(const Kernels<T>& kernels) {
   SumLoop sum;
   sum.n1 = kTerms, sum.b1 = kCols;
   Affine<T> affine;
-  affine.activation = Activation::relu;
+  affine.activation = activation;
   affine.mask = rows.get(), affine.mask_row = kBytes;
   kernels.gemm({a.get(), kTerms, b.get(), c.get(), kCols, kRows, kCols, sum, Store::affine, affine});
   affine.mask = panels.get(), affine.mask_row = kInPanel, affine.mask_panel = kRows * kInPanel;
@@ -122,6 +122,26 @@ void check_panel_bits(const Kernels<T>& kernels) {
       CHECK_EQUAL(panels[(byte / kInPanel * kRows + r) * kInPanel + byte % kInPanel], rows[r * kBytes + byte]);
     }
   }
+}
+
+// The same product of columns that lie side by side, and in panels with something between them.
+template <class T>
+void check_panels(const Kernels<T>& kernels, Index cols) {
+  constexpr Index kRows = 13, kTerms = 3, kPanelSize = kTerms * kPanel + 5;
+  Random random(static_cast<std::uint64_t>(cols));
+  const Fenced<T> a(kRows * kTerms, random), b(kTerms * cols, random);
+  const Index last = (cols - 1) / kPanel, width = cols - last * kPanel;
+  Fenced<T> panels(last * kPanelSize + (kTerms - 1) * kPanel + width, static_cast<T>(kSentinel));
+  for (Index k = 0; k < kTerms; ++k) {
+    for (Index j = 0; j < cols; ++j) panels[j / kPanel * kPanelSize + k * kPanel + j % kPanel] = b[k * cols + j];
+  }
+  Fenced<T> together(kRows * cols, T(0)), apart(together);
+  GemmArgs<T> args{a.get(), kTerms, b.get(), together.get(), cols, kRows, cols, {}, Store::assign, {}};
+  args.sum.n1 = kTerms, args.sum.b1 = cols;
+  kernels.gemm(args);
+  args.b = panels.get(), args.c = apart.get(), args.sum.b1 = kPanel, args.b_panel = kPanelSize;
+  kernels.gemm(args);
+  for (Index i = 0; i < together.size(); ++i) CHECK_EQUAL(apart[i], together[i]);
 }
 
 // The product once whole, once cut into parts of `part_rows` x `part_cols`. Parts that do not begin with a mask byte
@@ -230,10 +250,19 @@ TEST(gemm_is_the_product_with_every_epilogue_and_every_tail) {
   });
 }
 
+TEST(columns_may_lie_panel_by_panel) {
+  every_table([](const char* isa, const auto& kernels) {
+    for (Index cols : {1, 8, 16, 17, 24, 31, 32, 33, 48, 57}) {
+      check::about("%s: %d columns", isa, static_cast<int>(cols));
+      check_panels(kernels, cols);
+    }
+  });
+}
+
 TEST(the_bits_of_a_product_may_lie_panel_by_panel) {
   every_table([](const char* isa, const auto& kernels) {
     check::about("%s", isa);
-    check_panel_bits(kernels);
+    for (const Activation a : {Activation::relu, Activation::relu6}) check_panel_bits(kernels, a);
   });
 }
 
