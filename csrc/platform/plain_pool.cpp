@@ -1,14 +1,43 @@
 #include "platform/plain_pool.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace sparsebp {
+namespace {
+
+// To be woken takes some 50 us, and a step has a hundred regions, most of them a few apart: for so long it pays to stay
+// awake. Not where there are more threads than processors: who waits would keep who works from its processor.
+constexpr std::chrono::microseconds kAwake{50};
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+  asm volatile("yield");
+#endif
+}
+
+template <class Ready>
+void stay_awake(int threads, const Ready& ready) {
+  static const unsigned processors = std::thread::hardware_concurrency();
+  if (static_cast<unsigned>(threads) > processors) return;
+  const auto end = std::chrono::steady_clock::now() + kAwake;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (ready()) return;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+}
+
+}  // namespace
 
 void PlainPool::resize(int threads) {
   const std::lock_guard<std::mutex> region(region_);
   stop();
   stopping_ = false;
-  for (threads_ = 1; threads_ < threads; ++threads_) workers_.emplace_back([this, i = threads_.load()] { work(i); });
+  for (threads_ = 1; threads_ < threads; ++threads_) workers_.emplace_back([this] { work(); });
 }
 
 void PlainPool::run(int count, RangeFunction function, void* context) {
@@ -19,40 +48,48 @@ void PlainPool::run(int count, RangeFunction function, void* context) {
   }
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    count_ = count;
-    function_ = function;
-    context_ = context;
-    pending_ = static_cast<int>(workers_.size());
+    count_ = count, function_ = function, context_ = context;
+    next_ = 0, open_ = true;
     ++generation_;
   }
   wake_.notify_all();
-  run_share(0);
+  drain();
+  {
+    // Who has not come by now finds nothing left to do, and is not waited for: it may have no processor.
+    std::lock_guard<std::mutex> lock(mutex_);
+    open_ = false;
+  }
+  stay_awake(threads(), [this] { return working_ == 0; });
   std::unique_lock<std::mutex> lock(mutex_);
-  done_.wait(lock, [this] { return pending_ == 0; });
+  done_.wait(lock, [this] { return working_ == 0; });
 }
 
-void PlainPool::run_share(int index) {
-  const std::int64_t share = (count_ + threads() - 1) / threads();
-  const std::int64_t begin = std::min(count_, index * share), end = std::min(count_, begin + share);
-  if (begin < end) function_(begin, end, context_);
+// Each takes the next index until none is left.
+void PlainPool::drain() {
+  for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) function_(i, i + 1, context_);
 }
 
-void PlainPool::work(int index) {
+void PlainPool::work() {
   std::uint64_t seen = 0;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     seen = start_generation_;
   }
+  bool in_time = true;  // who came too late shares its processor with somebody, and goes to sleep at once
   for (;;) {
+    if (in_time) stay_awake(threads(), [&] { return stopping_ || generation_ != seen; });
     {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
       if (stopping_) return;
       seen = generation_;
+      in_time = open_;
+      if (!open_) continue;
+      ++working_;
     }
-    run_share(index);
+    drain();
     std::lock_guard<std::mutex> lock(mutex_);
-    if (--pending_ == 0) done_.notify_one();
+    if (--working_ == 0) done_.notify_one();
   }
 }
 

@@ -1,4 +1,4 @@
-// Threads of our own, for processes without torch: workers that wait for a range.
+// Threads of our own, for processes without torch: workers that wait for a range, awake at first and then asleep.
 #pragma once
 
 #include <atomic>
@@ -24,20 +24,25 @@ class PlainPool final : public ThreadPool {
   void run(int count, RangeFunction function, void* context) override;
 
  private:
-  void run_share(int index);
-  void work(int index);
+  void drain();
+  void work();
   void stop();
 
   std::vector<std::thread> workers_;
   std::atomic<int> threads_{1};
   std::mutex region_, mutex_;
   std::condition_variable wake_, done_;
-  std::int64_t count_ = 0;
+  // Of the region that runs: what is to be done, and whether a worker may still join.
+  int count_ = 0;
   RangeFunction function_ = nullptr;
   void* context_ = nullptr;
-  int pending_ = 0;
-  std::uint64_t generation_ = 0, start_generation_ = 0;
-  bool stopping_ = false;
+  bool open_ = false;
+  std::atomic<int> next_{0};
+  // Changed under the mutex, and looked at without it by who has not gone to sleep yet.
+  std::atomic<int> working_{0};
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<bool> stopping_{false};
+  std::uint64_t start_generation_ = 0;
 };
 
 }  // namespace sparsebp
