@@ -3,7 +3,6 @@
 // ended, so that its bits do not depend on how wide they are.
 #include <algorithm>
 
-#include "platform/parallel.h"
 #include "program/convolution.h"
 #include "program/ops/block.h"
 
