@@ -79,8 +79,7 @@ class Block final : public BlockBuffers<float> {
     const float* x = value(context, spec.inputs[0]);
     float* y = output(context, spec.output);
     context.workspace->acquire<float>(fold_, 2 * (2 * wide_ + out_));  // as planned, though here nobody folds ahead
-    float* filtered = context.workspace->acquire<float>(filtered_, strips_.out_pixels(n) * wide_);
-    float* expanded = expands_ ? context.workspace->acquire<float>(expanded_, strips_.held_pixels(n) * wide_) : nullptr;
+    const auto [expanded, filtered] = acquire_strips(context, strips_.held_pixels(n), strips_.out_pixels(n));
     Saved saved;
     if (context.save) saved = acquire_saved(context);
     if (saved.expand != nullptr) run(context, expand_).save(x, in_, n * in_rows_, saved.expand);

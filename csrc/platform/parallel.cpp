@@ -135,6 +135,7 @@ void set_host_pool(HostParallel parallel, void* context, int threads) {
 }
 
 int thread_count() {
+  if (in_region) return 1;
   return with_pool([](const ThreadPool& pool) { return pool.threads(); });
 }
 

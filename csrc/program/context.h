@@ -5,6 +5,7 @@
 // backward of op i, 2n update. Persistent buffers live from -1 to 2n, what a stream holds while one of its ops runs.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "core/arena.h"
@@ -57,6 +58,19 @@ class PlannedArena {
 template <class T>
 class Layer;
 
+// Scratch that several ops have one after the other, always in the same place, so that each thread finds its own part
+// of it in its cache. It lives from the first of them to the last.
+struct SharedScratch {
+  int buffer = -1;
+  Index count = 0;  // numbers, of the op that needs most
+  int begin = 0, end = 0;
+
+  void want(Index numbers, int time) {
+    begin = count == 0 ? time : std::min(begin, time), end = std::max(end, time);
+    count = std::max(count, numbers);
+  }
+};
+
 template <class T>
 struct Context {
   Context() = default;
@@ -66,6 +80,7 @@ struct Context {
   const Kernels<T>* kernels = nullptr;
   PlannedArena training, own_workspace;
   PlannedArena* workspace = &own_workspace;  // or &training
+  SharedScratch strips;                      // in the workspace if that is not the arena
   std::vector<Layer<T>> layers;
   std::vector<T*> values;      // this pass's activations
   std::vector<T*> grads;       // this pass's gradients
@@ -82,6 +97,7 @@ template <class T>
 struct Declare {
   PlannedArena& training;
   PlannedArena& workspace;
+  SharedScratch* strips;  // null where ops have their own
   Index batch;
   int op;
   int forward_time, backward_time;

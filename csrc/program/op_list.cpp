@@ -6,6 +6,7 @@ template <class T>
 void OpList<T>::lay_out(const ProgramSpec& spec, Device<T>& device, Context<T>& context, const ValueBuffers<T>& values,
                         SquaredNormBuffers<T>& squared_norms) {
   const int n = static_cast<int>(spec.ops.size());
+  const bool shares = context.workspace != &context.training;
   stream_of_op_ = stream_of_ops(spec);
   for (const StreamSpec& stream : spec.streams) {
     streams_.emplace_back(spec, stream);
@@ -20,12 +21,17 @@ void OpList<T>::lay_out(const ProgramSpec& spec, Device<T>& device, Context<T>& 
     for (int input : op.inputs) input_grads.push_back(values.needs_grad(input));
     ops_.push_back(device.make_op(
         op, spec,
-        {context.training, *context.workspace, spec.batch, i, i, 2 * n - 1 - i,
+        {context.training, *context.workspace, shares ? &context.strips : nullptr, spec.batch, i, i, 2 * n - 1 - i,
          i >= spec.span_begin && values.needs_grad(op.output), values.needs_grad(op.inputs[0]), input_grads,
          device.strip_factor(), stream < 0 ? StreamRows{} : streams_[static_cast<std::size_t>(stream)].rows(i),
          names_.back()}));
     squared_norms.declare(context.training.layout, spec, i, 2 * n - 1 - i);
   }
+  SharedScratch& strips = context.strips;
+  if (strips.count == 0) return;
+  strips.buffer =
+      context.workspace->layout.add("strips", {-1, -1, "strips"}, Category::activations,
+                                    byte_count("strips", strips.count, sizeof(T)), strips.begin, strips.end);
 }
 
 template <class T>

@@ -23,6 +23,7 @@ class Block final : public BlockBuffers<T> {
  private:
   using Base = BlockBuffers<T>;
   using Base::acquire_remains, Base::acquire_saved, Base::acquire_scratch, Base::saved_remains;
+  using Base::acquire_strips, Base::shares_;
   using Base::expands_, Base::expand_, Base::depthwise_, Base::project_, Base::input_grad_;
   using Base::fold_, Base::expanded_, Base::filtered_, Base::refold_;
   using Base::forward_block_, Base::backward_block_, Base::restored_;
@@ -32,6 +33,7 @@ class Block final : public BlockBuffers<T> {
   using Base::wide_, Base::in_, Base::out_, Base::in_rows_, Base::out_rows_, Base::width_, Base::strips_;
   using typename Base::Remains;
   using typename Base::Scratch;
+  using typename Base::StripBuffers;
   using typename Op<T>::Target;
 
   // One strip on its way forward, or whole images while the backward pass goes that way again; columns are channels of
@@ -58,11 +60,27 @@ class Block final : public BlockBuffers<T> {
     }
   };
 
+  // How threads share a forward pass: each has an equal part of the buffers. One lane unless several pay.
+  struct Lanes {
+    Index count = 1;
+    Index size = 0;    // numbers
+    Index images = 0;  // that a strip has whole; if zero,
+    Index rows = 0;    // output rows of a strip at most
+  };
+  Lanes lanes(const Context<T>& context) const;
+  void forward_in_lanes(const Context<T>& context, Pass& pass, const Lanes& lanes) const;
+  void forward_image_rows(const Context<T>& context, Pass& pass, Index image, Range out, Index most) const;
+
   Pass begin_forward(Context<T>& context, Index held_pixels, Index out_pixels) const;
   void forward_strip(const Context<T>& context, Pass& pass) const;
   void forward_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
+  void fold_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
   void expand_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
+  void expand_pixels(const Context<T>& context, const Pass& pass, Index first, Index pixels, Index c,
+                     Index count) const;
+  void move_old_rows(const Context<T>& context, const Pass& pass, Index column, Index count) const;
   void filter_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const;
+  void filter_panel(const Context<T>& context, const Pass& pass, Index c, Index count) const;
   void project_columns(const Context<T>& context, const Pass& pass, Index count) const;
 
   Pass begin_recomputing(Context<T>& context, const Scratch& scratch) const;

@@ -27,8 +27,13 @@ BlockBuffers<T>::BlockBuffers(const OpSpec& op, const ProgramSpec& program, cons
   const Index held = streams ? declare.stream.reached * s.width : strips_.held_pixels(b);
   const Index made = streams ? declare.stream.made * s.out_width : strips_.out_pixels(b);
   fold_ = declare.forward_scratch("fold", 2 * (2 * forward_block_ + out_));
-  if (expands_) expanded_ = declare.forward_scratch("expanded", held * forward_block_);
-  filtered_ = declare.forward_scratch("filtered", made * forward_block_);
+  shares_ = declare.strips != nullptr && !streams;
+  if (shares_) {
+    declare.strips->want(((expands_ ? held : 0) + made) * forward_block_, declare.forward_time);
+  } else {
+    if (expands_) expanded_ = declare.forward_scratch("expanded", held * forward_block_);
+    filtered_ = declare.forward_scratch("filtered", made * forward_block_);
+  }
   if (!trains_) return;
 
   wide_grad_ = declare.input_grad;
@@ -90,6 +95,23 @@ void BlockBuffers<T>::declare_remains(const ProgramSpec& program, const Declare<
     depthwise_mask_ = mask(depthwise_, out_rows_, "depthwise.");
   }
   if (recomputes()) refold_ = declare.backward_scratch("fold", 4 * backward_block_);
+}
+
+template <class T>
+typename BlockBuffers<T>::StripBuffers BlockBuffers<T>::acquire_strips(Context<T>& context, Index held,
+                                                                       Index made) const {
+  PlannedArena& arena = *context.workspace;
+  StripBuffers out;
+  if (shares_) {
+    const SharedScratch& strips = context.strips;
+    out.expanded = arena.holds(strips.buffer) ? arena.template at<T>(strips.buffer)
+                                              : arena.template acquire<T>(strips.buffer, strips.count);
+    out.filtered = out.expanded + (expands_ ? held * forward_block_ : 0);
+  } else {
+    out.filtered = arena.template acquire<T>(filtered_, made * forward_block_);
+    out.expanded = expands_ ? arena.template acquire<T>(expanded_, held * forward_block_) : nullptr;
+  }
+  return out;
 }
 
 template <class T>
@@ -189,14 +211,15 @@ typename BlockBuffers<T>::Scratch BlockBuffers<T>::acquire_scratch(Context<T>& c
   return scratch;
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                           \
-  template BlockBuffers<T>::BlockBuffers(const OpSpec&, const ProgramSpec&, const Declare<T>&);           \
-  template void BlockBuffers<T>::keep_input(Context<T>&, const T*) const;                                 \
-  template void BlockBuffers<T>::restore(const Context<T>&, Index, Range, Index, Index, T*, Index) const; \
-  template Index BlockBuffers<T>::filtered_count(Index) const;                                            \
-  template typename BlockBuffers<T>::Saved BlockBuffers<T>::acquire_saved(Context<T>&) const;             \
-  template typename BlockBuffers<T>::Remains BlockBuffers<T>::saved_remains(Context<T>&) const;           \
-  template typename BlockBuffers<T>::Remains BlockBuffers<T>::acquire_remains(Context<T>&) const;         \
+#define SPARSEBP_INSTANTIATE(T)                                                                                     \
+  template BlockBuffers<T>::BlockBuffers(const OpSpec&, const ProgramSpec&, const Declare<T>&);                     \
+  template typename BlockBuffers<T>::StripBuffers BlockBuffers<T>::acquire_strips(Context<T>&, Index, Index) const; \
+  template void BlockBuffers<T>::keep_input(Context<T>&, const T*) const;                                           \
+  template void BlockBuffers<T>::restore(const Context<T>&, Index, Range, Index, Index, T*, Index) const;           \
+  template Index BlockBuffers<T>::filtered_count(Index) const;                                                      \
+  template typename BlockBuffers<T>::Saved BlockBuffers<T>::acquire_saved(Context<T>&) const;                       \
+  template typename BlockBuffers<T>::Remains BlockBuffers<T>::saved_remains(Context<T>&) const;                     \
+  template typename BlockBuffers<T>::Remains BlockBuffers<T>::acquire_remains(Context<T>&) const;                   \
   template typename BlockBuffers<T>::Scratch BlockBuffers<T>::acquire_scratch(Context<T>&) const;
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)

@@ -39,6 +39,12 @@ class BlockBuffers : public Op<T> {
   // Numbers of d_filtered. Where the input is in 8 bits these restore it too, a row or some channels of it at a time.
   Index filtered_count(Index images) const;
 
+  // Room for the strips of a forward pass, of all channels of a block of them.
+  struct StripBuffers {
+    T *expanded, *filtered;
+  };
+  StripBuffers acquire_strips(Context<T>& context, Index held_pixels, Index out_pixels) const;
+
   void keep_input(Context<T>& context, const T* x) const;
   // Numbers of channels [begin, begin + count) of the kept input again, [pixels][out_pixel].
   void restore(const Context<T>& context, Index image, Range pixels, Index begin, Index count, T* out,
@@ -66,6 +72,7 @@ class BlockBuffers : public Op<T> {
   Index panel_count_ = 0;
   Index restored_ = 0;  // channels of an input in 8 bits that are restored at once to train the expansion
   Strips strips_;
+  bool shares_ = false;  // are strips where those of other ops are
   int fold_ = -1, expanded_ = -1, filtered_ = -1;
   int saved_expand_ = -1, saved_depthwise_ = -1, saved_project_ = -1, expand_mask_ = -1, depthwise_mask_ = -1;
   int kept_ = -1, range_ = -1, refold_ = -1;  // where slices and masks are made again: these then are scratch

@@ -1,6 +1,6 @@
 // Forward, strip by strip, each in blocks of channels. Within a block, a panel or two of expanded channels are expanded
 // and filtered independently; then all of them are projected. The sum over the blocks goes on where the one before
-// ended, so that its bits do not depend on how wide they are.
+// ended, so that its bits do not depend on how wide they are. See block_lanes.cpp for more than one thread.
 #include <algorithm>
 
 #include "program/convolution.h"
@@ -31,6 +31,7 @@ void Block<T>::forward(Context<T>& context) {
   if (pass.saved.input.data != nullptr) {
     expand.save(*context.kernels, pass.x.data, in_, n * in_rows_, 0, in_, pass.saved.input);
   }
+  if (const Lanes lanes = this->lanes(context); lanes.count > 1) return forward_in_lanes(context, pass, lanes);
   for (Index i = 0; i < strips_.count(n); ++i) {
     pass.strip = strips_.at(i, n), pass.folded = i > 0 && forward_block_ == wide_;
     forward_strip(context, pass);
@@ -60,8 +61,8 @@ typename Block<T>::Pass Block<T>::begin_forward(Context<T>& context, Index held_
   if (!expands_) std::fill_n(pass.expand_fold, 2 * forward_block_, T(0));
   project.fold(*context.kernels, 0, out_, project_fold, project_fold + out_);
   pass.project_fold = project_fold;
-  pass.filtered = context.workspace->template acquire<T>(filtered_, out_pixels * forward_block_);
-  if (expands_) pass.expanded = context.workspace->template acquire<T>(expanded_, held_pixels * forward_block_);
+  const StripBuffers strips = acquire_strips(context, held_pixels, out_pixels);
+  pass.expanded = strips.expanded, pass.filtered = strips.filtered;
   return pass;
 }
 
@@ -79,69 +80,94 @@ void Block<T>::forward_strip(const Context<T>& context, Pass& pass) const {
   }
 }
 
-// Expands and filters `count` <= kPair channels from `c` on, and keeps what backward needs of them.
 template <class T>
 void Block<T>::forward_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const {
+  if (!pass.folded) fold_columns(context, pass, c, count);
+  expand_columns(context, pass, c, count);
+  filter_columns(context, pass, c, count);
+}
+
+template <class T>
+void Block<T>::fold_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const {
   const Kernels<T>& kernels = *context.kernels;
-  const Layer<T>&dw = layer(context, depthwise_), &project = layer(context, project_);
-  const Strip& strip = pass.strip;
-  const ConvShape& s = dw.spec.shape;
   const Index column = c - pass.block;
-  if (!pass.folded)
-    dw.fold(kernels, c, count, pass.depthwise_fold + column, pass.depthwise_fold + pass.columns + column);
-  if (expands_ && !pass.ready) expand_columns(context, pass, c, count);
-  if (pass.saved.depthwise.data != nullptr) {
-    const Index held = (strip.held.end - strip.held.begin) * s.width, old = strip.old * s.width;
-    const Index first = strip.first_image * in_rows_ + strip.held.begin * s.width + old;
-    const T* wide = expands_ ? pass.expanded + old * pass.columns + column : pass.x.data + first * wide_ + c;
-    const Index pixels = strip.images > 1 ? strip.images * in_rows_ : held - old;
-    dw.save(kernels, wide, expands_ ? pass.columns : wide_, pixels, c, count, from_pixel(pass.saved.depthwise, first));
+  layer(context, depthwise_)
+      .fold(kernels, c, count, pass.depthwise_fold + column, pass.depthwise_fold + pass.columns + column);
+  if (!expands_ || pass.ready) return;
+  layer(context, expand_).fold(kernels, c, count, pass.expand_fold + column, pass.expand_fold + pass.columns + column);
+}
+
+// Expands `count` <= kPair channels from `c` on of a strip's new rows, behind those that it has already, and keeps what
+// backward needs of them.
+template <class T>
+void Block<T>::expand_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const {
+  const Layer<T>& dw = layer(context, depthwise_);
+  const Strip& strip = pass.strip;
+  const Index width = dw.spec.shape.width, column = c - pass.block;
+  const Index held = (strip.held.end - strip.held.begin) * width, old = strip.old * width;
+  const Index first = strip.first_image * in_rows_ + strip.held.begin * width + old;
+  const Index pixels = strip.images > 1 ? strip.images * in_rows_ : held - old;
+  if (expands_ && !pass.ready) {
+    move_old_rows(context, pass, column, count);
+    expand_pixels(context, pass, first, pixels, c, count);
   }
-  for (Index done = 0; done < count; done += kPanel) {
-    filter_columns(context, pass, c + done, std::min(kPanel, count - done));
-  }
-  if (pass.saved.project.data != nullptr) {
-    const Index first = strip.first_image * out_rows_ + strip.out.begin * s.out_width;
-    const Index pixels = strip.images * (strip.out.end - strip.out.begin) * s.out_width;
-    project.save(kernels, pass.filtered + column, pass.columns, pixels, c, count,
-                 from_pixel(pass.saved.project, first));
+  if (pass.saved.depthwise.data == nullptr) return;
+  const T* wide = expands_ ? pass.expanded + old * pass.columns + column : pass.x.data + first * wide_ + c;
+  dw.save(*context.kernels, wide, expands_ ? pass.columns : wide_, pixels, c, count,
+          from_pixel(pass.saved.depthwise, first));
+}
+
+// The rows that the strip before has expanded already, to the front.
+template <class T>
+void Block<T>::move_old_rows(const Context<T>& context, const Pass& pass, Index column, Index count) const {
+  if (pass.strip.shift == 0) return;
+  const Index width = layer(context, depthwise_).spec.shape.width;
+  T* out = pass.expanded + column;
+  const T* kept = out + pass.strip.shift * width * pass.columns;
+  for (Index pixel = 0; pixel < pass.strip.old * width; ++pixel) {
+    std::copy_n(kept + pixel * pass.columns, count, out + pixel * pass.columns);
   }
 }
 
-// Moves the rows that the strip before has expanded already to the front, and expands the new ones behind them.
+// `pixels` pixels of all images from `first` on.
 template <class T>
-void Block<T>::expand_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const {
+void Block<T>::expand_pixels(const Context<T>& context, const Pass& pass, Index first, Index pixels, Index c,
+                             Index count) const {
   const Layer<T>& expand = layer(context, expand_);
-  const Strip& strip = pass.strip;
   const Index width = layer(context, depthwise_).spec.shape.width, column = c - pass.block;
-  const Index held = (strip.held.end - strip.held.begin) * width, old = strip.old * width;
-  T* out = pass.expanded + column;
-  if (!pass.folded) {
-    expand.fold(*context.kernels, c, count, pass.expand_fold + column, pass.expand_fold + pass.columns + column);
-  }
-  const T* kept = out + strip.shift * width * pass.columns;
-  for (Index pixel = 0; pixel < old; ++pixel) {
-    std::copy_n(kept + pixel * pass.columns, count, out + pixel * pass.columns);
-  }
-  const Index first = strip.first_image * in_rows_ + strip.held.begin * width + old;
   GemmArgs<T> args{};
   args.a = pass.x.data + (first - pass.x.begin * width) * in_, args.a_row = in_;
   args.b = expand.params.weight + c;
-  args.c = out + old * pass.columns, args.c_row = pass.columns;
-  args.rows = strip.images > 1 ? strip.images * in_rows_ : held - old, args.cols = count;
+  args.c = pass.expanded + column + pass.strip.old * width * pass.columns, args.c_row = pass.columns;
+  args.rows = pixels, args.cols = count;
   args.sum.n1 = in_, args.sum.b1 = wide_;
   args.store = Store::affine;
   args.affine.scale = expand.spec.has_norm ? pass.expand_fold + column : nullptr;
   args.affine.shift = pass.expand_fold + pass.columns + column;
   args.affine.activation = expand.spec.activation;
-  const Index pixels = context.images * in_rows_;
+  const Index all = context.images * in_rows_;
   std::uint8_t* bits = pass.saved.expand_mask;
-  if (bits != nullptr) bits += panel_mask(pixels, c - pass.saved.first);
-  gemm_with_panel_bits(*context.kernels, args, bits, pixels, first, wide_, c);
+  if (bits != nullptr) bits += panel_mask(all, c - pass.saved.first);
+  gemm_with_panel_bits(*context.kernels, args, bits, all, first, wide_, c);
+}
+
+// Filters `count` <= kPair channels from `c` on, and keeps what backward needs of them.
+template <class T>
+void Block<T>::filter_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const {
+  for (Index done = 0; done < count; done += kPanel) {
+    filter_panel(context, pass, c + done, std::min(kPanel, count - done));
+  }
+  if (pass.saved.project.data == nullptr) return;
+  const Strip& strip = pass.strip;
+  const Index width = layer(context, depthwise_).spec.shape.out_width;
+  const Index first = strip.first_image * out_rows_ + strip.out.begin * width;
+  layer(context, project_)
+      .save(*context.kernels, pass.filtered + c - pass.block, pass.columns,
+            strip.images * (strip.out.end - strip.out.begin) * width, c, count, from_pixel(pass.saved.project, first));
 }
 
 template <class T>
-void Block<T>::filter_columns(const Context<T>& context, const Pass& pass, Index c, Index count) const {
+void Block<T>::filter_panel(const Context<T>& context, const Pass& pass, Index c, Index count) const {
   const Layer<T>& dw = layer(context, depthwise_);
   const Strip& strip = pass.strip;
   const Index column = c - pass.block;
@@ -196,8 +222,11 @@ void Block<T>::project_columns(const Context<T>& context, const Pass& pass, Inde
 
 #define SPARSEBP_INSTANTIATE(T)                                                                \
   template void Block<T>::forward(Context<T>&);                                                \
+  template void Block<T>::forward_rows(Context<T>&, Rows<const T>, Rows<T>, Range);            \
+  template void Block<T>::forward_strip(const Context<T>&, Pass&) const;                       \
   template void Block<T>::forward_columns(const Context<T>&, const Pass&, Index, Index) const; \
-  template void Block<T>::forward_rows(Context<T>&, Rows<const T>, Rows<T>, Range);
+  template void Block<T>::fold_columns(const Context<T>&, const Pass&, Index, Index) const;    \
+  template void Block<T>::expand_columns(const Context<T>&, const Pass&, Index, Index) const;
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)
 

@@ -33,11 +33,14 @@ void Block<T>::expand_levels(Context<T>& context, const Scratch& scratch, const 
       const Index end = std::min(row + most, height), first = image * height + row;
       restore(context, image, {row * width_, end * width_}, 0, in_, scratch.d_filtered, in_);
       Pass part = pass;
+      part.ready = false, part.saved.depthwise = {};
       part.strip = {0, 1, {}, {first, first + end - row}, 0, 0};  // rows of all images, one below the other
       part.x = {scratch.d_filtered, first};
       part.expanded += first * width_ * part.columns;
-      for_columns(*context.kernels, width, (end - row) * width_ * in_ * kPanel,
-                  [&](Index column, Index count) { expand_columns(context, part, part.block + column, count); });
+      for_columns(*context.kernels, width, (end - row) * width_ * in_ * kPanel, [&](Index column, Index count) {
+        fold_columns(context, part, part.block + column, count);
+        expand_columns(context, part, part.block + column, count);
+      });
     }
   }
 }

@@ -9,7 +9,7 @@
 namespace sparsebp {
 
 // Bytes of expanded rows held at once, if one window of rows does not need more: a common second-level cache.
-constexpr Index kStripBytes = 512 * 1024;
+constexpr Index kStripBytes = 256 * 1024;
 
 struct Strip {
   Index first_image, images;
@@ -50,17 +50,44 @@ class Strips {
   Index count(Index images) const { return strips_ > 1 ? images * strips_ : div_up(images, images_); }
 
   Strip at(Index i, Index images) const {
-    if (strips_ <= 1) {
-      const Index first = i * images_;
-      return {first, std::min(images_, images - first), {0, window_.out_height}, {0, window_.height}, 0, 0};
-    }
+    if (strips_ <= 1) return whole(i * images_, together(images - i * images_));
     const Index local = i % strips_;
     const Range out{std::min(local * rows_, window_.out_height), std::min((local + 1) * rows_, window_.out_height)};
-    const Index before = reached(out.begin), begin = first_held(out.begin);
-    const Index end = local == strips_ - 1 ? window_.height : reached(out.end);
-    if (!keeps_) return {i / strips_, 1, out, {begin, end}, 0, 0};
-    const Index shift = local == 0 ? 0 : begin - first_held(out.begin - rows_);
-    return {i / strips_, 1, out, {begin, end}, before - begin, shift};
+    Strip strip = part(i / strips_, out, local == 0 ? 0 : rows_);
+    if (!keeps_) strip.old = strip.shift = 0;
+    return strip;
+  }
+
+  // Images of `images` that one strip has whole; zero where a strip has rows of one.
+  Index together(Index images) const { return strips_ > 1 ? 0 : std::min(images_, images); }
+  Strip whole(Index first, Index images) const {
+    return {first, images, {0, window_.out_height}, {0, window_.height}, 0, 0};
+  }
+
+  // Output rows `out` of an image. `before`: how many rows the strip before it had, which left its expanded rows where
+  // it held them; if zero, rows that output rows further up reach as well are where this strip holds them.
+  Strip part(Index image, Range out, Index before) const {
+    const Index begin = first_held(out.begin);
+    const Index end = out.end == window_.out_height ? window_.height : reached(out.end);
+    return {image,
+            1,
+            out,
+            {begin, end},
+            reached(out.begin) - begin,
+            before == 0 ? 0 : begin - first_held(out.begin - before)};
+  }
+
+  // Most images, and most output rows of one image, for which there is room in `pixels` pixels, expanded and filtered;
+  // without `expands` only what is filtered needs room.
+  Index most_images(Index pixels, bool expands) const { return pixels / image_pixels(expands); }
+  Index most_rows(Index pixels, bool expands) const {
+    if (pixels >= image_pixels(expands)) return window_.out_height;
+    const Index row = expands ? window_.width : 0, left = pixels - rows_besides() * row;
+    return left < 0 ? 0 : std::min(left / (window_.stride_h * row + window_.out_width), window_.out_height);
+  }
+  // Pixels that such a strip holds expanded at most.
+  Index held_pixels_of(Index rows) const {
+    return std::min(rows * window_.stride_h + rows_besides(), window_.height) * window_.width;
   }
 
   // Most pixels of a strip in a pass of `images` images: expanded, and filtered.
@@ -72,6 +99,12 @@ class Strips {
   }
 
  private:
+  // Input rows that a part of an image may hold beside a stride for each output row.
+  Index rows_besides() const {
+    const Index window = window_.dilation_h * (window_.kernel_h - 1) + 1;
+    return std::max<Index>(window - window_.stride_h, 0) + window_.height - reached(window_.out_height);
+  }
+  Index image_pixels(bool expands) const { return (expands ? window_.pixels() : 0) + window_.out_pixels(); }
   // The input row behind the last one that output rows below `out` reach.
   Index reached(Index out) const {
     if (out == 0) return 0;

@@ -98,8 +98,10 @@ inline void check_memory(const ProgramSpec& spec, const Options& options) {
   check_written(a.backward, b.backward, taken, "unwritten bytes of the arena");
   check_untouched(a.backward, b.backward, taken, "bytes of the arena written outside every buffer");
 
+  // Threads divide the room for strips among them, which need not come out even.
+  const auto whole = [](const Buffer& buffer) { return thread_count() == 1 || buffer.name != "strips"; };
+  check_written(a.workspace, b.workspace, covered(work, work.peak(), whole), "unwritten bytes of the workspace");
   const Bytes work_taken = covered(work, work.peak(), any);
-  check_written(a.workspace, b.workspace, work_taken, "unwritten bytes of the workspace");
   check_untouched(a.workspace, b.workspace, work_taken, "bytes of the workspace written outside every buffer");
 }
 

@@ -57,6 +57,14 @@ TEST(any_number_of_threads_gives_the_same_bits) {
   Options large;  // regions so long that threads do overlap
   large.size = 96;
   check_threads("", "large mobilenet", mobilenet(large), large, brief() ? 2 : 8);
+  // Images that threads share by rows, in several strips each, or among themselves.
+  for (const Index batch : {1, 2, 3, 8}) {
+    Options shared;
+    shared.size = 96, shared.span_begin = 2;
+    ProgramSpec spec = mobilenet(shared);
+    spec.batch = batch;
+    check_threads("", "mobilenet with " + std::to_string(batch) + " images", spec, shared, 2);
+  }
   set_plain_threads(1);
 }
 

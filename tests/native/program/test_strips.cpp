@@ -153,5 +153,36 @@ TEST(a_large_image_is_cut_into_strips_and_small_ones_go_together) {
   const Filter same{3, 1, 1, 1}, half{3, 2, 1, 1};
   CHECK(Strips(depthwise(112, 112, 96, half), 96, 0, sizeof(float)).count(1) > 5);
   CHECK(Strips(depthwise(56, 56, 144, same), 144, 0, sizeof(float)).count(1) > 1);
-  CHECK_EQUAL(Strips(depthwise(7, 7, 960, same), 960, 0, sizeof(float)).count(8), 4);
+  CHECK_EQUAL(Strips(depthwise(7, 7, 960, same), 960, 0, sizeof(float)).count(8), 8);
+  CHECK_EQUAL(Strips(depthwise(4, 4, 960, same), 960, 0, sizeof(float)).count(8), 2);
+}
+
+// Lanes cut an image anywhere and take what lies above the cut anew.
+TEST(parts_of_an_image_hold_what_their_windows_reach_and_fit_in_the_room_that_they_were_cut_for) {
+  every_filter([&](const Filter& f) {
+    for (Index height : {4, 9, 20}) {
+      if (!f.fits(height)) continue;
+      const ConvShape s = depthwise(height, 12, 16, f);
+      const Strips strips(s, 16, 0, sizeof(float));
+      for (bool expands : {false, true}) {
+        for (Index room = 0; room <= s.pixels() + s.out_pixels(); room += 17) {
+          const Index most = strips.most_rows(room, expands);
+          CHECK(most >= 0 && most <= s.out_height);
+          if (most == 0) continue;
+          const Index held = expands ? strips.held_pixels_of(most) : 0;
+          CHECK(held + most * s.out_width <= room);
+          for (Index begin = 0; begin < s.out_height; ++begin) {
+            const Range out{begin, std::min(begin + most, s.out_height)};
+            const Strip strip = strips.part(2, out, 0);
+            CHECK(strip.first_image == 2 && strip.images == 1 && strip.shift == 0);
+            const Range reached = rows_of_windows(s, out);
+            if (length(reached) > 0) CHECK(strip.held.begin <= reached.begin && reached.end <= strip.held.end);
+            if (expands) CHECK(length(strip.held) * s.width <= held);
+            // What comes before the new rows, the part above has expanded.
+            if (begin > 0) CHECK_EQUAL(strip.held.begin + strip.old, strips.part(2, {begin - 1, begin}, 0).held.end);
+          }
+        }
+      }
+    }
+  });
 }
