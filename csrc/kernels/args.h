@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/shape.h"
+#include "kernels/column_parts.h"
 
 namespace sparsebp {
 
@@ -116,6 +117,7 @@ struct WeightGradArgs {
   WeightRow<T> rows[kWeightRows];
   int row_count;
   const T* b;
+  ColumnParts parts;  // of b, if any: then the sum is one loop, over all of its rows
   Index cols;
   const T* scale;  // null: ones
   SumLoop sum;

@@ -47,8 +47,8 @@ template <class V, bool kFull, int kVectors>
 
 // `squares` gets the squares of each row's gradient added, for those that want their norm.
 template <class V, int kRows, int kPanels, bool kFull>
-inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int first, Index col, Index cols,
-                             V (&squares)[kRows]) {
+inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int first, const typename V::value* b,
+                             const SumLoop& sum, Index col, Index cols, V (&squares)[kRows]) {
   using T = typename V::value;
   constexpr int kVectors = kPanels * panel_vectors(V::width);
   using Tile = Tile<V, kVectors>;
@@ -57,7 +57,7 @@ inline void weight_grad_tile(const WeightGradArgs<typename V::value>& args, int 
   Tile::template clear<kRows>(acc);
   const T* a[kRows];
   for (int r = 0; r < kRows; ++r) a[r] = args.rows[first + r].a;
-  Tile::template sum<kRows, kFull>(acc, a, args.b + col, args.sum, columns);
+  Tile::template sum<kRows, kFull>(acc, a, b, sum, columns);
   for (int r = 0; r < kRows; ++r) {
     finish_weight_row(acc[r], args.rows[first + r], args, col, columns, squares[r]);
   }
@@ -82,14 +82,24 @@ inline void weight_grad_rows(const WeightGradArgs<typename V::value>& args, int 
   constexpr int kSums = kRows * panel_vectors(V::width), kPanels = kSums < 8 ? 8 / kSums : 1;
   V squares[kRows];
   for (V& square : squares) square = V::set(0);
+  SumLoop sum = args.sum;
   Index col = 0;
-  for (; col + kPanels * kPanel <= args.cols; col += kPanels * kPanel) {
-    weight_grad_tile<V, kRows, kPanels, true>(args, first, col, kPanels * kPanel, squares);
+  const auto columns_until = [&](const typename V::value* b, Index end) {
+    for (; col + kPanels * kPanel <= end; col += kPanels * kPanel, b += kPanels * kPanel) {
+      weight_grad_tile<V, kRows, kPanels, true>(args, first, b, sum, col, kPanels * kPanel, squares);
+    }
+    for (; col + kPanel <= end; col += kPanel, b += kPanel) {
+      weight_grad_tile<V, kRows, 1, true>(args, first, b, sum, col, kPanel, squares);
+    }
+    if (col < end) weight_grad_tile<V, kRows, 1, false>(args, first, b, sum, col, end - col, squares);
+    col = end;
+  };
+  if (args.parts.count == 0) columns_until(args.b, args.cols);
+  for (Index part = 0; part < args.parts.count && col < args.cols; ++part) {
+    const Index end = args.parts.begin(part + 1);
+    sum.b1 = end - col;
+    columns_until(args.b + col * sum.n1, end < args.cols ? end : args.cols);
   }
-  for (; col + kPanel <= args.cols; col += kPanel) {
-    weight_grad_tile<V, kRows, 1, true>(args, first, col, kPanel, squares);
-  }
-  if (col < args.cols) weight_grad_tile<V, kRows, 1, false>(args, first, col, args.cols - col, squares);
   for (int r = 0; r < kRows; ++r) add_squared_norm(squares[r], args.rows[first + r].squared_norm);
 }
 

@@ -124,6 +124,9 @@ void parallel_for_units(std::int64_t count, std::int64_t work, RangeFunction fun
   }
 }
 
+Alone::Alone(bool alone) : before_(in_region) { in_region |= alone; }
+Alone::~Alone() { in_region = before_; }
+
 void set_plain_threads(int threads) {
   require_threads(threads);
   plain_pool().resize(threads);

@@ -37,6 +37,19 @@ void parallel_for(std::int64_t count, std::int64_t unit_work, const Body& body) 
       const_cast<Body*>(&body));
 }
 
+// While it lives, this thread runs its regions alone, if `alone`: what several threads made of too little work, they
+// would have to fetch from each other.
+class Alone {
+ public:
+  explicit Alone(bool alone);
+  ~Alone();
+  Alone(const Alone&) = delete;
+  Alone& operator=(const Alone&) = delete;
+
+ private:
+  const bool before_;
+};
+
 // Threads of the plain pool (ignored while another pool is in use), 1 to 64; waits for a region that runs. Throws
 // InvalidArgument for another number.
 void set_plain_threads(int threads);

@@ -94,7 +94,7 @@ void Layer<T>::update_weight(const Kernels<T>& kernels, Index images, const Outp
     const T* dz = grad.dz + (first - grad.begin);
     if (s.pointwise()) {
       args.sum.n1 = images * s.out_pixels(), args.sum.a1 = row, args.sum.b1 = grad.row;
-      args.b = dz;
+      args.b = dz, args.parts = grad.parts;
       for (int r = 0; r < rows; ++r) args.rows[r].a = saved.data + column(saved, selected[r]);
       update_rows(kernels, args, selected, rows, 0, first);
       continue;

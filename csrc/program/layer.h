@@ -51,7 +51,18 @@ struct OutputGrad {
   const T* dz;  // [images * out_pixels][row], first column is output channel `begin`
   Index row;
   Index begin, count;
-  const T* scale;  // batch-norm scale of these channels, or null
+  const T* scale;          // batch-norm scale of these channels, or null
+  ColumnParts parts = {};  // that dz lies in, if any: `row` is meaningless then
+
+  // Channels [first, first + channels) of a gradient without parts.
+  OutputGrad columns(Index first, Index channels) const {
+    return {dz + first, row, begin + first, channels, scale != nullptr ? scale + first : nullptr};
+  }
+  // One of the parts, of so many pixels.
+  OutputGrad part(Index i, Index pixels) const {
+    const Index first = parts.begin(i), width = parts.width(i);
+    return {dz + first * pixels, width, begin + first, width, scale != nullptr ? scale + first : nullptr};
+  }
 };
 
 // Channels of a layer's input, kept for the gradient of its weights: the selected ones, or a run of neighbours.

@@ -19,6 +19,24 @@ Index unit_columns(const Kernels<T>& kernels, Index columns, Index runs = 1) {
   return threads == 1 || 9 * div_up(pairs, threads) <= 5 * div_up(panels, threads) ? kPair : kPanel;
 }
 
+// So many columns in units, a part for each thread; one for all of them, in whole rows, if there is one thread.
+template <class T>
+ColumnParts column_parts(const Kernels<T>& kernels, Index columns) {
+  const Index unit = unit_columns(kernels, columns), parts = std::min<Index>(thread_count(), div_up(columns, unit));
+  return {columns, unit, parts > 1 ? parts : 0};
+}
+
+// Calls body(part, column, count) for units that cover them.
+template <class Body>
+void for_columns(const ColumnParts& parts, Index panel_work, const Body& body) {
+  parallel_for(parts.units(), panel_work * (parts.unit / kPanel), [&](Index i) {
+    const Index column = i * parts.unit;
+    Index part = 0;
+    while (part + 1 < parts.count && column >= parts.begin(part + 1)) ++part;
+    body(part, column, std::min(parts.unit, parts.columns - column));
+  });
+}
+
 // Calls body(column, count) for units that cover `columns`. `panel_work`: about how many multiply-adds a panel costs.
 template <class T, class Body>
 void for_columns(const Kernels<T>& kernels, Index columns, Index panel_work, const Body& body) {

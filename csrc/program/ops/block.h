@@ -58,6 +58,18 @@ class Block final : public BlockBuffers<T> {
         if (slice->first >= 0) slice->first = first;
       }
     }
+    // What one thread makes again of the block.
+    Pass part(const Block& op, const ColumnParts& parts, Index i, Index images) const {
+      Pass own = *this;
+      own.columns = parts.columns;
+      if (parts.count == 0) return own;
+      const Index begin = parts.begin(i);
+      own.block += begin, own.columns = parts.width(i);
+      own.expand_fold += 2 * begin, own.depthwise_fold += 2 * begin;
+      if (own.expanded != nullptr) own.expanded += images * op.in_rows_ * begin;
+      own.filtered += images * op.out_rows_ * begin;
+      return own;
+    }
   };
 
   // How threads share a forward pass: each has an equal part of the buffers. One lane unless several pay.
@@ -84,17 +96,18 @@ class Block final : public BlockBuffers<T> {
   void project_columns(const Context<T>& context, const Pass& pass, Index count) const;
 
   Pass begin_recomputing(Context<T>& context, const Scratch& scratch) const;
-  void expand_levels(Context<T>& context, const Scratch& scratch, const Pass& pass, Index width) const;
+  void expand_levels(Context<T>& context, const Scratch& scratch, const Pass& pass, const ColumnParts& parts) const;
   void train_from_levels(Context<T>& context, const Scratch& scratch, const OutputGrad<T>& grad);
 
+  Scratch part_of(const Scratch& scratch, const ColumnParts& parts, Index part, Index images) const;
   void train_project_shift(Context<T>& context, const T* dy, const T* scale);
   void backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
-                        const Target& target, Index first, Index column, Index count);
+                        const Target& target, Index c, Index column, Index count);
   void filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c, Index count);
-  void wide_gradient(Context<T>& context, const Scratch& scratch, const Remains& saved, const Target& target,
-                     Index first, Index column, Index count);
-  void pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index c, Index count,
-                 T* sums) const;
+  void wide_gradient(Context<T>& context, const Scratch& scratch, const Remains& saved, const Target& target, Index c,
+                     Index column, Index count);
+  void pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index g_row, Index c,
+                 Index count, T* sums) const;
 };
 
 }  // namespace sparsebp

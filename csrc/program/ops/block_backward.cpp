@@ -1,23 +1,23 @@
 // Backward, channel block by channel block. It needs no expanded value but the selected ones: the gradient through both
 // activations is a bit per element. Units of a panel of channels or two are independent of each other up to the sum
-// into dx, which runs in a region of its own.
+// into dx, which runs in a region of its own. Each thread has the gradients of its channels in a part of the buffers.
 #include <algorithm>
 
 #include "platform/parallel.h"
 #include "program/convolution.h"
 #include "program/ops/block.h"
+#include "program/ops/runs.h"
 
 namespace sparsebp {
 namespace {
 
+// Channel blocks that threads share have so many multiply-adds at least, for each column of a tile: some 20 us of work.
+constexpr Index kSharedWork = 65536;
+
 // A residual passes its gradient on as it is.
 template <class T>
 void pass_residual(const T* dy, Index count, T* grad, bool accumulate) {
-  if (!accumulate) {
-    std::copy_n(dy, count, grad);
-  } else {
-    for (Index i = 0; i < count; ++i) grad[i] += dy[i];
-  }
+  parallel_runs(count, [&](Index i) { put(grad[i], dy[i], accumulate); });
 }
 
 }  // namespace
@@ -26,8 +26,9 @@ template <class T>
 void Block<T>::backward(Context<T>& context) {
   const Kernels<T>& kernels = *context.kernels;
   Layer<T>&expand = layer(context, expand_), &project = layer(context, project_);
-  const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
   const Index n = context.images;
+  const Alone alone(n * (out_rows_ * out_ + in_rows_ * in_) * backward_block_ < kSharedWork * kernels.tile_columns);
+  const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
 
   Scratch scratch = acquire_scratch(context);
   if (expands_) std::fill_n(scratch.expand_scale, backward_block_, T(0));
@@ -52,15 +53,17 @@ void Block<T>::backward(Context<T>& context) {
       const T* scale = project.spec.has_norm ? scratch.project_scale : nullptr;
       pack_gradient(kernels, {dy, out_, 0, out_, scale}, n * out_rows_, scratch.panels);
     }
+    const ColumnParts parts = column_parts(kernels, width);
     if (recomputes()) again.begin_block(first);
-    if (in_levels()) expand_levels(context, scratch, again, width);
-    for_columns(kernels, width, backward_work, [&](Index column, Index count) {
-      if (recomputes()) forward_columns(context, again, first + column, count);
-      backward_columns(context, scratch, saved, dy, target, first, column, count);
+    if (in_levels()) expand_levels(context, scratch, again, parts);
+    for_columns(parts, backward_work, [&](Index part, Index column, Index count) {
+      const Index begin = parts.count > 0 ? parts.begin(part) : 0, c = first + column;
+      if (recomputes()) forward_columns(context, again.part(*this, parts, part, n), c, count);
+      backward_columns(context, part_of(scratch, parts, part, n), saved, dy, target, c, column - begin, count);
     });
     if (expands_ && wide_grad_) {
       const T* scale = expand.spec.has_norm ? scratch.expand_scale : nullptr;
-      const OutputGrad<T> grad{scratch.d_expanded, backward_block_, first, width, scale};
+      const OutputGrad<T> grad{scratch.d_expanded, width, first, width, scale, parts};
       conv_backward(context, expand, grad, saved.input, target.grad, target.accumulate || first > 0, scratch.panels);
       if (in_levels()) train_from_levels(context, scratch, grad);
     }
@@ -85,7 +88,22 @@ void Block<T>::train_project_shift(Context<T>& context, const T* dy, const T* sc
   });
 }
 
-// d_filtered of `count` <= kPair channels from `c` on, column `column` of the block: the projection's input gradient.
+template <class T>
+typename Block<T>::Scratch Block<T>::part_of(const Scratch& scratch, const ColumnParts& parts, Index part,
+                                             Index images) const {
+  Scratch own = scratch;
+  own.columns = parts.columns;
+  if (parts.count == 0) return own;
+  const Index begin = parts.begin(part);
+  own.columns = parts.width(part);
+  own.expand_scale += begin;
+  if (own.d_filtered != nullptr) own.d_filtered += images * out_rows_ * begin;
+  if (own.d_expanded != nullptr) own.d_expanded += images * in_rows_ * begin;
+  if (own.panels != nullptr && !packs_gradient_) own.panels += begin / kPanel * panel_rows() * kPanel;
+  return own;
+}
+
+// d_filtered of `count` <= kPair channels from `c` on, column `column` of a part: the projection's input gradient.
 template <class T>
 void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c,
                                  Index count) {
@@ -95,7 +113,7 @@ void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, co
   const Index rows = context.images * out_rows_;
   T* d_filtered = scratch.d_filtered + column;
   if (packs_gradient_) {
-    packed_input_grad(kernels, project, c, count, Index(0), out_, scratch.panels, rows, d_filtered, backward_block_,
+    packed_input_grad(kernels, project, c, count, Index(0), out_, scratch.panels, rows, d_filtered, scratch.columns,
                       false);
     return;
   }
@@ -111,7 +129,7 @@ void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, co
     GemmArgs<T> args{};
     args.a = dy + o, args.a_row = out_;
     args.b = panels, args.b_panel = slot;
-    args.c = d_filtered, args.c_row = backward_block_;
+    args.c = d_filtered, args.c_row = scratch.columns;
     args.rows = rows, args.cols = count;
     args.sum.n1 = run, args.sum.b1 = kPanel;
     args.store = o > 0 ? Store::accumulate : Store::assign;
@@ -119,42 +137,41 @@ void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, co
   }
 }
 
-// Everything that belongs to `count` <= kPair expanded channels, columns of the block that begins with channel `first`,
-// but for the expansion's own products.
+// Everything that belongs to `count` <= kPair expanded channels from `c` on, columns of a part, but for the expansion's
+// own products.
 template <class T>
 void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
-                                const Target& target, Index first, Index column, Index count) {
+                                const Target& target, Index c, Index column, Index count) {
   Layer<T>& project = layer(context, project_);
   const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
-  if (filtered_grad_) filtered_gradient(context, scratch, dy, column, first + column, count);
-  project.update_weight(*context.kernels, context.images, {dy, out_, 0, out_, project_scale}, saved.project,
-                        first + column, count);
+  if (filtered_grad_) filtered_gradient(context, scratch, dy, column, c, count);
+  project.update_weight(*context.kernels, context.images, {dy, out_, 0, out_, project_scale}, saved.project, c, count);
   if (!filtered_grad_) return;
   for (Index done = 0; done < count; done += kPanel) {
-    wide_gradient(context, scratch, saved, target, first, column + done, std::min(kPanel, count - done));
+    wide_gradient(context, scratch, saved, target, c + done, column + done, std::min(kPanel, count - done));
   }
 }
 
 // From the gradient of `count` <= kPanel filtered channels to that of the expanded ones.
 template <class T>
 void Block<T>::wide_gradient(Context<T>& context, const Scratch& scratch, const Remains& saved, const Target& target,
-                             Index first, Index column, Index count) {
+                             Index c, Index column, Index count) {
   const Kernels<T>& kernels = *context.kernels;
   Layer<T>&expand = layer(context, expand_), &dw = layer(context, depthwise_);
-  const Index n = context.images, c = first + column;
+  const Index n = context.images, columns = scratch.columns;
   T* d_filtered = scratch.d_filtered + column;
   T sums[kPanel], dw_scale[kPanel];
-  pass_mask(context, saved.depthwise_mask, saved.first, n * out_rows_, d_filtered, c, count, sums);
+  pass_mask(context, saved.depthwise_mask, saved.first, n * out_rows_, d_filtered, columns, c, count, sums);
   dw.fold(kernels, c, count, dw_scale, nullptr);
   const T* scale = dw.spec.has_norm ? dw_scale : nullptr;
   T* d_wide = nullptr;
   if (wide_grad_) {
     d_wide = expands_ ? scratch.d_expanded + column : target.grad + c;
-    const Index d_wide_row = expands_ ? backward_block_ : in_;
+    const Index d_wide_row = expands_ ? columns : in_;
     for (Index i = 0; i < n; ++i) {
       DepthwiseArgs<T> args{};
       args.shape = dw.spec.shape;
-      args.x = d_filtered + i * out_rows_ * backward_block_, args.x_pixel = backward_block_;
+      args.x = d_filtered + i * out_rows_ * columns, args.x_pixel = columns;
       args.weight = dw.params.weight + c, args.weight_row = wide_;
       args.y = d_wide + i * in_rows_ * d_wide_row, args.y_pixel = d_wide_row;
       args.channels = count, args.row_begin = 0, args.row_end = args.shape.height;
@@ -163,22 +180,22 @@ void Block<T>::wide_gradient(Context<T>& context, const Scratch& scratch, const 
       kernels.depthwise_input_grad(args);
     }
   }
-  dw.update_depthwise(kernels, n, {d_filtered, backward_block_, c, count, scale},
+  dw.update_depthwise(kernels, n, {d_filtered, columns, c, count, scale},
                       saved.depthwise.data != nullptr ? saved.depthwise : saved.input);
   dw.update_shift(kernels, c, count, sums, scale);
   if (!expands_ || !wide_grad_) return;
 
-  pass_mask(context, saved.expand_mask, saved.first, n * in_rows_, d_wide, c, count, sums);
+  pass_mask(context, saved.expand_mask, saved.first, n * in_rows_, d_wide, columns, c, count, sums);
   T* expand_scale = scratch.expand_scale + column;
   expand.fold(kernels, c, count, expand_scale, nullptr);
   expand.update_shift(kernels, c, count, sums, expand.spec.has_norm ? expand_scale : nullptr);
 }
 
 template <class T>
-void Block<T>::pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index c,
-                         Index count, T* sums) const {
+void Block<T>::pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index g_row,
+                         Index c, Index count, T* sums) const {
   MaskArgs<T> args{};
-  args.g = g, args.g_row = backward_block_;
+  args.g = g, args.g_row = g_row;
   if (mask != nullptr) args.mask = mask + panel_mask(rows, c - first);
   args.mask_row = panel_mask_row(wide_, c);
   args.rows = rows, args.cols = count, args.sum = sums;

@@ -26,6 +26,7 @@ class BlockBuffers : public Op<T> {
   };
   struct Scratch {
     T *project_scale, *expand_scale, *d_filtered = nullptr, *d_expanded = nullptr, *panels = nullptr;
+    Index columns = 0;  // numbers of a pixel in d_filtered and d_expanded
   };
 
   Layer<T>& layer(Context<T>& context, int index) const { return context.layers[static_cast<std::size_t>(index)]; }

@@ -23,23 +23,26 @@ typename Block<T>::Pass Block<T>::begin_recomputing(Context<T>& context, const S
   return pass;
 }
 
-// Expands a block of `width` channels of an input in 8 bits, as many rows at a time as d_filtered, unused until then,
+// Expands the channels of a block of an input in 8 bits, as many rows at a time as d_filtered, unused until then,
 // has room to restore.
 template <class T>
-void Block<T>::expand_levels(Context<T>& context, const Scratch& scratch, const Pass& pass, Index width) const {
+void Block<T>::expand_levels(Context<T>& context, const Scratch& scratch, const Pass& pass,
+                             const ColumnParts& parts) const {
   const Index height = in_rows_ / width_, most = filtered_count(context.images) / (width_ * in_);
   for (Index image = 0; image < context.images; ++image) {
     for (Index row = 0; row < height; row += most) {
       const Index end = std::min(row + most, height), first = image * height + row;
       restore(context, image, {row * width_, end * width_}, 0, in_, scratch.d_filtered, in_);
-      Pass part = pass;
-      part.ready = false, part.saved.depthwise = {};
-      part.strip = {0, 1, {}, {first, first + end - row}, 0, 0};  // rows of all images, one below the other
-      part.x = {scratch.d_filtered, first};
-      part.expanded += first * width_ * part.columns;
-      for_columns(*context.kernels, width, (end - row) * width_ * in_ * kPanel, [&](Index column, Index count) {
-        fold_columns(context, part, part.block + column, count);
-        expand_columns(context, part, part.block + column, count);
+      Pass rows = pass;
+      rows.ready = false, rows.saved.depthwise = {};
+      rows.strip = {0, 1, {}, {first, first + end - row}, 0, 0};  // of all images, one below the other
+      rows.x = {scratch.d_filtered, first};
+      const Index work = (end - row) * width_ * in_ * kPanel;
+      for_columns(parts, work, [&](Index part, Index column, Index count) {
+        Pass own = rows.part(*this, parts, part, context.images);
+        own.expanded += first * width_ * own.columns;
+        fold_columns(context, own, pass.block + column, count);
+        expand_columns(context, own, pass.block + column, count);
       });
     }
   }
@@ -59,9 +62,9 @@ void Block<T>::train_from_levels(Context<T>& context, const Scratch& scratch, co
   }
 }
 
-#define SPARSEBP_INSTANTIATE(T)                                                                    \
-  template typename Block<T>::Pass Block<T>::begin_recomputing(Context<T>&, const Scratch&) const; \
-  template void Block<T>::expand_levels(Context<T>&, const Scratch&, const Pass&, Index) const;    \
+#define SPARSEBP_INSTANTIATE(T)                                                                              \
+  template typename Block<T>::Pass Block<T>::begin_recomputing(Context<T>&, const Scratch&) const;           \
+  template void Block<T>::expand_levels(Context<T>&, const Scratch&, const Pass&, const ColumnParts&) const; \
   template void Block<T>::train_from_levels(Context<T>&, const Scratch&, const OutputGrad<T>&);
 SPARSEBP_INSTANTIATE(float)
 SPARSEBP_INSTANTIATE(double)
