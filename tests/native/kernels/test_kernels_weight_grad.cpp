@@ -1,4 +1,6 @@
 // Every usable ISA's weight gradients, with the step of SGD that they take, against plain loops in double.
+#include <algorithm>
+
 #include "kernels/sum_loops.h"
 
 using namespace sparsebp;
@@ -99,7 +101,53 @@ void check_rows(const Kernels<T>& kernels, int rows, Index cols, const Rule& rul
   }
 }
 
+// A gradient in whole rows, and the same in parts for several threads.
+template <class T>
+void check_parts(const Kernels<T>& kernels, int rows, Index cols, Index count) {
+  constexpr Index kPixels = 7;
+  Random random(static_cast<std::uint64_t>(cols));
+  const ColumnParts parts{cols, kPanel, count};
+  const Fenced<T> a(kPixels * rows, random), whole(kPixels * cols, random), before(rows * cols, random);
+  Fenced<T> apart(whole);
+  for (Index part = 0; part < count; ++part) {
+    const Index begin = parts.begin(part), width = parts.width(part);
+    for (Index m = 0; m < kPixels; ++m) {
+      std::copy_n(whole.get() + m * cols + begin, width, apart.get() + begin * kPixels + m * width);
+    }
+  }
+  const auto train = [&](Fenced<T>& weight, Fenced<float>& squares, const T* b, const ColumnParts& lies) {
+    WeightGradArgs<T> args{};
+    for (int r = 0; r < rows; ++r) {
+      args.rows[r] = {a.get() + r, weight.get() + r * cols, nullptr, nullptr, squares.get() + r};
+    }
+    args.row_count = rows, args.b = b, args.parts = lies, args.cols = cols;
+    args.sum.n1 = kPixels, args.sum.n2 = args.sum.n3 = 1, args.sum.a1 = rows, args.sum.b1 = cols;
+    args.sgd = {0.1, 0, 0};
+    kernels.weight_grad(args);
+  };
+  Fenced<T> of_whole(before), of_parts(before);
+  Fenced<float> squares_of_whole(rows, 0.0f), squares_of_parts(rows, 0.0f);
+  train(of_whole, squares_of_whole, whole.get(), {});
+  train(of_parts, squares_of_parts, apart.get(), parts);
+  for (Index i = 0; i < before.size(); ++i) CHECK_EQUAL(of_parts[i], of_whole[i]);
+  for (int r = 0; r < rows; ++r) CHECK_EQUAL(squares_of_parts[r], squares_of_whole[r]);
+}
+
 }  // namespace
+
+TEST(a_gradient_in_parts_trains_the_same_bits_as_in_whole_rows) {
+  every_table([](const char* isa, const auto& kernels) {
+    for (int rows = 1; rows <= kWeightRows; ++rows) {
+      for (Index cols : {32, 80, 97, 144}) {
+        for (Index count : {2, 3}) {
+          if (count > (cols + kPanel - 1) / kPanel) continue;
+          check::about("%s: %d rows, %d columns, %d parts", isa, rows, static_cast<int>(cols), static_cast<int>(count));
+          check_parts(kernels, rows, cols, count);
+        }
+      }
+    }
+  });
+}
 
 TEST(weight_grad_trains_one_to_four_rows_by_the_rule_of_sgd) {
   every_table([](const char* isa, const auto& kernels) {
