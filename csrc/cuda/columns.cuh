@@ -77,13 +77,25 @@ __device__ inline void finish_column(const ColumnArgs& args, Index first, int la
   const bool inside = col < args.cols, sums = args.bias.weight != nullptr || args.beta.weight != nullptr;
   const int share = (args.rows + args.splits - 1) / args.splits, begin = split * share;
   const int end = begin + share < args.rows ? begin + share : args.rows;
+  // A row's byte of the mask, and the bit in it.
+  const std::uint8_t* mask = args.mask.data != nullptr && inside ? args.mask.byte(0, c / 8 * 8) : nullptr;
+  const Index mask_row = mask != nullptr ? args.mask.byte(1, c / 8 * 8) - mask : 0;
+  constexpr int kAtOnce = 4;
   float part = 0;
-  for (int row = begin + team; row < end && inside; row += kSumTeams) {
-    float* g = args.g + row * args.g_row + col;
-    if (!args.mask.passes(row, c)) {
-      *g = 0;
-    } else if (sums) {
-      part += *g;
+  for (int first = begin + team; first < end && inside; first += kAtOnce * kSumTeams) {
+    float g[kAtOnce];
+    bool passes[kAtOnce];
+    SPARSEBP_UNROLL
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int row = first + i * kSumTeams;
+      passes[i] = row < end && (mask == nullptr || (mask[row * mask_row] >> (c % 8) & 1) != 0);
+      g[i] = row < end && sums ? args.g[row * args.g_row + col] : 0.0f;
+    }
+    SPARSEBP_UNROLL
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int row = first + i * kSumTeams;
+      if (passes[i]) part += g[i];
+      if (row < end && !passes[i]) args.g[row * args.g_row + col] = 0;
     }
   }
   parts[team][lane] = part;

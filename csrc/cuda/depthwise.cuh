@@ -1,13 +1,14 @@
-// Depthwise convolutions: forward, input gradient, and the weight gradient of the selected channels. Threads take eight
-// neighbouring channels of a pixel, so that one of them owns a byte of the mask.
+// Depthwise convolutions: forward and input gradient. Threads take eight neighbouring channels, so that one of them
+// owns a byte of the mask, of kAcross neighbouring pixels.
 #pragma once
 
-#include "cuda/elementwise.cuh"
+#include "cuda/gemm_loads.cuh"
 
 namespace sparsebp::cuda {
 
 struct DepthwiseArgs {
-  ConvShape shape;
+  Window window;
+  int kernel_h;
   const float* x;       // forward: input; backward: gradient of the output
   const float* weight;  // first channel of the block
   float* y;             // forward: output; backward: gradient of the input
@@ -22,121 +23,129 @@ struct DepthwiseArgs {
   bool accumulate;  // backward only
 };
 
-[[maybe_unused]] static __global__ void depthwise_forward(DepthwiseArgs args) {
-  const ConvShape& s = args.shape;
-  const auto [pixel, eight] = divide(element(), (args.channels + 7) / 8);
-  if (pixel >= args.images * s.out_pixels()) return;
-  const int c = static_cast<int>(eight) * 8, count = args.channels - c < 8 ? args.channels - c : 8;
-  const auto [n, oy, ox] = pixel_of(pixel, s.out_pixels(), s.out_width);
-  float sums[8] = {};
-  for (Index h = 0; h < s.kernel_h; ++h) {
-    const Index iy = oy * s.stride_h - s.pad_h + h * s.dilation_h;
-    if (iy < 0 || iy >= s.height) continue;
-    for (Index w = 0; w < s.kernel_w; ++w) {
-      const Index ix = ox * s.stride_w - s.pad_w + w * s.dilation_w;
-      if (ix < 0 || ix >= s.width) continue;
-      const float* x = args.x + (n * s.pixels() + iy * s.width + ix) * args.x_pixel + c;
-      const float* weight = args.weight + (h * s.kernel_w + w) * args.weight_row + c;
-      for (int i = 0; i < count; ++i) sums[i] = fmaf(x[i], weight[i], sums[i]);
-    }
-  }
-  float* y = args.y + pixel * args.y_pixel + c;
-  unsigned bits = 0;
-  for (int i = 0; i < count; ++i) {
-    const Index channel = args.channel + c + i;
-    const float scale = args.norm.scale(channel);
-    y[i] = activate(fmaf(scale, sums[i], args.norm.shift(channel, scale)), args.activation);
-    bits |= static_cast<unsigned>(passes(y[i], args.activation)) << i;
-  }
-  if (args.mask.data != nullptr)
-    *args.mask.byte(args.mask_row + pixel, args.channel + c) = static_cast<std::uint8_t>(bits);
-}
+constexpr int kDepthwiseThreads = 256;
 
-[[maybe_unused]] static __global__ void depthwise_input_grad(DepthwiseArgs args) {
-  const ConvShape& s = args.shape;
-  const auto [pixel, eight] = divide(element(), (args.channels + 7) / 8);
-  if (pixel >= args.images * s.pixels()) return;
-  const int c = static_cast<int>(eight) * 8, count = args.channels - c < 8 ? args.channels - c : 8;
-  const auto [n, iy, ix] = pixel_of(pixel, s.pixels(), s.width);
-  float sums[8] = {};
-  for (Index h = 0; h < s.kernel_h; ++h) {
-    const Index down = iy + s.pad_h - h * s.dilation_h;
-    if (down < 0) continue;
-    const auto [oy, beside_h] = divide(down, s.stride_h);
-    if (beside_h != 0 || oy >= s.out_height) continue;
-    for (Index w = 0; w < s.kernel_w; ++w) {
-      const Index across = ix + s.pad_w - w * s.dilation_w;
-      if (across < 0) continue;
-      const auto [ox, beside_w] = divide(across, s.stride_w);
-      if (beside_w != 0 || ox >= s.out_width) continue;
-      const Index out = n * s.out_pixels() + oy * s.out_width + ox;
-      const float* g = args.x + out * args.x_pixel + c;
-      const float* weight = args.weight + (h * s.kernel_w + w) * args.weight_row + c;
-      for (int i = 0; i < count; ++i) sums[i] = fmaf(g[i], weight[i], sums[i]);
-    }
-  }
-  float* y = args.y + pixel * args.y_pixel + c;
-  for (int i = 0; i < count; ++i) {
-    const float dx = args.norm.scale(args.channel + c + i) * sums[i];
-    y[i] = args.accumulate ? y[i] + dx : dx;
-  }
-}
-
-struct DepthwiseWeightArgs {
-  ConvShape shape;
-  Index images;
-  Slice saved;      // of the input
-  const float* dz;  // [images * out_pixels][dz_row], column 0 is channel `begin`
-  Index dz_row, begin, count, selected;
-  const std::int32_t* indices;  // null: channel j is selected j
-  Norm norm;
-  float *weight, *momentum, *sum, *squared_norm;  // weight: [taps][channels]; the others by selected channel, or null
-  Training training;
-};
-
-// A block for a selected channel; its threads share the pixels, a few taps at a time.
-constexpr int kDepthwiseThreads = 256, kTapsAtOnce = 9;
-
-[[maybe_unused]] static __global__ void depthwise_weight_grad(DepthwiseWeightArgs args) {
-  __shared__ float shared[kDepthwiseThreads];
-  const ConvShape& s = args.shape;
-  const Index j = blockIdx.x, channel = args.indices != nullptr ? args.indices[j] : j, c = channel - args.begin;
-  if (c < 0 || c >= args.count) return;
-  const Index pixels = args.images * s.out_pixels(), taps = s.taps();
-  const Index column = column_of(args.saved, j, channel);
-  const float scale = args.norm.scale(channel);
-  float squared_norm = 0;
-  for (Index first = 0; first < taps; first += kTapsAtOnce) {
-    float parts[kTapsAtOnce] = {};
-    for (Index pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) {
-      const auto [n, oy, ox] = pixel_of(pixel, s.out_pixels(), s.out_width);
-      const Index top = oy * s.stride_h - s.pad_h, left = ox * s.stride_w - s.pad_w;
-      const float* saved = args.saved.data + n * s.pixels() * args.saved.pixel + column;
-      const float dz = args.dz[pixel * args.dz_row + c];
-      SPARSEBP_UNROLL
-      for (int i = 0; i < kTapsAtOnce; ++i) {
-        const auto [h, w] = divide(first + i, s.kernel_w);
-        const Index iy = top + h * s.dilation_h, ix = left + w * s.dilation_w;
-        if (h >= s.kernel_h || iy < 0 || ix < 0 || iy >= s.height || ix >= s.width) continue;
-        parts[i] = fmaf(saved[(iy * s.width + ix) * args.saved.pixel], dz, parts[i]);
-      }
-    }
+// Eight floats, or the first `count` of them.
+template <bool kFours>
+__device__ inline void load_eight(const float* from, int count, float* to) {
+  if constexpr (kFours) {
+    load<4>(from, to), load<4>(from + 4, to + 4);
+  } else {
     SPARSEBP_UNROLL
-    for (int i = 0; i < kTapsAtOnce; ++i) {
-      const Index tap = first + i;
-      if (tap >= taps) break;
-      const float gradient = scale * block_sum(parts[i], shared);
-      if (threadIdx.x != 0 || *args.training.spoilt != 0) continue;
-      squared_norm += gradient * gradient;
-      if (args.sum != nullptr) {
-        args.sum[j * taps + tap] += gradient;
-      } else if (args.training.rule->on) {
-        train(args.weight + tap * s.out + channel, args.momentum != nullptr ? args.momentum + j * taps + tap : nullptr,
-              gradient, args.training.step());
+    for (int i = 0; i < 8; ++i) to[i] = i < count ? from[i] : 0.0f;
+  }
+}
+
+template <bool kFours>
+__device__ inline void store_eight(float* to, int count, const float* from) {
+  if constexpr (kFours) {
+    *reinterpret_cast<float4*>(to) = float4{from[0], from[1], from[2], from[3]};
+    *reinterpret_cast<float4*>(to + 4) = float4{from[4], from[5], from[6], from[7]};
+  } else {
+    SPARSEBP_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      if (i < count) to[i] = from[i];
+    }
+  }
+}
+
+// The input that tap `tap` of output `at` reads, or (kBackward) the output whose tap reads input `at`; -1: there is
+// none.
+template <bool kBackward>
+__device__ inline int meets(int at, int tap, int stride, int pad, int dilation, int size) {
+  if constexpr (kBackward) {
+    const int reach = at + pad - tap * dilation, out = stride == 1 ? reach : reach / stride;
+    return reach >= 0 && out * stride == reach && out < size ? out : -1;
+  } else {
+    const int in = at * stride - pad + tap * dilation;
+    return in >= 0 && in < size ? in : -1;
+  }
+}
+
+// kKernel: the width and height of the kernel, 0 for any.
+template <bool kBackward, bool kFours, int kAcross, int kKernel>
+__global__ void __launch_bounds__(kDepthwiseThreads) depthwise(DepthwiseArgs args) {
+  const Window& w = args.window;
+  const int height = kBackward ? w.height : w.out_height, width = kBackward ? w.width : w.out_width;  // of y
+  const int x_height = kBackward ? w.out_height : w.height, x_width = kBackward ? w.out_width : w.width;
+  const int kernel_h = kKernel > 0 ? kKernel : args.kernel_h, kernel_w = kKernel > 0 ? kKernel : w.kernel_w;
+  const auto [run, eight] =
+      divide(static_cast<Index>(blockIdx.x) * kDepthwiseThreads + threadIdx.x, (args.channels + 7) / 8);
+  const Pixel at =
+      pixel_of(run, static_cast<Index>(height) * ((width + kAcross - 1) / kAcross), (width + kAcross - 1) / kAcross);
+  if (at.image >= args.images) return;
+  const int c = static_cast<int>(eight) * 8, count = args.channels - c < 8 ? args.channels - c : 8;
+  const int line = static_cast<int>(at.y), first = static_cast<int>(at.x) * kAcross;
+  const float* image = args.x + at.image * x_height * x_width * args.x_pixel + c;
+  float sums[kAcross][8] = {};
+  SPARSEBP_UNROLL
+  for (int h = 0; h < kernel_h; ++h) {
+    const int x_line = meets<kBackward>(line, h, w.stride_h, w.pad_h, w.dilation_h, x_height);
+    if (x_line < 0) continue;
+    SPARSEBP_UNROLL
+    for (int v = 0; v < kernel_w; ++v) {
+      float weight[8];
+      load_eight<kFours>(args.weight + (h * kernel_w + v) * args.weight_row + c, count, weight);
+      SPARSEBP_UNROLL
+      for (int p = 0; p < kAcross; ++p) {
+        const int column = meets<kBackward>(first + p, v, w.stride_w, w.pad_w, w.dilation_w, x_width);
+        if (column < 0) continue;
+        float x[8];
+        load_eight<kFours>(image + (x_line * x_width + column) * args.x_pixel, count, x);
+        SPARSEBP_UNROLL
+        for (int i = 0; i < 8; ++i) sums[p][i] = fmaf(x[i], weight[i], sums[p][i]);
       }
     }
   }
-  if (threadIdx.x == 0 && args.squared_norm != nullptr) args.squared_norm[j] += squared_norm;
+  float scale[8], shift[8];
+  SPARSEBP_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    scale[i] = i < count ? args.norm.scale(args.channel + c + i) : 0;
+    shift[i] = i < count && !kBackward ? args.norm.shift(args.channel + c + i, scale[i]) : 0;
+  }
+  SPARSEBP_UNROLL
+  for (int p = 0; p < kAcross; ++p) {
+    if (first + p >= width) continue;
+    const Index pixel = (at.image * height + line) * width + first + p;
+    float* y = args.y + pixel * args.y_pixel + c;
+    float out[8], before[8] = {};
+    if (kBackward && args.accumulate) load_eight<kFours>(y, count, before);
+    unsigned bits = 0;
+    SPARSEBP_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      if constexpr (kBackward) {
+        out[i] = fmaf(scale[i], sums[p][i], before[i]);
+      } else {
+        out[i] = activate(fmaf(scale[i], sums[p][i], shift[i]), args.activation);
+        bits |= static_cast<unsigned>(i < count && passes(out[i], args.activation)) << i;
+      }
+    }
+    store_eight<kFours>(y, count, out);
+    if (!kBackward && args.mask.data != nullptr) {
+      *args.mask.byte(args.mask_row + pixel, args.channel + c) = static_cast<std::uint8_t>(bits);
+    }
+  }
+}
+
+// Several pixels a thread where there is work for all processors, one otherwise.
+template <bool kBackward>
+void start_depthwise(const Queue& queue, const DepthwiseArgs& args) {
+  const Window& w = args.window;
+  const int height = kBackward ? w.height : w.out_height, width = kBackward ? w.width : w.out_width;
+  const auto threads = [&](int across) {
+    return args.images * height * ((width + across - 1) / across) * ((args.channels + 7) / 8);
+  };
+  const bool fours = in_fours(args.x, args.x_pixel) && in_fours(args.y, args.y_pixel) &&
+                     in_fours(args.weight, args.weight_row) && args.channels % 8 == 0;
+  const bool three = args.kernel_h == 3 && w.kernel_w == 3;
+  const bool many = fours && threads(4) >= static_cast<Index>(queue.processors) * 4 * kDepthwiseThreads;
+  auto kernel = &depthwise<kBackward, false, 1, 0>;
+  if (fours && three) {
+    kernel = many ? &depthwise<kBackward, true, 4, 3> : &depthwise<kBackward, true, 1, 3>;
+  } else if (fours) {
+    kernel = many ? &depthwise<kBackward, true, 4, 0> : &depthwise<kBackward, true, 1, 0>;
+  }
+  launch(queue, kernel, dim3(blocks(threads(many ? 4 : 1), kDepthwiseThreads)), kDepthwiseThreads, args);
 }
 
 }  // namespace sparsebp::cuda

@@ -172,7 +172,7 @@ class Gated final : public GatedBuffers<float> {
     expand.pass_back(scratch.d_expanded, block_, first, width, n * in_rows_, Mask{}, scale, parts(scratch));
     const OutputGrad grad{scratch.d_expanded, block_, first, width, scale_of(expand, scale)};
     if (target.grad != nullptr) expand.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-    expand.train_weight(grad, {kept.input, in_, 0}, 0, in_, parts(scratch));
+    expand.train_weight(grad, {kept.input, in_, 0}, 0, in_, parts(scratch), true);
   }
 
   const Driver& driver_;

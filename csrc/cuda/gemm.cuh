@@ -1,191 +1,218 @@
 // Matrix products: every convolution forward but the depthwise ones, and every input gradient.
 //
-// C (rows x cols) from A (rows x depth) and B (depth x cols). A block computes a tile of kRows x kCols; its threads are
-// kSplits teams, each of which takes every kSplits-th chunk of the depth, and their sums are added in one order. So a
-// product with few rows and columns but a long sum still has work for many threads.
+// C (rows x cols) from A (rows x depth) and B (depth x cols). A block computes a tile of C; its threads are teams, each
+// of which takes every so manieth chunk of the depth, and their sums are added in one order. So a product with few rows
+// and columns but a long sum still has work for many threads. The next chunk is on its way while one is multiplied.
 #pragma once
 
-#include "cuda/args.h"
+#include "cuda/gemm_loads.cuh"
 
 namespace sparsebp::cuda {
 
-// What the elements of A and B are.
-enum class Product {
-  rows,            // A: rows of pixels; B: rows of the weight, [in][out]
-  rows_back,       // A: rows of gradients; B: its transpose
-  convolution,     // A: the windows of x; B: weight rows (tap, in)
-  gradient_back,   // A: the outputs whose windows have an input pixel; B: weights (tap, out)
-  transposed,      // A: as gradient_back, where the outputs are x; B: as convolution
-  transposed_back  // A: as convolution, where x is the gradient; B: as gradient_back
-};
-SPARSEBP_HOST_DEVICE constexpr bool has_windows(Product p) {
-  return p == Product::convolution || p == Product::transposed_back;
-}
-SPARSEBP_HOST_DEVICE constexpr bool has_outputs(Product p) {
-  return p == Product::gradient_back || p == Product::transposed;
-}
-SPARSEBP_HOST_DEVICE constexpr bool turns_weights(Product p) {
-  return p == Product::gradient_back || p == Product::transposed_back;
-}
+constexpr int kDepth = 16;   // of a chunk
+constexpr int kOwnCols = 8;  // of a thread: a byte of a mask
 
-// A ConvShape in the numbers that a GPU divides fast.
-struct Window {
-  int height, width, pixels, out_height, out_width, out_pixels, in_per_group;
-  int kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+// A block's tile of C, how many of its rows a thread has, and how many blocks a processor of the device is to hold.
+template <int kRows_, int kCols_, int kOwnRows_, int kTeams_, int kBlocks_>
+struct Tile {
+  static constexpr int kRows = kRows_, kCols = kCols_, kOwnRows = kOwnRows_, kTeams = kTeams_, kBlocks = kBlocks_;
+  static constexpr int kAcross = kCols / kOwnCols, kTeam = kRows / kOwnRows * kAcross, kThreads = kTeam * kTeams;
+  static constexpr int kSums = kOwnRows * kOwnCols;
+  // Rows of a chunk in shared memory; those of A are four floats longer, so that storing them meets fewer banks twice.
+  static constexpr int kRowA = kRows + 4, kChunkA = kDepth * kRowA, kChunk = kChunkA + kDepth * kCols;
+  static constexpr int kParts = (kTeams - 1) * kTeam * kSums;
+  static constexpr int kShared = kTeams * kChunk > kParts ? kTeams* kChunk : kParts;
+
+  static unsigned count(const GemmArgs& args) { return blocks(args.rows, kRows) * blocks(args.cols, kCols); }
 };
 
-inline Window window_of(const ConvShape& s) {
-  const auto small = [](Index n) { return static_cast<int>(n); };
-  return {small(s.height),       small(s.width),          small(s.pixels()),   small(s.out_height), small(s.out_width),
-          small(s.out_pixels()), small(s.in_per_group()), small(s.kernel_w),   small(s.stride_h),   small(s.stride_w),
-          small(s.pad_h),        small(s.pad_w),          small(s.dilation_h), small(s.dilation_w)};
-}
+// The end of a row's eight neighbouring columns, from column n on.
+struct End {
+  float scale[kOwnCols], shift[kOwnCols];
 
-struct GemmArgs {
-  const float *a, *b;
-  float* c;
-  Index a_row, b_row, c_row;
-  int rows, cols, depth;
-  const float* a_scale;   // null: ones; of a column of A
-  Window window;          // but of rows
-  int out_count;          // channels of a tap, where A has outputs or B is turned: of a group
-  bool accumulate;        // add what C holds
-  const float* residual;  // null: none; added at the end
-  Index residual_row;
-  bool affine;  // scale, shift, activation and mask of the layer's output channels, from `channel` on
-  Index channel;
-  Norm norm;
-  Activation activation;
-  Mask mask;  // its rows are C's, shifted by mask_row
-  Index mask_row;
-};
-
-template <Product kProduct>
-__device__ inline float element_a(const GemmArgs& args, int m, int k) {
-  const Window& w = args.window;
-  float value = 0;
-  if constexpr (has_windows(kProduct)) {
-    const int tap = k / w.in_per_group;
-    k -= tap * w.in_per_group;
-    const int n = m / w.out_pixels, pixel = m - n * w.out_pixels;
-    const int oy = pixel / w.out_width, ox = pixel - oy * w.out_width;
-    const int iy = oy * w.stride_h - w.pad_h + tap / w.kernel_w * w.dilation_h;
-    const int ix = ox * w.stride_w - w.pad_w + tap % w.kernel_w * w.dilation_w;
-    if (iy < 0 || ix < 0 || iy >= w.height || ix >= w.width) return 0;
-    value = args.a[(static_cast<Index>(n) * w.pixels + iy * w.width + ix) * args.a_row + k];
-  } else if constexpr (has_outputs(kProduct)) {
-    const int tap = k / args.out_count;
-    k -= tap * args.out_count;
-    const int n = m / w.pixels, pixel = m - n * w.pixels, iy = pixel / w.width, ix = pixel - iy * w.width;
-    const int down = iy + w.pad_h - tap / w.kernel_w * w.dilation_h;
-    const int across = ix + w.pad_w - tap % w.kernel_w * w.dilation_w;
-    if (down < 0 || across < 0) return 0;
-    const int oy = down / w.stride_h, ox = across / w.stride_w;
-    if (oy * w.stride_h != down || ox * w.stride_w != across || oy >= w.out_height || ox >= w.out_width) return 0;
-    value = args.a[(static_cast<Index>(n) * w.out_pixels + oy * w.out_width + ox) * args.a_row + k];
-  } else {
-    value = args.a[m * args.a_row + k];
-  }
-  return args.a_scale != nullptr ? value * args.a_scale[k] : value;
-}
-
-template <Product kProduct>
-__device__ inline float element_b(const GemmArgs& args, int k, int n) {
-  if constexpr (kProduct == Product::rows_back) return args.b[n * args.b_row + k];
-  if constexpr (turns_weights(kProduct)) {
-    const int tap = k / args.out_count;
-    return args.b[(static_cast<Index>(tap) * args.cols + n) * args.b_row + (k - tap * args.out_count)];
-  }
-  return args.b[k * args.b_row + n];
-}
-
-// The end of eight neighbouring columns of a row.
-__device__ inline void finish(const GemmArgs& args, int m, int n, const float* sums) {
-  float* c = args.c + m * args.c_row + n;
-  unsigned bits = 0;
-  SPARSEBP_UNROLL
-  for (int i = 0; i < 8; ++i) {
-    if (n + i >= args.cols) continue;
-    float y = sums[i];
-    if (args.accumulate) y += c[i];
-    if (args.affine) {
-      const Index channel = args.channel + n + i;
-      const float scale = args.norm.scale(channel);
-      y = activate(fmaf(scale, y, args.norm.shift(channel, scale)), args.activation);
-      bits |= static_cast<unsigned>(passes(y, args.activation)) << i;
+  __device__ End(const GemmArgs& args, int n) {
+    SPARSEBP_UNROLL
+    for (int i = 0; i < kOwnCols; ++i) {
+      scale[i] = 1, shift[i] = 0;
+      if (!args.affine || n + i >= args.cols) continue;
+      scale[i] = args.norm.scale(args.channel + n + i);
+      shift[i] = args.norm.shift(args.channel + n + i, scale[i]);
     }
-    if (args.residual != nullptr) y += args.residual[m * args.residual_row + n + i];
-    c[i] = y;
   }
-  if (args.mask.data != nullptr) *args.mask.byte(args.mask_row + m, args.channel + n) = static_cast<std::uint8_t>(bits);
+
+  template <bool kFours>
+  __device__ void write(const GemmArgs& args, int m, int n, const float* sums) const {
+    float* c = args.c + m * args.c_row + n;
+    const float* residual = args.residual != nullptr ? args.residual + m * args.residual_row + n : nullptr;
+    constexpr int kStep = kFours ? 4 : 1;
+    unsigned bits = 0;
+    SPARSEBP_UNROLL
+    for (int first = 0; first < kOwnCols; first += kStep) {
+      if (n + first >= args.cols) continue;
+      float y[kStep], more[kStep];
+      SPARSEBP_UNROLL
+      for (int i = 0; i < kStep; ++i) y[i] = sums[first + i];
+      if (args.accumulate) {
+        load<kStep>(c + first, more);
+        SPARSEBP_UNROLL
+        for (int i = 0; i < kStep; ++i) y[i] += more[i];
+      }
+      if (args.affine) {
+        SPARSEBP_UNROLL
+        for (int i = 0; i < kStep; ++i) {
+          y[i] = activate(fmaf(scale[first + i], y[i], shift[first + i]), args.activation);
+          bits |= static_cast<unsigned>(passes(y[i], args.activation)) << (first + i);
+        }
+      }
+      if (residual != nullptr) {
+        load<kStep>(residual + first, more);
+        SPARSEBP_UNROLL
+        for (int i = 0; i < kStep; ++i) y[i] += more[i];
+      }
+      if constexpr (kFours) {
+        *reinterpret_cast<float4*>(c + first) = float4{y[0], y[1], y[2], y[3]};
+      } else {
+        c[first] = y[0];
+      }
+    }
+    if (args.mask.data != nullptr) {
+      *args.mask.byte(args.mask_row + m, args.channel + n) = static_cast<std::uint8_t>(bits);
+    }
+  }
+};
+
+// Where column n of a chunk of B lies: the two halves of a thread's eight columns are apart, so that neighbouring
+// threads read neighbouring fours.
+template <int kCols>
+__device__ constexpr int place_of(int n) {
+  return n / 4 % 2 * (kCols / 2) + n / 8 * 4 + n % 4;
 }
 
-constexpr int kDepth = 16;  // of a chunk
-
-template <Product kProduct, int kRows, int kCols, int kOwnRows, int kSplits>
-__global__ void gemm(GemmArgs args) {
-  constexpr int kTeam = kRows / kOwnRows * (kCols / 8), kSums = kOwnRows * 8;
-  __shared__ float a[kSplits][kDepth][kRows + 1];
-  __shared__ float b[kSplits][kDepth][kCols];
-  __shared__ float parts[kSplits > 1 ? kTeam : 1][kSums];
-  const int team = static_cast<int>(threadIdx.x) / kTeam, thread = static_cast<int>(threadIdx.x) % kTeam;
+template <Product kProduct, class T, bool kFours>
+__global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
+  constexpr int kUnit = kFours ? 4 : 1;
+  constexpr bool kTurned = runs_along_depth(kProduct);
+  constexpr int kUnitsA = T::kRows * kDepth / kUnit / T::kTeam, kUnitsB = T::kCols * kDepth / kUnit / T::kTeam;
+  constexpr int kDeep = kDepth / kUnit, kWide = T::kCols / kUnit;
+  static_assert(kUnitsA * kUnit * T::kTeam == T::kRows * kDepth && kUnitsB * kUnit * T::kTeam == T::kCols * kDepth);
+  static_assert(T::kTeam % kDeep == 0, "a thread reads the same columns of all its rows of A");
+  alignas(16) __shared__ float shared[T::kShared];
+  const int team = static_cast<int>(threadIdx.x) / T::kTeam, thread = static_cast<int>(threadIdx.x) % T::kTeam;
+  float* a = shared + team * T::kChunk;
+  float* b = a + T::kChunkA;
   // One dimension: the others take 65,535 blocks at most.
-  const int wide = (args.cols + kCols - 1) / kCols, tile = static_cast<int>(blockIdx.x);
-  const int row = tile / wide * kRows, col = tile % wide * kCols;
-  const int own_row = thread / (kCols / 8) * kOwnRows, own_col = thread % (kCols / 8) * 8;
-  float sums[kSums] = {};
-  for (int begin = 0; begin < args.depth; begin += kSplits * kDepth) {
-    const int first = begin + team * kDepth;
-    for (int i = thread; i < kRows * kDepth; i += kTeam) {
-      const int m = i / kDepth, k = i % kDepth;
-      const bool inside = row + m < args.rows && first + k < args.depth;
-      a[team][k][m] = inside ? element_a<kProduct>(args, row + m, first + k) : 0.0f;
+  const int wide = (args.cols + T::kCols - 1) / T::kCols, tile = static_cast<int>(blockIdx.x);
+  const int row = tile / wide * T::kRows, col = tile % wide * T::kCols;
+  const int own_row = thread / T::kAcross * T::kOwnRows, own_col = thread % T::kAcross * kOwnCols;
+
+  const int k_a = thread % kDeep * kUnit;
+  const RowsOfA<kProduct, kUnitsA, T::kTeam / kDeep> rows(args, row + thread / kDeep);
+  float next_a[kUnitsA][kUnit], next_b[kUnitsB][kUnit];
+  const auto fetch = [&](int first) {
+    SPARSEBP_UNROLL
+    for (int u = 0; u < kUnitsA; ++u) load<kUnit>(rows.at(args, u, first + k_a), next_a[u]);
+    if (args.a_scale != nullptr) {
+      SPARSEBP_UNROLL
+      for (int u = 0; u < kUnitsA; ++u) scale_a<kProduct, kUnit>(args, first + k_a, next_a[u]);
     }
-    for (int i = thread; i < kCols * kDepth; i += kTeam) {
-      // Neighbouring threads read neighbouring numbers: along n, or along k where B is transposed.
-      constexpr bool kTransposed = kProduct == Product::rows_back || turns_weights(kProduct);
-      const int n = kTransposed ? i / kDepth : i % kCols, k = kTransposed ? i % kDepth : i / kCols;
-      const bool inside = col + n < args.cols && first + k < args.depth;
-      b[team][k][n] = inside ? element_b<kProduct>(args, first + k, col + n) : 0.0f;
+    SPARSEBP_UNROLL
+    for (int u = 0; u < kUnitsB; ++u) {
+      const int i = thread + u * T::kTeam;
+      const int k = kTurned ? i % kDeep * kUnit : i / kWide, n = kTurned ? i / kDeep : i % kWide * kUnit;
+      load_b<kProduct, kUnit>(args, first + k, col + n, next_b[u]);
     }
+  };
+  const auto store = [&] {
+    SPARSEBP_UNROLL
+    for (int u = 0; u < kUnitsA; ++u) {
+      SPARSEBP_UNROLL
+      for (int i = 0; i < kUnit; ++i) a[(k_a + i) * T::kRowA + (thread + u * T::kTeam) / kDeep] = next_a[u][i];
+    }
+    SPARSEBP_UNROLL
+    for (int u = 0; u < kUnitsB; ++u) {
+      const int i = thread + u * T::kTeam;
+      const int k = kTurned ? i % kDeep * kUnit : i / kWide, n = kTurned ? i / kDeep : i % kWide * kUnit;
+      SPARSEBP_UNROLL
+      for (int j = 0; j < kUnit; ++j) {
+        b[(kTurned ? k + j : k) * T::kCols + place_of<T::kCols>(kTurned ? n : n + j)] = next_b[u][j];
+      }
+    }
+  };
+
+  float sums[T::kSums] = {};
+  fetch(team * kDepth);
+  for (int begin = 0; begin < args.depth; begin += T::kTeams * kDepth) {
+    store();
     __syncthreads();
+    if (begin + T::kTeams * kDepth < args.depth) fetch(begin + (T::kTeams + team) * kDepth);
+    SPARSEBP_UNROLL_SOME
     for (int k = 0; k < kDepth; ++k) {
-      for (int r = 0; r < kOwnRows; ++r) {
-        const float factor = a[team][k][own_row + r];
-        for (int i = 0; i < 8; ++i) sums[r * 8 + i] = fmaf(factor, b[team][k][own_col + i], sums[r * 8 + i]);
+      float own_a[T::kOwnRows], own_b[kOwnCols];
+      constexpr int kStep = T::kOwnRows % 4 == 0 ? 4 : 1;
+      SPARSEBP_UNROLL
+      for (int r = 0; r < T::kOwnRows; r += kStep) load<kStep>(a + k * T::kRowA + own_row + r, own_a + r);
+      load<4>(b + k * T::kCols + own_col / 2, own_b);
+      load<4>(b + k * T::kCols + T::kCols / 2 + own_col / 2, own_b + 4);
+      SPARSEBP_UNROLL
+      for (int r = 0; r < T::kOwnRows; ++r) {
+        SPARSEBP_UNROLL
+        for (int i = 0; i < kOwnCols; ++i) sums[r * kOwnCols + i] = fmaf(own_a[r], own_b[i], sums[r * kOwnCols + i]);
       }
     }
     __syncthreads();
   }
-  for (int other = 1; other < kSplits; ++other) {
-    if (team == other) {
-      for (int i = 0; i < kSums; ++i) parts[thread][i] = sums[i];
+
+  if constexpr (T::kTeams > 1) {
+    SPARSEBP_UNROLL
+    for (int i = 0; i < T::kSums; ++i) {
+      if (team > 0) shared[((team - 1) * T::kSums + i) * T::kTeam + thread] = sums[i];
     }
     __syncthreads();
-    if (team == 0) {
-      for (int i = 0; i < kSums; ++i) sums[i] += parts[thread][i];
+    if (team > 0) return;
+    for (int other = 0; other < T::kTeams - 1; ++other) {
+      SPARSEBP_UNROLL
+      for (int i = 0; i < T::kSums; ++i) sums[i] += shared[(other * T::kSums + i) * T::kTeam + thread];
     }
-    __syncthreads();
   }
-  if (team != 0 || col + own_col >= args.cols) return;
+  if (col + own_col >= args.cols) return;
+  const End end(args, col + own_col);
   SPARSEBP_UNROLL
-  for (int r = 0; r < kOwnRows; ++r) {
-    if (row + own_row + r < args.rows) finish(args, row + own_row + r, col + own_col, sums + r * 8);
+  for (int r = 0; r < T::kOwnRows; ++r) {
+    if (row + own_row + r >= args.rows) continue;
+    end.template write<kFours>(args, row + own_row + r, col + own_col, sums + r * kOwnCols);
   }
 }
 
+template <Product kProduct, class T, bool kFours>
+void start_gemm(const Queue& queue, const GemmArgs& args) {
+  launch(queue, &gemm<kProduct, T, kFours>, dim3(T::count(args)), T::kThreads, args);
+}
+
+// The widest tile of which there is one for every processor of the device.
 template <Product kProduct>
 void multiply(const Queue& queue, const GemmArgs& args) {
   if (args.rows == 0 || args.cols == 0) return;
-  constexpr int kLarge = 64, kSmallRows = 16, kSmallCols = 32, kSplits = 8;
-  const unsigned wide = blocks(args.cols, kLarge), high = blocks(args.rows, kLarge);
-  if (wide * high >= 2u * static_cast<unsigned>(queue.processors)) {
-    launch(queue, &gemm<kProduct, kLarge, kLarge, 4, 1>, dim3(wide * high), kLarge / 4 * (kLarge / 8), args);
-  } else {
-    const dim3 grid(blocks(args.cols, kSmallCols) * blocks(args.rows, kSmallRows));
-    launch(queue, &gemm<kProduct, kSmallRows, kSmallCols, 2, kSplits>, grid,
-           kSmallRows / 2 * (kSmallCols / 8) * kSplits, args);
+  using Wide = Tile<128, 64, 8, 1, 3>;
+  using Narrow = Tile<128, 32, 4, 1, 5>;
+  using Middle = Tile<64, 32, 4, 4, 2>;
+  using Single = Tile<64, 32, 2, 1, 4>;  // for loads of single floats
+  using Small = Tile<16, 32, 1, 8, 2>;
+  constexpr bool kRows = kProduct == Product::rows || kProduct == Product::rows_back;
+  const auto enough = [&](unsigned tiles) { return tiles >= static_cast<unsigned>(queue.processors); };
+  if (!loads_fours<kProduct>(args)) {
+    if (enough(Single::count(args))) return start_gemm<kProduct, Single, false>(queue, args);
+    return start_gemm<kProduct, Small, false>(queue, args);
   }
+  if constexpr (kRows) {
+    // Columns that a tile has and C has not cost as much as the others; a narrow tile's cost an eighth more.
+    const bool narrow = 9 * blocks(args.cols, Narrow::kCols) < 16 * blocks(args.cols, Wide::kCols);
+    if (!narrow && enough(Wide::count(args))) return start_gemm<kProduct, Wide, true>(queue, args);
+  }
+  if (enough(Narrow::count(args))) return start_gemm<kProduct, Narrow, true>(queue, args);
+  if constexpr (kRows) {
+    if (enough(Middle::count(args))) return start_gemm<kProduct, Middle, true>(queue, args);
+  }
+  start_gemm<kProduct, Small, true>(queue, args);
 }
 
 }  // namespace sparsebp::cuda

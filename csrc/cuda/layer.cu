@@ -60,24 +60,26 @@ void LayerRun::forward_depthwise_columns(const float* x, Index x_row, float* y, 
                                          Index image_count, const Mask& mask, Index mask_row) const {
   const ConvShape& s = shape();
   DepthwiseArgs args{};
-  args.shape = s, args.images = image_count, args.channels = static_cast<int>(count);
+  args.window = window_of(s), args.kernel_h = static_cast<int>(s.kernel_h);
+  args.images = image_count, args.channels = static_cast<int>(count);
   args.x = x, args.x_pixel = x_row, args.y = y, args.y_pixel = y_row;
   args.weight = layer.params.weight + first, args.weight_row = s.out;
   args.norm = norm_of(layer), args.channel = first, args.activation = activation();
   args.mask = mask, args.mask_row = mask_row;
-  each(driver.queue, &depthwise_forward, image_count * s.out_pixels() * ((count + 7) / 8), args);
+  start_depthwise<false>(driver.queue, args);
 }
 
 void LayerRun::input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,
                                     bool accumulate) const {
   const ConvShape& s = shape();
   DepthwiseArgs args{};
-  args.shape = s, args.images = images, args.channels = static_cast<int>(count);
+  args.window = window_of(s), args.kernel_h = static_cast<int>(s.kernel_h);
+  args.images = images, args.channels = static_cast<int>(count);
   args.x = dz, args.x_pixel = dz_row, args.y = dx, args.y_pixel = dx_row;
   args.weight = layer.params.weight + first, args.weight_row = s.out;
   args.norm = norm_of(layer), args.channel = first;
   args.accumulate = accumulate;
-  each(driver.queue, &depthwise_input_grad, images * s.pixels() * ((count + 7) / 8), args);
+  start_depthwise<true>(driver.queue, args);
 }
 
 void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale,
@@ -130,10 +132,10 @@ void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index
 }
 
 void LayerRun::train_weight(const OutputGrad& grad, const Slice& saved, Index begin, Index end,
-                            const PartialSums& partial) const {
+                            const PartialSums& partial, bool spare) const {
   if (!layer.wants_weight_grad() || saved.data == nullptr) return;
   const LayerState<float>& state = layer.state;
-  WeightRowArgs args{};
+  WeightArgs args{};
   args.shape = shape(), args.transposed = transposed(), args.images = images;
   args.saved = saved, args.selected = layer.spec.selected;
   args.dz = grad.dz, args.dz_row = grad.row, args.begin = grad.begin, args.count = grad.count;
@@ -141,7 +143,7 @@ void LayerRun::train_weight(const OutputGrad& grad, const Slice& saved, Index be
   args.channel_begin = begin, args.channel_end = end;
   args.weight = layer.params.weight, args.momentum = state.momentum, args.sum = state.sum;
   args.squared_norm = layer.squared_norms.rows, args.training = driver.training(index, 0, state.square);
-  train_rows(driver.queue, args, partial);
+  train_rows(driver.queue, args, spare ? const_cast<float*>(grad.dz) : nullptr, partial);
 }
 
 void LayerRun::train_depthwise(const OutputGrad& grad, const Slice& saved) const {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/columns.cuh"
-#include "cuda/depthwise.cuh"
+#include "cuda/depthwise_weight.cuh"
 #include "cuda/elementwise.cuh"
 #include "cuda/gemm.cuh"
 #include "cuda/ops.h"
@@ -57,9 +57,10 @@ struct LayerRun {
   void input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index first, Index count, bool accumulate,
                   const float* residual = nullptr) const;
 
-  // Trains the selected ones of input channels [begin, end).
-  void train_weight(const OutputGrad& grad, const Slice& saved, Index begin, Index end,
-                    const PartialSums& partial) const;
+  // Trains the selected ones of input channels [begin, end). `spare`: nobody needs grad.dz any more, it may be written
+  // over.
+  void train_weight(const OutputGrad& grad, const Slice& saved, Index begin, Index end, const PartialSums& partial,
+                    bool spare = false) const;
 
   // The same for a depthwise layer; grad is before the batch norm's scale, which is found here.
   void train_depthwise(const OutputGrad& grad, const Slice& saved) const;

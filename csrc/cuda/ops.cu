@@ -58,7 +58,9 @@ class Conv final : public ConvBuffers<float> {
       run.train_depthwise(grad, run.slice(saved(context)));
     } else {
       if (target.grad != nullptr) run.input_grad(grad, target.grad, s.in, 0, s.in, target.accumulate);
-      run.train_weight(grad, run.slice(saved(context)), 0, s.in, parts);
+      // Without an activation dz may be the caller's.
+      const bool spare = run.layer.spec.activation != Activation::identity;
+      run.train_weight(grad, run.slice(saved(context)), 0, s.in, parts, spare);
     }
   }
 
@@ -161,7 +163,7 @@ class Block final : public BlockBuffers<float> {
     const OutputGrad grad{scratch.d_expanded, backward_block_, first, width,
                           scale_of(expand.layer, scratch.expand_scale)};
     if (target.grad != nullptr) expand.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-    expand.train_weight(grad, expand.slice(at(context, saved_expand_)), 0, in_, parts);
+    expand.train_weight(grad, expand.slice(at(context, saved_expand_)), 0, in_, parts, true);
   }
 
   const Driver& driver_;
@@ -217,7 +219,7 @@ class Head final : public HeadBuffers<float> {
       run.pass_back(dz, backward_block_, first, width, rows, passes, scale, parts);
       const OutputGrad grad{dz, backward_block_, first, width, scale_of(run.layer, scale)};
       if (target.grad != nullptr) run.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);
-      run.train_weight(grad, read, 0, in_, parts);
+      run.train_weight(grad, read, 0, in_, parts, true);
     }
   }
 

@@ -8,11 +8,13 @@
 #include "core/error.h"
 #include "core/shape.h"
 
-// Before a loop whose arrays are to stay in registers.
+// Before a loop whose arrays are to stay in registers; and before one of which a few turns are to be under way at once.
 #if defined(__CUDACC__)
 #define SPARSEBP_UNROLL _Pragma("unroll")
+#define SPARSEBP_UNROLL_SOME _Pragma("unroll 4")
 #else
 #define SPARSEBP_UNROLL
+#define SPARSEBP_UNROLL_SOME
 #endif
 
 namespace sparsebp::cuda {
