@@ -13,16 +13,16 @@ struct Norm {
   float eps;
   bool shared;  // gamma and bias have one number for all channels
 
-  // As FoldArgs: y = scale * x + shift.
+  // As FoldArgs: y = scale * x + shift. Everything is on its way before the first number is needed.
   __device__ float scale(Index c) const {
-    if (var == nullptr) return gamma != nullptr ? gamma[shared ? 0 : c] : 1.0f;
-    const float root = 1.0f / sqrtf(var[c] + eps);
-    return gamma != nullptr ? root * gamma[c] : root;
+    const float factor = gamma != nullptr ? gamma[shared ? 0 : c] : 1.0f;
+    return var != nullptr ? 1.0f / sqrtf(var[c] + eps) * factor : factor;
   }
   __device__ float shift(Index c, float scale_c) const {
     const float own = bias != nullptr ? bias[shared ? 0 : c] : 0.0f;
     if (var == nullptr) return own;
-    return scale_c * (own - mean[c]) + (beta != nullptr ? beta[c] : 0.0f);
+    const float offset = beta != nullptr ? beta[c] : 0.0f;
+    return scale_c * (own - mean[c]) + offset;
   }
   // Of the bias in y: statistics come behind it, a mere scale before it.
   __device__ float bias_slope(float scale_c) const { return var != nullptr ? scale_c : 1.0f; }

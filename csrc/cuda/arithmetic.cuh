@@ -15,6 +15,7 @@ struct AffineArgs {
 };
 
 [[maybe_unused]] static __global__ void affine(AffineArgs args) {
+  await_inputs();
   const Index i = element();
   if (i < args.count) args.y[i] = args.alpha * args.x[i] + args.beta;
 }
@@ -35,11 +36,13 @@ struct SpreadArgs {
 };
 
 [[maybe_unused]] static __global__ void add_spread(SpreadArgs args) {
+  await_inputs();
   const Index i = element();
   if (i < args.count) args.out[i] = args.a[i] + args.alpha * args.other(i);
 }
 
 [[maybe_unused]] static __global__ void multiply_spread(SpreadArgs args) {
+  await_inputs();
   const Index i = element();
   if (i < args.count) put(args.out[i], args.a[i] * args.other(i), args.accumulate);
 }
@@ -58,6 +61,7 @@ constexpr int kSpreadThreads = 64;
 
 // A block for each number.
 [[maybe_unused]] static __global__ void sum_spread(SpreadSumArgs args) {
+  await_inputs();
   __shared__ float shared[kSpreadThreads];
   const auto [image, number] = divide(blockIdx.x, args.rows * args.columns * args.lines);
   const auto [pixel, line] = divide(number, args.lines);

@@ -16,6 +16,7 @@ struct ChannelPoolArgs {
 };
 
 __global__ void channel_pool_forward(ChannelPoolArgs args) {
+  await_inputs();
   const Index pixel = element();
   if (pixel >= args.pixels) return;
   const float* x = args.x + pixel * args.channels;
@@ -42,6 +43,7 @@ __global__ void channel_pool_forward(ChannelPoolArgs args) {
 }
 
 __global__ void channel_pool_backward(ChannelPoolArgs args) {
+  await_inputs();
   const Index pixel = element();
   if (pixel >= args.pixels) return;
   Index count = 0;

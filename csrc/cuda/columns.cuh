@@ -32,31 +32,55 @@ struct ColumnArgs {
 constexpr int kColumns = 2 * static_cast<int>(kPanel), kSumTeams = 32;
 constexpr int kSplitRows = 512;  // of a column that are worth a block
 
-__device__ inline void train_shift(const Shift& shift, Index c, float gradient, float* squares) {
-  *squares = gradient * gradient;
-  if (*shift.training.spoilt != 0) return;
-  if (shift.sum != nullptr) {
-    shift.sum[c] += gradient;
-  } else if (shift.training.rule->on) {
-    train(shift.weight + c, shift.momentum != nullptr ? shift.momentum + c : nullptr, gradient, shift.training.step());
-  }
-}
+// What a thread needs to train one number of a shift, read before the sum is known.
+struct ShiftStep {
+  bool writes = false;
+  float sum = 0;
+  Sgd sgd{};
 
-// What follows from the sum of column `lane` of the block that begins at column `first`. Called by whole blocks, of
-// which threads 0 to kColumns - 1 do the work.
-__device__ inline void finish_column(const ColumnArgs& args, Index first, int lane, bool works, float sum) {
-  __shared__ float squares[2][kColumns];
-  const Index col = first + lane, c = args.begin + col;
-  works = works && col < args.cols;
-  if (works) {
-    squares[0][lane] = squares[1][lane] = 0;
-    const float scale = args.norm.scale(c);
-    if (args.scale != nullptr) args.scale[col] = scale;
-    if (args.bias.weight != nullptr) {
-      train_shift(args.bias, c, args.norm.bias_slope(scale) * sum, &squares[0][lane]);
+  __device__ ShiftStep(const Shift& shift, Index c) {
+    if (shift.weight == nullptr) return;
+    writes = *shift.training.spoilt == 0 && (shift.sum != nullptr || shift.training.rule->on);
+    if (shift.sum != nullptr) {
+      sum = shift.sum[c];
+    } else {
+      sgd = shift.training.step();
     }
-    if (args.beta.weight != nullptr) train_shift(args.beta, c, sum, &squares[1][lane]);
   }
+
+  // Returns the gradient's square.
+  __device__ float take(const Shift& shift, Index c, float gradient) const {
+    if (writes && shift.sum != nullptr) shift.sum[c] = sum + gradient;
+    if (writes && shift.sum == nullptr) {
+      train(shift.weight + c, shift.momentum != nullptr ? shift.momentum + c : nullptr, gradient, sgd);
+    }
+    return gradient * gradient;
+  }
+};
+
+// Adds the parts of the block's columns, of which `first` is the first one, and does what follows from the sums. Called
+// by all threads of a block.
+__device__ inline void finish_columns(const ColumnArgs& args, Index first, float part,
+                                      float (&parts)[kSumTeams][kColumns]) {
+  __shared__ float squares[2][kColumns];
+  const int lane = static_cast<int>(threadIdx.x) % kColumns, team = static_cast<int>(threadIdx.x) / kColumns;
+  const Index col = first + lane, c = args.begin + col;
+  const bool works = team == 0 && col < args.cols;
+  float scale = 0;
+  ShiftStep bias({}, 0), beta({}, 0);
+  if (works) scale = args.norm.scale(c), bias = ShiftStep(args.bias, c), beta = ShiftStep(args.beta, c);
+  parts[team][lane] = part;
+  __syncthreads();
+  if (works) {
+    float sum = 0;
+    SPARSEBP_UNROLL
+    for (int i = 0; i < kSumTeams; ++i) sum += parts[i][lane];
+    if (args.scale != nullptr) args.scale[col] = scale;
+    squares[0][lane] = squares[1][lane] = 0;
+    if (args.bias.weight != nullptr) squares[0][lane] = bias.take(args.bias, c, args.norm.bias_slope(scale) * sum);
+    if (args.beta.weight != nullptr) squares[1][lane] = beta.take(args.beta, c, sum);
+  }
+  if (args.bias.squared_norm == nullptr && args.beta.squared_norm == nullptr) return;
   __syncthreads();
   if (!works || lane % kPanel != 0) return;
   for (int which = 0; which < 2; ++which) {
@@ -69,6 +93,7 @@ __device__ inline void finish_column(const ColumnArgs& args, Index first, int la
 }
 
 [[maybe_unused]] static __global__ void __launch_bounds__(kColumns* kSumTeams) columns(ColumnArgs args) {
+  await_inputs();
   __shared__ float parts[kSumTeams][kColumns];
   const int tiles = (args.cols + kColumns - 1) / kColumns;
   const int tile = static_cast<int>(blockIdx.x) % tiles, split = static_cast<int>(blockIdx.x) / tiles;
@@ -98,26 +123,27 @@ __device__ inline void finish_column(const ColumnArgs& args, Index first, int la
       if (row < end && !passes[i]) args.g[row * args.g_row + col] = 0;
     }
   }
+  if (args.splits == 1) return finish_columns(args, first, part, parts);
   parts[team][lane] = part;
   __syncthreads();
+  if (team != 0 || !inside) return;
   float sum = 0;
-  if (team == 0) {
-    for (int i = 0; i < kSumTeams; ++i) sum += parts[i][lane];
-  }
-  if (args.splits == 1) {
-    finish_column(args, first, lane, team == 0, sum);
-  } else if (team == 0 && inside) {
-    args.parts[static_cast<Index>(split) * args.cols + col] = sum;
-  }
+  SPARSEBP_UNROLL
+  for (int i = 0; i < kSumTeams; ++i) sum += parts[i][lane];
+  args.parts[static_cast<Index>(split) * args.cols + col] = sum;
 }
 
-// A block of kColumns threads for as many columns.
-[[maybe_unused]] static __global__ void add_columns(ColumnArgs args) {
-  const int lane = static_cast<int>(threadIdx.x);
+// As many threads; a team's sums are of every kSumTeams-th split.
+[[maybe_unused]] static __global__ void __launch_bounds__(kColumns* kSumTeams) add_columns(ColumnArgs args) {
+  await_inputs();
+  __shared__ float parts[kSumTeams][kColumns];
+  const int lane = static_cast<int>(threadIdx.x) % kColumns, team = static_cast<int>(threadIdx.x) / kColumns;
   const Index first = static_cast<Index>(blockIdx.x) * kColumns, col = first + lane;
-  float sum = 0;
-  for (int i = 0; i < args.splits && col < args.cols; ++i) sum += args.parts[static_cast<Index>(i) * args.cols + col];
-  finish_column(args, first, lane, true, sum);
+  float part = 0;
+  for (int i = team; i < args.splits && col < args.cols; i += kSumTeams) {
+    part += args.parts[static_cast<Index>(i) * args.cols + col];
+  }
+  finish_columns(args, first, part, parts);
 }
 
 inline void sum_columns(const Queue& queue, ColumnArgs args, const PartialSums& partial) {
@@ -126,7 +152,7 @@ inline void sum_columns(const Queue& queue, ColumnArgs args, const PartialSums& 
   args.splits = std::max(args.splits, 1);
   args.parts = partial.data;
   launch(queue, &columns, dim3(tiles * static_cast<unsigned>(args.splits)), kColumns * kSumTeams, args);
-  if (args.splits > 1) launch(queue, &add_columns, dim3(tiles), kColumns, args);
+  if (args.splits > 1) launch(queue, &add_columns, dim3(tiles), kColumns * kSumTeams, args);
 }
 
 }  // namespace sparsebp::cuda

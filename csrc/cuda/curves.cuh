@@ -21,6 +21,7 @@ struct CurveArgs {
 // A thread takes eight elements, whose bits are whole bytes.
 template <Activation kKind>
 __global__ void curve_forward(CurveArgs args) {
+  await_inputs();
   const Index first = element() * 8;
   if (first >= args.count) return;
   const Curve<float, kKind> curve{args.alpha, args.beta};
@@ -54,6 +55,7 @@ struct CurveGradArgs {
 
 template <Activation kKind>
 __global__ void curve_backward(CurveGradArgs args) {
+  await_inputs();
   const Index first = element() * 8;
   if (first >= args.count) return;
   const Curve<float, kKind> curve{args.alpha, args.beta};
@@ -80,6 +82,7 @@ struct PreluArgs {
 
 // A thread takes eight channels of a row.
 [[maybe_unused]] static __global__ void prelu_forward(PreluArgs args) {
+  await_inputs();
   const auto [row, eight] = divide(element(), (args.channels + 7) / 8);
   const Index c = eight * 8;
   if (row >= args.rows) return;
@@ -101,6 +104,7 @@ struct PreluGradArgs {
 };
 
 [[maybe_unused]] static __global__ void prelu_backward(PreluGradArgs args) {
+  await_inputs();
   const Index i = element();
   if (i >= args.rows * args.channels) return;
   const auto [row, c] = divide(i, args.channels);
@@ -132,6 +136,7 @@ __device__ inline float block_most(float value, float* shared) {
 
 // A block for each pixel.
 [[maybe_unused]] static __global__ void softmax_forward(SoftmaxArgs args) {
+  await_inputs();
   __shared__ float shared[kSoftmaxThreads];
   const Index first = static_cast<Index>(blockIdx.x) * args.channels;
   float most = args.x[first];
@@ -157,6 +162,7 @@ struct SoftmaxGradArgs {
 };
 
 [[maybe_unused]] static __global__ void softmax_backward(SoftmaxGradArgs args) {
+  await_inputs();
   __shared__ float shared[kSoftmaxThreads];
   const Index first = static_cast<Index>(blockIdx.x) * args.channels;
   float part = 0;

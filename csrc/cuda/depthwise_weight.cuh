@@ -21,6 +21,7 @@ struct DepthwiseWeightArgs {
 constexpr int kTapsAtOnce = 9;
 
 [[maybe_unused]] static __global__ void depthwise_weight_grad(DepthwiseWeightArgs args) {
+  await_inputs();
   __shared__ float shared[kDepthwiseThreads];
   const ConvShape& s = args.shape;
   const Index j = blockIdx.x, channel = args.indices != nullptr ? args.indices[j] : j, c = channel - args.begin;

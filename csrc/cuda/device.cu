@@ -9,6 +9,17 @@
 namespace sparsebp::cuda {
 namespace {
 
+// Do kernels here wait for those before them (await_inputs)? They do where they were compiled for it.
+bool kernels_wait() {
+#if defined(__CUDACC__)
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, &find_spoilt), "asking the device");
+  return attributes.ptxVersion >= 90;
+#else
+  return false;
+#endif
+}
+
 // Blocks of a device. Copies are started in the queue's order.
 class DeviceMemory final : public Memory {
  public:
@@ -61,6 +72,10 @@ class CudaDevice final : public Device<float> {
   explicit CudaDevice(int index) : index_(index), memory_(index, driver_.queue) {
     check(cudaDeviceGetAttribute(&driver_.queue.processors, cudaDevAttrMultiProcessorCount, index),
           "asking the device");
+    int before = 0;
+    check(cudaGetDevice(&before), "choosing the device"), check(cudaSetDevice(index), "choosing the device");
+    driver_.queue.overlaps = kernels_wait();
+    check(cudaSetDevice(before), "choosing the device");
   }
   ~CudaDevice() override {
     if (numbers_ != nullptr) memory_.free(numbers_);

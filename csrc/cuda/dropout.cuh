@@ -39,6 +39,7 @@ struct DropoutArgs {
 };
 
 [[maybe_unused]] static __global__ void dropout(DropoutArgs args) {
+  await_inputs();
   const Index i = element();
   if (i >= args.count) return;
   args.y[i] = !args.keeps(args.units.of(i)) ? 0.0f : args.drops ? args.x[i] * args.factor : args.x[i];
@@ -46,6 +47,7 @@ struct DropoutArgs {
 
 // A thread takes the eight units of a byte.
 [[maybe_unused]] static __global__ void dropout_mask(DropoutArgs args) {
+  await_inputs();
   const Index first = element() * 8;
   if (first >= args.unit_count) return;
   unsigned bits = 0;
@@ -66,6 +68,7 @@ struct DropoutGradArgs {
 };
 
 [[maybe_unused]] static __global__ void dropout_backward(DropoutGradArgs args) {
+  await_inputs();
   const Index i = element();
   if (i >= args.count) return;
   const Index unit = args.units.of(i);

@@ -18,6 +18,7 @@ struct GatherArgs {
 };
 
 [[maybe_unused]] static __global__ void gather(GatherArgs args) {
+  await_inputs();
   const Index i = element();
   if (i >= args.pixels * args.selected) return;
   const auto [pixel, j] = divide(i, args.selected);
@@ -31,6 +32,7 @@ struct FoldArgs {
 };
 
 [[maybe_unused]] static __global__ void fold(FoldArgs args) {
+  await_inputs();
   const Index c = element();
   if (c >= args.count) return;
   const float scale = args.norm.scale(c);
@@ -48,6 +50,7 @@ struct AddArgs {
 
 // a + alpha b
 [[maybe_unused]] static __global__ void add(AddArgs args) {
+  await_inputs();
   const Index i = element();
   if (i >= args.count) return;
   const float b = args.alpha * args.b[i];
@@ -64,6 +67,7 @@ struct ActivationArgs {
 
 // A thread takes eight channels of a row.
 [[maybe_unused]] static __global__ void activation_forward(ActivationArgs args) {
+  await_inputs();
   const auto [row, eight] = divide(element(), (args.channels + 7) / 8);
   const Index c = eight * 8;
   if (row >= args.rows) return;
@@ -85,6 +89,7 @@ struct MaskedArgs {
 };
 
 [[maybe_unused]] static __global__ void masked(MaskedArgs args) {
+  await_inputs();
   const Index i = element();
   if (i >= args.rows * args.channels) return;
   const auto [row, c] = divide(i, args.channels);
@@ -98,6 +103,7 @@ struct FiniteArgs {
 };
 
 [[maybe_unused]] static __global__ void find_spoilt(FiniteArgs args) {
+  await_inputs();
   const Index i = element();
   if (i < args.count && !(args.x[i] * 0.0f == 0.0f)) *args.spoilt = 1;
 }

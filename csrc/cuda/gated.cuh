@@ -17,6 +17,7 @@ constexpr int kGateThreads = 64;
 
 // A block for each channel of each image: d_gate = sum of d_filtered * filtered.
 [[maybe_unused]] static __global__ void gate_gradient(GateArgs args) {
+  await_inputs();
   __shared__ float shared[kGateThreads];
   const auto [image, c] = divide(blockIdx.x, args.count);
   float part = 0;
@@ -30,6 +31,7 @@ constexpr int kGateThreads = 64;
 
 // What the projection reads is gated; a gradient passes the gate, and the mean that the gate is made of.
 [[maybe_unused]] static __global__ void pass_gate(GateArgs args) {
+  await_inputs();
   const auto [row, c] = divide(element(), args.count);
   if (row >= args.images * args.pixels) return;
   const Index at = row * args.row + c, of_image = divide(row, args.pixels).quotient * args.gate_row + c;

@@ -26,18 +26,20 @@ struct Tile {
   static unsigned count(const GemmArgs& args) { return blocks(args.rows, kRows) * blocks(args.cols, kCols); }
 };
 
+// Four floats of shared memory.
+__device__ inline void read_four(const float* from, float* to) {
+  const float4 found = *reinterpret_cast<const float4*>(from);
+  to[0] = found.x, to[1] = found.y, to[2] = found.z, to[3] = found.w;
+}
+
 // The end of a row's eight neighbouring columns, from column n on.
 struct End {
   float scale[kOwnCols], shift[kOwnCols];
 
-  __device__ End(const GemmArgs& args, int n) {
+  // Of the tile's columns they lie in shared memory, from where these eight begin.
+  __device__ End(const float* scales, const float* shifts) {
     SPARSEBP_UNROLL
-    for (int i = 0; i < kOwnCols; ++i) {
-      scale[i] = 1, shift[i] = 0;
-      if (!args.affine || n + i >= args.cols) continue;
-      scale[i] = args.norm.scale(args.channel + n + i);
-      shift[i] = args.norm.shift(args.channel + n + i, scale[i]);
-    }
+    for (int i = 0; i < kOwnCols; i += 4) read_four(scales + i, scale + i), read_four(shifts + i, shift + i);
   }
 
   template <bool kFours>
@@ -90,6 +92,7 @@ __device__ constexpr int place_of(int n) {
 
 template <Product kProduct, class T, bool kFours>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
+  await_inputs();
   constexpr int kUnit = kFours ? 4 : 1;
   constexpr bool kTurned = runs_along_depth(kProduct);
   constexpr int kUnitsA = T::kRows * kDepth / kUnit / T::kTeam, kUnitsB = T::kCols * kDepth / kUnit / T::kTeam;
@@ -97,6 +100,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
   static_assert(kUnitsA * kUnit * T::kTeam == T::kRows * kDepth && kUnitsB * kUnit * T::kTeam == T::kCols * kDepth);
   static_assert(T::kTeam % kDeep == 0, "a thread reads the same columns of all its rows of A");
   alignas(16) __shared__ float shared[T::kShared];
+  alignas(16) __shared__ float scales[T::kCols], shifts[T::kCols];
   const int team = static_cast<int>(threadIdx.x) / T::kTeam, thread = static_cast<int>(threadIdx.x) % T::kTeam;
   float* a = shared + team * T::kChunk;
   float* b = a + T::kChunkA;
@@ -107,14 +111,11 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
 
   const int k_a = thread % kDeep * kUnit;
   const RowsOfA<kProduct, kUnitsA, T::kTeam / kDeep> rows(args, row + thread / kDeep);
-  float next_a[kUnitsA][kUnit], next_b[kUnitsB][kUnit];
+  float next_a[kUnitsA][kUnit], next_b[kUnitsB][kUnit], scale_a[kUnit] = {};
   const auto fetch = [&](int first) {
     SPARSEBP_UNROLL
     for (int u = 0; u < kUnitsA; ++u) load<kUnit>(rows.at(args, u, first + k_a), next_a[u]);
-    if (args.a_scale != nullptr) {
-      SPARSEBP_UNROLL
-      for (int u = 0; u < kUnitsA; ++u) scale_a<kProduct, kUnit>(args, first + k_a, next_a[u]);
-    }
+    if (args.a_scale != nullptr) load_scales<kProduct, kUnit>(args, first + k_a, scale_a);
     SPARSEBP_UNROLL
     for (int u = 0; u < kUnitsB; ++u) {
       const int i = thread + u * T::kTeam;
@@ -123,6 +124,13 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
     }
   };
   const auto store = [&] {
+    if (args.a_scale != nullptr) {
+      SPARSEBP_UNROLL
+      for (int u = 0; u < kUnitsA; ++u) {
+        SPARSEBP_UNROLL
+        for (int i = 0; i < kUnit; ++i) next_a[u][i] *= scale_a[i];
+      }
+    }
     SPARSEBP_UNROLL
     for (int u = 0; u < kUnitsA; ++u) {
       SPARSEBP_UNROLL
@@ -141,6 +149,11 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
 
   float sums[T::kSums] = {};
   fetch(team * kDepth);
+  for (int i = static_cast<int>(threadIdx.x); i < T::kCols && args.affine; i += T::kThreads) {
+    const bool inside = col + i < args.cols;
+    scales[i] = inside ? args.norm.scale(args.channel + col + i) : 0;
+    shifts[i] = inside ? args.norm.shift(args.channel + col + i, scales[i]) : 0;
+  }
   for (int begin = 0; begin < args.depth; begin += T::kTeams * kDepth) {
     store();
     __syncthreads();
@@ -148,11 +161,15 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
     SPARSEBP_UNROLL_SOME
     for (int k = 0; k < kDepth; ++k) {
       float own_a[T::kOwnRows], own_b[kOwnCols];
-      constexpr int kStep = T::kOwnRows % 4 == 0 ? 4 : 1;
-      SPARSEBP_UNROLL
-      for (int r = 0; r < T::kOwnRows; r += kStep) load<kStep>(a + k * T::kRowA + own_row + r, own_a + r);
-      load<4>(b + k * T::kCols + own_col / 2, own_b);
-      load<4>(b + k * T::kCols + T::kCols / 2 + own_col / 2, own_b + 4);
+      const float *row_a = a + k * T::kRowA + own_row, *row_b = b + k * T::kCols + own_col / 2;
+      if constexpr (T::kOwnRows % 4 == 0) {
+        SPARSEBP_UNROLL
+        for (int r = 0; r < T::kOwnRows; r += 4) read_four(row_a + r, own_a + r);
+      } else {
+        SPARSEBP_UNROLL
+        for (int r = 0; r < T::kOwnRows; ++r) own_a[r] = row_a[r];
+      }
+      read_four(row_b, own_b), read_four(row_b + T::kCols / 2, own_b + 4);
       SPARSEBP_UNROLL
       for (int r = 0; r < T::kOwnRows; ++r) {
         SPARSEBP_UNROLL
@@ -175,7 +192,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
     }
   }
   if (col + own_col >= args.cols) return;
-  const End end(args, col + own_col);
+  const End end(scales + own_col, shifts + own_col);
   SPARSEBP_UNROLL
   for (int r = 0; r < T::kOwnRows; ++r) {
     if (row + own_row + r >= args.rows) continue;
@@ -193,7 +210,7 @@ template <Product kProduct>
 void multiply(const Queue& queue, const GemmArgs& args) {
   if (args.rows == 0 || args.cols == 0) return;
   using Wide = Tile<128, 64, 8, 1, 3>;
-  using Narrow = Tile<128, 32, 4, 1, 5>;
+  using Narrow = Tile<128, 32, 4, 1, 4>;
   using Middle = Tile<64, 32, 4, 4, 2>;
   using Single = Tile<64, 32, 2, 1, 4>;  // for loads of single floats
   using Small = Tile<16, 32, 1, 8, 2>;

@@ -66,17 +66,13 @@ __device__ inline void load(const float* from, float* to) {
   }
 }
 
-// Multiplies elements k, k + 1, ... of a row of A by the scales of their columns.
+// The scales of columns k, k + 1, ... of A.
 template <Product kProduct, int kCount>
-__device__ inline void scale_a(const GemmArgs& args, int k, float* values) {
-  if (k >= args.depth) return;
-  SPARSEBP_UNROLL
-  for (int i = 0; i < kCount; ++i) {
-    const int channel = has_outputs(kProduct)   ? (k + i) % args.out_count
-                        : has_windows(kProduct) ? (k + i) % args.window.in_per_group
-                                                : k + i;
-    values[i] *= args.a_scale[channel];
-  }
+__device__ inline void load_scales(const GemmArgs& args, int k, float* to) {
+  const int channel = has_outputs(kProduct)   ? k % args.out_count
+                      : has_windows(kProduct) ? k % args.window.in_per_group
+                                              : k;
+  load<kCount>(k < args.depth ? args.a_scale + channel : nullptr, to);
 }
 
 // Element (k, n) of B, and those behind it in memory.
@@ -102,6 +98,7 @@ bool loads_fours(const GemmArgs& args) {
   const int channels = has_windows(kProduct) ? args.window.in_per_group : has_outputs(kProduct) ? args.out_count : 4;
   const int along = runs_along_depth(kProduct) ? (turns_weights(kProduct) ? args.out_count : args.depth) : args.cols;
   return in_fours(args.a, args.a_row) && in_fours(args.b, args.b_row) && in_fours(args.c, args.c_row) &&
+         (args.a_scale == nullptr || in_fours(args.a_scale, 4)) &&
          (args.residual == nullptr || in_fours(args.residual, args.residual_row)) && args.depth % 4 == 0 &&
          channels % 4 == 0 && along % 4 == 0 && args.cols % 4 == 0;
 }

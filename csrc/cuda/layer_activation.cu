@@ -13,6 +13,7 @@ struct RowArgs {
 
 template <Activation kKind>
 __global__ void through(RowArgs args) {
+  await_inputs();
   const auto [row, c] = divide(element(), args.columns);
   const Curve<float, kKind> curve{1.0f, 0.0f};
   if (row < args.rows) args.y[row * args.row + c] = curve.value(args.x[row * args.row + c]);
@@ -20,6 +21,7 @@ __global__ void through(RowArgs args) {
 
 template <Activation kKind>
 __global__ void back_through(RowArgs args) {
+  await_inputs();
   const auto [row, c] = divide(element(), args.columns);
   const Curve<float, kKind> curve{1.0f, 0.0f};
   if (row < args.rows) args.y[row * args.row + c] *= curve.slope(args.x[row * args.row + c]);

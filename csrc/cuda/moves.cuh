@@ -15,6 +15,7 @@ struct ColumnsMoveArgs {
 };
 
 [[maybe_unused]] static __global__ void move_columns(ColumnsMoveArgs args) {
+  await_inputs();
   const auto [row, c] = divide(element(), args.count);
   if (row < args.rows) put(args.y[row * args.y_row + c], args.x[row * args.x_row + c], args.accumulate);
 }
@@ -30,12 +31,14 @@ struct MapArgs {
 };
 
 [[maybe_unused]] static __global__ void map_forward(MapArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [unit, j] = divide(i, args.out);
   if (unit < args.units) args.y[i] = args.x[unit * args.in + args.map[j]];
 }
 
 [[maybe_unused]] static __global__ void map_backward(MapArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [unit, j] = divide(i, args.in);
   if (unit >= args.units) return;
@@ -63,6 +66,7 @@ struct ReshapeArgs {
 };
 
 [[maybe_unused]] static __global__ void reshape(ReshapeArgs args) {
+  await_inputs();
   const Index count = args.from.pixels * args.from.channels;
   const auto [image, i] = divide(element(), count);
   if (image >= args.images) return;
@@ -78,6 +82,7 @@ struct ZerosArgs {
 };
 
 [[maybe_unused]] static __global__ void zeros_forward(ZerosArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [pixel, c] = divide(i, args.channels);
   const auto [n, oy, ox] = pixel_of(pixel, args.out_height * args.out_width, args.out_width);
@@ -88,6 +93,7 @@ struct ZerosArgs {
 }
 
 [[maybe_unused]] static __global__ void zeros_backward(ZerosArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [pixel, c] = divide(i, args.channels);
   const auto [n, y, x] = pixel_of(pixel, args.height * args.width, args.width);

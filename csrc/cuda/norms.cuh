@@ -16,6 +16,7 @@ struct NormForwardArgs {
 
 // A thread takes eight channels of a row.
 [[maybe_unused]] static __global__ void norm_forward(NormForwardArgs args) {
+  await_inputs();
   const auto [row, eight] = divide(element(), (args.channels + 7) / 8);
   const Index c = eight * 8;
   if (row >= args.rows) return;
@@ -37,6 +38,7 @@ struct NormBackwardArgs {
 };
 
 [[maybe_unused]] static __global__ void norm_backward(NormBackwardArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [row, c] = divide(i, args.channels);
   if (row < args.rows) put(args.dx[i], args.dz[i] * args.scale[c], args.accumulate);
@@ -64,6 +66,7 @@ struct GroupNormArgs {
 
 // A block for each group. Sums are doubles: a group may be a whole image.
 [[maybe_unused]] static __global__ void group_norm_forward(GroupNormArgs args) {
+  await_inputs();
   __shared__ double shared[kGroupThreads];
   const Index group = blockIdx.x;
   const auto count = static_cast<double>(args.groups.size());
@@ -93,6 +96,7 @@ struct GroupNormGradArgs {
 };
 
 [[maybe_unused]] static __global__ void group_norm_backward(GroupNormGradArgs args) {
+  await_inputs();
   __shared__ double shared[kGroupThreads];
   const Index group = blockIdx.x;
   const auto count = static_cast<double>(args.groups.size());

@@ -23,6 +23,7 @@ __device__ inline float window_weight(const PoolArgs& args, Index oy, Index ox, 
 }
 
 [[maybe_unused]] static __global__ void pool_forward(PoolArgs args) {
+  await_inputs();
   const ConvShape& s = args.shape;
   const auto [pixel, c] = divide(element(), s.in);
   if (pixel >= args.images * s.out_pixels()) return;
@@ -41,6 +42,7 @@ __device__ inline float window_weight(const PoolArgs& args, Index oy, Index ox, 
 
 // Gathers: an input pixel's gradient comes from every window that has it.
 [[maybe_unused]] static __global__ void pool_backward(PoolArgs args) {
+  await_inputs();
   const ConvShape& s = args.shape;
   const Index i = element();
   const auto [pixel, c] = divide(i, s.in);
@@ -74,6 +76,7 @@ struct UnpoolArgs {
 
 // Global average pooling backward, for a block of channels.
 [[maybe_unused]] static __global__ void unpool(UnpoolArgs args) {
+  await_inputs();
   const auto [row, c] = divide(element(), args.count);
   if (row >= args.images * args.pixels) return;
   const float weight = 1.0f / static_cast<float>(args.pixels);
@@ -103,6 +106,7 @@ struct MaxPoolArgs {
 
 // A thread takes the channels whose taps share a byte. Of equal numbers the first counts, and a NaN before all.
 [[maybe_unused]] static __global__ void max_pool_forward(MaxPoolArgs args) {
+  await_inputs();
   const ConvShape& s = args.shape;
   const Index share = 8 / args.bits, bytes = (s.in + share - 1) / share;
   const auto [pixel, byte] = divide(element(), bytes);
@@ -131,6 +135,7 @@ struct MaxPoolArgs {
 }
 
 [[maybe_unused]] static __global__ void max_pool_backward(MaxPoolArgs args) {
+  await_inputs();
   const ConvShape& s = args.shape;
   const Index i = element();
   const auto [pixel, c] = divide(i, s.in);
@@ -166,6 +171,7 @@ struct AdaptivePoolArgs {
 };
 
 [[maybe_unused]] static __global__ void adaptive_pool_forward(AdaptivePoolArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [pixel, c] = divide(i, args.channels);
   if (pixel >= args.images * args.out_height * args.out_width) return;
@@ -181,6 +187,7 @@ struct AdaptivePoolArgs {
 }
 
 [[maybe_unused]] static __global__ void adaptive_pool_backward(AdaptivePoolArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [pixel, c] = divide(i, args.channels);
   if (pixel >= args.images * args.height * args.width) return;

@@ -43,6 +43,7 @@ struct ResizeArgs {
 
 // What does not count is not read: it need not be finite.
 [[maybe_unused]] static __global__ void resize_forward(ResizeArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [pixel, c] = divide(i, args.channels);
   const auto [n, oy, ox] = pixel_of(pixel, args.rows.out * args.columns.out, args.columns.out);
@@ -59,6 +60,7 @@ struct ResizeArgs {
 }
 
 [[maybe_unused]] static __global__ void resize_backward(ResizeArgs args) {
+  await_inputs();
   const Index i = element();
   const auto [pixel, c] = divide(i, args.channels);
   const auto [n, iy, ix] = pixel_of(pixel, args.rows.in * args.columns.in, args.columns.in);

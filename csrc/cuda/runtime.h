@@ -26,8 +26,22 @@ void check(cudaError_t status, const std::string& what);
 struct Queue {
   cudaStream_t stream = nullptr;
   const char* stage = "";
-  int processors = 1;  // of the device
+  int processors = 1;     // of the device
+  bool overlaps = false;  // may a kernel be started while the one before it still runs?
 };
+
+// The first thing that a kernel does: it lets the next kernel be started, and waits until what was started before is
+// done and seen. So starting takes no time between the two.
+#if defined(__CUDACC__)
+__device__ inline void await_inputs() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
+#endif
+}
+#else
+inline void await_inputs() {}
+#endif
 
 // Starts a kernel, whose only argument is a struct.
 template <class Args>
@@ -36,6 +50,12 @@ void launch(const Queue& queue, void (*kernel)(Args), dim3 grid, int threads, co
   cudaLaunchConfig_t config{};
   config.gridDim = grid, config.blockDim = dim3(static_cast<unsigned>(threads));
   config.stream = queue.stream;
+#if defined(__CUDACC__)
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  if (queue.overlaps) config.attrs = &overlap, config.numAttrs = 1;
+#endif
   check(cudaLaunchKernelEx(&config, kernel, args), queue.stage);
 }
 

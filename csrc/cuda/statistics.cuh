@@ -26,6 +26,7 @@ struct StatisticsArgs {
 
 // One block.
 [[maybe_unused]] static __global__ void update_statistics(StatisticsArgs args) {
+  await_inputs();
   __shared__ float shared[kStatisticsThreads];
   if (*args.spoilt != 0) return;
   for (Index j = threadIdx.x; j < args.selected && args.scores != nullptr; j += kStatisticsThreads) {
@@ -56,6 +57,7 @@ struct ApplyArgs {
 
 // One block where the step follows from all of the sums, which `square` not being null says; else any number.
 [[maybe_unused]] static __global__ void apply(ApplyArgs args) {
+  await_inputs();
   __shared__ float shared[kStatisticsThreads];
   const Rule& rule = *args.rule;
   if (args.square != nullptr) {
@@ -89,6 +91,7 @@ struct ForgetArgs {
 };
 
 [[maybe_unused]] static __global__ void forget_spoilt(ForgetArgs args) {
+  await_inputs();
   args.spoilt[1] = args.spoilt[0];
   args.spoilt[0] = 0;
 }

@@ -80,6 +80,7 @@ constexpr int kAddLanes = 16, kAddColumns = 32, kAddThreads = kAddLanes * kAddCo
 // A block for a selected channel and a tile of the numbers of its rows; or for all of them, where their squares are
 // summed.
 [[maybe_unused]] static __global__ void __launch_bounds__(kAddThreads) add_weight_parts(WeightArgs args) {
+  await_inputs();
   __shared__ float sums[kAddLanes][kAddColumns + 1];
   __shared__ float shared[kAddThreads];
   const auto [tile, j] = divide(blockIdx.x, args.selected);

@@ -12,6 +12,7 @@ constexpr int kSplitPixels = 512;  // of a channel that are worth a block
 
 template <int kLanes, int kOwn>
 __global__ void __launch_bounds__(kWeightThreads) grouped_weight_rows(WeightArgs args) {
+  await_inputs();
   constexpr int kSlices = kWeightThreads / kLanes;
   __shared__ float parts[kSlices][kLanes * kOwn];
   __shared__ float shared[kWeightThreads];

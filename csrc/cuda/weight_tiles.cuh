@@ -15,11 +15,11 @@ constexpr int kMostSplits = 128;   // of the pixels
 constexpr int kMostSelected = 24;
 
 template <int kJ, int kLanes>
-__global__ void __launch_bounds__(kTileThreads) weight_tiles(WeightArgs args) {
+__global__ void __launch_bounds__(kTileThreads, 2) weight_tiles(WeightArgs args) {
+  await_inputs();
   constexpr int kColumns = 2 * kLanes, kSlices = kTileThreads / kLanes, kAtOnce = 4;
   static_assert(kJ % kAtOnce == 0 && kTileRows % kSlices == 0);
   alignas(16) __shared__ float x[kTileRows][kJ];
-  __shared__ int rows[kTileRows];
   __shared__ float parts[kSlices][kAtOnce][kColumns];
   __shared__ float squares[kJ];
   __shared__ int places[kJ];  // of a selected channel in the saved slice; -1: it does not train here
@@ -46,42 +46,54 @@ __global__ void __launch_bounds__(kTileThreads) weight_tiles(WeightArgs args) {
   for (int i = 0; i < kJ; ++i) any |= places[i] >= 0;
   if (!any) return;
 
-  const bool writes = *args.training.spoilt == 0;
-  const Sgd sgd = args.training.step();
   const bool pairs = reinterpret_cast<std::uintptr_t>(args.dz) % 8 == 0 && args.dz_row % 2 == 0 && args.count % 2 == 0;
+  constexpr int kOwn = kTileRows / kSlices, kStaged = (kTileRows * kJ + kTileThreads - 1) / kTileThreads;
+  bool writes = false;
+  Sgd sgd{};
   for (int col = first_column; col < end_column; col += kColumns) {
     for (int tap = 0; tap < static_cast<int>(s.taps()); ++tap) {
       float sums[kJ][2] = {};
       for (int chunk = begin; chunk < end; chunk += kTileRows) {
-        __syncthreads();
-        for (int i = thread; i < kTileRows * kJ; i += kTileThreads) {
-          const int r = i / kJ, j = i % kJ, pixel = chunk + r;
-          float value = 0;
-          int row = begin;  // any that there is
-          if (pixel < end) {
-            const Meeting at = meeting(args, s, pixel, tap);
-            if (at.inside) row = static_cast<int>(at.out);
-            if (at.inside && places[j] >= 0) value = args.saved.data[at.in * args.saved.pixel + places[j]];
+        // All that a thread reads of a chunk is on its way before it waits for any of it.
+        float staged[kStaged] = {};
+        SPARSEBP_UNROLL
+        for (int u = 0; u < kStaged; ++u) {
+          const int i = thread + u * kTileThreads, r = i / kJ, j = i % kJ, pixel = chunk + r;
+          if (r >= kTileRows || pixel >= end || places[j] < 0) continue;
+          const Meeting at = meeting(args, s, pixel, tap);
+          if (at.inside) staged[u] = args.saved.data[at.in * args.saved.pixel + places[j]];
+        }
+        float2 g[kOwn];
+        SPARSEBP_UNROLL
+        for (int i = 0; i < kOwn; ++i) {
+          const int pixel = chunk + i * kSlices + slice, c = col + 2 * lane;
+          g[i] = {0, 0};
+          if (pixel >= end || c >= count) continue;
+          const Meeting at = meeting(args, s, pixel, tap);
+          if (!at.inside) continue;
+          const float* dz = args.dz + at.out * args.dz_row + c;
+          if (pairs) {
+            g[i] = *reinterpret_cast<const float2*>(dz);
+          } else {
+            g[i].x = dz[0];
+            if (c + 1 < count) g[i].y = dz[1];
           }
-          x[r][j] = value;
-          if (j == 0) rows[r] = row;
+        }
+        if (chunk == begin) writes = *args.training.spoilt == 0, sgd = args.training.step();
+        __syncthreads();
+        SPARSEBP_UNROLL
+        for (int u = 0; u < kStaged; ++u) {
+          const int i = thread + u * kTileThreads;
+          if (i < kTileRows * kJ) x[i / kJ][i % kJ] = staged[u];
         }
         __syncthreads();
         SPARSEBP_UNROLL
-        for (int i = 0; i < kTileRows / kSlices; ++i) {
-          const int r = i * kSlices + slice, c = col + 2 * lane;
-          const float* dz = args.dz + rows[r] * args.dz_row + c;
-          float2 g{0, 0};
-          if (pairs) {
-            if (c < count) g = *reinterpret_cast<const float2*>(dz);
-          } else {
-            if (c < count) g.x = dz[0];
-            if (c + 1 < count) g.y = dz[1];
-          }
+        for (int i = 0; i < kOwn; ++i) {
           SPARSEBP_UNROLL
           for (int j = 0; j < kJ; ++j) {
-            sums[j][0] = fmaf(x[r][j], g.x, sums[j][0]);
-            sums[j][1] = fmaf(x[r][j], g.y, sums[j][1]);
+            const float factor = x[i * kSlices + slice][j];
+            sums[j][0] = fmaf(factor, g[i].x, sums[j][0]);
+            sums[j][1] = fmaf(factor, g[i].y, sums[j][1]);
           }
         }
       }
