@@ -29,6 +29,17 @@ struct ColumnArgs {
   float* parts;  // [splits][cols], if there are several
 };
 
+// One launch sums the columns of two gradients, of which the second may have none.
+struct ColumnPair {
+  ColumnArgs both[2];
+  int blocks;  // of the first
+
+  __device__ const ColumnArgs& args() const { return both[static_cast<int>(blockIdx.x) < blocks ? 0 : 1]; }
+  __device__ int block() const {
+    return static_cast<int>(blockIdx.x) - (static_cast<int>(blockIdx.x) < blocks ? 0 : blocks);
+  }
+};
+
 constexpr int kColumns = 2 * static_cast<int>(kPanel), kSumTeams = 32;
 constexpr int kSplitRows = 512;  // of a column that are worth a block
 
@@ -92,11 +103,12 @@ __device__ inline void finish_columns(const ColumnArgs& args, Index first, float
   }
 }
 
-[[maybe_unused]] static __global__ void __launch_bounds__(kColumns* kSumTeams) columns(ColumnArgs args) {
+[[maybe_unused]] static __global__ void __launch_bounds__(kColumns* kSumTeams) columns(ColumnPair pair) {
   await_inputs();
+  const ColumnArgs& args = pair.args();
   __shared__ float parts[kSumTeams][kColumns];
   const int tiles = (args.cols + kColumns - 1) / kColumns;
-  const int tile = static_cast<int>(blockIdx.x) % tiles, split = static_cast<int>(blockIdx.x) / tiles;
+  const int tile = pair.block() % tiles, split = pair.block() / tiles;
   const int lane = static_cast<int>(threadIdx.x) % kColumns, team = static_cast<int>(threadIdx.x) / kColumns;
   const Index first = static_cast<Index>(tile) * kColumns, col = first + lane, c = args.begin + col;
   const bool inside = col < args.cols, sums = args.bias.weight != nullptr || args.beta.weight != nullptr;
@@ -134,11 +146,12 @@ __device__ inline void finish_columns(const ColumnArgs& args, Index first, float
 }
 
 // As many threads; a team's sums are of every kSumTeams-th split.
-[[maybe_unused]] static __global__ void __launch_bounds__(kColumns* kSumTeams) add_columns(ColumnArgs args) {
+[[maybe_unused]] static __global__ void __launch_bounds__(kColumns* kSumTeams) add_columns(ColumnPair pair) {
   await_inputs();
+  const ColumnArgs& args = pair.args();
   __shared__ float parts[kSumTeams][kColumns];
   const int lane = static_cast<int>(threadIdx.x) % kColumns, team = static_cast<int>(threadIdx.x) / kColumns;
-  const Index first = static_cast<Index>(blockIdx.x) * kColumns, col = first + lane;
+  const Index first = static_cast<Index>(pair.block()) * kColumns, col = first + lane;
   float part = 0;
   for (int i = team; i < args.splits && col < args.cols; i += kSumTeams) {
     part += args.parts[static_cast<Index>(i) * args.cols + col];
@@ -146,13 +159,23 @@ __device__ inline void finish_columns(const ColumnArgs& args, Index first, float
   finish_columns(args, first, part, parts);
 }
 
-inline void sum_columns(const Queue& queue, ColumnArgs args, const PartialSums& partial) {
-  const unsigned tiles = blocks(args.cols, kColumns);
-  args.splits = static_cast<int>(std::min<Index>({args.rows / kSplitRows, partial.count / args.cols, 64}));
-  args.splits = std::max(args.splits, 1);
-  args.parts = partial.data;
-  launch(queue, &columns, dim3(tiles * static_cast<unsigned>(args.splits)), kColumns * kSumTeams, args);
-  if (args.splits > 1) launch(queue, &add_columns, dim3(tiles), kColumns * kSumTeams, args);
+inline void sum_columns(const Queue& queue, const ColumnArgs& first, const ColumnArgs& second,
+                        const PartialSums& partial) {
+  ColumnPair sums{{first, second}, 0}, added{};
+  const Index room = second.cols > 0 ? partial.count / 2 : partial.count;
+  unsigned grid[2] = {}, adding[2] = {};
+  for (int i = 0; i < 2; ++i) {
+    ColumnArgs& args = sums.both[i];
+    if (args.cols == 0) continue;
+    const unsigned tiles = blocks(args.cols, kColumns);
+    args.splits = static_cast<int>(std::max<Index>(1, std::min<Index>({args.rows / kSplitRows, room / args.cols, 64})));
+    args.parts = partial.data + i * room;
+    grid[i] = tiles * static_cast<unsigned>(args.splits), adding[i] = args.splits > 1 ? tiles : 0;
+    added.both[i] = args;
+  }
+  sums.blocks = static_cast<int>(grid[0]), added.blocks = static_cast<int>(adding[0]);
+  launch(queue, &columns, dim3(grid[0] + grid[1]), kColumns * kSumTeams, sums);
+  launch(queue, &add_columns, dim3(adding[0] + adding[1]), kColumns * kSumTeams, added);
 }
 
 }  // namespace sparsebp::cuda

@@ -21,6 +21,8 @@ struct DepthwiseArgs {
   Mask mask;              // forward only; its rows are y's, shifted by mask_row
   Index mask_row;
   bool accumulate;  // backward only
+  Mask gate;        // backward only: of y, its channels from gate_channel on; what does not pass becomes zero
+  Index gate_channel;
 };
 
 constexpr int kDepthwiseThreads = 256;
@@ -140,11 +142,13 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise(DepthwiseArgs arg
     float* y = args.y + pixel * args.y_pixel + c;
     float out[8], before[8] = {};
     if (kBackward && args.accumulate) load_eight<kFours>(y, count, before);
+    const bool gated = kBackward && args.gate.data != nullptr;
+    const unsigned open = gated ? *args.gate.byte(pixel, args.gate_channel + c) : ~0u;
     unsigned bits = 0;
     SPARSEBP_UNROLL
     for (int i = 0; i < 8; ++i) {
       if constexpr (kBackward) {
-        out[i] = fmaf(scale[i], sums[p][i], before[i]);
+        out[i] = fmaf((open >> i & 1) != 0 ? scale[i] : 0.0f, sums[p][i], before[i]);
       } else {
         out[i] = activate(fmaf(scale[i], sums[p][i], shift[i]), args.activation);
         bits |= static_cast<unsigned>(i < count && passes(out[i], args.activation)) << i;
@@ -168,7 +172,7 @@ void start_depthwise(const Queue& queue, const DepthwiseArgs& args) {
   const bool fours = in_fours(args.x, args.x_pixel) && in_fours(args.y, args.y_pixel) &&
                      in_fours(args.weight, args.weight_row) && args.channels % 8 == 0;
   const bool three = args.kernel_h == 3 && w.kernel_w == 3;
-  const bool many = fours && threads(4) >= static_cast<Index>(queue.processors) * 4 * kDepthwiseThreads;
+  const bool many = fours && threads(4) >= static_cast<Index>(queue.processors) * kDepthwiseThreads;
   auto kernel = &depthwise<kBackward, false, 1, 0>;
   if (fours && three) {
     kernel = many ? &depthwise<kBackward, true, 4, 3> : &depthwise<kBackward, true, 1, 3>;

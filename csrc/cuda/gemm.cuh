@@ -47,13 +47,14 @@ struct End {
     float* c = args.c + m * args.c_row + n;
     const float* residual = args.residual != nullptr ? args.residual + m * args.residual_row + n : nullptr;
     constexpr int kStep = kFours ? 4 : 1;
+    const unsigned open = args.gate.data != nullptr ? *args.gate.byte(m, args.gate_channel + n) : ~0u;
     unsigned bits = 0;
     SPARSEBP_UNROLL
     for (int first = 0; first < kOwnCols; first += kStep) {
       if (n + first >= args.cols) continue;
       float y[kStep], more[kStep];
       SPARSEBP_UNROLL
-      for (int i = 0; i < kStep; ++i) y[i] = sums[first + i];
+      for (int i = 0; i < kStep; ++i) y[i] = (open >> (first + i) & 1) != 0 ? sums[first + i] : 0.0f;
       if (args.accumulate) {
         load<kStep>(c + first, more);
         SPARSEBP_UNROLL
@@ -205,7 +206,7 @@ void start_gemm(const Queue& queue, const GemmArgs& args) {
   launch(queue, &gemm<kProduct, T, kFours>, dim3(T::count(args)), T::kThreads, args);
 }
 
-// The widest tile of which there is one for every processor of the device.
+// The widest tile of which there are enough for the processors of the device.
 template <Product kProduct>
 void multiply(const Queue& queue, const GemmArgs& args) {
   if (args.rows == 0 || args.cols == 0) return;
@@ -227,7 +228,7 @@ void multiply(const Queue& queue, const GemmArgs& args) {
   }
   if (enough(Narrow::count(args))) return start_gemm<kProduct, Narrow, true>(queue, args);
   if constexpr (kRows) {
-    if (enough(Middle::count(args))) return start_gemm<kProduct, Middle, true>(queue, args);
+    if (enough(2 * Middle::count(args))) return start_gemm<kProduct, Middle, true>(queue, args);
   }
   start_gemm<kProduct, Small, true>(queue, args);
 }

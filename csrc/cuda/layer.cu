@@ -70,7 +70,7 @@ void LayerRun::forward_depthwise_columns(const float* x, Index x_row, float* y, 
 }
 
 void LayerRun::input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,
-                                    bool accumulate) const {
+                                    bool accumulate, const Mask& gate) const {
   const ConvShape& s = shape();
   DepthwiseArgs args{};
   args.window = window_of(s), args.kernel_h = static_cast<int>(s.kernel_h);
@@ -78,15 +78,16 @@ void LayerRun::input_grad_depthwise(const float* dz, Index dz_row, float* dx, In
   args.x = dz, args.x_pixel = dz_row, args.y = dx, args.y_pixel = dx_row;
   args.weight = layer.params.weight + first, args.weight_row = s.out;
   args.norm = norm_of(layer), args.channel = first;
-  args.accumulate = accumulate;
+  args.accumulate = accumulate, args.gate = gate, args.gate_channel = first;
   start_depthwise<true>(driver.queue, args);
 }
 
-void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale,
-                         const PartialSums& partial) const {
+ColumnArgs LayerRun::column_args(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask,
+                                 float* scale) const {
   const LayerParams<float>& p = layer.params;
   const LayerState<float>& state = layer.state;
   ColumnArgs args{};
+  if (mask.data == nullptr && scale == nullptr && !layer.spec.trains_bias()) return args;
   args.g = g, args.g_row = g_row, args.begin = begin;
   args.mask = mask, args.rows = static_cast<int>(rows), args.cols = static_cast<int>(count);
   args.norm = norm_of(layer), args.scale = scale;
@@ -96,20 +97,24 @@ void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index 
     args.beta = {p.beta, state.beta_momentum, state.beta_sum, layer.squared_norms.beta,
                  driver.training(index, 2, state.beta_square)};
   }
-  if (mask.data == nullptr && scale == nullptr && !layer.spec.trains_bias()) return;
-  sum_columns(driver.queue, args, partial);
+  return args;
+}
+
+void LayerRun::pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale,
+                         const PartialSums& partial) const {
+  sum_columns(driver.queue, column_args(g, g_row, begin, count, rows, mask, scale), ColumnArgs{}, partial);
 }
 
 void LayerRun::input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index first, Index count, bool accumulate,
-                          const float* residual) const {
+                          const Mask& gate) const {
   const ConvShape& s = shape();
   GemmArgs args{};
   args.a_row = grad.row, args.b_row = s.out, args.c_row = dx_row;
   args.rows = static_cast<int>(images * s.pixels());
   args.window = window_of(transposed() ? mirrored(s) : s);
   args.accumulate = accumulate;
-  args.residual = residual, args.residual_row = dx_row;
   if (s.pointwise() && s.groups == 1) {
+    args.gate = gate, args.gate_channel = first;
     args.a = grad.dz, args.a_scale = grad.scale;
     args.b = layer.params.weight + first * s.out + grad.begin, args.c = dx;
     args.cols = static_cast<int>(count), args.depth = static_cast<int>(grad.count);

@@ -45,17 +45,22 @@ struct LayerRun {
   // Channels [first, first + count) of it; column 0 of x and y is `first`.
   void forward_depthwise_columns(const float* x, Index x_row, float* y, Index y_row, Index first, Index count,
                                  Index image_count, const Mask& mask = {}, Index mask_row = 0) const;
-  // dx (+)= of channels [first, first + count); column 0 of dz and dx is `first`.
+  // dx (+)= of channels [first, first + count); column 0 of dz and dx is `first`. `gate`: of dx, what does not pass
+  // becomes zero.
   void input_grad_depthwise(const float* dz, Index dz_row, float* dx, Index dx_row, Index first, Index count,
-                            bool accumulate) const;
+                            bool accumulate, const Mask& gate = {}) const;
 
   // g *= mask; trains bias and shift from what is left; writes the batch norm's scale to `scale` unless it is null.
   void pass_back(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask, float* scale,
                  const PartialSums& partial) const;
+  // The same for a launch that does it for two layers; without columns if there is nothing to do.
+  ColumnArgs column_args(float* g, Index g_row, Index begin, Index count, Index rows, const Mask& mask,
+                         float* scale) const;
 
-  // dx (+)= W^T (scale * dz) of `count` input channels from `first` on.
+  // dx (+)= W^T (scale * dz) of `count` input channels from `first` on. `gate`, of a pointwise layer only: of dx, what
+  // does not pass becomes zero.
   void input_grad(const OutputGrad& grad, float* dx, Index dx_row, Index first, Index count, bool accumulate,
-                  const float* residual = nullptr) const;
+                  const Mask& gate = {}) const;
 
   // Trains the selected ones of input channels [begin, end). `spare`: nobody needs grad.dz any more, it may be written
   // over.

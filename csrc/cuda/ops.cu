@@ -128,19 +128,25 @@ class Block final : public BlockBuffers<float> {
     }
     for (Index first = 0; first < wide_; first += backward_block_) {
       const Index width = std::min(backward_block_, wide_ - first);
-      if (filtered_grad_) project.input_grad(outer, scratch.d_filtered, backward_block_, first, width, false);
+      if (filtered_grad_) {
+        project.input_grad(outer, scratch.d_filtered, backward_block_, first, width, false,
+                           mask_at(context, depthwise_mask_, n * out_rows_));
+      }
       project.train_weight(outer, project.slice(at(context, saved_project_)), first, first + width, parts);
       if (!filtered_grad_) continue;
-      dw.pass_back(scratch.d_filtered, backward_block_, first, width, n * out_rows_,
-                   mask_at(context, depthwise_mask_, n * out_rows_), nullptr, parts);
-      if (wide_grad_) {
-        dw.input_grad_depthwise(scratch.d_filtered, backward_block_,
-                                expands_ ? scratch.d_expanded : target.grad + first, expands_ ? backward_block_ : in_,
-                                first, width, !expands_ && target.accumulate);
+      const ColumnArgs filtered =
+          dw.column_args(scratch.d_filtered, backward_block_, first, width, n * out_rows_, Mask{}, nullptr);
+      if (expands_ && wide_grad_) {
+        backward_expansion(context, scratch, target, filtered, first, width);
+        continue;
       }
-      dw.train_depthwise({scratch.d_filtered, backward_block_, first, width, nullptr},
+      sum_columns(driver_.queue, filtered, ColumnArgs{}, parts);
+      if (wide_grad_) {
+        dw.input_grad_depthwise(scratch.d_filtered, backward_block_, target.grad + first, in_, first, width,
+                                target.accumulate);
+      }
+      dw.train_depthwise(filtered_grad_of(scratch, backward_block_, first, width),
                          dw.slice(at(context, saved_depthwise_)));
-      if (expands_ && wide_grad_) backward_expansion(context, scratch, target, first, width);
     }
   }
 
@@ -153,13 +159,24 @@ class Block final : public BlockBuffers<float> {
     return {buffer >= 0 ? context.training.at<std::uint8_t>(buffer) : nullptr, rows, wide_, true};
   }
 
-  void backward_expansion(Context& context, const Scratch& scratch, const Target& target, Index first,
-                          Index width) const {
-    const LayerRun expand = run(context, expand_);
+  static OutputGrad filtered_grad_of(const Scratch& scratch, Index row, Index first, Index width) {
+    return {scratch.d_filtered, row, first, width, nullptr};
+  }
+
+  // From the gradient of the filtered channels [first, first + width) on; `filtered`: what follows from its sums.
+  void backward_expansion(Context& context, const Scratch& scratch, const Target& target, const ColumnArgs& filtered,
+                          Index first, Index width) const {
+    const LayerRun dw = run(context, depthwise_), expand = run(context, expand_);
     const Index rows = context.images * in_rows_;
     const PartialSums parts{scratch.panels, panel_count_};
-    expand.pass_back(scratch.d_expanded, backward_block_, first, width, rows, mask_at(context, expand_mask_, rows),
-                     scratch.expand_scale, parts);
+    dw.input_grad_depthwise(scratch.d_filtered, backward_block_, scratch.d_expanded, backward_block_, first, width,
+                            false, mask_at(context, expand_mask_, rows));
+    dw.train_depthwise(filtered_grad_of(scratch, backward_block_, first, width),
+                       dw.slice(at(context, saved_depthwise_)));
+    sum_columns(
+        driver_.queue, filtered,
+        expand.column_args(scratch.d_expanded, backward_block_, first, width, rows, Mask{}, scratch.expand_scale),
+        parts);
     const OutputGrad grad{scratch.d_expanded, backward_block_, first, width,
                           scale_of(expand.layer, scratch.expand_scale)};
     if (target.grad != nullptr) expand.input_grad(grad, target.grad, in_, 0, in_, target.accumulate || first > 0);

@@ -56,6 +56,8 @@ struct GemmArgs {
   Activation activation;
   Mask mask;  // its rows are C's, shifted by mask_row
   Index mask_row;
+  Mask gate;  // of C, its channels from gate_channel on: what does not pass becomes zero
+  Index gate_channel;
 };
 
 // Can memory from `p` on, in rows of `row` floats, be read and written four floats at a time?

@@ -11,8 +11,8 @@ namespace sparsebp::cuda {
 constexpr int kTileThreads = 256;
 constexpr int kTileRows = 64;      // pixels whose features are in shared memory at once
 constexpr int kBlockPixels = 128;  // pixels that are worth a block
-constexpr int kMostSplits = 128;   // of the pixels
-constexpr int kMostSelected = 24;
+constexpr int kMostSplits = 512;   // of the pixels
+constexpr int kMostSelected = 20;
 
 template <int kJ, int kLanes>
 __global__ void __launch_bounds__(kTileThreads, 2) weight_tiles(WeightArgs args) {
