@@ -11,12 +11,12 @@ from torch import nn
 
 from ..capture import graph as graphs
 from ..capture.graph import Graph
+from ..capture.precision import exact_float32
 from ..planning.plan import Plan
 from ..planning.timeline import block_names
 from ..training.convert import convert
 from ..training.sparse_model import SparseModel
 from .contenders import TorchModel, first_op, fused, partial
-from .environment import float32
 
 BUDGET_PER_IMAGE = 256 * 1024
 
@@ -131,7 +131,7 @@ def _torch_trainers(model: nn.Module, graph: Graph, plan: Plan, cuts: Sequence[s
 @torch.no_grad()
 def _same_outputs(models: dict[str, nn.Module], x: torch.Tensor) -> int:
     """Checks that all compute the same; how many classes there are."""
-    with float32():
+    with exact_float32():
         outputs = {name: model.eval()(x) for name, model in models.items()}
     dense = outputs["dense"]
     if not isinstance(dense, torch.Tensor) or dense.ndim != 2 or len(dense) != len(x):

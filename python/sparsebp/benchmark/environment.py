@@ -68,17 +68,6 @@ def waiting(run: Callable[..., Any], device: torch.device) -> Callable[..., Any]
     return finished
 
 
-@contextmanager
-def float32() -> Iterator[None]:
-    """Inside, torch computes convolutions on a GPU in float32, as the native kernels do, not in TF32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
 def cpu_name() -> str:
     """The processor as Linux calls it; its architecture where that has no name."""
     for line in _lines("/proc/cpuinfo"):

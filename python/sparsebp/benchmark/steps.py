@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..capture.precision import exact_float32
 from ..optim import SGD
 from ..training.audit import audit
 from ..training.graphed_step import GraphedStep
 from ..training.sparse_model import SparseModel
 from .candidates import Candidates, StepRequest, Trainer
-from .environment import float32, thread_count, waiting
+from .environment import thread_count, waiting
 from .lower_bound import LowerBound
 from .operation_count import count_operations
 from .rates import Rates, Sample, Yardsticks
@@ -189,7 +190,7 @@ def _tuned() -> Iterator[None]:
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
-        with float32():
+        with exact_float32():
             yield
     finally:
         torch.backends.cudnn.benchmark = before

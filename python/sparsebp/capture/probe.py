@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import UnsupportedModel
+from .precision import exact_float32
 from .preserve import random_state
 from .shapes import record
 
@@ -77,7 +78,7 @@ def run_both(
         except Exception as error:
             raise UnsupportedModel(f"{kind} cannot be followed by torch.fx: its trace fails, {error}") from error
 
-    with torch.no_grad():
+    with torch.no_grad(), exact_float32():
         try:
             before = seeded(lambda: random_state(x.device))
             expected = seeded(lambda: model(x.clone()))

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import torch
 
 from ..capture.graph import Graph
+from ..capture.precision import exact_float32
 from ..capture.preserve import unchanged
 from ..capture.probe import all_close, probe, tensors_of, without_zeros
 from ..errors import UnsupportedModel
@@ -31,7 +32,12 @@ def verify(model: SparseModel, graph: Graph) -> None:
     runs_own_code = graph.native_begin > 0 or graph.tail is not None
     if model.plan.batch_size == 1 and not runs_own_code:  # a second image would only run the same code again
         x, expected = x[:1], [tensor[:1] for tensor in expected]
-    with unchanged(original) if runs_own_code else nullcontext(), without_zeros(original), torch.no_grad():
+    with (
+        unchanged(original) if runs_own_code else nullcontext(),
+        without_zeros(original),
+        exact_float32(),
+        torch.no_grad(),
+    ):
         same = all_close(tensors_of(model.eval()(x)), expected, _ROUNDING)
         model.train(training)
     engine.rebind_if_moved()  # from what was not zero for a moment
