@@ -70,8 +70,14 @@ def _scatter(axes: Axes, points: list[tuple[float, float]]) -> None:
 
 
 def _over_epochs(axes: Axes, groups: dict[str, Results]) -> None:
+    """With a star for what ends as a mean of epochs."""
     _curves(axes, groups, "accuracy")
-    axes.set_ylabel("test accuracy, %")
+    for i, own in enumerate(groups.values()):
+        for result in own:
+            last = result["epochs"][-1]
+            if result["accuracy"] != last["accuracy"]:
+                axes.plot(last["number"], 100 * result["accuracy"], "*", color=f"C{i}", markersize=9)
+    axes.set_ylabel("test accuracy, %; a star: of a mean of epochs")
 
 
 def _beside_published(axes: Axes, groups: dict[str, Results]) -> None:
@@ -109,7 +115,7 @@ def _curves(axes: Axes, groups: dict[str, Results], key: str) -> None:
             axes.plot(numbers, values, ".-", color=f"C{i}", alpha=0.8, label=what if j == 0 else None)
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("epoch")
-    axes.legend()
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=2, frameon=False)
 
 
 _PICTURES = (

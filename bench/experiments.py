@@ -62,6 +62,8 @@ def _from_block(block: int, share: float) -> dict[str, float]:
 
 SPARING: dict[str, Any] = {"augment": "flip,slide", "label_smoothing": 0.0, "skip_above": 0.9, "lr": 0.0002}
 """The headline's: frozen layers run once a picture, backward passes where there is something to learn."""
+MEAN = ERASING | {"epochs": 30, "lr": 0.0001, "schedule": "constant", "average": 22}
+"""A long run that does not cool down: its epochs differ, and their mean is better than any of them."""
 DENSE: dict[str, Any] = {"budget": "1GB", "max_update_ratio": None, "micro_batch": 16}
 OF_ALL = SPARING | DENSE | {"skip_above": 1.0, "lr": 3e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
 """Every weight, with the headline's augmentation; the rate of the convolutions is what a step of so many can bear."""
@@ -74,6 +76,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _final("headline/skip", "flips and slides, learned pictures skipped", seeds=3, **SPARING),
     _final("headline/long", "the same, twice as long", **SPARING | {"epochs": 20}),
     _final("headline/forty", "forty epochs, with erase and rest 1", seeds=3, **SPARING | ERASING | {"epochs": 40}),
+    _final("headline/mean", "thirty epochs at a constant rate, the mean of the last 22", seeds=3, **SPARING | MEAN),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static", **SPARING),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),
