@@ -18,6 +18,8 @@ ALL: dict[str, Any] = {
 EXACT: dict[str, Any] = ALL | {"saved_bits": 32}
 ERASING: dict[str, Any] = {"augment": "flip,slide,erase", "rest": 1}
 """What keeps a long run from overfitting, and spares it forward passes."""
+ALL_MEAN: dict[str, Any] = ERASING | {"epochs": 16, "lr": 3e-5, "schedule": "constant", "average": 10}
+"""The same for `ALL` as a run at a constant rate, whose last epochs are averaged."""
 
 
 def headlines(headline: Mapping[str, Any]) -> Iterator[Experiment]:
@@ -32,6 +34,9 @@ def headlines(headline: Mapping[str, Any]) -> Iterator[Experiment]:
         return Experiment(f"headline/{name}", what, {**headline, **changes}, sweep=False, network=network)
 
     yield final("all", "as many weights a step as 256 KB hold", **ALL)
+    yield final(
+        "all mean", "the same for 16 epochs at half the rate, constant, the mean of the last ten", **ALL | ALL_MEAN
+    )
     yield final("all 128KB", "as many as 128 KB hold, 97 x 97 pixels, six epochs", **ALL | small | {"epochs": 6})
     yield final("step", "the whole step in 256 KB, erase, rest", **ALL | ERASING, scope="step")
     yield final("lite0", "EfficientNet-Lite0, 2 %, fifteen epochs", lite0, epochs=15)
@@ -45,8 +50,8 @@ def ladder(base: Mapping[str, Any]) -> Iterator[Experiment]:
         base: the settings of the headline but for the number of epochs.
     """
 
-    def rung(name: str, what: str, **changes: Any) -> Experiment:
-        return Experiment(f"ladder/{name}", what, {**base, "epochs": 2, **changes})
+    def rung(name: str, what: str, network: str = "mobilenet_v2", **changes: Any) -> Experiment:
+        return Experiment(f"ladder/{name}", what, {**base, "epochs": 2, **changes}, network=network)
 
     yield rung("2%", "2 %, 256 KB")
     yield rung("2% 8 bits", "2 %, 256 KB, inputs in 8 bits", saved_bits=8)
@@ -62,9 +67,16 @@ def ladder(base: Mapping[str, Any]) -> Iterator[Experiment]:
         yield rung(f"all {size}", f"the same, {size} x {size} pixels", **ALL | {"input_size": size})
     yield rung("all exact 512KB", "all that 512 KB hold, exact", **EXACT | {"budget": "512KB"})
     for budget, size in (("64KB", 97), ("96KB", 97), ("128KB", 97), ("192KB", 129)):
+        # With 64 KB the frozen layers leave 4 x 4 pixels, an eighth of which is no step to slide by.
+        flips: dict[str, Any] = {"augment": "flip"} if budget == "64KB" else {}
         yield rung(
             f"all {budget}",
-            f"all that {budget} hold, {size} x {size} pixels",
-            **ALL | {"budget": budget, "input_size": size},
+            f"all that {budget} hold, {size} x {size} pixels{', flips alone' if flips else ''}",
+            **ALL | {"budget": budget, "input_size": size} | flips,
         )
-    yield rung("dense", "every weight of every layer, any memory", **EXACT | {"budget": "1GB"})
+    everything = EXACT | {"budget": "1GB"}
+    yield rung("dense", "every weight of every layer, any memory", **everything)
+    for size in (161, 225):
+        yield rung(f"dense {size}", f"the same, {size} x {size} pixels", **everything | {"input_size": size})
+    yield rung("lite0 2%", "EfficientNet-Lite0, 2 %, 256 KB", "efficientnet_lite0")
+    yield rung("lite0 dense", "EfficientNet-Lite0, every weight, any memory", "efficientnet_lite0", **everything)
