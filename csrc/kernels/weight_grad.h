@@ -83,22 +83,22 @@ inline void weight_grad_rows(const WeightGradArgs<typename V::value>& args, int 
   V squares[kRows];
   for (V& square : squares) square = V::set(0);
   SumLoop sum = args.sum;
+  const typename V::value* b = args.b;
   Index col = 0;
-  const auto columns_until = [&](const typename V::value* b, Index end) {
+  for (Index part = 1; col < args.cols; ++part) {
+    Index end = args.cols;
+    if (args.parts.count > 0) {
+      const Index all = args.parts.begin(part);
+      b = args.b + col * sum.n1, sum.b1 = all - col;
+      if (all < end) end = all;
+    }
     for (; col + kPanels * kPanel <= end; col += kPanels * kPanel, b += kPanels * kPanel) {
       weight_grad_tile<V, kRows, kPanels, true>(args, first, b, sum, col, kPanels * kPanel, squares);
     }
     for (; col + kPanel <= end; col += kPanel, b += kPanel) {
       weight_grad_tile<V, kRows, 1, true>(args, first, b, sum, col, kPanel, squares);
     }
-    if (col < end) weight_grad_tile<V, kRows, 1, false>(args, first, b, sum, col, end - col, squares);
-    col = end;
-  };
-  if (args.parts.count == 0) columns_until(args.b, args.cols);
-  for (Index part = 0; part < args.parts.count && col < args.cols; ++part) {
-    const Index end = args.parts.begin(part + 1);
-    sum.b1 = end - col;
-    columns_until(args.b + col * sum.n1, end < args.cols ? end : args.cols);
+    if (col < end) weight_grad_tile<V, kRows, 1, false>(args, first, b, sum, col, end - col, squares), col = end;
   }
   for (int r = 0; r < kRows; ++r) add_squared_norm(squares[r], args.rows[first + r].squared_norm);
 }
