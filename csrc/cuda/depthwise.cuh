@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise(DepthwiseArgs arg
     SPARSEBP_UNROLL
     for (int i = 0; i < 8; ++i) {
       if constexpr (kBackward) {
-        out[i] = fmaf((open >> i & 1) != 0 ? scale[i] : 0.0f, sums[p][i], before[i]);
+        out[i] = (open >> i & 1) != 0 ? fmaf(scale[i], sums[p][i], before[i]) : before[i];
       } else {
         out[i] = activate(fmaf(scale[i], sums[p][i], shift[i]), args.activation);
         bits |= static_cast<unsigned>(i < count && passes(out[i], args.activation)) << i;
