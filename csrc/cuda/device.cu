@@ -9,12 +9,17 @@
 namespace sparsebp::cuda {
 namespace {
 
-// Do kernels here wait for those before them (await_inputs)? They do where they were compiled for it.
-bool kernels_wait() {
+// Do kernels wait for those before them (await_inputs) on the device `index`? They do where they were compiled for it.
+// Graphs can hold such launches since CUDA 12.3.
+bool kernels_wait([[maybe_unused]] int index) {
 #if defined(__CUDACC__)
+  int driver = 0, before = 0;
+  check(cudaDriverGetVersion(&driver), "asking the driver");
+  check(cudaGetDevice(&before), "choosing the device"), check(cudaSetDevice(index), "choosing the device");
   cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, &find_spoilt), "asking the device");
-  return attributes.ptxVersion >= 90;
+  const cudaError_t found = cudaFuncGetAttributes(&attributes, &find_spoilt);
+  check(cudaSetDevice(before), "choosing the device"), check(found, "asking the device");
+  return driver >= 12030 && attributes.ptxVersion >= 90;
 #else
   return false;
 #endif
@@ -72,10 +77,7 @@ class CudaDevice final : public Device<float> {
   explicit CudaDevice(int index) : index_(index), memory_(index, driver_.queue) {
     check(cudaDeviceGetAttribute(&driver_.queue.processors, cudaDevAttrMultiProcessorCount, index),
           "asking the device");
-    int before = 0;
-    check(cudaGetDevice(&before), "choosing the device"), check(cudaSetDevice(index), "choosing the device");
-    driver_.queue.overlaps = kernels_wait();
-    check(cudaSetDevice(before), "choosing the device");
+    driver_.queue.overlaps = kernels_wait(index);
   }
   ~CudaDevice() override {
     if (numbers_ != nullptr) memory_.free(numbers_);
