@@ -108,7 +108,10 @@ void every_op(F f) {
         [](Builder& b) { b.conv(0, b.layer(20, 10, 1, 1, 1, 1, Activation::identity, 5, false)); });
     run("depthwise convolution", image,
         [](Builder& b) { b.conv(0, b.layer(20, 20, 9, 3, 2, 20, Activation::relu6, 4), OpKind::depthwise); });
+    run("depthwise convolution of many pixels, 5 x 5", {34, 34, 16},
+        [](Builder& b) { b.conv(0, b.layer(16, 16, 34, 5, 1, 16, Activation::relu6, 3), OpKind::depthwise); });
     run("block", image, [](Builder& b) { b.block(0, 20, 6, 20, 9, 1, 5); });
+    run("block of many pixels", {34, 34, 64}, [](Builder& b) { b.block(0, 64, 2, 64, 34, 1, 14); });
     run("block of stride 2", image, [](Builder& b) { b.block(0, 20, 4, 270, 9, 2, 5); });
     run("block without expansion", image, [](Builder& b) { b.block(0, 20, 1, 20, 9, 1, 5); });
     run("block with a frozen expansion", image, [](Builder& b) {
