@@ -13,16 +13,35 @@ struct Norm {
   float eps;
   bool shared;  // gamma and bias have one number for all channels
 
-  // As FoldArgs: y = scale * x + shift. Everything is on its way before the first number is needed.
-  __device__ float scale(Index c) const {
-    const float factor = gamma != nullptr ? gamma[shared ? 0 : c] : 1.0f;
-    return var != nullptr ? 1.0f / sqrtf(var[c] + eps) * factor : factor;
+  // As FoldArgs: y = scale * x + shift, of channels [c, c + kCount), or of the first `count` of them. All that they are
+  // made of is on its way before the first number is needed.
+  template <int kCount, bool kShift>
+  __device__ void fold(Index c, int count, float* scales, float* shifts) const {
+    float variances[kCount], means[kCount] = {}, offsets[kCount] = {}, biases[kCount] = {};
+    const auto read = [&](const float* from, float* to, bool one) {
+      SPARSEBP_UNROLL
+      for (int i = 0; i < kCount; ++i) to[i] = i < count ? from[one ? 0 : c + i] : 0.0f;
+    };
+    SPARSEBP_UNROLL
+    for (int i = 0; i < kCount; ++i) scales[i] = 1;
+    if (gamma != nullptr) read(gamma, scales, shared);
+    if (kShift && bias != nullptr) read(bias, biases, shared);
+    if (var != nullptr) {
+      read(var, variances, false);
+      if (kShift) read(mean, means, false);
+      if (kShift && beta != nullptr) read(beta, offsets, false);
+      SPARSEBP_UNROLL
+      for (int i = 0; i < kCount; ++i) scales[i] *= 1.0f / sqrtf(variances[i] + eps);
+    }
+    SPARSEBP_UNROLL
+    for (int i = 0; i < kCount; ++i) {
+      if (kShift) shifts[i] = var != nullptr ? scales[i] * (biases[i] - means[i]) + offsets[i] : biases[i];
+    }
   }
-  __device__ float shift(Index c, float scale_c) const {
-    const float own = bias != nullptr ? bias[shared ? 0 : c] : 0.0f;
-    if (var == nullptr) return own;
-    const float offset = beta != nullptr ? beta[c] : 0.0f;
-    return scale_c * (own - mean[c]) + offset;
+  __device__ float scale(Index c) const {
+    float found;
+    fold<1, false>(c, 1, &found, nullptr);
+    return found;
   }
   // Of the bias in y: statistics come behind it, a mere scale before it.
   __device__ float bias_slope(float scale_c) const { return var != nullptr ? scale_c : 1.0f; }

@@ -119,20 +119,20 @@ __device__ inline void finish_columns(const ColumnArgs& args, Index first, float
   const Index mask_row = mask != nullptr ? args.mask.byte(1, c / 8 * 8) - mask : 0;
   constexpr int kAtOnce = 4;
   float part = 0;
-  for (int first = begin + team; first < end && inside; first += kAtOnce * kSumTeams) {
+  for (int at = begin + team; at < end && inside; at += kAtOnce * kSumTeams) {
     float g[kAtOnce];
-    bool passes[kAtOnce];
+    bool open[kAtOnce];
     SPARSEBP_UNROLL
     for (int i = 0; i < kAtOnce; ++i) {
-      const int row = first + i * kSumTeams;
-      passes[i] = row < end && (mask == nullptr || (mask[row * mask_row] >> (c % 8) & 1) != 0);
+      const int row = at + i * kSumTeams;
+      open[i] = row < end && (mask == nullptr || (mask[row * mask_row] >> (c % 8) & 1) != 0);
       g[i] = row < end && sums ? args.g[row * args.g_row + col] : 0.0f;
     }
     SPARSEBP_UNROLL
     for (int i = 0; i < kAtOnce; ++i) {
-      const int row = first + i * kSumTeams;
-      if (passes[i]) part += g[i];
-      if (row < end && !passes[i]) args.g[row * args.g_row + col] = 0;
+      const int row = at + i * kSumTeams;
+      if (open[i]) part += g[i];
+      if (row < end && !open[i]) args.g[row * args.g_row + col] = 0;
     }
   }
   if (args.splits == 1) return finish_columns(args, first, part, parts);

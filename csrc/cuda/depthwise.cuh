@@ -51,39 +51,6 @@ __device__ inline void store_eight(float* to, int count, const float* from) {
   }
 }
 
-// The norm of eight channels, or of the first `count` of them: all that it is made of is read at once.
-template <bool kShift>
-__device__ inline void fold_eight(const Norm& norm, Index c, int count, float* scale, float* shift) {
-  float var[8], mean[8] = {}, beta[8] = {}, bias[8] = {};
-  const auto read = [&](const float* from, float* to) {
-    SPARSEBP_UNROLL
-    for (int i = 0; i < 8; ++i) to[i] = i < count ? from[i] : 0.0f;
-  };
-  SPARSEBP_UNROLL
-  for (int i = 0; i < 8; ++i) scale[i] = 1;
-  if (norm.shared) {
-    SPARSEBP_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      if (norm.gamma != nullptr) scale[i] = norm.gamma[0];
-      if (norm.bias != nullptr && kShift) bias[i] = norm.bias[0];
-    }
-  } else {
-    if (norm.gamma != nullptr) read(norm.gamma + c, scale);
-    if (norm.bias != nullptr && kShift) read(norm.bias + c, bias);
-  }
-  if (norm.var != nullptr) {
-    read(norm.var + c, var);
-    if (kShift) read(norm.mean + c, mean);
-    if (kShift && norm.beta != nullptr) read(norm.beta + c, beta);
-    SPARSEBP_UNROLL
-    for (int i = 0; i < 8; ++i) scale[i] *= 1.0f / sqrtf(var[i] + norm.eps);
-  }
-  SPARSEBP_UNROLL
-  for (int i = 0; i < 8; ++i) {
-    if (kShift) shift[i] = norm.var != nullptr ? scale[i] * (bias[i] - mean[i]) + beta[i] : bias[i];
-  }
-}
-
 // The input that tap `tap` of output `at` reads, or (kBackward) the output whose tap reads input `at`; -1: there is
 // none.
 template <bool kBackward>
@@ -134,7 +101,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise(DepthwiseArgs arg
     }
   }
   float scale[8], shift[8];
-  fold_eight<!kBackward>(args.norm, args.channel + c, count, scale, shift);
+  args.norm.fold<8, !kBackward>(args.channel + c, count, scale, shift);
   SPARSEBP_UNROLL
   for (int p = 0; p < kAcross; ++p) {
     if (first + p >= width) continue;

@@ -35,9 +35,10 @@ struct FoldArgs {
   await_inputs();
   const Index c = element();
   if (c >= args.count) return;
-  const float scale = args.norm.scale(c);
+  float scale, shift;
+  args.norm.fold<1, true>(c, 1, &scale, &shift);
   if (args.scale != nullptr) args.scale[c] = scale;
-  if (args.shift != nullptr) args.shift[c] = args.norm.shift(c, scale);
+  if (args.shift != nullptr) args.shift[c] = shift;
 }
 
 struct AddArgs {

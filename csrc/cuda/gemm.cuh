@@ -113,15 +113,21 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
   const int k_a = thread % kDeep * kUnit;
   const RowsOfA<kProduct, kUnitsA, T::kTeam / kDeep> rows(args, row + thread / kDeep);
   float next_a[kUnitsA][kUnit], next_b[kUnitsB][kUnit], scale_a[kUnit] = {};
+  struct Place {
+    int k, n;
+  };
+  const auto place_b = [&](int u) -> Place {
+    const int i = thread + u * T::kTeam;
+    return kTurned ? Place{i % kDeep * kUnit, i / kDeep} : Place{i / kWide, i % kWide * kUnit};
+  };
   const auto fetch = [&](int first) {
     SPARSEBP_UNROLL
     for (int u = 0; u < kUnitsA; ++u) load<kUnit>(rows.at(args, u, first + k_a), next_a[u]);
     if (args.a_scale != nullptr) load_scales<kProduct, kUnit>(args, first + k_a, scale_a);
     SPARSEBP_UNROLL
     for (int u = 0; u < kUnitsB; ++u) {
-      const int i = thread + u * T::kTeam;
-      const int k = kTurned ? i % kDeep * kUnit : i / kWide, n = kTurned ? i / kDeep : i % kWide * kUnit;
-      load_b<kProduct, kUnit>(args, first + k, col + n, next_b[u]);
+      const Place at = place_b(u);
+      load_b<kProduct, kUnit>(args, first + at.k, col + at.n, next_b[u]);
     }
   };
   const auto store = [&] {
@@ -139,11 +145,10 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
     }
     SPARSEBP_UNROLL
     for (int u = 0; u < kUnitsB; ++u) {
-      const int i = thread + u * T::kTeam;
-      const int k = kTurned ? i % kDeep * kUnit : i / kWide, n = kTurned ? i / kDeep : i % kWide * kUnit;
+      const Place at = place_b(u);
       SPARSEBP_UNROLL
       for (int j = 0; j < kUnit; ++j) {
-        b[(kTurned ? k + j : k) * T::kCols + place_of<T::kCols>(kTurned ? n : n + j)] = next_b[u][j];
+        b[(kTurned ? at.k + j : at.k) * T::kCols + place_of<T::kCols>(kTurned ? at.n : at.n + j)] = next_b[u][j];
       }
     }
   };
@@ -152,8 +157,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) gemm(GemmArgs args) {
   fetch(team * kDepth);
   for (int i = static_cast<int>(threadIdx.x); i < T::kCols && args.affine; i += T::kThreads) {
     const bool inside = col + i < args.cols;
-    scales[i] = inside ? args.norm.scale(args.channel + col + i) : 0;
-    shifts[i] = inside ? args.norm.shift(args.channel + col + i, scales[i]) : 0;
+    args.norm.fold<1, true>(args.channel + col + i, inside ? 1 : 0, scales + i, shifts + i);
   }
   for (int begin = 0; begin < args.depth; begin += T::kTeams * kDepth) {
     store();

@@ -134,19 +134,19 @@ class Block final : public BlockBuffers<float> {
       }
       project.train_weight(outer, project.slice(at(context, saved_project_)), first, first + width, parts);
       if (!filtered_grad_) continue;
-      const ColumnArgs filtered =
+      const OutputGrad filtered{scratch.d_filtered, backward_block_, first, width, nullptr};
+      const ColumnArgs sums =
           dw.column_args(scratch.d_filtered, backward_block_, first, width, n * out_rows_, Mask{}, nullptr);
       if (expands_ && wide_grad_) {
-        backward_expansion(context, scratch, target, filtered, first, width);
+        backward_expansion(context, scratch, target, filtered, sums);
         continue;
       }
-      sum_columns(driver_.queue, filtered, ColumnArgs{}, parts);
+      sum_columns(driver_.queue, sums, ColumnArgs{}, parts);
       if (wide_grad_) {
         dw.input_grad_depthwise(scratch.d_filtered, backward_block_, target.grad + first, in_, first, width,
                                 target.accumulate);
       }
-      dw.train_depthwise(filtered_grad_of(scratch, backward_block_, first, width),
-                         dw.slice(at(context, saved_depthwise_)));
+      dw.train_depthwise(filtered, dw.slice(at(context, saved_depthwise_)));
     }
   }
 
@@ -159,22 +159,18 @@ class Block final : public BlockBuffers<float> {
     return {buffer >= 0 ? context.training.at<std::uint8_t>(buffer) : nullptr, rows, wide_, true};
   }
 
-  static OutputGrad filtered_grad_of(const Scratch& scratch, Index row, Index first, Index width) {
-    return {scratch.d_filtered, row, first, width, nullptr};
-  }
-
-  // From the gradient of the filtered channels [first, first + width) on; `filtered`: what follows from its sums.
-  void backward_expansion(Context& context, const Scratch& scratch, const Target& target, const ColumnArgs& filtered,
-                          Index first, Index width) const {
+  // From the gradient of a block of filtered channels on; `sums`: what follows from those of its columns.
+  void backward_expansion(Context& context, const Scratch& scratch, const Target& target, const OutputGrad& filtered,
+                          const ColumnArgs& sums) const {
+    const Index first = filtered.begin, width = filtered.count;
     const LayerRun dw = run(context, depthwise_), expand = run(context, expand_);
     const Index rows = context.images * in_rows_;
     const PartialSums parts{scratch.panels, panel_count_};
     dw.input_grad_depthwise(scratch.d_filtered, backward_block_, scratch.d_expanded, backward_block_, first, width,
                             false, mask_at(context, expand_mask_, rows));
-    dw.train_depthwise(filtered_grad_of(scratch, backward_block_, first, width),
-                       dw.slice(at(context, saved_depthwise_)));
+    dw.train_depthwise(filtered, dw.slice(at(context, saved_depthwise_)));
     sum_columns(
-        driver_.queue, filtered,
+        driver_.queue, sums,
         expand.column_args(scratch.d_expanded, backward_block_, first, width, rows, Mask{}, scratch.expand_scale),
         parts);
     const OutputGrad grad{scratch.d_expanded, backward_block_, first, width,
