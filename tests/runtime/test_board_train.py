@@ -83,7 +83,7 @@ def test_a_signal_stops_between_two_steps_and_the_run_goes_on(
     plan: Path, pictures: Path, tmp_path: Path, number: int
 ) -> None:
     out, whole = tmp_path / "out.safetensors", tmp_path / "whole.safetensors"
-    long = ("train", plan, "--data", pictures, "--out", out, "--steps", 3000, "--every", 5000, "--resume")
+    long = ("train", plan, "--data", pictures, "--out", out, "--steps", 600, "--every", 1000, "--resume")
     process = subprocess.Popen(
         words(*long), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
@@ -98,11 +98,11 @@ def test_a_signal_stops_between_two_steps_and_the_run_goes_on(
     assert said.count("\n") == 1
     assert f"resume from {out}" in said
     reached = Session(out).progress.batches
-    assert 0 < reached < 3000
+    assert 0 < reached < 600
     done = command(*long)
     assert done.returncode == 0, done.stderr
     assert f"goes on after step {reached:,}" in done.stdout
-    train(plan, pictures, whole, "--steps", 3000)
+    train(plan, pictures, whole, "--steps", 600)
     assert out.read_bytes() == whole.read_bytes()
 
 
