@@ -14,6 +14,7 @@ from ..finetuning.balance import BALANCES
 from ..finetuning.cache import CHOICES
 from ..finetuning.settings import KEEPS
 from ..planning.request import SAVED_BITS, check_saved_bits
+from ..training.schedule import SCHEDULES
 from .numbers import whole
 from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, parse_input_size
 from .training_options import DATA, check_rate, one_of
@@ -148,8 +149,26 @@ Patience = Annotated[
     ),
 ]
 Average = Annotated[
-    int,
-    _option("--average", "N", "End with the mean of the weights after the last N epochs.", TRAINING, parser=whole(1)),
+    int | None,
+    _option(
+        "--average",
+        "N",
+        "End with the mean of the weights after the last N epochs. [default: 1; five eighths of the epochs with the "
+        "constant schedule that is chosen for long runs]",
+        TRAINING,
+        parser=whole(1),
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    _option(
+        "--schedule",
+        "|".join(SCHEDULES),
+        "How the rate falls. [default: cosine; constant where 10,000 pictures or more are shown 6 times or more, a "
+        "step trains as many weights as the budget holds, and nothing says how the run ends]",
+        TRAINING,
+        callback=one_of(SCHEDULES),
+    ),
 ]
 NoRecipe = Annotated[
     bool,

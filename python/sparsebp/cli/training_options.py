@@ -10,7 +10,6 @@ import typer
 
 from ..data import DEFAULT_TEST_SHARE
 from ..data.preprocess import FILTERS, RESIZES
-from ..training.schedule import SCHEDULES
 from .numbers import whole, within
 from .options import MEMORY, MODEL, OUTPUT, TRAINING, check_share, checked, checked_all, parse_layer_rates
 from .pixel_values import parse_levels, parse_range, parse_triple
@@ -177,10 +176,6 @@ LayerRates = Annotated[
         TRAINING,
         callback=checked_all(parse_layer_rates),
     ),
-]
-Schedule = Annotated[
-    str,
-    _option("--schedule", "|".join(SCHEDULES), "How the rate falls.", TRAINING, callback=one_of(SCHEDULES)),
 ]
 Warmup = Annotated[
     float,

@@ -22,7 +22,7 @@ _NO_PICTURES = frozenset(
         "txt csv tsv json jsonl xml yaml yml toml ini cfg md rst htm html css js log db sqlite",
         "pdf doc docx xls xlsx ppt pptx odt ods zip tar gz tgz bz2 xz 7z rar zst md5 sha1 sha256",
         "py ipynb sh bat m mat npz pkl pickle pt pth ckpt safetensors onnx h5 hdf5 parquet arrow",
-        "tfrecord mp3 wav flac mp4 avi mov mkv webm lnk url part tmp bak swp",
+        "tfrecord mp3 wav flac ogg oga opus aac m4a mid dat svg mp4 avi mov mkv webm lnk url part tmp bak swp",
     )
     for extension in extensions.split()
 )

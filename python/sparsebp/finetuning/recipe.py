@@ -18,6 +18,8 @@ CHOSEN = (
     "lr",
     "bias_lr",
     "classifier_lr",
+    "schedule",
+    "average",
     "skip_above",
     "rest",
     "batch_size",
@@ -35,6 +37,8 @@ _LEAST_EPOCHS, _MOST_EPOCHS = 2, 10
 _FEW_WEIGHTS, _SKIP, _BATCH = 0.02, 0.9, 16
 _MANY, _OFTEN = 10_000, 6  # pictures and epochs of long runs: with fewer, accuracy suffers from what spares them
 _RATE, _RATES_OF_ALL = 0.0002, {"lr": 6e-5, "bias_lr": 0.001, "classifier_lr": 0.0005}
+# Of a run that ends with a mean of epochs: its convolutions' rate, how many more epochs it has, what share it averages.
+_RATE_OF_MEAN, _LONGER, _AVERAGED = 3e-5, 1.6, 0.625
 _UNEVEN = 2.0
 _OF_ALL: dict[str, Any] = {
     "sampler": "random",
@@ -97,12 +101,14 @@ def recipe(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
         given: settings that were chosen by somebody, by their names.
     """
     every = _trains_all(facts, given)
+    mean = every and _long(facts, given) and not _ends_otherwise(given)
     made = [
         _input_size(facts),
         _augment(facts, given),
-        _epochs(facts),
+        _epochs(facts, mean),
         *_weights(every),
-        *_rates(every, given),
+        *_rates(every, mean, given),
+        *_end(facts, mean, given),
         _skip(given),
         _rest(facts, given),
         _batch(given),
@@ -149,15 +155,21 @@ def _augment(facts: Facts, given: Mapping[str, Any]) -> Choice:
     return Choice("augment", names, "small changes that let frozen layers run once a picture")
 
 
-def _epochs(facts: Facts) -> Choice:
+def _epochs(facts: Facts, mean: bool = False) -> Choice:
     count = sum(facts.sizes)
     epochs = min(max(round(_SHOWN / max(1, count)), _LEAST_EPOCHS), _MOST_EPOCHS)
-    return Choice("epochs", epochs, f"{count:,} training pictures")
+    return Choice("epochs", round(_LONGER * epochs) if mean else epochs, f"{count:,} training pictures")
 
 
 def _long(facts: Facts, given: Mapping[str, Any]) -> bool:
     """Whether a run is long enough to learn pictures by heart, and to be worth shortening."""
     return sum(facts.sizes) >= _MANY and (given.get("epochs") or _epochs(facts).value) >= _OFTEN
+
+
+def _ends_otherwise(given: Mapping[str, Any]) -> bool:
+    """Whether somebody has chosen how a run ends."""
+    chosen = "schedule" in given or "average" in given
+    return chosen or given.get("keep", "last") != "last" or given.get("patience") is not None
 
 
 def _trains_all(facts: Facts, given: Mapping[str, Any]) -> bool:
@@ -176,15 +188,28 @@ def _weights(every: bool) -> list[Choice]:
     return [Choice("max_update_ratio", _FEW_WEIGHTS, why), Choice("saved_bits", 32, why)]
 
 
-def _rates(every: bool, given: Mapping[str, Any]) -> list[Choice]:
+def _rates(every: bool, mean: bool, given: Mapping[str, Any]) -> list[Choice]:
     """Plain steps, and other shares of the weights, want other rates, which :class:`LearningRules` knows."""
     if every:
-        return [Choice(name, rate, "did best of those measured") for name, rate in _RATES_OF_ALL.items()]
+        rates = _RATES_OF_ALL | ({"lr": _RATE_OF_MEAN} if mean else {})
+        return [Choice(name, rate, "did best of those measured") for name, rate in rates.items()]
     few = (given.get("max_update_ratio", _FEW_WEIGHTS) or 1.0) <= _FEW_WEIGHTS and not given.get("ratios")
     suits = [Choice(name, None, "what suits the other settings") for name in _RATES_OF_ALL]
     if given.get("normalise", True) and few:
         suits[0] = Choice("lr", _RATE, "did best of those measured, over ten epochs")
     return suits
+
+
+def _end(facts: Facts, mean: bool, given: Mapping[str, Any]) -> list[Choice]:
+    """How the rate falls, and of how many epochs the weights are averaged in the end."""
+    if not mean:
+        usual = "a rate that falls ends with settled weights"
+        return [Choice("schedule", "cosine", usual), Choice("average", 1, "the run ends with its last epoch")]
+    epochs = given.get("epochs") or _epochs(facts, mean).value
+    return [
+        Choice("schedule", "constant", "epochs that differ are worth averaging"),
+        Choice("average", round(_AVERAGED * epochs), "the mean of epochs learned more than a rate that falls"),
+    ]
 
 
 def _skip(given: Mapping[str, Any]) -> Choice:
