@@ -38,6 +38,11 @@ def headlines(headline: Mapping[str, Any]) -> Iterator[Experiment]:
         "all mean", "the same for 16 epochs at half the rate, constant, the mean of the last ten", **ALL | ALL_MEAN
     )
     yield final("all 128KB", "as many as 128 KB hold, 97 x 97 pixels, six epochs", **ALL | small | {"epochs": 6})
+    yield final(
+        "all 100KB",
+        "as many as 100 KB hold, 97 x 97 pixels, 16 epochs, the mean of the last ten",
+        **ALL | ALL_MEAN | small | {"budget": "100KB"},
+    )
     yield final("step", "the whole step in 256 KB, erase, rest", **ALL | ERASING, scope="step")
     yield final("lite0", "EfficientNet-Lite0, 2 %, fifteen epochs", lite0, epochs=15)
     yield final("lite0 long", "EfficientNet-Lite0, 2 %, erase, rest, 22 epochs", lite0, epochs=22, **ERASING)
@@ -74,6 +79,12 @@ def ladder(base: Mapping[str, Any]) -> Iterator[Experiment]:
             f"all that {budget} hold, {size} x {size} pixels{', flips alone' if flips else ''}",
             **ALL | {"budget": budget, "input_size": size} | flips,
         )
+    hundred: dict[str, Any] = ALL | {"budget": "100KB", "input_size": 97}
+    yield rung("all 100KB", "all that 100 KB hold, 97 x 97 pixels", **hundred)
+    for share in (0.25, 0.5):
+        cut = {**base, "epochs": 2, **hundred}
+        what = f"the same, {share:.0%} of the channels cut before, chosen by 128 pictures"
+        yield Experiment(f"ladder/all 100KB pruned {share:g}", what, cut, prune=share, prune_by=128)
     everything = EXACT | {"budget": "1GB"}
     yield rung("dense", "every weight of every layer, any memory", **everything)
     for size in (161, 225):

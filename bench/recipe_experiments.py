@@ -1,4 +1,4 @@
-"""What ``finetune`` chooses by itself, against the headline's settings: on ants and bees, parts of CIFAR-10."""
+"""What ``finetune`` chooses by itself, against the headline's settings and dense training: on any data set."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from experiment import Experiment
+from ladder_experiments import EXACT
 
 _BUDGET: dict[str, Any] = {"budget": "256KB"}
 """All that is given where a recipe chooses."""
 _FEW: dict[str, Any] = _BUDGET | {"max_update_ratio": 0.02}
 """The same where a step may train 2 % of the weights."""
+_DENSE: dict[str, Any] = EXACT | {"budget": "1GB"}
+"""Every weight of every layer: what the same pictures, passes and rates give without a limit to memory."""
 
 
 def recipes(headline: Mapping[str, Any]) -> Iterator[Experiment]:
@@ -29,6 +32,7 @@ def recipes(headline: Mapping[str, Any]) -> Iterator[Experiment]:
     for suffix, what, seeds, which in parts:
         yield Experiment(f"recipe/chosen{suffix}", f"chosen{what}", _BUDGET, False, seeds, recipe=True, **which)
         yield Experiment(f"recipe/2%{suffix}", f"chosen, 2 %{what}", _FEW, False, seeds, recipe=True, **which)
+        yield Experiment(f"recipe/dense{suffix}", f"every weight{what}", _DENSE, False, seeds, recipe=True, **which)
         yield Experiment(f"recipe/headline{suffix}", f"the headline's settings{what}", headline, False, seeds, **which)
     for balance in ("none", "sampling"):
         yield Experiment(

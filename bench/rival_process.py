@@ -48,8 +48,9 @@ def main() -> None:
         before = checksums(way)
         answer(ready=True)
         for line in sys.stdin:
-            if line.strip() == "step":
-                answer(**step(way))
+            what, _, count = line.strip().partition(" ")
+            if what == "train":
+                answer(**train(way, int(count)))
             else:
                 answer(peak=peak(), wrong=wrong(way, before))
                 break
@@ -57,11 +58,12 @@ def main() -> None:
         answer(error=f"{type(error).__name__}: {error}")
 
 
-def step(way: Way) -> dict[str, float]:
-    """Seconds of one step, and of the processors in this process, user's and system's."""
+def train(way: Way, steps: int) -> dict[str, float]:
+    """Seconds of a step, mean of some in a row, and of the processors in this process, user's and system's."""
     cpu, wall = time.process_time(), time.perf_counter()
-    way.step()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    for _ in range(steps):
+        way.step()
+    return {"wall": (time.perf_counter() - wall) / steps, "cpu": (time.process_time() - cpu) / steps}
 
 
 def peak() -> int:

@@ -25,6 +25,7 @@ class Case:
         request: what was asked for.
         threads: that everybody had.
         rounds: behind the medians.
+        in_a_row: steps of a turn; times are those of one.
         outcomes: of those that did not fail.
         failures: who failed, and why.
     """
@@ -32,6 +33,7 @@ class Case:
     request: StepRequest
     threads: int
     rounds: int
+    in_a_row: int
     outcomes: tuple[Outcome, ...]
     failures: dict[str, str]
 
@@ -63,15 +65,16 @@ class Case:
             for outcome in self.outcomes
         ]
         request = {"size": self.request.height, "batch": self.request.batch, "budget": self.request.budget}
-        rest = {"threads": self.threads, "rounds": self.rounds, "results": found, "failures": self.failures}
-        return request | rest
+        how = {"threads": self.threads, "rounds": self.rounds, "in_a_row": self.in_a_row}
+        return request | how | {"results": found, "failures": self.failures}
 
 
 def rival_table(case: Case) -> Table:
     """One row a contender."""
     budget = format_bytes(case.request.budget)
     made = table(
-        f"A step of MobileNetV2, {case.title}, {medians_of([case.rounds])}; sparsebp: {budget}",
+        f"A step of MobileNetV2, {case.title}, {medians_of([case.rounds])}, {case.in_a_row} in a row; "
+        f"sparsebp: {budget}",
         *("", "trains", "wall\nms", "times", "CPU\nms", "times", "peak RSS\nMB", "times"),
         right=6,
     )

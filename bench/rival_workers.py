@@ -1,4 +1,4 @@
-"""The processes of bench/rivals.py: which contenders can run, and steps of all of them in turns."""
+"""The processes of bench/rivals.py: which contenders can run, and all of them training in turns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from sparsebp.benchmark.timing import Contender, Effort, Quartiles, interleave
 
 PAUSE = 0.005
-"""Seconds before each step: threads of others that wait for more work, awake, have given up by then."""
+"""Seconds before each turn: threads of others that wait for more work, awake, have given up by then."""
 SHUT_DOWN = 10.0
 """Seconds for a process to end by itself."""
 
@@ -88,10 +88,12 @@ class Worker:
         rival: who.
         folder: what was prepared for it.
         threads: that it computes on.
+        in_a_row: steps of a turn.
     """
 
-    def __init__(self, rival: Rival, folder: Path, threads: int) -> None:
+    def __init__(self, rival: Rival, folder: Path, threads: int, in_a_row: int = 1) -> None:
         self.rival, self.failure = rival, ""
+        self._in_a_row = in_a_row
         self.wall: list[float] = []
         self.cpu: list[float] = []
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
@@ -121,15 +123,15 @@ class Worker:
         self._process.stdout.close()
         self._errors.close()
 
-    def step(self, _: object = None) -> None:
-        """Takes one step, and notes its milliseconds; who has failed takes no further one."""
-        found = self._ask("step")
+    def train(self, _: object = None) -> None:
+        """Takes the steps of a turn, and notes the milliseconds of one; who has failed takes no further one."""
+        found = self._ask(f"train {self._in_a_row}")
         if not self.failure:
             self.wall.append(1e3 * found["wall"])
             self.cpu.append(1e3 * found["cpu"])
 
     def finish(self, rounds: int) -> Outcome | None:
-        """What came of it in the last so many steps; None if it failed, its weights' check included."""
+        """What came of it in the last so many turns; None if it failed, its weights' check included."""
         found = self._ask("finish")
         self.failure = self.failure or found["wrong"]
         if self.failure:
@@ -163,16 +165,16 @@ def _pause() -> None:
 
 
 def measure(
-    rivals: Sequence[Rival], folder: Path, threads: int, effort: Effort
+    rivals: Sequence[Rival], folder: Path, threads: int, effort: Effort, in_a_row: int = 1
 ) -> tuple[list[Outcome], dict[str, str], int]:
-    """Steps of all in turns, each round beginning with another one.
+    """All train in turns, so many steps each, every round beginning with another one.
 
     Returns:
         What came of those that trained; why others did not, by their titles; the number of rounds.
     """
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(rival, folder, threads)) for rival in rivals]
-        contenders = {worker.rival.title: Contender(worker.step, _pause) for worker in workers}
+        workers = [stack.enter_context(Worker(rival, folder, threads, in_a_row)) for rival in rivals]
+        contenders = {worker.rival.title: Contender(worker.train, _pause) for worker in workers}
         rounds = len(next(iter(interleave(contenders, effort).values())))
         outcomes = [outcome for worker in workers if (outcome := worker.finish(rounds)) is not None]
         return outcomes, {worker.rival.title: worker.failure for worker in workers if worker.failure}, rounds

@@ -52,13 +52,13 @@ def absences(rivals: Sequence[Rival]) -> dict[str, str]:
     return {name: f"{reason}; {by_name[name].install}" for name, reason in reasons.items() if reason}
 
 
-def run_case(rivals: Sequence[Rival], request: StepRequest, threads: int, effort: Effort) -> Case:
+def run_case(rivals: Sequence[Rival], request: StepRequest, threads: int, effort: Effort, in_a_row: int) -> Case:
     """Steps of all contenders at one size and batch."""
     with tempfile.TemporaryDirectory() as folder:
         failures = prepare(request, rivals, Path(folder))
         ready = [rival for rival in rivals if rival.title not in failures]
-        outcomes, failed, rounds = measure(ready, Path(folder), threads, effort)
-    return Case(request, threads, rounds, tuple(outcomes), failures | failed)
+        outcomes, failed, rounds = measure(ready, Path(folder), threads, effort, in_a_row)
+    return Case(request, threads, rounds, in_a_row, tuple(outcomes), failures | failed)
 
 
 def main(
@@ -118,8 +118,17 @@ def main(
         int, typer.Option(metavar="N", parser=whole(1), help="For everybody alike.", rich_help_panel=HOW)
     ] = 1,
     rounds: Annotated[
-        int, typer.Option(metavar="N", parser=whole(1), help="Steps of each contender.", rich_help_panel=HOW)
+        int, typer.Option(metavar="N", parser=whole(1), help="Turns of each contender.", rich_help_panel=HOW)
     ] = 21,
+    in_a_row: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole(1),
+            help="Steps of a turn, as a training loop takes them; a single one finds cold caches and sleeping threads.",
+            rich_help_panel=HOW,
+        ),
+    ] = 10,
     seconds: Annotated[
         float,
         typer.Option(
@@ -168,7 +177,9 @@ def main(
                 err.print(f"{name}: left out: {reason}")
         with status(f"{request.height} px, batch {request.batch}"):
             cases.append(
-                run_case([r for r in rivals if r.name not in absent], request, threads, Effort(rounds, seconds))
+                run_case(
+                    [r for r in rivals if r.name not in absent], request, threads, Effort(rounds, seconds), in_a_row
+                )
             )
         out.print(rival_table(cases[-1]))
         out.print()

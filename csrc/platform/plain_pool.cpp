@@ -37,7 +37,9 @@ void PlainPool::resize(int threads) {
   const std::lock_guard<std::mutex> region(region_);
   stop();
   stopping_ = false;
-  for (threads_ = 1; threads_ < threads; ++threads_) workers_.emplace_back([this] { work(); });
+  for (threads_ = 1; threads_ < threads; ++threads_) {
+    workers_.emplace_back([this, number = threads_.load()] { work(number); });
+  }
 }
 
 void PlainPool::run(int count, RangeFunction function, void* context) {
@@ -49,11 +51,11 @@ void PlainPool::run(int count, RangeFunction function, void* context) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     count_ = count, function_ = function, context_ = context;
-    next_ = 0, open_ = true;
+    taken_ = 0, open_ = true;
     ++generation_;
   }
   wake_.notify_all();
-  drain();
+  drain(0);
   {
     // Who has not come by now finds nothing left to do, and is not waited for: it may have no processor.
     std::lock_guard<std::mutex> lock(mutex_);
@@ -64,12 +66,16 @@ void PlainPool::run(int count, RangeFunction function, void* context) {
   done_.wait(lock, [this] { return working_ == 0; });
 }
 
-// Each takes the next index until none is left.
-void PlainPool::drain() {
-  for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) function_(i, i + 1, context_);
+// Each takes its own range, then those that nobody has come for.
+void PlainPool::drain(int own) {
+  for (int k = 0; k < count_; ++k) {
+    const int i = (own + k) % count_;
+    const std::uint64_t bit = std::uint64_t{1} << i;
+    if ((taken_.fetch_or(bit, std::memory_order_relaxed) & bit) == 0) function_(i, i + 1, context_);
+  }
 }
 
-void PlainPool::work() {
+void PlainPool::work(int number) {
   std::uint64_t seen = 0;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -83,11 +89,11 @@ void PlainPool::work() {
       wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
       if (stopping_) return;
       seen = generation_;
-      in_time = open_;
-      if (!open_) continue;
+      in_time = open_ || number >= count_;
+      if (!open_ || number >= count_) continue;
       ++working_;
     }
-    drain();
+    drain(number);
     std::lock_guard<std::mutex> lock(mutex_);
     if (--working_ == 0) done_.notify_one();
   }

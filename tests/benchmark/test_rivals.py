@@ -73,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'sparsebp[plot]'")
     folder = tmp_path_factory.mktemp("rivals")
     numbers, picture = folder / "rivals.json", folder / "rivals.png"
-    what = ["--size", "32", "--batch", "2", "--rounds", "2", "--only", "sparsebp*", "--only", "torch"]
+    what = ["--size", "32", "--batch", "2", "--rounds", "2", "--in-a-row", "3", "--only", "sparsebp*", "--only", "torch"]
     command = [sys.executable, BENCH / "rivals.py", *what, "--json", numbers, "--plot", picture]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == Exit.OK, done.stderr
@@ -82,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_sparsebp_and_torch_train_what_they_should(run: Run) -> None:
     (case,) = run.found["cases"]
-    assert (case["size"], case["batch"], case["threads"], case["rounds"]) == (32, 2, 1, 2)
+    assert (case["size"], case["batch"], case["threads"], case["rounds"], case["in_a_row"]) == (32, 2, 1, 2, 3)
     assert case["budget"] == 2 * 256 * 1024
     assert case["failures"] == {}
     assert [(r["contender"], r["trains"]) for r in case["results"]] == [
@@ -120,13 +120,13 @@ def test_the_picture(run: Run) -> None:
 
 def test_each_round_begins_with_another_contender(ways: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order = []
-    step = Worker.step
+    train = Worker.train
 
     def noted(self: Worker, _: object) -> None:
         order.append(self.rival.name)
-        step(self)
+        train(self)
 
-    monkeypatch.setattr(Worker, "step", noted)
+    monkeypatch.setattr(Worker, "train", noted)
     outcomes, failures, rounds = measure([contender(name) for name in "abc"], ways, 1, Effort(3))
     assert (rounds, failures) == (3, {})
     assert [outcome.rival.name for outcome in outcomes] == ["a", "b", "c"]
@@ -175,7 +175,7 @@ def test_who_is_not_installed_or_idle_is_named(
 
 def test_without_a_session_there_are_no_ratios(ways: Path) -> None:
     outcomes, failures, rounds = measure([contender(SESSION, moves=[]), contender("honest")], ways, 1, Effort(1))
-    case = Case(StepRequest(32, 32), 1, rounds, tuple(outcomes), failures)
+    case = Case(StepRequest(32, 32), 1, rounds, 1, tuple(outcomes), failures)
     assert [(r["contender"], r["ratios"]) for r in case.to_dict()["results"]] == [("honest", None)]
     assert rival_table(case).row_count == 1
 

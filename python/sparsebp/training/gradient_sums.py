@@ -31,7 +31,8 @@ class GradientSums(BoundProgram, Counters):
 
     def sum_views(self) -> list[torch.Tensor]:
         """The gradient sums inside the arena as flat tensors, one per trained parameter."""
-        return [view for i in range(len(self.specs)) for view in self.layer_sums(i).values()]
+        layers = range(len(self.specs)) if self.sums else ()
+        return [view for i in layers for view in self.layer_sums(i).values()]
 
     def whole_sums(self) -> torch.Tensor:
         """All of them, which lie behind one another, as one flat tensor."""
