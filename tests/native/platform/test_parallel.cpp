@@ -56,6 +56,24 @@ TEST(as_many_threads_work_as_were_asked_for) {
   }
 }
 
+TEST(each_thread_gets_the_same_share_in_every_region) {
+  constexpr int kThreads = 3;
+  set_plain_threads(kThreads);
+  wait_until_parallel();
+  std::array<std::thread::id, kThreads> before;
+  for (int region = 0; region < 50; ++region) {
+    std::array<std::thread::id, kThreads> ids;
+    std::atomic<int> begun{0};
+    parallel_for(kThreads, kHeavy, [&](std::int64_t i) {
+      ids[static_cast<std::size_t>(i)] = std::this_thread::get_id();
+      ++begun;
+      while (begun.load() < kThreads) std::this_thread::yield();
+    });
+    if (region > 0) CHECK(ids == before);
+    before = ids;
+  }
+}
+
 TEST(a_free_thread_takes_the_units_of_one_that_is_held_up) {
   set_plain_threads(2);
   wait_until_parallel();
