@@ -26,7 +26,7 @@ from sparsebp.benchmark.environment import check_isa, environment, force_isa, us
 from sparsebp.benchmark.inference import Inference, InferenceCase
 from sparsebp.benchmark.rates import Yardsticks
 from sparsebp.benchmark.steps import StepCase, Steps
-from sparsebp.benchmark.timing import Effort
+from sparsebp.benchmark.timing import IN_A_ROW, Effort
 from sparsebp.cli.bench import describe, step_table
 from sparsebp.cli.console import err, is_terminal, out, status
 from sparsebp.cli.errors import Exit, reported
@@ -100,8 +100,8 @@ def run_steps(
                 devices.empty_cache(torch.device(device))
                 candidates = prepare_candidates(model, request)
                 steps, inference = Steps(candidates), Inference(candidates)
-                cases = [steps.measure(n, Effort(rounds, STEP_SECONDS), yardsticks) for n in threads]
-                inferred.append([inference.measure(n, Effort(rounds, INFERENCE_SECONDS)) for n in threads])
+                cases = [steps.measure(n, Effort(rounds, STEP_SECONDS, IN_A_ROW), yardsticks) for n in threads]
+                inferred.append([inference.measure(n, Effort(rounds, INFERENCE_SECONDS, IN_A_ROW)) for n in threads])
             show(step_table(cases))
             trained += cases
     show(inference_table(inferred), *([floor_table(trained)] if yardsticks is not None else []))

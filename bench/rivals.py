@@ -23,7 +23,7 @@ from rival_tables import Case, rival_table
 from rival_workers import Rival, measure, missing
 from sparsebp.benchmark.candidates import BUDGET_PER_IMAGE, StepRequest
 from sparsebp.benchmark.environment import environment
-from sparsebp.benchmark.timing import Effort
+from sparsebp.benchmark.timing import IN_A_ROW, Effort
 from sparsebp.cli.bench import describe
 from sparsebp.cli.console import err, is_terminal, out, status
 from sparsebp.cli.errors import Exit, reported
@@ -128,7 +128,7 @@ def main(
             help="Steps of a turn, as a training loop takes them; a single one finds cold caches and sleeping threads.",
             rich_help_panel=HOW,
         ),
-    ] = 10,
+    ] = IN_A_ROW,
     seconds: Annotated[
         float,
         typer.Option(

@@ -129,6 +129,15 @@ def test_rounds_are_interleaved_and_warmed_up() -> None:
     assert {name: len(t) for name, t in times.items()} == {"a": 3, "b": 3}
 
 
+def test_a_turn_is_some_runs_in_a_row_of_which_the_mean_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0, 0, 0, 1, 1, 4] + [4] * 100)  # the first turn's two runs take a second and three
+    monkeypatch.setattr(timing, "WARM_UP_ROUNDS", 0)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    runs, times = runs_of(Effort(rounds=1, in_a_row=2))
+    assert "".join(runs) == "aabb."
+    assert times == {"a": [2000.0], "b": [0.0]}
+
+
 @pytest.mark.parametrize(
     ("seconds", "warm_up", "rounds"), [(10, 2, 18), (1.5, 2, LEAST_ROUNDS), (0.9, 2, 2), (0.5, 1, 1), (0, 1, 1)]
 )

@@ -13,6 +13,9 @@ WARM_UP_ROUNDS = 2
 """The first round builds programs and lets torch choose its primitives, the second fills the caches."""
 LEAST_ROUNDS = 3
 """Fewer have no median worth the name."""
+IN_A_ROW = 10
+"""Steps at a turn where training is timed. A single one finds the caches that others filled, and threads that sleep;
+in a training loop it is one step's own memory that the next one finds."""
 
 Name = TypeVar("Name")
 
@@ -25,10 +28,12 @@ class Effort:
         rounds: of each contender, at most, after ``WARM_UP_ROUNDS`` that are not counted.
         seconds: after which no further round starts: a slow machine gets fewer rounds, not a longer run. For
             ``LEAST_ROUNDS`` there is twice the time, and there is always one.
+        in_a_row: runs of a contender at its turn, of which the mean counts.
     """
 
     rounds: int = 11
     seconds: float = math.inf
+    in_a_row: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def interleave(
 ) -> dict[Name, list[float]]:
     """Milliseconds of every contender in every round; ``between`` is called after each.
 
-    A round runs each contender once and starts with another one than the round before, so that whatever slows
+    A round gives each contender a turn and starts with another one than the round before, so that whatever slows
     the machine down for a while, or whoever leaves the caches cold, hits all of them alike.
     """
     names = list(contenders)
@@ -83,7 +88,8 @@ def interleave(
             continue
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            elapsed = milliseconds(contenders[name].run, contenders[name].prepare())
+            run, prepare = contenders[name].run, contenders[name].prepare
+            elapsed = statistics.fmean(milliseconds(run, prepare()) for _ in range(effort.in_a_row))
             if turn >= 0:
                 times[name].append(elapsed)
         if turn >= 0:

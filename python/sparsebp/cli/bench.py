@@ -15,7 +15,7 @@ from rich.table import Table
 from ..benchmark.candidates import StepRequest, prepare_candidates
 from ..benchmark.environment import environment
 from ..benchmark.steps import SECONDS, StepCase, Steps
-from ..benchmark.timing import Effort, Quartiles
+from ..benchmark.timing import IN_A_ROW, Effort, Quartiles
 from ..files import check_writable, named_errors
 from ..networks.names import build_model
 from ..runtime.stop import StopRequest
@@ -84,7 +84,7 @@ def bench(
     ] = "256KB",
     max_update_ratio: MaxUpdateRatio = 0.02,
     repeats: Annotated[
-        int, typer.Option(metavar="N", parser=whole(1), help="Steps of each contender.", rich_help_panel=OUTPUT)
+        int, typer.Option(metavar="N", parser=whole(1), help=f"Turns of each contender, {IN_A_ROW} steps each.", rich_help_panel=OUTPUT)
     ] = 11,
     seconds: Annotated[
         float,
@@ -119,7 +119,7 @@ def bench(
                 request = StepRequest(height, width, batch, batch * parse_budget(budget), max_update_ratio)
                 with status(f"{model}, input {height}x{width}, batch {batch} ..."):
                     steps = Steps(prepare_candidates(network, request), stop.check)
-                    case = steps.measure(torch.get_num_threads(), Effort(repeats, seconds))
+                    case = steps.measure(torch.get_num_threads(), Effort(repeats, seconds, IN_A_ROW))
                 out.print(step_table([case]))
                 found["steps"].append(case.to_dict())
     if json_file is not None:

@@ -165,7 +165,8 @@ Schedule = Annotated[
         "--schedule",
         "|".join(SCHEDULES),
         "How the rate falls. [default: cosine; constant where 10,000 pictures or more are shown 6 times or more, a "
-        "step trains as many weights as the budget holds, and nothing says how the run ends]",
+        "step trains as many weights as the budget holds, and neither few --epochs nor anything else says how the run "
+        "ends]",
         TRAINING,
         callback=one_of(SCHEDULES),
     ),

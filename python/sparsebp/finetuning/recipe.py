@@ -5,6 +5,7 @@ Nothing here looks at a picture or a network; what they are like is told by :cla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ def recipe(facts: Facts, given: Mapping[str, Any]) -> list[Choice]:
         given: settings that were chosen by somebody, by their names.
     """
     every = _trains_all(facts, given)
-    mean = every and _long(facts, given) and not _ends_otherwise(given)
+    mean = every and _long(facts, given) and not _ends_otherwise(facts, given)
     made = [
         _input_size(facts),
         _augment(facts, given),
@@ -166,10 +167,11 @@ def _long(facts: Facts, given: Mapping[str, Any]) -> bool:
     return sum(facts.sizes) >= _MANY and (given.get("epochs") or _epochs(facts).value) >= _OFTEN
 
 
-def _ends_otherwise(given: Mapping[str, Any]) -> bool:
-    """Whether somebody has chosen how a run ends."""
+def _ends_otherwise(facts: Facts, given: Mapping[str, Any]) -> bool:
+    """Whether somebody has chosen how a run ends, or fewer epochs than a mean needs to be better."""
     chosen = "schedule" in given or "average" in given
-    return chosen or given.get("keep", "last") != "last" or given.get("patience") is not None
+    soon = (given.get("epochs") or math.inf) < _epochs(facts, mean=True).value
+    return chosen or soon or given.get("keep", "last") != "last" or given.get("patience") is not None
 
 
 def _trains_all(facts: Facts, given: Mapping[str, Any]) -> bool:
