@@ -43,7 +43,7 @@ LAYER_SIZES, LAYER_BATCHES = (224,), (1,)
 LAYER_ROUNDS = 3
 """Rounds of a layer for one of a step: they cost little, and a time slice lost hurts a short time more."""
 LAYER_SECONDS, STEP_SECONDS, INFERENCE_SECONDS = 1.0, 10.0, 2.0
-"""Time limits, the latter two for each size, batch and number of threads: less than three minutes in all."""
+"""Time limits, the latter two for each size, batch and number of threads: less than five minutes in all."""
 CLASSES = 10
 WHAT, HOW, OUTPUT = "What", "How", "Output"
 """Panels of the help."""
@@ -197,7 +197,7 @@ def main(
 ) -> None:
     """Times sparsebp against what a user would write in PyTorch, in turns, and counts bytes.
 
-    Layers of MobileNetV2, whole training steps beside what this machine can do, inference: under three minutes.
+    Layers of MobileNetV2, whole training steps beside what this machine can do, inference: under five minutes.
     """
     if isa is not None:
         force_isa(isa)

@@ -73,8 +73,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'sparsebp[plot]'")
     folder = tmp_path_factory.mktemp("rivals")
     numbers, picture = folder / "rivals.json", folder / "rivals.png"
-    what = ["--size", "32", "--batch", "2", "--rounds", "2", "--in-a-row", "3", "--only", "sparsebp*", "--only", "torch"]
-    command = [sys.executable, BENCH / "rivals.py", *what, "--json", numbers, "--plot", picture]
+    what = ["--size", "32", "--batch", "2", "--only", "sparsebp*", "--only", "torch"]
+    how = ["--rounds", "2", "--in-a-row", "3"]
+    command = [sys.executable, BENCH / "rivals.py", *what, *how, "--json", numbers, "--plot", picture]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == Exit.OK, done.stderr
     return Run(done.stdout, done.stderr, json.loads(numbers.read_text()), picture)

@@ -30,7 +30,9 @@ def test_ten_thousands_of_small_pictures_get_the_settings_of_the_headline() -> N
     assert Settings(**chosen(CIFAR10)) == Settings(input_size=(129, 129), **MEAN)
 
 
-@pytest.mark.parametrize("given", [{"schedule": "cosine"}, {"average": 1}, {"keep": "best"}, {"patience": 2}, {"epochs": 15}], ids=str)
+@pytest.mark.parametrize(
+    "given", [{"schedule": "cosine"}, {"average": 1}, {"keep": "best"}, {"patience": 2}, {"epochs": 15}], ids=str
+)
 def test_who_says_how_a_run_ends_gets_a_rate_that_falls(given: dict[str, Any]) -> None:
     assert Settings(**given | chosen(CIFAR10, **given)) == Settings(input_size=(129, 129), **HEADLINE | given)
 

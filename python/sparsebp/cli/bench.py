@@ -84,7 +84,13 @@ def bench(
     ] = "256KB",
     max_update_ratio: MaxUpdateRatio = 0.02,
     repeats: Annotated[
-        int, typer.Option(metavar="N", parser=whole(1), help=f"Turns of each contender, {IN_A_ROW} steps each.", rich_help_panel=OUTPUT)
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole(1),
+            help=f"Turns of each contender, {IN_A_ROW} steps each.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 11,
     seconds: Annotated[
         float,
