@@ -201,7 +201,7 @@ def export(
         raise typer.BadParameter("--out is missing: what is the plan file to be called?")
     file = check_writable(out_file.expanduser(), "out")
     settings, stated = settings_of(context), given(context)
-    settings |= {"epochs": epochs, "examples": examples}
+    settings |= {"epochs": epochs, "examples": examples, "schedule": schedule}
     if run is None or {"epochs", "examples", "schedule", "warmup"} & stated:  # or else the run's own goes on
         check_end(settings, known=data is not None)
     weights = given_weights(weights) if weights is not None else None
