@@ -76,7 +76,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     _final("headline/skip", "flips and slides, learned pictures skipped", seeds=3, **SPARING),
     _final("headline/long", "the same, twice as long", **SPARING | {"epochs": 20}),
     _final("headline/forty", "forty epochs, with erase and rest 1", seeds=3, **SPARING | ERASING | {"epochs": 40}),
-    _final("headline/mean", "thirty epochs at a constant rate, the mean of the last 22", seeds=3, **SPARING | MEAN),
+    _final("headline/mean", "thirty epochs, constant, mean of the last 22", seeds=3, **SPARING | MEAN),
     _final("headline/static", "one set of channels for ever", seeds=3, sampler="static", **SPARING),
     _final("headline/shifts", "shifts and classifier alone", **SHIFTS_ALONE),
     _final("headline/classifier", "classifier alone", **CLASSIFIER_ALONE),

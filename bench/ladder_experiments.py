@@ -36,14 +36,14 @@ def headlines(headline: Mapping[str, Any]) -> Iterator[Experiment]:
     yield final("all", "as many weights a step as 256 KB hold", **ALL)
     yield final(
         "all mean",
-        "the same for 16 epochs at half the rate, constant, the mean of the last ten",
+        "the same, 16 epochs, mean of the last ten",
         seeds=2,
         **ALL | ALL_MEAN,
     )
-    yield final("all 128KB", "as many as 128 KB hold, 97 x 97 pixels, six epochs", **ALL | small | {"epochs": 6})
+    yield final("all 128KB", "as many as 128 KB hold, 97 x 97, six epochs", **ALL | small | {"epochs": 6})
     yield final(
         "all 100KB",
-        "as many as 100 KB hold, 97 x 97 pixels, 16 epochs, the mean of the last ten",
+        "as many as 100 KB hold, 97 x 97, mean of ten",
         **ALL | ALL_MEAN | small | {"budget": "100KB"},
     )
     yield final("step", "the whole step in 256 KB, erase, rest", **ALL | ERASING, scope="step")
