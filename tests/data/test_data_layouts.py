@@ -83,7 +83,17 @@ def test_classes_whose_accents_are_spelt_in_two_ways_are_one(tmp_path: Path) -> 
 
 def test_what_counts_as_a_picture(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 2, "b": 2})
-    for name in ("a/notes.TXT", "a/Thumbs.db", "a/.DS_Store", "a/.hidden.png", "a/.trash/x.png", "a/__MACOSX/x.png"):
+    for name in (
+        "a/notes.TXT",
+        "a/Thumbs.db",
+        "a/bark.ogg",
+        "a/dog.svg",
+        "a/dog.dat",
+        "a/.DS_Store",
+        "a/.hidden.png",
+        "a/.trash/x.png",
+        "a/__MACOSX/x.png",
+    ):
         picture(tmp_path / name)
     for name in ("README.md", "loose.png", ".cache/x.png"):
         picture(tmp_path / name)
