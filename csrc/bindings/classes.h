@@ -16,8 +16,6 @@ void bind_trainers(pybind11::module_& m);
 void bind_sessions(pybind11::module_& m);
 // What plan files are made of.
 void bind_records(pybind11::module_& m);
-// What looks at Python objects in every step.
-void bind_places(pybind11::module_& m);
 // Native exceptions become those of the module `errors` beside this one.
 void register_errors(const pybind11::module_& m);
 // An attached session's layers, ops, bytes and recipe.

@@ -196,7 +196,6 @@ PYBIND11_MODULE(_C, m) {
   bind_program(m);
   bind_sessions(m);
   bind_records(m);
-  bind_places(m);
   forbid_bare_new(m);
   m.attr("__version__") = sbp_version();
   m.attr("PANEL") = kPanel;

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from .. import _C
 from ..capture.behaviour import has_global_hooks, patches
 from ..capture.graph import Graph
 
@@ -58,11 +57,13 @@ class Intact:
 
         Every call of the model runs this, on cold caches: no line of Python per module.
         """
-        gone = _C.changed_item(self._tables, self._keys, self._placed)
-        if gone >= 0:
+        here = list(map(dict.get, self._tables, self._keys))
+        if here != self._placed:
+            gone = [a is b for a, b in zip(here, self._placed, strict=True)].index(False)
             _refuse(self._place_names[gone], "was replaced")
-        other = _C.changed_item(self._setting_tables, self._setting_keys, self._settings, by_value=True)
-        if other >= 0:
+        settings = list(map(dict.get, self._setting_tables, self._setting_keys))
+        if settings != self._settings:
+            other = [a == b for a, b in zip(settings, self._settings, strict=True)].index(False)
             _refuse(self._setting_names[other], "was changed")
         kinds = list(map(type, self._modules))
         if kinds != self._kinds:

@@ -73,9 +73,10 @@ class Watch:
 
     def moved(self) -> bool:
         """Whether anything did. Runs several times a step, on cold caches: no line of Python per tensor."""
-        if _C.changed_item(self._tables, self._keys, self._tensors) >= 0:
+        tensors: list[torch.Tensor] = list(map(dict.get, self._tables, self._keys))  # type: ignore[arg-type]
+        if not all(map(operator.is_, tensors, self._tensors)):
             return True
-        return _C.changed_answer(torch.Tensor.data_ptr, self._tensors, self._pointers) >= 0
+        return list(map(torch.Tensor.data_ptr, tensors)) != self._pointers
 
 
 class Weights:
@@ -105,7 +106,6 @@ class Weights:
         self._sources = [(table, key) for table, key in sources if table.get(key) is not None]
         self._weights = [of_layer[0] for of_layer in self.layers if of_layer[0] is not None]
         self._all = self._some = Watch([])
-        self._kernels: list[torch.Tensor] = []
         self._strides: list[tuple[int, ...]] = []
         self._slots: list[tuple[tuple[int, int], nn.Parameter]] = []
         self._trained: list[nn.Parameter] = []
@@ -123,20 +123,20 @@ class Weights:
             if of_layer[0] is not None:
                 kernel_layout_(_tensor(of_layer[0]), spec.kind == _C.LayerKind.transposed)
             self._program.bind(i, *map(_address, of_layer))
-        self._kernels = [table[key] for table, key in self._weights]
-        self._strides = [kernel.stride() for kernel in self._kernels]
+        self._strides = self._weight_strides()
         self._all = Watch(self._sources)
         self._some = Watch(self.find_trained())
 
     def moved(self) -> bool:
         """Whether ``load_state_dict(assign=True)``, ``.to()`` or the like replaced or reordered memory."""
-        if self._all.moved():
-            return True
-        return _C.changed_answer(torch.Tensor.stride, self._kernels, self._strides) >= 0
+        return self._all.moved() or self._weight_strides() != self._strides
 
     def trained_moved(self) -> bool:
         """The same, between a forward pass that noticed and its backward pass: only what trains is looked at."""
         return self._some.moved()
+
+    def _weight_strides(self) -> list[tuple[int, ...]]:
+        return [table[key].stride() for table, key in self._weights]
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that this program trains, in network order."""
