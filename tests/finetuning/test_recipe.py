@@ -164,6 +164,8 @@ WHY: list[tuple[dict[str, Any], str, str]] = [
     ({}, "max_update_ratio", "learns most; with 0.02 steps take two thirds of the time"),
     ({"sampler": "static"}, "max_update_ratio", "what goes with the other settings"),
     ({"normalise": False}, "lr", "what suits the other settings"),
+    ({"keep": "best"}, "average", "a mean of epochs pays in long runs alone"),
+    ({}, "average", "the mean of epochs learned more than a rate that falls"),
     ({}, "batch_size", "channels are drawn anew for each batch"),
     ({"resample_every": 4}, "batch_size", "channels are drawn anew for every 4 batches"),
     ({"sampler": "static"}, "batch_size", "what rates are measured for; the channels stay the same"),

@@ -206,7 +206,7 @@ def _end(facts: Facts, mean: bool, given: Mapping[str, Any]) -> list[Choice]:
     """How the rate falls, and of how many epochs the weights are averaged in the end."""
     if not mean:
         usual = "a rate that falls ends with settled weights"
-        return [Choice("schedule", "cosine", usual), Choice("average", 1, "the run ends with its last epoch")]
+        return [Choice("schedule", "cosine", usual), Choice("average", 1, "a mean of epochs pays in long runs alone")]
     epochs = given.get("epochs") or _epochs(facts, mean).value
     return [
         Choice("schedule", "constant", "epochs that differ are worth averaging"),
