@@ -174,7 +174,8 @@ struct MaskArgs {
   const std::uint8_t* mask;  // null: every gradient passes
   Index mask_row;
   Index rows, cols;
-  T* sum;  // null, or [cols], assigned
+  T* sum;  // null, or [cols], assigned: sums of `runs` equal runs of rows, added one after the other
+  Index runs = 1;
 };
 
 // y = activation(x) for a matrix, with its mask bits if wanted; y may be x.

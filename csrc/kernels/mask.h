@@ -28,39 +28,49 @@ constexpr Index kSumRows = 64;
 // One vector of columns: masked and summed in one go over the rows.
 template <class V, bool kMasked>
 inline V mask_vector(const MaskArgs<typename V::value>& args, Index c) {
-  V total = V::set(0);
-  for (Index block = 0; block < args.rows; block += kSumRows) {
-    const Index end = block + kSumRows < args.rows ? block + kSumRows : args.rows;
-    V part = V::set(0);
-    for (Index m = block; m < end; ++m) {
-      auto* g = args.g + m * args.g_row + c;
-      V x = V::load(g);
-      if constexpr (kMasked) {
-        x = V::keep(x, args.mask + m * args.mask_row, c);
-        x.store(g);
+  const Index run = args.rows / args.runs;
+  V all = V::set(0);
+  for (Index first = 0; first < args.rows; first += run) {
+    V total = V::set(0);
+    for (Index block = first; block < first + run; block += kSumRows) {
+      const Index end = block + kSumRows < first + run ? block + kSumRows : first + run;
+      V part = V::set(0);
+      for (Index m = block; m < end; ++m) {
+        auto* g = args.g + m * args.g_row + c;
+        V x = V::load(g);
+        if constexpr (kMasked) {
+          x = V::keep(x, args.mask + m * args.mask_row, c);
+          x.store(g);
+        }
+        part = V::add(part, x);
       }
-      part = V::add(part, x);
+      total = V::add(total, part);
     }
-    total = V::add(total, part);
+    all = V::add(all, total);
   }
-  return total;
+  return all;
 }
 
 // The same for a single column.
 template <class T>
 inline T mask_column(const MaskArgs<T>& args, Index c) {
-  T total = 0;
-  for (Index block = 0; block < args.rows; block += kSumRows) {
-    const Index end = block + kSumRows < args.rows ? block + kSumRows : args.rows;
-    T part = 0;
-    for (Index m = block; m < end; ++m) {
-      T& g = args.g[m * args.g_row + c];
-      if (args.mask != nullptr && (args.mask[m * args.mask_row + c / 8] >> (c % 8) & 1) == 0) g = T(0);
-      part += g;
+  const Index run = args.rows / args.runs;
+  T all = 0;
+  for (Index first = 0; first < args.rows; first += run) {
+    T total = 0;
+    for (Index block = first; block < first + run; block += kSumRows) {
+      const Index end = block + kSumRows < first + run ? block + kSumRows : first + run;
+      T part = 0;
+      for (Index m = block; m < end; ++m) {
+        T& g = args.g[m * args.g_row + c];
+        if (args.mask != nullptr && (args.mask[m * args.mask_row + c / 8] >> (c % 8) & 1) == 0) g = T(0);
+        part += g;
+      }
+      total += part;
     }
-    total += part;
+    all += total;
   }
-  return total;
+  return all;
 }
 
 template <class V>

@@ -142,6 +142,8 @@ int thread_count() {
   return with_pool([](const ThreadPool& pool) { return pool.threads(); });
 }
 
+bool runs_alone_for_now() { return nanoseconds() < serial_until.load(std::memory_order_relaxed); }
+
 const char* thread_pool_name() {
   return with_pool([](const ThreadPool& pool) { return pool.name(); });
 }

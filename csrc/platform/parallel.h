@@ -59,6 +59,8 @@ void set_plain_threads(int threads);
 void set_host_pool(HostParallel parallel, void* context, int threads);
 
 int thread_count();
+// Do regions run on the calling thread at the moment, for another program keeps a core busy?
+bool runs_alone_for_now();
 const char* thread_pool_name();  // "host", "torch" or "plain"
 
 }  // namespace sparsebp

@@ -40,6 +40,9 @@ inline bool packs_gradient(const ConvShape& s, Index batch, Index columns) {
   return s.pointwise() && s.groups == 1 && pixels <= kFewPixels && packed_gradient(pixels, 1) <= columns;
 }
 
+// A panel of so many rows costs as much to pack as so many multiply-adds.
+constexpr Index pack_work(Index rows) { return 10 * rows * kPanel; }
+
 // The gradient of `pixels` pixels, scaled and transposed, as panels for gemm_transposed.
 template <class T>
 void pack_gradient(const Kernels<T>& kernels, const OutputGrad<T>& grad, Index pixels, T* panels);

@@ -132,26 +132,52 @@ Index conv_backward_scratch(const ConvShape& s, Index batch, Index out_count) {
 
 namespace {
 
-// Output columns of one unit: four panels, the widest tile of a weight gradient.
-constexpr Index kColumnRun = 4 * kPanel;
-
-// Trains the weights where nobody wants an input gradient. Units are runs of output columns: there may be one row only.
+// How threads share the training of a layer's weights: units are runs of output columns, in which all selected rows are
+// trained by what is read once. Where a row must stay whole, for with groups it has a group's columns only, and its
+// squared norm is one thread's sum, they are runs of input channels.
 template <class T>
-void weights_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const Slice<T>& saved) {
-  const ConvShape& s = layer.spec.shape;
-  // With groups a row has a group's columns only; and the squared norms of a row are summed by one thread.
-  const bool whole = s.groups > 1 || layer.squared_norms.rows != nullptr;
-  const Index run = whole || grad.parts.count > 0 ? grad.count : kColumnRun;
-  const Index pixels = context.images * s.out_pixels(), parts = whole ? 0 : grad.parts.count;
-  const Index work = pixels * s.taps() * run * layer.spec.selected;
-  parallel_for(parts > 0 ? parts : div_up(grad.count, run), work, [&](Index unit) {
-    const Index first = unit * run;
-    const OutputGrad<T> part = parts > 0           ? grad.part(unit, pixels)
-                               : run == grad.count ? grad
-                                                   : grad.columns(first, std::min(run, grad.count - first));
-    layer.update_weight(*context.kernels, context.images, part, saved, 0, s.in);
-  });
-}
+class WeightUnits {
+ public:
+  WeightUnits(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const Slice<T>& saved)
+      : context_(context), layer_(layer), grad_(grad), saved_(saved) {
+    const ConvShape& s = layer.spec.shape;
+    if (!layer.wants_weight_grad() || saved.data == nullptr) return;
+    whole_ = s.groups > 1 || layer.squared_norms.rows != nullptr;
+    const Index most = grad.parts.count > 0 ? grad.parts.width(grad.parts.count - 1) : grad.count;
+    run_ = whole_ || parts() * div_up(most, kWidest) < 2 * thread_count() ? kPair : kWidest;
+    per_part_ = div_up(whole_ ? s.in : most, run_);
+  }
+
+  Index count() const { return whole_ ? per_part_ : parts() * per_part_; }
+  // Multiply-adds of a unit, about.
+  Index work() const {
+    const ConvShape& s = layer_.spec.shape;
+    const Index weights = whole_ ? layer_.spec.selected * grad_.count * run_ / s.in : layer_.spec.selected * run_;
+    return context_.images * s.out_pixels() * s.taps() * weights;
+  }
+  void train(Index unit) const {
+    const Index in = layer_.spec.shape.in, first = unit % per_part_ * run_;
+    if (whole_) return update(grad_, first, std::min(run_, in - first));
+    const Index pixels = context_.images * layer_.spec.shape.out_pixels();
+    const OutputGrad<T> part = grad_.parts.count > 0 ? grad_.part(unit / per_part_, pixels) : grad_;
+    if (first < part.count) update(part.columns(first, std::min(run_, part.count - first)), 0, in);
+  }
+
+ private:
+  static constexpr Index kWidest = 4 * kPanel;  // the widest tile of a weight gradient but for that of a single row
+
+  Index parts() const { return std::max<Index>(grad_.parts.count, 1); }
+  void update(const OutputGrad<T>& grad, Index begin, Index count) const {
+    layer_.update_weight(*context_.kernels, context_.images, grad, saved_, begin, count);
+  }
+
+  const Context<T>& context_;
+  Layer<T>& layer_;
+  const OutputGrad<T>& grad_;
+  const Slice<T>& saved_;
+  bool whole_ = false;
+  Index run_ = kPair, per_part_ = 0;
+};
 
 // Rows of one unit of an input gradient: enough to use a panel of weights from the first-level cache many times, and
 // few enough that threads have several; whole tiles of rows.
@@ -162,7 +188,8 @@ Index rows_of_a_unit(Index rows) {
 }
 
 // The same as conv_backward for a pointwise layer that packs its weights. Threads share the rows of dx, which each of
-// them adds to again and again, and at the same time the weights to train: packed ones are those of the forward pass.
+// them adds to again and again, and with the last of them the weights to train: all packed ones are those of the
+// forward pass.
 template <class T>
 void pointwise_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<T>& grad, const Slice<T>& saved,
                         T* dx, bool accumulate, T* panels) {
@@ -170,11 +197,12 @@ void pointwise_backward(const Context<T>& context, Layer<T>& layer, const Output
   const ConvShape& s = layer.spec.shape;
   const Index pixels = context.images * s.pixels(), most = packed_weights(s), slot = panel_rows(s, grad.count) * kPanel;
   const Index run = rows_of_a_unit(pixels), runs = div_up(pixels, run);
+  const WeightUnits<T> updates(context, layer, grad, saved);
   for (Index begin = 0; begin < s.in; begin += most) {
     const Index columns = std::min(most, s.in - begin);
     for (Index k = 0; k < grad.count; k += kPanelRows) {
       const Index end = std::min(k + kPanelRows, grad.count);
-      parallel_for(div_up(columns, kPanel), (end - k) * kPanel, [&](Index i) {
+      parallel_for(div_up(columns, kPanel), pack_work(end - k), [&](Index i) {
         const Index column = i * kPanel;
         kernels.pack({layer.params.weight + (begin + column) * s.out + grad.begin + k, s.out,
                       grad.scale != nullptr ? grad.scale + k : nullptr, panels + i * slot, end - k,
@@ -196,15 +224,13 @@ void pointwise_backward(const Context<T>& context, Layer<T>& layer, const Output
         args.store = Store::assign;
         kernels.gemm(args);
       };
-      const Index updates = end == grad.count && layer.wants_weight_grad() ? div_up(columns, kPair) : 0;
-      const Index units = runs + updates;  // spread evenly, so that every thread has some of both
-      parallel_for(units, run * columns * (end - k), [&](Index i) {
-        const Index update = i * updates / units;
-        if ((i + 1) * updates / units > update) {
-          const Index column = begin + update * kPair;
-          layer.update_weight(kernels, context.images, grad, saved, column, std::min(kPair, begin + columns - column));
-          return;
-        }
+      const bool last = end == grad.count && begin + columns == s.in;
+      const Index trained = last ? updates.count() : 0;
+      const Index units = runs + trained;  // spread evenly, so that every thread has some of both
+      const Index work = std::max(run * columns * (end - k), trained > 0 ? updates.work() : 0);
+      parallel_for(units, work, [&](Index i) {
+        const Index update = i * trained / units;
+        if ((i + 1) * trained / units > update) return updates.train(update);
         const Index row = (i - update) * run, count = std::min(run, pixels - row);
         if (grad.parts.count == 0) add(grad, row, count);
         for (Index part = 0; part < grad.parts.count; ++part) add(grad.part(part, pixels), row, count);
@@ -222,7 +248,11 @@ void conv_backward(const Context<T>& context, Layer<T>& layer, const OutputGrad<
   const ConvShape& s = layer.spec.shape;
   const Index images = context.images, pixels = images * s.out_pixels();
   const Index units = input_units(s), slot = panel_rows(s, grad.count) * kPanel;
-  if (dx == nullptr) return weights_backward(context, layer, grad, saved);
+  if (dx == nullptr) {
+    const WeightUnits<T> updates(context, layer, grad, saved);
+    parallel_for(updates.count(), updates.work(), [&](Index unit) { updates.train(unit); });
+    return;
+  }
   const bool packs = packs_gradient(s, context.batch, packed_weights(s));
   if (s.pointwise() && s.groups == 1 && !packs) {
     return pointwise_backward(context, layer, grad, saved, dx, accumulate, panels);

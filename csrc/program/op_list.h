@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "platform/sharing.h"
 #include "program/device.h"
 #include "program/squared_norms.h"
 #include "program/stream.h"
@@ -27,10 +28,14 @@ class OpList {
 
   // From `op` to after(op); the values of both ends are set.
   void forward(int op, Context<T>& context, const InputBuffers<T>& input);
-  void backward(int op, Context<T>& context) { ops_[static_cast<std::size_t>(op)]->backward(context); }
+  void backward(int op, Context<T>& context) {
+    const auto i = static_cast<std::size_t>(op);
+    backward_sharing_[i].run(context.images, [&] { ops_[i]->backward(context); });
+  }
 
  private:
   std::vector<std::unique_ptr<Op<T>>> ops_;
+  std::vector<Sharing> backward_sharing_;
   std::vector<std::string> names_;
   std::vector<Stream<T>> streams_;
   std::vector<int> stream_of_op_;

@@ -4,7 +4,7 @@
 //
 // Backward needs no expanded value but the selected ones: the gradient through both activations is a bit per element.
 // Units of a panel of channels or two are independent of each other up to the sum into dx, which runs in its own
-// region.
+// region; so are images, up to what they train.
 #pragma once
 
 #include "program/ops/block_buffers.h"
@@ -79,6 +79,8 @@ class Block final : public BlockBuffers<T> {
     Index images = 0;  // that a strip has whole; if zero,
     Index rows = 0;    // output rows of a strip at most
   };
+  // Images are shared if nobody has to wait for a quarter of the time or more.
+  static bool images_suit(Index images, Index threads) { return images % threads == 0 || images >= 4 * threads; }
   Lanes lanes(const Context<T>& context) const;
   void forward_in_lanes(const Context<T>& context, Pass& pass, const Lanes& lanes) const;
   void forward_image_rows(const Context<T>& context, Pass& pass, Index image, Range out, Index most) const;
@@ -99,15 +101,55 @@ class Block final : public BlockBuffers<T> {
   void expand_levels(Context<T>& context, const Scratch& scratch, const Pass& pass, const ColumnParts& parts) const;
   void train_from_levels(Context<T>& context, const Scratch& scratch, const OutputGrad<T>& grad);
 
+  // Gradients of a panel of channels on their way down; row: numbers of a pixel.
+  struct WidePlace {
+    T* data = nullptr;  // null: not wanted
+    Index row = 0;
+    bool accumulate = false;
+  };
+  struct PanelGrad {
+    Index c, count;
+    T* filtered;
+    Index filtered_row;
+    WidePlace wide;
+    T scale[kPanel];  // of the depthwise convolution's norm, if there is one
+  };
+  // Of their gradients, of one image or of several: added in the order of the images.
+  struct PanelSums {
+    T filtered[kPanel], expanded[kPanel];
+
+    void add(const T* more_filtered, const T* more_expanded, Index count) {
+      for (Index i = 0; i < count; ++i) filtered[i] += more_filtered[i], expanded[i] += more_expanded[i];
+    }
+  };
+
   Scratch part_of(const Scratch& scratch, const ColumnParts& parts, Index part, Index images) const;
   void train_project_shift(Context<T>& context, const T* dy, const T* scale);
   void backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
                         const Target& target, Index c, Index column, Index count);
-  void filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c, Index count);
-  void wide_gradient(Context<T>& context, const Scratch& scratch, const Remains& saved, const Target& target, Index c,
-                     Index column, Index count);
-  void pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index g_row, Index c,
-                 Index count, T* sums) const;
+  void filtered_gradient(const Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c,
+                         Index count) const;
+  void pack_project(const Context<T>& context, const Scratch& scratch, Index o, Index column, Index c,
+                    Index count) const;
+  void project_gradient(const Context<T>& context, const Scratch& scratch, Index o, Index column, Index count,
+                        const T* dy, Index rows, T* d_filtered, Index d_filtered_row) const;
+
+  WidePlace wide_place(const Scratch& scratch, const Target& target, Index c, Index column) const;
+  PanelGrad panel_grad(const Context<T>& context, Index c, Index count, T* filtered, Index filtered_row,
+                       const WidePlace& wide) const;
+  void pass_panel(const Context<T>& context, const Remains& saved, const PanelGrad& grad, Range images,
+                  PanelSums& sums) const;
+  void train_panel(Context<T>& context, const Scratch& scratch, const Remains& saved, const PanelGrad& grad,
+                   Index column, const PanelSums& sums);
+
+  bool shares_images(const Context<T>& context) const;
+  void backward_images(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
+                       const Target& target, Index first);
+  PanelGrad panel_of_images(const Context<T>& context, const Scratch& scratch, const Target& target, Index first,
+                            Index column) const;
+  T* image_sums(const PanelGrad& grad, Index image) const;
+  void train_by_images(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
+                       const Target& target, Index first);
 };
 
 }  // namespace sparsebp

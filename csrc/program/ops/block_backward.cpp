@@ -11,9 +11,6 @@
 namespace sparsebp {
 namespace {
 
-// Channel blocks that threads share have so many multiply-adds at least, for each column of a tile: some 20 us of work.
-constexpr Index kSharedWork = 65536;
-
 // A residual passes its gradient on as it is.
 template <class T>
 void pass_residual(const T* dy, Index count, T* grad, bool accumulate) {
@@ -27,7 +24,6 @@ void Block<T>::backward(Context<T>& context) {
   const Kernels<T>& kernels = *context.kernels;
   Layer<T>&expand = layer(context, expand_), &project = layer(context, project_);
   const Index n = context.images;
-  const Alone alone(n * (out_rows_ * out_ + in_rows_ * in_) * backward_block_ < kSharedWork * kernels.tile_columns);
   const T* dy = context.grads[static_cast<std::size_t>(this->spec.output)];
 
   Scratch scratch = acquire_scratch(context);
@@ -47,20 +43,26 @@ void Block<T>::backward(Context<T>& context) {
   const Index taps = layer(context, depthwise_).spec.shape.taps();
   const Index expand_work = recomputes() && expands_ ? n * kPanel * in_rows_ * in_ : 0;
   const Index backward_work = expand_work + n * kPanel * (out_rows_ * out_ + in_rows_ * taps);
+  const bool by_images = shares_images(context);
   for (Index first = 0; first < wide_; first += backward_block_) {
     const Index width = std::min(backward_block_, wide_ - first);
     if (filtered_grad_ && packs_gradient_) {
       const T* scale = project.spec.has_norm ? scratch.project_scale : nullptr;
       pack_gradient(kernels, {dy, out_, 0, out_, scale}, n * out_rows_, scratch.panels);
     }
-    const ColumnParts parts = column_parts(kernels, width);
+    const ColumnParts parts = by_images ? ColumnParts{width, kPair, 0} : column_parts(kernels, width);
     if (recomputes()) again.begin_block(first);
     if (in_levels()) expand_levels(context, scratch, again, parts);
-    for_columns(parts, backward_work, [&](Index part, Index column, Index count) {
-      const Index begin = parts.count > 0 ? parts.begin(part) : 0, c = first + column;
-      if (recomputes()) forward_columns(context, again.part(*this, parts, part, n), c, count);
-      backward_columns(context, part_of(scratch, parts, part, n), saved, dy, target, c, column - begin, count);
-    });
+    if (by_images) {
+      scratch.columns = width;
+      backward_images(context, scratch, saved, dy, target, first);
+    } else {
+      for_columns(parts, backward_work, [&](Index part, Index column, Index count) {
+        const Index begin = parts.count > 0 ? parts.begin(part) : 0, c = first + column;
+        if (recomputes()) forward_columns(context, again.part(*this, parts, part, n), c, count);
+        backward_columns(context, part_of(scratch, parts, part, n), saved, dy, target, c, column - begin, count);
+      });
+    }
     if (expands_ && wide_grad_) {
       const T* scale = expand.spec.has_norm ? scratch.expand_scale : nullptr;
       const OutputGrad<T> grad{scratch.d_expanded, width, first, width, scale, parts};
@@ -105,36 +107,47 @@ typename Block<T>::Scratch Block<T>::part_of(const Scratch& scratch, const Colum
 
 // d_filtered of `count` <= kPair channels from `c` on, column `column` of a part: the projection's input gradient.
 template <class T>
-void Block<T>::filtered_gradient(Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c,
-                                 Index count) {
-  const Kernels<T>& kernels = *context.kernels;
-  const Layer<T>& project = layer(context, project_);
-  const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
+void Block<T>::filtered_gradient(const Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c,
+                                 Index count) const {
   const Index rows = context.images * out_rows_;
   T* d_filtered = scratch.d_filtered + column;
   if (packs_gradient_) {
-    packed_input_grad(kernels, project, c, count, Index(0), out_, scratch.panels, rows, d_filtered, scratch.columns,
-                      false);
+    packed_input_grad(*context.kernels, layer(context, project_), c, count, Index(0), out_, scratch.panels, rows,
+                      d_filtered, scratch.columns, false);
     return;
   }
+  for (Index o = 0; o < out_; o += kPanelRows) {
+    pack_project(context, scratch, o, column, c, count);
+    project_gradient(context, scratch, o, column, count, dy, rows, d_filtered, scratch.columns);
+  }
+}
+
+// The panels of `count` channels from `c` on, for at most kPanelRows output channels from `o` on.
+template <class T>
+void Block<T>::pack_project(const Context<T>& context, const Scratch& scratch, Index o, Index column, Index c,
+                            Index count) const {
+  const Layer<T>& project = layer(context, project_);
   const Index slot = panel_rows() * kPanel;
   T* panels = scratch.panels + column / kPanel * slot;
-  for (Index o = 0; o < out_; o += kPanelRows) {
-    const Index run = std::min(kPanelRows, out_ - o);
-    for (Index done = 0; done < count; done += kPanel) {
-      kernels.pack({project.params.weight + (c + done) * out_ + o, out_,
-                    project_scale != nullptr ? project_scale + o : nullptr, panels + done / kPanel * slot, run,
-                    std::min(kPanel, count - done)});
-    }
-    GemmArgs<T> args{};
-    args.a = dy + o, args.a_row = out_;
-    args.b = panels, args.b_panel = slot;
-    args.c = d_filtered, args.c_row = scratch.columns;
-    args.rows = rows, args.cols = count;
-    args.sum.n1 = run, args.sum.b1 = kPanel;
-    args.store = o > 0 ? Store::accumulate : Store::assign;
-    kernels.gemm(args);
+  for (Index done = 0; done < count; done += kPanel) {
+    context.kernels->pack({project.params.weight + (c + done) * out_ + o, out_,
+                           project.spec.has_norm ? scratch.project_scale + o : nullptr, panels + done / kPanel * slot,
+                           std::min(kPanelRows, out_ - o), std::min(kPanel, count - done)});
   }
+}
+
+// What those of `count` <= kPair columns give to `rows` pixels of d_filtered.
+template <class T>
+void Block<T>::project_gradient(const Context<T>& context, const Scratch& scratch, Index o, Index column, Index count,
+                                const T* dy, Index rows, T* d_filtered, Index d_filtered_row) const {
+  GemmArgs<T> args{};
+  args.a = dy + o, args.a_row = out_;
+  args.b = scratch.panels + column / kPanel * panel_rows() * kPanel, args.b_panel = panel_rows() * kPanel;
+  args.c = d_filtered, args.c_row = d_filtered_row;
+  args.rows = rows, args.cols = count;
+  args.sum.n1 = std::min(kPanelRows, out_ - o), args.sum.b1 = kPanel;
+  args.store = o > 0 ? Store::accumulate : Store::assign;
+  context.kernels->gemm(args);
 }
 
 // Everything that belongs to `count` <= kPair expanded channels from `c` on, columns of a part, but for the expansion's
@@ -148,62 +161,22 @@ void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, con
   project.update_weight(*context.kernels, context.images, {dy, out_, 0, out_, project_scale}, saved.project, c, count);
   if (!filtered_grad_) return;
   for (Index done = 0; done < count; done += kPanel) {
-    wide_gradient(context, scratch, saved, target, c + done, column + done, std::min(kPanel, count - done));
+    const Index panel = column + done;
+    const PanelGrad grad = panel_grad(context, c + done, std::min(kPanel, count - done), scratch.d_filtered + panel,
+                                      scratch.columns, wide_place(scratch, target, c + done, panel));
+    PanelSums sums;
+    pass_panel(context, saved, grad, {0, context.images}, sums);
+    train_panel(context, scratch, saved, grad, panel, sums);
   }
 }
 
-// From the gradient of `count` <= kPanel filtered channels to that of the expanded ones.
-template <class T>
-void Block<T>::wide_gradient(Context<T>& context, const Scratch& scratch, const Remains& saved, const Target& target,
-                             Index c, Index column, Index count) {
-  const Kernels<T>& kernels = *context.kernels;
-  Layer<T>&expand = layer(context, expand_), &dw = layer(context, depthwise_);
-  const Index n = context.images, columns = scratch.columns;
-  T* d_filtered = scratch.d_filtered + column;
-  T sums[kPanel], dw_scale[kPanel];
-  pass_mask(context, saved.depthwise_mask, saved.first, n * out_rows_, d_filtered, columns, c, count, sums);
-  dw.fold(kernels, c, count, dw_scale, nullptr);
-  const T* scale = dw.spec.has_norm ? dw_scale : nullptr;
-  T* d_wide = nullptr;
-  if (wide_grad_) {
-    d_wide = expands_ ? scratch.d_expanded + column : target.grad + c;
-    const Index d_wide_row = expands_ ? columns : in_;
-    for (Index i = 0; i < n; ++i) {
-      DepthwiseArgs<T> args{};
-      args.shape = dw.spec.shape;
-      args.x = d_filtered + i * out_rows_ * columns, args.x_pixel = columns;
-      args.weight = dw.params.weight + c, args.weight_row = wide_;
-      args.y = d_wide + i * in_rows_ * d_wide_row, args.y_pixel = d_wide_row;
-      args.channels = count, args.row_begin = 0, args.row_end = args.shape.height;
-      args.accumulate = !expands_ && target.accumulate;
-      args.affine.scale = scale;
-      kernels.depthwise_input_grad(args);
-    }
-  }
-  dw.update_depthwise(kernels, n, {d_filtered, columns, c, count, scale},
-                      saved.depthwise.data != nullptr ? saved.depthwise : saved.input);
-  dw.update_shift(kernels, c, count, sums, scale);
-  if (!expands_ || !wide_grad_) return;
-
-  pass_mask(context, saved.expand_mask, saved.first, n * in_rows_, d_wide, columns, c, count, sums);
-  T* expand_scale = scratch.expand_scale + column;
-  expand.fold(kernels, c, count, expand_scale, nullptr);
-  expand.update_shift(kernels, c, count, sums, expand.spec.has_norm ? expand_scale : nullptr);
-}
-
-template <class T>
-void Block<T>::pass_mask(Context<T>& context, const std::uint8_t* mask, Index first, Index rows, T* g, Index g_row,
-                         Index c, Index count, T* sums) const {
-  MaskArgs<T> args{};
-  args.g = g, args.g_row = g_row;
-  if (mask != nullptr) args.mask = mask + panel_mask(rows, c - first);
-  args.mask_row = panel_mask_row(wide_, c);
-  args.rows = rows, args.cols = count, args.sum = sums;
-  context.kernels->mask(args);
-}
-
-template void Block<float>::backward(Context<float>&);
-template void Block<double>::backward(Context<double>&);
+#define SPARSEBP_INSTANTIATE(T)                                                                                     \
+  template void Block<T>::backward(Context<T>&);                                                                    \
+  template void Block<T>::pack_project(const Context<T>&, const Scratch&, Index, Index, Index, Index) const;        \
+  template void Block<T>::project_gradient(const Context<T>&, const Scratch&, Index, Index, Index, const T*, Index, \
+                                           T*, Index) const;
+SPARSEBP_INSTANTIATE(float)
+SPARSEBP_INSTANTIATE(double)
 
 template <class T>
 std::unique_ptr<Op<T>> make_block(const OpSpec& op, const ProgramSpec& program, const Declare<T>& declare) {

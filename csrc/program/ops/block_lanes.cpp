@@ -9,12 +9,6 @@
 #include "program/product.h"
 
 namespace sparsebp {
-namespace {
-
-// Images are shared if nobody has to wait for a quarter of the time or more; else their rows are.
-bool images_suit(Index images, Index threads) { return images % threads == 0 || images >= 4 * threads; }
-
-}  // namespace
 
 template <class T>
 typename Block<T>::Lanes Block<T>::lanes(const Context<T>& context) const {
