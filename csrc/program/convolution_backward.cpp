@@ -179,14 +179,6 @@ class WeightUnits {
   Index run_ = kPair, per_part_ = 0;
 };
 
-// Rows of one unit of an input gradient: enough to use a panel of weights from the first-level cache many times, and
-// few enough that threads have several; whole tiles of rows.
-Index rows_of_a_unit(Index rows) {
-  constexpr Index kMost = 96, kTile = 12;
-  const Index threads = thread_count(), units = std::max(div_up(rows, kMost), threads > 1 ? 3 * threads : 1);
-  return div_up(div_up(rows, units), kTile) * kTile;
-}
-
 // The same as conv_backward for a pointwise layer that packs its weights. Threads share the rows of dx, which each of
 // them adds to again and again, and with the last of them the weights to train: all packed ones are those of the
 // forward pass.

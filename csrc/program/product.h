@@ -19,6 +19,14 @@ Index unit_columns(const Kernels<T>& kernels, Index columns, Index runs = 1) {
   return threads == 1 || 9 * div_up(pairs, threads) <= 5 * div_up(panels, threads) ? kPair : kPanel;
 }
 
+// Rows of a product that one unit makes: enough to use a panel of weights from the first-level cache many times, and
+// few enough that threads have several; whole tiles of rows.
+inline Index rows_of_a_unit(Index rows) {
+  constexpr Index kMost = 96, kTile = 12;
+  const Index threads = thread_count(), units = std::max(div_up(rows, kMost), threads > 1 ? 3 * threads : 1);
+  return div_up(div_up(rows, units), kTile) * kTile;
+}
+
 // So many columns in units, a part for each thread; one for all of them, in whole rows, if there is one thread.
 template <class T>
 ColumnParts column_parts(const Kernels<T>& kernels, Index columns) {

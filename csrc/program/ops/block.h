@@ -129,6 +129,9 @@ class Block final : public BlockBuffers<T> {
                         const Target& target, Index c, Index column, Index count);
   void filtered_gradient(const Context<T>& context, const Scratch& scratch, const T* dy, Index column, Index c,
                          Index count) const;
+  bool shares_rows(const ColumnParts& parts) const;
+  void filtered_gradient_by_rows(const Context<T>& context, const Scratch& scratch, const T* dy, Index first,
+                                 Index width) const;
   void pack_project(const Context<T>& context, const Scratch& scratch, Index o, Index column, Index c,
                     Index count) const;
   void project_gradient(const Context<T>& context, const Scratch& scratch, Index o, Index column, Index count,

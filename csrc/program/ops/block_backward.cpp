@@ -57,10 +57,14 @@ void Block<T>::backward(Context<T>& context) {
       scratch.columns = width;
       backward_images(context, scratch, saved, dy, target, first);
     } else {
+      const bool by_rows = shares_rows(parts);
+      if (by_rows) filtered_gradient_by_rows(context, scratch, dy, first, width);
       for_columns(parts, backward_work, [&](Index part, Index column, Index count) {
         const Index begin = parts.count > 0 ? parts.begin(part) : 0, c = first + column;
+        const Scratch own = part_of(scratch, parts, part, n);
         if (recomputes()) forward_columns(context, again.part(*this, parts, part, n), c, count);
-        backward_columns(context, part_of(scratch, parts, part, n), saved, dy, target, c, column - begin, count);
+        if (filtered_grad_ && !by_rows) filtered_gradient(context, own, dy, column - begin, c, count);
+        backward_columns(context, own, saved, dy, target, c, column - begin, count);
       });
     }
     if (expands_ && wide_grad_) {
@@ -122,6 +126,26 @@ void Block<T>::filtered_gradient(const Context<T>& context, const Scratch& scrat
   }
 }
 
+// Are columns too few to share? Then rows of d_filtered are, but not what comes behind it.
+template <class T>
+bool Block<T>::shares_rows(const ColumnParts& parts) const {
+  return parts.units() == 1 && thread_count() > 1 && filtered_grad_ && !packs_gradient_ && !recomputes();
+}
+
+template <class T>
+void Block<T>::filtered_gradient_by_rows(const Context<T>& context, const Scratch& scratch, const T* dy, Index first,
+                                         Index width) const {
+  const Index rows = context.images * out_rows_, run = rows_of_a_unit(rows);
+  for (Index o = 0; o < out_; o += kPanelRows) {
+    pack_project(context, scratch, o, 0, first, width);
+    parallel_for(div_up(rows, run), run * std::min(kPanelRows, out_ - o) * width, [&](Index i) {
+      const Index row = i * run;
+      project_gradient(context, scratch, o, 0, width, dy + row * out_, std::min(run, rows - row),
+                       scratch.d_filtered + row * width, width);
+    });
+  }
+}
+
 // The panels of `count` channels from `c` on, for at most kPanelRows output channels from `o` on.
 template <class T>
 void Block<T>::pack_project(const Context<T>& context, const Scratch& scratch, Index o, Index column, Index c,
@@ -150,14 +174,13 @@ void Block<T>::project_gradient(const Context<T>& context, const Scratch& scratc
   context.kernels->gemm(args);
 }
 
-// Everything that belongs to `count` <= kPair expanded channels from `c` on, columns of a part, but for the expansion's
-// own products.
+// Everything that belongs to `count` <= kPair expanded channels from `c` on, columns of a part, from d_filtered on and
+// but for the expansion's own products.
 template <class T>
 void Block<T>::backward_columns(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
                                 const Target& target, Index c, Index column, Index count) {
   Layer<T>& project = layer(context, project_);
   const T* project_scale = project.spec.has_norm ? scratch.project_scale : nullptr;
-  if (filtered_grad_) filtered_gradient(context, scratch, dy, column, c, count);
   project.update_weight(*context.kernels, context.images, {dy, out_, 0, out_, project_scale}, saved.project, c, count);
   if (!filtered_grad_) return;
   for (Index done = 0; done < count; done += kPanel) {
