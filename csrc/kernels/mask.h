@@ -25,64 +25,60 @@ void activation_forward(const ActivationArgs<typename V::value>& args) {
 // Sums of 64 rows first: the rounding error then grows with the number of blocks, not of rows.
 constexpr Index kSumRows = 64;
 
-// One vector of columns: masked and summed in one go over the rows.
+// Rows [begin, end) of one vector of columns: masked and summed in one go.
 template <class V, bool kMasked>
-inline V mask_vector(const MaskArgs<typename V::value>& args, Index c) {
-  const Index run = args.rows / args.runs;
-  V all = V::set(0);
-  for (Index first = 0; first < args.rows; first += run) {
-    V total = V::set(0);
-    for (Index block = first; block < first + run; block += kSumRows) {
-      const Index end = block + kSumRows < first + run ? block + kSumRows : first + run;
-      V part = V::set(0);
-      for (Index m = block; m < end; ++m) {
-        auto* g = args.g + m * args.g_row + c;
-        V x = V::load(g);
-        if constexpr (kMasked) {
-          x = V::keep(x, args.mask + m * args.mask_row, c);
-          x.store(g);
-        }
-        part = V::add(part, x);
+inline V mask_vector(const MaskArgs<typename V::value>& args, Index begin, Index end, Index c) {
+  V total = V::set(0);
+  for (Index block = begin; block < end; block += kSumRows) {
+    const Index block_end = block + kSumRows < end ? block + kSumRows : end;
+    V part = V::set(0);
+    for (Index m = block; m < block_end; ++m) {
+      auto* g = args.g + m * args.g_row + c;
+      V x = V::load(g);
+      if constexpr (kMasked) {
+        x = V::keep(x, args.mask + m * args.mask_row, c);
+        x.store(g);
       }
-      total = V::add(total, part);
+      part = V::add(part, x);
     }
-    all = V::add(all, total);
+    total = V::add(total, part);
   }
-  return all;
+  return total;
 }
 
 // The same for a single column.
 template <class T>
-inline T mask_column(const MaskArgs<T>& args, Index c) {
-  const Index run = args.rows / args.runs;
-  T all = 0;
-  for (Index first = 0; first < args.rows; first += run) {
-    T total = 0;
-    for (Index block = first; block < first + run; block += kSumRows) {
-      const Index end = block + kSumRows < first + run ? block + kSumRows : first + run;
-      T part = 0;
-      for (Index m = block; m < end; ++m) {
-        T& g = args.g[m * args.g_row + c];
-        if (args.mask != nullptr && (args.mask[m * args.mask_row + c / 8] >> (c % 8) & 1) == 0) g = T(0);
-        part += g;
-      }
-      total += part;
+inline T mask_column(const MaskArgs<T>& args, Index begin, Index end, Index c) {
+  T total = 0;
+  for (Index block = begin; block < end; block += kSumRows) {
+    const Index block_end = block + kSumRows < end ? block + kSumRows : end;
+    T part = 0;
+    for (Index m = block; m < block_end; ++m) {
+      T& g = args.g[m * args.g_row + c];
+      if (args.mask != nullptr && (args.mask[m * args.mask_row + c / 8] >> (c % 8) & 1) == 0) g = T(0);
+      part += g;
     }
-    all += total;
+    total += part;
   }
-  return all;
+  return total;
 }
 
 template <class V>
 void mask(const MaskArgs<typename V::value>& args) {
   if (args.mask == nullptr && args.sum == nullptr) return;
+  const Index run = args.rows / args.runs;
   Index c = 0;
   for (; c + V::width <= args.cols; c += V::width) {
-    const V sum = args.mask != nullptr ? mask_vector<V, true>(args, c) : mask_vector<V, false>(args, c);
+    V sum = V::set(0);
+    for (Index m = 0; m < args.rows; m += run) {
+      sum = V::add(sum, args.mask != nullptr ? mask_vector<V, true>(args, m, m + run, c)
+                                             : mask_vector<V, false>(args, m, m + run, c));
+    }
     if (args.sum != nullptr) sum.store(args.sum + c);
   }
   for (; c < args.cols; ++c) {
-    const auto sum = mask_column(args, c);
+    typename V::value sum = 0;
+    for (Index m = 0; m < args.rows; m += run) sum += mask_column(args, m, m + run, c);
     if (args.sum != nullptr) args.sum[c] = sum;
   }
 }

@@ -8,76 +8,69 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <vector>
 
 #include "platform/parallel.h"
 
 namespace sparsebp {
 
-// Which of two ways to take, told how long each turn took.
-class FasterWay {
+// Which of two ways each of some pieces of work takes, told how long they took. All pieces are tried the same way in
+// the same turns: in what state one leaves threads and caches is part of the next one's time.
+class FasterWays {
  public:
-  // Of the turn that begins: is it the second way?
-  bool second() {
-    if (left_ == 0) go_on();
-    --left_;
-    return second_;
+  explicit FasterWays(std::size_t pieces = 0) : times_(pieces) {}
+
+  // A turn of all pieces.
+  void begin_turn() { turn_ = (turn_ + 1) % kCycle; }
+  // In this turn: does the piece take the second way?
+  bool second(std::size_t piece) const {
+    if (turn_ < 2 * kTrial) return turn_ >= kTrial;
+    const Times& times = times_[piece];
+    return times.second < times.first;
   }
-  // How long that turn took.
-  void note(double seconds) {
-    double& least = least_[second_];
-    const double other = least_[!second_];
-    const bool first_turn = trying_ && left_ == kTrial - 1;
-    least = least == 0 || first_turn ? seconds : std::min(seconds, kGrowth * least);
-    if (other == 0) return;
-    if (trying_ ? left_ == kTrial / 2 && least > kFar * other : least > other) left_ = 0;
+  void note(std::size_t piece, double seconds) {
+    if (turn_ >= 2 * kTrial || turn_ % kTrial == 0) return;
+    double& least = turn_ < kTrial ? times_[piece].first : times_[piece].second;
+    least = turn_ % kTrial == 1 ? seconds : std::min(least, seconds);
   }
 
  private:
-  // A way is tried for so many turns: all but the first find in the caches what they left there themselves. Half of
-  // them will do to see that it is slower by far.
-  static constexpr int kTrial = 4;
-  static constexpr double kFar = 1.25;
-  // The slower way is tried again after so many turns, and after more if it is slower by far.
-  static constexpr int kSoon = 32, kLate = 256;
-  // Times are the least of late: what else ran at the moment only makes them longer. Each turn lets them grow, so that
-  // what has become slower is found out.
-  static constexpr double kGrowth = 1.125;
+  // Turns of a trial of each way, the first of which finds in the caches what the other way left there, and does not
+  // count. Of the others the least does: what else ran at the moment only makes a turn longer.
+  static constexpr int kTrial = 3;
+  // A trial of the slower way takes some turns half as long again, at most a hundredth of all.
+  static constexpr int kCycle = 128;
 
-  void go_on() {
-    trying_ = !trying_;
-    if (trying_) {
-      second_ = !second_, left_ = kTrial;
-      return;
-    }
-    second_ = least_[1] < least_[0];
-    left_ = least_[!second_] > kFar * least_[second_] ? kLate : kSoon;
-  }
-
-  double least_[2] = {0, 0};  // of each way; zero: not known yet
-  bool second_ = false, trying_ = false;
-  int left_ = kTrial;
+  struct Times {
+    double first = 0, second = 0;  // seconds
+  };
+  std::vector<Times> times_;
+  int turn_ = -1;
 };
 
 class Sharing {
  public:
-  // Calls `body`, the regions of which are shared or not. Its time is about proportional to `size`.
+  explicit Sharing(std::size_t pieces = 0) : ways_(pieces) {}
+
+  void begin_turn() { ways_.begin_turn(); }
+  // Calls `body`, the regions of which are shared (the first way) or not. Its time is about proportional to `size`.
   template <class Body>
-  void run(std::int64_t size, const Body& body) {
+  void run(std::size_t piece, std::int64_t size, const Body& body) {
     if (size <= 0 || thread_count() == 1 || runs_alone_for_now()) {
       body();
       return;
     }
     const auto start = std::chrono::steady_clock::now();
     {
-      const Alone regions(way_.second());
+      const Alone regions(ways_.second(piece));
       body();
     }
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    way_.note(elapsed.count() / static_cast<double>(size));
+    ways_.note(piece, elapsed.count() / static_cast<double>(size));
   }
 
  private:
-  FasterWay way_;
+  FasterWays ways_;
 };
 
 }  // namespace sparsebp

@@ -143,7 +143,7 @@ class WeightUnits {
     const ConvShape& s = layer.spec.shape;
     if (!layer.wants_weight_grad() || saved.data == nullptr) return;
     whole_ = s.groups > 1 || layer.squared_norms.rows != nullptr;
-    const Index most = grad.parts.count > 0 ? grad.parts.width(grad.parts.count - 1) : grad.count;
+    const Index most = part(parts() - 1).count;  // of the parts the last one is the widest
     run_ = whole_ || parts() * div_up(most, kWidest) < 2 * thread_count() ? kPair : kWidest;
     per_part_ = div_up(whole_ ? s.in : most, run_);
   }
@@ -158,15 +158,17 @@ class WeightUnits {
   void train(Index unit) const {
     const Index in = layer_.spec.shape.in, first = unit % per_part_ * run_;
     if (whole_) return update(grad_, first, std::min(run_, in - first));
-    const Index pixels = context_.images * layer_.spec.shape.out_pixels();
-    const OutputGrad<T> part = grad_.parts.count > 0 ? grad_.part(unit / per_part_, pixels) : grad_;
-    if (first < part.count) update(part.columns(first, std::min(run_, part.count - first)), 0, in);
+    const OutputGrad<T> own = part(unit / per_part_);
+    if (first < own.count) update(own.columns(first, std::min(run_, own.count - first)), 0, in);
   }
 
  private:
   static constexpr Index kWidest = 4 * kPanel;  // the widest tile of a weight gradient but for that of a single row
 
   Index parts() const { return std::max<Index>(grad_.parts.count, 1); }
+  OutputGrad<T> part(Index i) const {
+    return grad_.parts.count > 0 ? grad_.part(i, context_.images * layer_.spec.shape.out_pixels()) : grad_;
+  }
   void update(const OutputGrad<T>& grad, Index begin, Index count) const {
     layer_.update_weight(*context_.kernels, context_.images, grad, saved_, begin, count);
   }

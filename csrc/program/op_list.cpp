@@ -8,7 +8,7 @@ void OpList<T>::lay_out(const ProgramSpec& spec, Device<T>& device, Context<T>& 
   const int n = static_cast<int>(spec.ops.size());
   const bool shares = context.workspace != &context.training;
   stream_of_op_ = stream_of_ops(spec);
-  backward_sharing_.resize(spec.ops.size());
+  sharing_ = Sharing(spec.ops.size());
   for (const StreamSpec& stream : spec.streams) {
     streams_.emplace_back(spec, stream);
     streams_.back().declare(context, spec);

@@ -30,12 +30,13 @@ class OpList {
   void forward(int op, Context<T>& context, const InputBuffers<T>& input);
   void backward(int op, Context<T>& context) {
     const auto i = static_cast<std::size_t>(op);
-    backward_sharing_[i].run(context.images, [&] { ops_[i]->backward(context); });
+    if (op + 1 == size()) sharing_.begin_turn();  // a pass goes from the last op to the first
+    sharing_.run(i, context.images, [&] { ops_[i]->backward(context); });
   }
 
  private:
   std::vector<std::unique_ptr<Op<T>>> ops_;
-  std::vector<Sharing> backward_sharing_;
+  Sharing sharing_;  // of the backward passes
   std::vector<std::string> names_;
   std::vector<Stream<T>> streams_;
   std::vector<int> stream_of_op_;

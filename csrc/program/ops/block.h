@@ -116,7 +116,7 @@ class Block final : public BlockBuffers<T> {
   };
   // Of their gradients, of one image or of several: added in the order of the images.
   struct PanelSums {
-    T filtered[kPanel], expanded[kPanel];
+    T filtered[kPanel] = {}, expanded[kPanel] = {};
 
     void add(const T* more_filtered, const T* more_expanded, Index count) {
       for (Index i = 0; i < count; ++i) filtered[i] += more_filtered[i], expanded[i] += more_expanded[i];
@@ -148,6 +148,11 @@ class Block final : public BlockBuffers<T> {
   bool shares_images(const Context<T>& context) const;
   void backward_images(Context<T>& context, const Scratch& scratch, const Remains& saved, const T* dy,
                        const Target& target, Index first);
+  struct PairPlace {
+    T* data;
+    Index row;  // numbers of a pixel
+  };
+  PairPlace pair_place(const Context<T>& context, const Scratch& scratch, Index column) const;
   PanelGrad panel_of_images(const Context<T>& context, const Scratch& scratch, const Target& target, Index first,
                             Index column) const;
   T* image_sums(const PanelGrad& grad, Index image) const;

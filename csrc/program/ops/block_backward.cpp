@@ -1,6 +1,7 @@
 // Backward, channel block by channel block. It needs no expanded value but the selected ones: the gradient through both
 // activations is a bit per element. Units of a panel of channels or two are independent of each other up to the sum
-// into dx, which runs in a region of its own. Each thread has the gradients of its channels in a part of the buffers.
+// into dx, which runs in a region of its own. Each thread has the gradients of its channels in a part of the buffers;
+// for batches see block_backward_images.cpp.
 #include <algorithm>
 
 #include "platform/parallel.h"

@@ -18,14 +18,20 @@ bool Block<T>::shares_images(const Context<T>& context) const {
   return input_grad_ && n * out_rows_ >= in_ + out_;
 }
 
-// The panel from column `column` of the block on. Pairs of panels have their d_filtered close together, one behind the
-// other.
+// d_filtered from column `column` of the block on: pairs of panels lie one behind the other, [pixels][row].
+template <class T>
+typename Block<T>::PairPlace Block<T>::pair_place(const Context<T>& context, const Scratch& scratch,
+                                                  Index column) const {
+  const Index pair = column / kPair * kPair;
+  return {scratch.d_filtered + pair * context.images * out_rows_ + column - pair,
+          std::min(kPair, scratch.columns - pair)};
+}
+
 template <class T>
 typename Block<T>::PanelGrad Block<T>::panel_of_images(const Context<T>& context, const Scratch& scratch,
                                                        const Target& target, Index first, Index column) const {
-  const Index pair = column / kPair * kPair, row = std::min(kPair, scratch.columns - pair);
-  T* filtered = scratch.d_filtered + pair * context.images * out_rows_;
-  return panel_grad(context, first + column, std::min(kPanel, scratch.columns - column), filtered + column - pair, row,
+  const PairPlace place = pair_place(context, scratch, column);
+  return panel_grad(context, first + column, std::min(kPanel, scratch.columns - column), place.data, place.row,
                     wide_place(scratch, target, first + column, column));
 }
 
@@ -50,14 +56,13 @@ void Block<T>::backward_images(Context<T>& context, const Scratch& scratch, cons
       const Range images{n * lane / lanes, n * (lane + 1) / lanes};
       const Index pixel = images.begin * out_rows_, pixels = (images.end - images.begin) * out_rows_;
       for (Index column = 0; column < width; column += kPair) {
-        const PanelGrad pair = panel_of_images(context, scratch, target, first, column);
-        project_gradient(context, scratch, o, column, pair.filtered_row, dy + pixel * out_, pixels,
-                         pair.filtered + pixel * pair.filtered_row, pair.filtered_row);
+        const auto [d_filtered, row] = pair_place(context, scratch, column);
+        project_gradient(context, scratch, o, column, row, dy + pixel * out_, pixels, d_filtered + pixel * row, row);
         if (o + run < out_) continue;
-        for (Index panel = column; panel < column + pair.filtered_row; panel += kPanel) {
+        for (Index panel = column; panel < column + row; panel += kPanel) {
           const PanelGrad grad = panel_of_images(context, scratch, target, first, panel);
           for (Index image = images.begin; image < images.end; ++image) {
-            PanelSums sums{};
+            PanelSums sums;
             pass_panel(context, saved, grad, {image, image + 1}, sums);
             T* kept = image_sums(grad, image);
             std::copy_n(sums.filtered, grad.count, kept);
@@ -76,14 +81,14 @@ void Block<T>::train_by_images(Context<T>& context, const Scratch& scratch, cons
   Layer<T>& project = layer(context, project_);
   const Index n = context.images, width = scratch.columns;
   // Of the channels of a pair about as many are selected as of others.
-  const Index selected = project.wants_weight_grad() ? project.spec.selected * kPair / wide_ : 0;
+  const Index trained = project.wants_weight_grad() ? project.spec.selected * out_ * out_rows_ * kPair / wide_ : 0;
   const OutputGrad<T> grad{dy, out_, 0, out_, project.spec.has_norm ? scratch.project_scale : nullptr};
-  parallel_for(div_up(width, kPair), n * (selected * out_ * out_rows_ + 2 * kPair), [&](Index pair) {
+  parallel_for(div_up(width, kPair), n * (trained + 2 * kPair), [&](Index pair) {
     const Index begin = pair * kPair, end = std::min(begin + kPair, width);
     project.update_weight(*context.kernels, n, grad, saved.project, first + begin, end - begin);
     for (Index column = begin; column < end; column += kPanel) {
       const PanelGrad panel = panel_of_images(context, scratch, target, first, column);
-      PanelSums sums{};
+      PanelSums sums;
       for (Index image = 0; image < n; ++image) {
         const T* kept = image_sums(panel, image);
         sums.add(kept, kept + panel.filtered_row, panel.count);

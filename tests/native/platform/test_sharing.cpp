@@ -1,4 +1,4 @@
-// Work that threads share or not: the faster way is found, stays, and is left when the other one has become faster.
+// Work that threads share or not: the faster way is found, piece by piece, and found again when it is another one.
 #include "check.h"
 #include "platform/sharing.h"
 
@@ -6,13 +6,15 @@ using namespace sparsebp;
 
 namespace {
 
-// Takes `turns` turns, of which one way takes `first` and the other `second` seconds; how many took the second.
-int seconds_taken(FasterWay& way, int turns, double first, double second) {
+// Takes `turns` turns of one piece, one way of which takes `first` and the other `second` seconds; how many took the
+// second.
+int second_taken(FasterWays& ways, int turns, double first, double second) {
   int taken = 0;
   for (int i = 0; i < turns; ++i) {
-    const bool is_second = way.second();
+    ways.begin_turn();
+    const bool is_second = ways.second(0);
     taken += is_second;
-    way.note(is_second ? second : first);
+    ways.note(0, is_second ? second : first);
   }
   return taken;
 }
@@ -20,56 +22,74 @@ int seconds_taken(FasterWay& way, int turns, double first, double second) {
 }  // namespace
 
 TEST(both_ways_are_tried_at_first) {
-  FasterWay way;
-  const int taken = seconds_taken(way, 8, 1.0, 1.0);
+  FasterWays ways(1);
+  const int taken = second_taken(ways, 6, 1.0, 1.0);
   CHECK(taken > 0);
-  CHECK(taken < 8);
+  CHECK(taken < 6);
 }
 
 TEST(the_faster_way_is_taken_nearly_always) {
-  FasterWay first, second;
-  seconds_taken(first, 8, 1.0, 2.0);
-  CHECK(seconds_taken(first, 1000, 1.0, 2.0) < 20);
-  seconds_taken(second, 8, 2.0, 1.0);
-  CHECK(seconds_taken(second, 1000, 2.0, 1.0) > 980);
-}
-
-TEST(a_way_that_becomes_slower_is_left_within_some_turns) {
-  FasterWay way;
-  seconds_taken(way, 100, 1.0, 1.5);
-  CHECK(seconds_taken(way, 40, 3.0, 1.5) > 20);
-}
-
-TEST(a_way_that_becomes_faster_is_found) {
-  FasterWay way;
-  seconds_taken(way, 100, 1.0, 3.0);
-  seconds_taken(way, 300, 1.0, 0.5);
-  CHECK(seconds_taken(way, 100, 1.0, 0.5) > 95);
-}
-
-TEST(a_turn_that_something_else_held_up_changes_nothing) {
-  FasterWay way;
-  seconds_taken(way, 100, 1.0, 1.5);
-  for (int i = 0; i < 20; ++i) {
-    seconds_taken(way, 1, 50.0, 50.0);
-    CHECK(seconds_taken(way, 30, 1.0, 1.5) < 8);
+  for (double other : {1.02, 1.1, 2.0, 30.0}) {
+    FasterWays first(1), second(1);
+    CHECK(second_taken(first, 1000, 1.0, other) < 30);
+    CHECK(second_taken(second, 1000, other, 1.0) > 970);
   }
 }
 
-TEST(cold_caches_of_a_first_turn_do_not_decide) {
-  FasterWay way;
-  way.second();
-  way.note(100.0);
-  seconds_taken(way, 12, 1.0, 2.0);
-  CHECK(seconds_taken(way, 200, 1.0, 2.0) < 10);
+TEST(each_piece_has_a_way_of_its_own) {
+  FasterWays ways(2);
+  for (int i = 0; i < 100; ++i) {
+    ways.begin_turn();
+    for (std::size_t piece : {0, 1}) ways.note(piece, ways.second(piece) == (piece == 1) ? 1.0 : 2.0);
+  }
+  CHECK(!ways.second(0));
+  CHECK(ways.second(1));
+}
+
+TEST(a_way_that_becomes_faster_is_found) {
+  FasterWays ways(1);
+  second_taken(ways, 100, 1.0, 3.0);
+  second_taken(ways, 150, 1.0, 0.5);
+  CHECK(second_taken(ways, 100, 1.0, 0.5) > 90);
+  second_taken(ways, 150, 0.25, 0.5);
+  CHECK(second_taken(ways, 100, 0.25, 0.5) < 10);
+}
+
+TEST(a_first_turn_behind_another_way_does_not_count) {
+  FasterWays ways(1);
+  bool before = false;
+  int taken = 0;
+  for (int i = 0; i < 1000; ++i) {
+    ways.begin_turn();
+    const bool second = ways.second(0);
+    taken += second;
+    ways.note(0, (second ? 1.1 : 1.0) * (i == 0 || second != before ? 1.5 : 1.0));
+    before = second;
+  }
+  CHECK(taken < 30);
+}
+
+TEST(one_turn_that_something_held_up_changes_nothing) {
+  FasterWays ways(1);
+  int taken = 0;
+  for (int i = 0; i < 1000; ++i) {
+    ways.begin_turn();
+    const bool second = ways.second(0);
+    taken += second;
+    ways.note(0, i % 7 == 0 ? 50.0 : second ? 1.5 : 1.0);
+  }
+  CHECK(taken < 30);
 }
 
 TEST(work_runs_once_a_turn_on_any_number_of_threads) {
   for (int threads : {1, 2, 3}) {
     set_plain_threads(threads);
-    Sharing sharing;
+    Sharing sharing(1);
     int runs = 0;
-    for (int i = 0; i < 100; ++i) sharing.run(i, [&] { ++runs; });
+    for (int i = 0; i < 100; ++i) {
+      sharing.begin_turn();
+      sharing.run(0, i, [&] { ++runs; });
+    }
     CHECK_EQUAL(runs, 100);
     CHECK_EQUAL(thread_count(), threads);
   }
@@ -78,10 +98,11 @@ TEST(work_runs_once_a_turn_on_any_number_of_threads) {
 
 TEST(regions_are_shared_in_some_turns_and_not_in_others) {
   set_plain_threads(2);
-  Sharing sharing;
+  Sharing sharing(1);
   int shared = 0, alone = 0;
-  for (int i = 0; i < 16; ++i) {
-    sharing.run(1, [&] { ++(thread_count() == 1 ? alone : shared); });
+  for (int i = 0; i < 8; ++i) {
+    sharing.begin_turn();
+    sharing.run(0, 1, [&] { ++(thread_count() == 1 ? alone : shared); });
   }
   CHECK(shared > 0);
   CHECK(alone > 0);

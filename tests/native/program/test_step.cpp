@@ -68,6 +68,15 @@ TEST(any_number_of_threads_gives_the_same_bits) {
     // Where no depthwise convolution trains, threads share images backward too.
     for (LayerSpec& layer : spec.layers) layer.selected = layer.shape.groups > 1 ? 0 : layer.selected;
     check_threads("", name + ", depthwise ones frozen", spec, shared, 2);
+    // An output so wide that its weights are packed in two goes, after a block that trains shifts alone.
+    Options normalised = shared;
+    normalised.span_begin = 0, normalised.normalise = normalised.scores = normalised.momentum = true;
+    Builder wide(normalised, {24, 24, 20});
+    const int v = wide.block(0, 20, 6, 20, 24, 1, 0);
+    wide.block(v, 20, 6, 270, 24, 2, 0);
+    wide.spec.layers[3].selected = wide.spec.layers[5].selected = 9;
+    wide.spec.batch = batch;
+    check_threads("", name + ", 270 channels", wide.spec, normalised, 18);
   }
   set_plain_threads(1);
 }
@@ -157,7 +166,7 @@ TEST(the_persistent_state_starts_defined) {
 }
 
 TEST(every_planned_byte_is_written_no_other_is_and_none_is_read_before) {
-  for (int threads : {1, 3}) {
+  for (int threads : {1, 2, 3}) {
     set_plain_threads(threads);
     every_program([&](const std::string& name, const ProgramSpec& spec, const Options& options) {
       check::about("%s, %d threads", name.c_str(), threads);
