@@ -77,6 +77,13 @@ def test_generators_of_random_numbers_are_wound_back() -> None:
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
 
 
+def test_devices_that_the_network_is_not_on_get_no_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    plan(network())
+    assert seeds == []
+
+
 def test_the_sign_of_a_zero_is_a_bit() -> None:
     class Negates(nn.Module):
         def __init__(self) -> None:

@@ -166,3 +166,15 @@ def unchanged(model: nn.Module) -> Iterator[Undo]:
 def random_state(device: torch.device) -> torch.Tensor:
     """The state of the generator that ops on ``device`` draw from."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def seed_random(device: torch.device) -> None:
+    """Seeds what ops on ``device``, and those beside it on the CPU, draw from.
+
+    ``torch.manual_seed`` would seed every device there may be: a CUDA that nobody has used yet keeps that for later,
+    and the stack with it, which takes milliseconds.
+    """
+    torch.default_generator.manual_seed(0)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(0)

@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from ..errors import UnsupportedModel
 from .precision import exact_float32
-from .preserve import random_state
+from .preserve import random_state, seed_random
 from .shapes import record
 
 _IMAGES = 2  # of a batch that a model is tried on
@@ -68,7 +68,7 @@ def run_both(
     kind = type(model).__name__
 
     def seeded(run: Callable[[], Any]) -> Any:
-        torch.manual_seed(0)
+        seed_random(x.device)
         return run()
 
     def traced(images: torch.Tensor) -> Any:
