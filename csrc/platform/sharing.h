@@ -21,7 +21,10 @@ class FasterWays {
   explicit FasterWays(std::size_t pieces = 0) : times_(pieces) {}
 
   // A turn of all pieces.
-  void begin_turn() { turn_ = (turn_ + 1) % kCycle; }
+  void begin_turn() {
+    if (++turn_ < cycle_) return;
+    turn_ = 0, cycle_ = std::min(2 * cycle_, kCycle);
+  }
   // In this turn: does the piece take the second way?
   bool second(std::size_t piece) const {
     if (turn_ < 2 * kTrial) return turn_ >= kTrial;
@@ -38,14 +41,15 @@ class FasterWays {
   // Turns of a trial of each way, the first of which finds in the caches what the other way left there, and does not
   // count. Of the others the least does: what else ran at the moment only makes a turn longer.
   static constexpr int kTrial = 3;
-  // A trial of the slower way takes some turns half as long again, at most a hundredth of all.
-  static constexpr int kCycle = 128;
+  // From one trial to the next, at last: the slower way takes some of these turns, half as long again. The first
+  // turns of all are none to judge by, and the next trials come sooner.
+  static constexpr int kCycle = 128, kFirstCycle = 16;
 
   struct Times {
     double first = 0, second = 0;  // seconds
   };
   std::vector<Times> times_;
-  int turn_ = -1;
+  int turn_ = 2 * kTrial - 1, cycle_ = kFirstCycle;
 };
 
 class Sharing {

@@ -21,18 +21,19 @@ int second_taken(FasterWays& ways, int turns, double first, double second) {
 
 }  // namespace
 
-TEST(both_ways_are_tried_at_first) {
+TEST(both_ways_are_tried_soon_but_not_in_the_very_first_turns) {
   FasterWays ways(1);
-  const int taken = second_taken(ways, 6, 1.0, 1.0);
+  CHECK_EQUAL(second_taken(ways, 8, 1.0, 1.0), 0);
+  const int taken = second_taken(ways, 16, 1.0, 1.0);
   CHECK(taken > 0);
-  CHECK(taken < 6);
+  CHECK(taken < 16);
 }
 
 TEST(the_faster_way_is_taken_nearly_always) {
   for (double other : {1.02, 1.1, 2.0, 30.0}) {
     FasterWays first(1), second(1);
-    CHECK(second_taken(first, 1000, 1.0, other) < 30);
-    CHECK(second_taken(second, 1000, other, 1.0) > 970);
+    CHECK(second_taken(first, 1000, 1.0, other) < 40);
+    CHECK(second_taken(second, 1000, other, 1.0) > 950);
   }
 }
 
@@ -48,7 +49,7 @@ TEST(each_piece_has_a_way_of_its_own) {
 
 TEST(a_way_that_becomes_faster_is_found) {
   FasterWays ways(1);
-  second_taken(ways, 100, 1.0, 3.0);
+  second_taken(ways, 300, 1.0, 3.0);
   second_taken(ways, 150, 1.0, 0.5);
   CHECK(second_taken(ways, 100, 1.0, 0.5) > 90);
   second_taken(ways, 150, 0.25, 0.5);
@@ -66,7 +67,7 @@ TEST(a_first_turn_behind_another_way_does_not_count) {
     ways.note(0, (second ? 1.1 : 1.0) * (i == 0 || second != before ? 1.5 : 1.0));
     before = second;
   }
-  CHECK(taken < 30);
+  CHECK(taken < 40);
 }
 
 TEST(one_turn_that_something_held_up_changes_nothing) {
@@ -78,7 +79,7 @@ TEST(one_turn_that_something_held_up_changes_nothing) {
     taken += second;
     ways.note(0, i % 7 == 0 ? 50.0 : second ? 1.5 : 1.0);
   }
-  CHECK(taken < 30);
+  CHECK(taken < 40);
 }
 
 TEST(work_runs_once_a_turn_on_any_number_of_threads) {
@@ -100,7 +101,7 @@ TEST(regions_are_shared_in_some_turns_and_not_in_others) {
   set_plain_threads(2);
   Sharing sharing(1);
   int shared = 0, alone = 0;
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 24; ++i) {
     sharing.begin_turn();
     sharing.run(0, 1, [&] { ++(thread_count() == 1 ? alone : shared); });
   }
