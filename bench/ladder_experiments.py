@@ -94,7 +94,6 @@ def ladder(base: Mapping[str, Any]) -> Iterator[Experiment]:
         yield rung(f"dense {size}", f"the same, {size} x {size} pixels", **everything | {"input_size": size})
     longer: dict[str, Any] = ERASING | {"epochs": 10}
     yield rung("dense 10", "every weight of every layer, ten epochs, erase, rest", **everything | longer)
-    yield rung("dense 20", "the same, twenty epochs", **everything | longer | {"epochs": 20})
     yield rung("all 10", "all that 256 KB hold, ten epochs, erase, rest", **ALL | longer)
     yield rung("lite0 2%", "EfficientNet-Lite0, 2 %, 256 KB", "efficientnet_lite0")
     yield rung("lite0 dense", "EfficientNet-Lite0, every weight, any memory", "efficientnet_lite0", **everything)
