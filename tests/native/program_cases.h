@@ -82,8 +82,9 @@ void every_program(F f) {
   }
 }
 
-// Calls f(name, spec, options) for programs of one op. In these all buffers are alive together, so none shares its
-// bytes with another and each can be looked at by itself.
+// Calls f(name, spec, options) for programs of one op, if brief only with an input gradient: without one fewer kernels
+// run. In these all buffers are alive together, so none shares its bytes with another and each can be looked at by
+// itself.
 template <class F>
 void every_op(F f) {
   for (bool input_grad : {true, false}) {
